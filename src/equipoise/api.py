@@ -1,0 +1,343 @@
+"""From Python: `run = equipoise.train(source="photos/", budget="10m"); run.best.sample(64)`."""
+
+import dataclasses
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from equipoise import __version__, checkpoint, loop
+from equipoise.conclude import conclude
+from equipoise.data.pool import Pool, gather, prepare, to_float
+from equipoise.errors import UserError
+from equipoise.judge.features import Features, load_features
+from equipoise.judge.protocol import Judge, Score, make_judge, score
+from equipoise.nets.players import make_players
+from equipoise.problem import ImageProblem, Split
+from equipoise.randomness import Randomness
+from equipoise.recipe import Data, FeaturesName, Recipe, checked, from_dict, parsed_budget, with_settings
+from equipoise.recipes import Facts, RecipeName, build
+from equipoise.runs.folder import RunFolder, new_path, run_name
+from equipoise.watch.watch import Watch
+
+MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
+MAX_SIZE_GPU = 256
+NUM_REAL = 5_000  # real images that a score is measured against, at most
+CHUNK = 250
+
+Tell = Callable[[loop.Progress], None]  # told of the training about once a second
+Preparing = Callable[[str, float], None]  # told of a stage before the training and the share of it that is done
+
+
+def silent(*_: Any) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best generator of a run by validation; `generator` is an ordinary module in eval mode."""
+
+    generator: nn.Module
+    latent_size: int
+    classes: tuple[str, ...]
+    score: dict[str, Any]
+
+    @torch.no_grad()
+    def sample(self, num: int, seed: int = 0, label: str | None = None) -> Tensor:
+        """Draw images `[num, C, H, W]` in [-1, 1]; the same seed draws the same images.
+
+        `label` names a class of a conditional generator (without it, each in turn); raises UserError if unknown.
+        """
+        if num < 1:
+            raise UserError(f"sample: {num} images were asked for; ask for at least 1, for example -n 64")
+        labels = self._labels(num, label)
+        latents = Randomness(seed).normal("latents", num, self.latent_size)
+        device = next(self.generator.parameters()).device
+        chunks = []
+        for begin in range(0, num, CHUNK):
+            part = slice(begin, min(begin + CHUNK, num))
+            chunk_labels = None if labels is None else labels[part].to(device)
+            chunks.append(self.generator(latents[part].to(device), chunk_labels).float().clamp(-1, 1).cpu())
+        return torch.cat(chunks)
+
+    def _labels(self, num: int, label: str | None) -> Tensor | None:
+        if not self.classes:
+            if label is not None:
+                raise UserError(
+                    f'label "{label}": this generator knows no classes. Train one with --set networks.conditional=true'
+                )
+            return None
+        if label is None:
+            return torch.arange(num) % len(self.classes)
+        if label not in self.classes:
+            raise UserError(f'label "{label}": this generator knows {", ".join(self.classes)}')
+        return torch.full((num,), self.classes.index(label))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training on disk: its recipe, its state, and its best generator."""
+
+    folder: RunFolder
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.folder.path
+
+    @property
+    def report(self) -> Path:
+        """The report's path; it exists once the training has ended."""
+        return self.folder.path / "report.html"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe as it was trained."""
+        return from_dict(self.folder.read_recipe())
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Status, samples, seconds, reason, and the scores of the best generator."""
+        return self.folder.read_state()
+
+    @cached_property
+    def best(self) -> Best:
+        """The best generator so far, loaded on the CPU; raises UserError before the first score."""
+        path = checkpoint.readable(self.folder.best)
+        if not path.exists():
+            raise UserError(f"{self.path}: no generator has been scored yet. Try: equipoise resume {self.path}")
+        damage = checkpoint.verify(path)
+        if damage is not None:
+            raise UserError(f"{path}: {damage}. A checkpoint may still be good: equipoise resume {self.path}")
+        data = self.folder.read_data()
+        classes = tuple(data["classes"]) if self.recipe.networks.conditional else ()
+        generator, _ = make_players(
+            self.recipe.networks, size=data["size"], channels=data["channels"], num_classes=len(classes)
+        )
+        checkpoint.load_module("generator", generator, load_file(path / "generator.safetensors"))
+        return Best(
+            generator.requires_grad_(False).eval(),
+            self.recipe.networks.latent_size,
+            classes,
+            self.folder.read_json(path / "score.json"),
+        )
+
+
+def train(
+    source: str | Path = "mnist",
+    *,
+    recipe: RecipeName | Recipe = "modern",
+    size: int | None = None,
+    budget: str | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
+    settings: Sequence[str] = (),
+    tell: Tell = silent,
+    preparing: Preparing = silent,
+) -> Run:
+    """Train a GAN on a source of images and return the finished run; raises UserError for a caller's mistake."""
+    options = list(settings)
+    options += [f"data.size={size}"] if size is not None else []
+    options += [f"seed={seed}"] if seed is not None else []
+    options += [f"device={device}"] if device is not None else []
+    first = _with_options(_recipe(recipe, Facts()), str(source), budget, options)
+    chosen = chosen_device(first.device)
+    pool = prepared(first.data, chosen, preparing)
+    facts = Facts(
+        size=pool.images.shape[2],
+        channels=pool.images.shape[1],
+        num_train=len(pool.splits.train),
+        is_cpu=chosen.type == "cpu",
+    )
+    final = _with_options(_recipe(recipe, facts), str(source), budget, options)
+    final = dataclasses.replace(final, data=dataclasses.replace(final.data, size=facts.size, channels=facts.channels))
+    refuse_impossible(final, pool)
+    path = Path(out) if out is not None else new_path(Path("runs"), run_name(final))
+    folder = RunFolder.create(path, final)
+    folder.write_data(_described(pool, final))
+    return _trained(folder, final, pool, chosen, tell, preparing)
+
+
+def resume(path: str | Path, *, budget: str | None = None, tell: Tell = silent, preparing: Preparing = silent) -> Run:
+    """Go on with a run exactly where it was; a finished one needs a larger budget. Raises UserError."""
+    folder = RunFolder.open(Path(path))
+    recipe = from_dict(folder.read_recipe())
+    if budget is not None:
+        recipe = checked(dataclasses.replace(recipe, budget=parsed_budget(budget)))
+    elif folder.read_state()["status"] == "finished":
+        raise UserError(
+            f"{path}: this run has finished ({folder.read_state()['reason']}) "
+            f"To train longer, give it a larger budget: equipoise resume {path} --budget 20m"
+        )
+    chosen = chosen_device(recipe.device)
+    pool = prepared(recipe.data, chosen, preparing)
+    if pool.digest != folder.read_data()["digest"]:
+        raise UserError(
+            f"{recipe.data.source}: the images changed since this run began, so it cannot go on exactly. "
+            "Put them back, or start a new run: equipoise train SOURCE"
+        )
+    if budget is not None:
+        folder.write_recipe(recipe)
+    return _trained(folder, recipe, pool, chosen, tell, preparing)
+
+
+def load(path: str | Path) -> Run:
+    """Open a run's folder for reading; raises UserError if it is none."""
+    return Run(RunFolder.open(Path(path)))
+
+
+def evaluate(
+    target: str | Path, against: str | Path, *, num: int = 5_000, features: FeaturesName = "auto", device: str = "auto"
+) -> Score:
+    """Score a run's best generator, or a folder of generated images, against a source of real ones.
+
+    The real images are the source's held-out test split, so a generator is never compared with what it has seen.
+    """
+    chosen = chosen_device(device)
+    batches: Iterable[Tensor]
+    if RunFolder.is_run(Path(target)):
+        run = load(target)
+        pool = prepared(dataclasses.replace(run.recipe.data, source=str(against)), chosen)
+        batches = run.best.sample(num).split(CHUNK)
+    else:
+        pool = prepared(Data(source=str(against)), chosen)
+        _, channels, size, _ = pool.images.shape
+        fakes = prepared(Data(source=str(target), size=size, channels=1 if channels == 1 else 3), chosen)
+        num = len(fakes.images)
+        batches = (to_float(gather(fakes, part)) for part in torch.arange(num).split(CHUNK))
+    return score(judge_of(pool, features_of(pool, features, chosen), "test", num), batches)
+
+
+def prepared(data: Data, device: torch.device, preparing: Preparing = silent) -> Pool:
+    """Return the pool of a source, at most as large as this device trains when no size is asked for."""
+    limit = MAX_SIZE_CPU if device.type == "cpu" else MAX_SIZE_GPU
+    return prepare(data, max_size=limit, progress=lambda done, total: preparing("reading the images", done / total))
+
+
+def features_of(pool: Pool, name: FeaturesName, device: torch.device, preparing: Preparing = silent) -> Features:
+    """Return the judge's features; on a CPU `auto` is always the small encoder, as Inception would take minutes."""
+    if name == "auto" and device.type == "cpu":
+        name = "encoder"
+    return load_features(
+        name,
+        train_images=pool.images[pool.splits.train],
+        cache=pool.folder,
+        pool_digest=pool.digest,
+        device=device,
+        report=lambda share: preparing("teaching the judge what these images look like", share),
+    )
+
+
+def judge_of(pool: Pool, features: Features, split: Split, num_generated: int) -> Judge:
+    """Return a judge that compares with up to 5,000 real images of one split."""
+    indices = torch.from_numpy(getattr(pool.splits, split))
+    order = torch.randperm(len(indices), generator=Randomness(0).generator("real"))[:NUM_REAL]
+    batches = (to_float(gather(pool, indices[part])) for part in order.split(CHUNK))
+    return make_judge(features, batches, data_digest=pool.digest, split=split, num_generated=num_generated)
+
+
+def chosen_device(name: str) -> torch.device:
+    """Return the device that a recipe asks for; `auto` is the first GPU, else the CPU. Raises UserError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices. Try: --device cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device mps: this machine has no Metal device. Try: --device cpu")
+    return device
+
+
+def chosen_precision(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """Return what `auto` means: bfloat16 where the processor multiplies it in hardware."""
+    if recipe.precision == "float32":
+        return torch.float32
+    if recipe.precision == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return torch.float32
+
+
+def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
+    """Raise UserError where recipe and data do not fit, before any network is built."""
+    num = len(pool.splits.train)
+    if num < recipe.game.batch:
+        raise UserError(
+            f"{recipe.data.source}: {num} distinct images are left to train on, fewer than one batch of "
+            f"{recipe.game.batch}. Add images, or try: --set game.batch={max(2, num // 2)}"
+        )
+    if len(pool.splits.validation) < 10 or len(pool.splits.test) < 10:
+        raise UserError(
+            f"{recipe.data.source}: {len(pool.splits.validation)} validation and {len(pool.splits.test)} test images "
+            "are too few to judge by; at least 10 of each are needed. Add images, or try: "
+            "--set data.validation=0.3 --set data.test=0.3"
+        )
+    if recipe.networks.conditional and not pool.classes:
+        raise UserError(
+            f"{recipe.data.source}: networks.conditional needs classes, but there are no sub-folders with images. "
+            "Sort the images into one folder a class, or leave it out."
+        )
+
+
+def _trained(
+    folder: RunFolder, recipe: Recipe, pool: Pool, device: torch.device, tell: Tell, preparing: Preparing
+) -> Run:
+    with folder.lock():
+        folder.write_environment(_environment(device))
+        folder.write_state({"status": "running"})
+        problem = ImageProblem(recipe, pool, device, chosen_precision(recipe, device))
+        features = features_of(pool, recipe.judging.features, device, preparing)
+        judge = judge_of(pool, features, "validation", recipe.judging.num_samples)
+        watch = Watch(recipe.stopping, recipe.budget, recipe.judging.metric)
+        outcome = loop.train(problem, recipe, folder, judge, watch, tell)
+        conclude(folder, problem, features, judge_of(pool, features, "test", NUM_REAL), outcome)
+    return Run(folder)
+
+
+def _recipe(recipe: RecipeName | Recipe, facts: Facts) -> Recipe:
+    return recipe if isinstance(recipe, Recipe) else build(recipe, facts)
+
+
+def _with_options(recipe: Recipe, source: str, budget: str | None, settings: list[str]) -> Recipe:
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=source))
+    if budget is not None:
+        recipe = dataclasses.replace(recipe, budget=parsed_budget(budget))
+    return with_settings(recipe, settings)
+
+
+def _described(pool: Pool, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "source": recipe.data.source,
+        "digest": pool.digest,
+        "size": pool.images.shape[2],
+        "channels": pool.images.shape[1],
+        "classes": list(pool.classes),
+        "num_train": len(pool.splits.train),
+        "num_validation": len(pool.splits.validation),
+        "num_test": len(pool.splits.test),
+        "num_duplicates": pool.num_duplicates,
+        "rejected": [asdict(item) for item in pool.rejected],
+    }
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "equipoise": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+    }

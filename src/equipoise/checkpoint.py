@@ -1,0 +1,141 @@
+"""Checkpoints: written aside, synced, renamed, with a manifest; verified on reading; the newest good one is used.
+
+Only safetensors and JSON are written and read: nothing that could carry code.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from equipoise.errors import UserError
+
+MANIFEST = "manifest.json"
+NUM_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One verified checkpoint: its folder, tensors by name, and everything else as plain values."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+def save(folder: Path, samples: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> Path:
+    """Write `folder/<samples>` durably and return it; older ones beyond the last two are removed."""
+    final = folder / f"{samples:012d}"
+    write_folder(final, {"tensors.safetensors": tensors}, {"state.json": values})
+    for old in sorted(_complete(folder))[:-NUM_KEPT]:
+        shutil.rmtree(old)
+    return final
+
+
+def latest(folder: Path, on_damage: Callable[[str], None] | None = None) -> Checkpoint | None:
+    """Return the newest checkpoint whose files match its manifest, or None if there never was one.
+
+    `on_damage` is told of each damaged one; raises UserError if there are some and all are damaged.
+    """
+    candidates = sorted(_complete(folder), reverse=True)
+    for path in candidates:
+        damage = verify(path)
+        if damage is None:
+            values = json.loads((path / "state.json").read_text())
+            return Checkpoint(path, load_file(path / "tensors.safetensors"), values)
+        if on_damage is not None:
+            on_damage(f"checkpoint {path.name} is damaged ({damage}); the one before it is used")
+    if candidates:
+        raise UserError(
+            f"{folder}: all {len(candidates)} checkpoints are damaged, so this run cannot go on. "
+            "Its best generator may still be good: equipoise sample RUN"
+        )
+    return None
+
+
+def write_folder(final: Path, tensors: dict[str, dict[str, Tensor]], values: dict[str, Any]) -> None:
+    """Write tensors and JSON values as files of one folder that appears whole or not at all."""
+    aside = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name, group in tensors.items():
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, aside / name)
+    for name, value in values.items():
+        (aside / name).write_text(json.dumps(value, indent=1))
+    digests = {path.name: _digest(path) for path in sorted(aside.iterdir())}
+    (aside / MANIFEST).write_text(json.dumps(digests, indent=1))
+    for path in aside.iterdir():
+        _sync(path)
+    _sync(aside)
+    _replace_folder(aside, final)
+
+
+def verify(path: Path) -> str | None:
+    """Return what is wrong with a folder written by `write_folder`, or None if all is well."""
+    try:
+        digests = json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return f"{MANIFEST} cannot be read"
+    for name, digest in digests.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if _digest(path / name) != digest:
+            return f"{name} does not match its SHA-256"
+    return None
+
+
+def readable(final: Path) -> Path:
+    """Return the folder to read: `final`, or the one it was about to replace if a crash fell between."""
+    old = final.with_name(f".{final.name}.old")
+    return final if final.exists() or not old.exists() else old
+
+
+def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's parameters and buffers, their names led by `prefix`."""
+    return {f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()}
+
+
+def load_module(prefix: str, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy tensors led by `prefix` into a module; raises RuntimeError if one is missing or too many."""
+    start = len(prefix) + 1
+    module.load_state_dict({key[start:]: value for key, value in tensors.items() if key.startswith(f"{prefix}.")})
+
+
+def _complete(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]
+
+
+def _replace_folder(aside: Path, final: Path) -> None:
+    """Put a folder in place of another; between the two renames `readable` finds the old one."""
+    old = final.with_name(f".{final.name}.old")
+    if final.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(final, old)
+    os.rename(aside, final)
+    _sync(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,72 @@
+"""The end of a run: the best generator is tested once, pictures are made, and the report is written."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from equipoise import checkpoint
+from equipoise.card import model_card
+from equipoise.data.pool import Pool, gather, to_float
+from equipoise.judge.features import Features
+from equipoise.judge.memorization import nearest
+from equipoise.judge.protocol import Judge, score, to_dict
+from equipoise.loop import NUM_SNAPSHOT, Outcome, generated
+from equipoise.pictures import save_grid
+from equipoise.problem import ImageProblem
+from equipoise.randomness import Randomness
+from equipoise.runs.folder import RunFolder
+from equipoise.runs.report import write_report
+from equipoise.watch.signals import ScoreLine
+
+NUM_NEAREST = 10  # generated images shown beside their nearest training images
+CHUNK = 1_000
+
+
+def conclude(run: RunFolder, problem: ImageProblem, features: Features, test: Judge, outcome: Outcome) -> None:
+    """Write how the run ended; unless it was interrupted, test the best generator once and show it."""
+    state: dict[str, Any] = {
+        "status": "stopped" if outcome.stop.policy == "interrupted" else "finished",
+        "samples": outcome.samples,
+        "seconds": outcome.seconds,
+        "reason": outcome.stop.reason,
+        "policy": outcome.stop.policy,
+        "best": run.read_json(checkpoint.readable(run.best) / "score.json") or None,
+        "test": None,
+    }
+    if state["best"] is not None:
+        generator = best_generator(run, problem)
+        images = problem.generate(generator, Randomness(0), NUM_SNAPSHOT).cpu()
+        save_grid(images, run.samples / "best.png")
+        save_grid(problem.real("validation", NUM_SNAPSHOT), run.samples / "real.png")
+        save_grid(with_nearest(images[:NUM_NEAREST], problem.pool, features), run.samples / "nearest.png", NUM_NEAREST)
+        if state["status"] == "finished":
+            protocol = test.protocol
+            result = to_dict(score(test, generated(problem, generator, protocol.num_generated, protocol.seed)))
+            state["test"] = asdict(ScoreLine.from_score(state["best"]["samples"], result))
+        (checkpoint.readable(run.best) / "README.md").write_text(model_card(run, state))
+    run.write_state(state)
+    write_report(run)
+
+
+def best_generator(run: RunFolder, problem: ImageProblem) -> nn.Module:
+    """Load the generator in `best/` into a fresh network on the problem's device."""
+    with torch.random.fork_rng():
+        generator = problem.networks().generator
+    tensors = load_file(checkpoint.readable(run.best) / "generator.safetensors")
+    checkpoint.load_module("generator", generator, tensors)
+    return generator.requires_grad_(False).eval()
+
+
+def with_nearest(images: Tensor, pool: Pool, features: Features) -> Tensor:
+    """Return generated images `[N, C, H, W]` followed by each one's nearest training image in the judge's features."""
+    bank = torch.cat(
+        [
+            features.extract(to_float(gather(pool, pool.splits.train[begin : begin + CHUNK])))
+            for begin in range(0, len(pool.splits.train), CHUNK)
+        ]
+    )
+    _, indices = nearest(features.extract(images), bank, 1)
+    return torch.cat([images, to_float(gather(pool, pool.splits.train[indices[:, 0].numpy()]))])

@@ -1,0 +1,255 @@
+"""One encoded image of any mode to uint8 [C, H, W] of one size, or a plain reason why not."""
+
+import io
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, assert_never
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageColor,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from equipoise.errors import UserError, suggestion
+
+MAX_PIXELS = 2**27  # 134 megapixels, 400 MB as RGB: above it a file is more likely a bomb than a photo
+FORMATS = ("PNG", "JPEG", "WebP", "GIF", "BMP", "TIFF", "PPM")
+
+_ORIENTATION = 0x0112
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_OTHER_KINDS = (
+    (b"%PDF", "PDF"),
+    (b"PK\x03\x04", "zip"),
+    (b"<svg", "SVG"),
+    (b"<!DOCTYPE", "web page"),
+    (b"<!doctype", "web page"),
+    (b"<html", "web page"),
+    (b"<?xml", "XML"),
+    (b"8BPS", "Photoshop"),
+    (b"\x1f\x8b", "gzip"),
+)
+
+
+class BrokenImage(Exception):
+    """One image that cannot be used; the message is the reason in plain words."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What every image of a pool becomes."""
+
+    size: int
+    channels: Literal[1, 3]
+    fit: Literal["crop", "pad", "stretch"]
+    background: tuple[int, int, int]
+
+
+def parse_background(color: str) -> tuple[int, int, int]:
+    """Return a Pillow colour name or hex code as red, green, blue in 0..255; raises UserError."""
+    try:
+        red, green, blue = ImageColor.getrgb(color)[:3]
+    except ValueError:
+        raise UserError(
+            f'data.background "{color}": not a colour; allowed are names (white, black, gray) and hex (#ff8800).'
+            f"{suggestion(color, ImageColor.colormap)} Try: --set data.background=white"
+        ) from None
+    return red, green, blue
+
+
+def format_of(head: bytes) -> str | None:
+    """Return which of FORMATS a file's first bytes announce, or None."""
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if head.startswith(b"BM"):
+        return "BMP"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "TIFF"
+    if len(head) > 2 and head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+        return "PPM"
+    return None
+
+
+def open_image(raw: bytes | np.ndarray) -> Image.Image:
+    """Read the header of an encoded file, or wrap uint8 [H, W, C]; raises BrokenImage."""
+    if isinstance(raw, np.ndarray):
+        return Image.fromarray(raw[:, :, 0] if raw.shape[2] == 1 else raw)
+    if not raw:
+        raise BrokenImage("0 bytes")
+    kind = format_of(raw[:16])
+    if kind is None:
+        raise BrokenImage(_not_an_image(raw[:64]))
+    try:
+        # The plugins are called by name: an allow-list, and our own cap on pixels with the size in its message.
+        image = _plugin(kind)(io.BytesIO(raw))
+    except Exception as error:  # Pillow raises many types on damaged headers
+        raise BrokenImage(_damage(kind, error)) from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BrokenImage(f"too large: {width}x{height} pixels")
+    return image
+
+
+def smaller_side(raw: bytes | np.ndarray) -> int:
+    """Return the smaller side in pixels, from the header alone; raises BrokenImage."""
+    return min(open_image(raw).size)
+
+
+def has_color(raw: bytes | np.ndarray, background: tuple[int, int, int]) -> bool:
+    """Return whether any pixel, seen on the background, is not grey; raises BrokenImage."""
+    image = open_image(raw)
+    if _is_grey_mode(image):
+        return False
+    pixels = np.asarray(_guarded(image, lambda: _flat(image, background)))
+    return pixels.ndim == 3 and bool((pixels != pixels[:, :, :1]).any())
+
+
+def decode(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
+    """Return an image as uint8 [C, H, W]: upright, on the background, fitted to a square; raises BrokenImage."""
+    image = open_image(raw)
+    if image.format == "JPEG":  # decode large photos at 1/2, 1/4 or 1/8, but never below twice the target
+        image.draft(None, (2 * target.size, 2 * target.size))
+    pixels = np.asarray(_guarded(image, lambda: _fitted(_upright(image, _flat(image, target.background)), target)))
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _plugin(kind: str) -> Callable[[io.BytesIO], Image.Image]:
+    plugins: dict[str, Any] = {
+        "PNG": PngImagePlugin.PngImageFile,
+        "JPEG": JpegImagePlugin.JpegImageFile,
+        "WebP": WebPImagePlugin.WebPImageFile,
+        "GIF": GifImagePlugin.GifImageFile,
+        "BMP": BmpImagePlugin.BmpImageFile,
+        "TIFF": TiffImagePlugin.TiffImageFile,
+        "PPM": PpmImagePlugin.PpmImageFile,
+    }
+    return plugins[kind]
+
+
+def _not_an_image(head: bytes) -> str:
+    start = head.lstrip()
+    for magic, name in _OTHER_KINDS:
+        if start.startswith(magic):
+            return f"not an image ({name}?)"
+    if head[4:8] == b"ftyp":
+        return f"not an image in an allowed format ({head[8:12].decode('ascii', 'replace').strip().upper()}?)"
+    if all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head):
+        return "not an image (text?)"
+    return "not an image"
+
+
+def _damage(kind: str, error: Exception) -> str:
+    text = str(error).lower()
+    if isinstance(error, MemoryError):
+        return "too large for this machine's memory"
+    if isinstance(error, (EOFError, struct.error)) or any(word in text for word in ("truncat", "end of file", "eof")):
+        return f"truncated {kind}"
+    return f"damaged {kind}"
+
+
+def _guarded(image: Image.Image, decoding: Callable[[], Image.Image]) -> Image.Image:
+    try:
+        return decoding()
+    except BrokenImage:
+        raise
+    except Exception as error:  # hostile bytes reach C decoders: whatever they raise is this file's fault alone
+        raise BrokenImage(_damage(image.format or "image", error)) from None
+
+
+def _is_grey_mode(image: Image.Image) -> bool:
+    grey = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
+    return grey and "transparency" not in image.info
+
+
+def _flat(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Return the first frame in mode L or RGB, composited on the background."""
+    image.load()
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_deep_to_uint8(np.asarray(image), image.mode))
+    if image.mode in ("1", "L") and "transparency" not in image.info:
+        return image if image.mode == "L" else image.convert("L")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        canvas = Image.new("RGBA", image.size, (*background, 255))
+        canvas.alpha_composite(image.convert("RGBA"))
+        return canvas.convert("RGB")
+    if image.mode not in ("P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"):
+        raise BrokenImage(f"colour mode {image.mode} is not supported")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _deep_to_uint8(values: np.ndarray, mode: str) -> np.ndarray:
+    """Scale 16-bit, 32-bit and float grey values to 0..255, so that the full range stays the full range."""
+    if not np.isfinite(values).all():
+        raise BrokenImage("pixels that are not finite numbers")
+    values, highest = values.astype(np.float64), values.max()
+    if mode == "F" and highest <= 1:
+        scale = 1.0
+    elif mode == "F" and highest <= 255:
+        scale = 255.0
+    elif highest <= 65535:
+        scale = 65535.0
+    elif mode == "I":
+        scale = 2.0**31 - 1
+    else:
+        raise BrokenImage(f"float pixels up to {highest:g}; allowed are 0..1 and 0..255")
+    return np.rint((values / scale).clip(0, 1) * 255).astype(np.uint8)
+
+
+def _upright(image: Image.Image, flat: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged metadata does not make the pixels unusable
+        orientation = 1
+    return flat.transpose(_TRANSPOSED[orientation]) if orientation in _TRANSPOSED else flat
+
+
+def _fitted(image: Image.Image, target: Target) -> Image.Image:
+    """Return a square of the target's size and channels; an image that is one already keeps its pixels."""
+    mode = "L" if target.channels == 1 else "RGB"
+    image = image if image.mode == mode else image.convert(mode)
+    side, (width, height) = target.size, image.size
+    match target.fit:
+        case "stretch":
+            return _resized(image, side, side, (0, 0, width, height))
+        case "crop":
+            edge = min(width, height)
+            left, top = (width - edge) // 2, (height - edge) // 2
+            return _resized(image, side, side, (left, top, left + edge, top + edge))
+        case "pad":
+            edge = max(width, height)
+            inner = max(1, round(width * side / edge)), max(1, round(height * side / edge))
+            canvas = Image.new("RGB", (side, side), target.background).convert(image.mode)
+            small = _resized(image, *inner, (0, 0, width, height))
+            canvas.paste(small, ((side - inner[0]) // 2, (side - inner[1]) // 2))
+            return canvas
+        case _:
+            assert_never(target.fit)
+
+
+def _resized(image: Image.Image, width: int, height: int, box: tuple[int, int, int, int]) -> Image.Image:
+    if (box[2] - box[0], box[3] - box[1]) == (width, height):
+        return image if image.size == (width, height) else image.crop(box)
+    # Box-reduced to three times the target first: as sharp, and several times faster on photos.
+    return image.resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)

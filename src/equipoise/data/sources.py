@@ -1,0 +1,311 @@
+"""Where images come from: the embedded digits, a folder, a zip, an `.npz`, or a dataset of the hub."""
+
+import hashlib
+import os
+import re
+import stat
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equipoise.data import arrays
+from equipoise.data.decode import FORMATS, BrokenImage, format_of
+from equipoise.errors import UserError, listed, suggestion
+
+SUFFIXES = frozenset(
+    f".{name}"
+    for name in "png jpg jpeg jpe jfif webp gif bmp dib tif tiff ppm pgm pbm pnm".split()  # noqa: SIM905
+)
+SPLIT_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
+MAX_FILE_BYTES = 2**28  # 256 MiB a file, encoded
+MAX_MEMBERS = 5_000_000  # files in a zip
+MAX_RATIO = 200  # a larger compression ratio of a member above RATIO_FLOOR bytes is a bomb
+RATIO_FLOOR = 2**24
+KINDS = "mnist, a folder of images, a zip of images, an .npz file or hub:NAME"
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a source: `read(index)` returns an encoded file, or uint8 [H, W, C]; may raise BrokenImage."""
+
+    names: Sequence[str]
+    read: Callable[[int], bytes | np.ndarray]
+    labels: np.ndarray | None = None  # int64 [N]
+    classes: tuple[str, ...] = ()
+    num_skipped: int = 0  # files passed over because of their names
+    array: np.ndarray | None = None  # all images at once, uint8 [N, H, W, C], where they lie in memory
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that exists; `load` lists its images, and the fingerprint changes when they may have changed."""
+
+    name: str
+    fingerprint: str
+    load: Callable[[], Images]
+
+
+def open_source(source: str) -> Source:
+    """Find what a source names, without decoding anything; raises UserError.
+
+    The word `mnist` is the embedded set even next to a folder of that name, which is written `./mnist`.
+    """
+    if source == "mnist":
+        embedded = Path(__file__).with_name("mnist.npz")
+        return Source(source, f"mnist {embedded.stat().st_size}", partial(_load_npz, embedded, "source mnist"))
+    if source.startswith("hub:"):
+        return _open_hub(source.removeprefix("hub:"))
+    path = Path(source).expanduser()
+    try:
+        mode = path.stat().st_mode if source.strip() else None
+    except PermissionError:
+        raise UserError(f'source "{source}": permission denied. Try: a folder that you can read') from None
+    except (OSError, ValueError):
+        mode = None
+    if mode is None:
+        raise UserError(f'source "{source}": no such file or folder; allowed are {KINDS}.{_neighbour(path, source)}')
+    what = f'source "{source}"'
+    if stat.S_ISDIR(mode):
+        return _open_folder(path, what)
+    match path.suffix.lower():
+        case ".npz":
+            return Source(source, _file_fingerprint(path), partial(_load_npz, path, what))
+        case ".zip":
+            return Source(source, _file_fingerprint(path), partial(_load_zip, path, what))
+        case suffix if suffix in SUFFIXES:
+            raise UserError(f"{what}: a single image; many are needed. Try: {path.parent}")
+    raise UserError(f"{what}: this kind of file is not read; allowed are {KINDS}")
+
+
+def labels_from_folders(names: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return labels int64 [N] and classes from first-level folders, where every image lies in one of at least two.
+
+    A single folder around all images is looked through, and so are folders that are named like splits (train, test).
+    """
+    folders = [name.split("/")[:-1] for name in names]
+    while folders and all(folders):
+        first = {parts[0] for parts in folders}
+        if len(first) > 1 and not {name.lower() for name in first} <= SPLIT_NAMES:
+            classes = tuple(sorted(first))
+            number = {name: index for index, name in enumerate(classes)}
+            return np.array([number[parts[0]] for parts in folders], dtype=np.int64), classes
+        folders = [parts[1:] for parts in folders]
+    return None, ()
+
+
+def _neighbour(path: Path, source: str) -> str:
+    parent = path.parent
+    try:
+        neighbours = [entry.name for entry in os.scandir(parent)][:10_000]
+    except (OSError, ValueError):
+        neighbours = []
+    named = {str(parent / name): name for name in neighbours}
+    near = suggestion(path.name, [*neighbours, "mnist"] if os.sep not in source else neighbours)
+    for full, name in named.items():
+        near = near.replace(f'"{name}"', f'"{full}"')
+    return near
+
+
+def _file_fingerprint(path: Path) -> str:
+    status = path.stat()
+    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _load_npz(path: Path, what: str) -> Images:
+    array = arrays.read_images(path, what)
+    labels, classes = arrays.read_labels(path, what, len(array))
+    names = [f"image {index}" for index in range(len(array))]
+    return Images(names, array.__getitem__, labels, classes, array=array)
+
+
+# Choosing files by name
+
+
+def _chosen(names: Sequence[str], head: Callable[[int], bytes], what: str) -> list[int]:
+    """Return the indices of names that may be images; raises UserError when there are none."""
+    chosen, passed = [], Counter[str]()
+    for index, name in enumerate(names):
+        suffix = Path(name).suffix.lower()
+        if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
+            passed["hidden"] += 1
+        elif suffix in SUFFIXES or (not suffix and format_of(head(index))):
+            chosen.append(index)
+        else:
+            passed[suffix or "without a suffix"] += 1
+    if chosen:
+        return chosen
+    if not names:
+        raise UserError(f"{what}: empty; put images in it, or give {KINDS}")
+    found = ", ".join(f"{count} {kind}" for kind, count in passed.most_common(5))
+    raise UserError(f"{what}: no images among {len(names)} files ({found}); allowed are {listed(FORMATS)} files")
+
+
+# Folders
+
+
+def _open_folder(path: Path, what: str) -> Source:
+    try:
+        found = sorted(_walk(path, "", set()))
+    except OSError as error:
+        raise UserError(f"{what}: {error.filename} cannot be read ({error.strerror})") from None
+    names = [name for name, _ in found]
+    chosen = _chosen(names, lambda index: _head(path / names[index]), what)
+    listing = "\n".join(f"{found[index][0]}\t{found[index][1]}" for index in chosen)
+    digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
+    images = _from_names([names[index] for index in chosen], len(names) - len(chosen), partial(_read_file, path))
+    return Source(str(path), f"{path.resolve()} {digest}", lambda: images)
+
+
+def _from_names(names: list[str], num_skipped: int, read: Callable[[str], bytes]) -> Images:
+    labels, classes = labels_from_folders(names)
+    return Images(names, lambda index: read(names[index]), labels, classes, num_skipped)
+
+
+def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+    """Yield (name, size and times) of every file below a folder; links are followed, but never in circles."""
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = prefix + entry.name
+            hidden = entry.name.startswith(".") or entry.name == "__MACOSX"
+            if entry.is_dir():
+                if not hidden:
+                    yield from _walk(Path(entry.path), f"{name}/", seen)
+            elif entry.is_file():
+                status = entry.stat()
+                yield name, f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+            elif entry.is_symlink():
+                yield name, "points nowhere"
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError:
+        return b""
+
+
+def _read_file(folder: Path, name: str) -> bytes:
+    try:
+        with (folder / name).open("rb") as file:
+            return _capped(file.read(MAX_FILE_BYTES + 1))
+    except OSError as error:
+        raise BrokenImage(f"cannot be read ({error.strerror})") from None
+
+
+def _capped(content: bytes) -> bytes:
+    if len(content) > MAX_FILE_BYTES:
+        raise BrokenImage(f"too large: more than {MAX_FILE_BYTES >> 20} MiB")
+    return content
+
+
+# Zip files: read member by member, never unpacked to disk
+
+
+def _load_zip(path: Path, what: str) -> Images:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise UserError(f"{what}: cannot be read as a zip file ({error})") from None
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    if len(members) > MAX_MEMBERS:
+        raise UserError(f"{what}: {len(members)} files; at most {MAX_MEMBERS} are allowed. Try: unpack it to a folder")
+    safe = sorted((member for member in members if _is_safe(member.filename)), key=lambda member: member.filename)
+    if members and not safe:
+        raise UserError(f'{what}: every file name in it is unsafe, such as "{members[0].filename[:80]}"')
+    chosen = _chosen([member.filename for member in safe], lambda index: _member_head(archive, safe[index]), what)
+    kept = [safe[index] for index in chosen]
+    labels, classes = labels_from_folders([member.filename for member in kept])
+    names = [member.filename for member in kept]
+    return Images(names, lambda index: _read_member(archive, kept[index]), labels, classes, len(members) - len(kept))
+
+
+def _is_safe(name: str) -> bool:
+    parts = name.split("/")
+    odd = "\\" in name or any(ord(letter) < 32 for letter in name) or re.match(r"^[A-Za-z]:", name)
+    return not odd and bool(parts[0]) and ".." not in parts
+
+
+def _member_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(member) as file:
+            return file.read(16)
+    except Exception:  # whatever is wrong with it, it shows no image
+        return b""
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    if member.flag_bits & 1:
+        raise BrokenImage("encrypted")
+    if member.file_size > MAX_FILE_BYTES:
+        raise BrokenImage(f"too large: more than {MAX_FILE_BYTES >> 20} MiB")
+    if member.file_size > RATIO_FLOOR and member.file_size > MAX_RATIO * max(1, member.compress_size):
+        raise BrokenImage(f"too large: compressed more than {MAX_RATIO}:1")
+    try:
+        with archive.open(member) as file:
+            return _capped(file.read(MAX_FILE_BYTES + 1))
+    except NotImplementedError:
+        raise BrokenImage("compressed by a method that is not supported") from None
+    except BrokenImage:
+        raise
+    except Exception:  # zipfile and its decompressors raise many types on damaged members
+        raise BrokenImage("damaged in the zip file") from None
+
+
+# Datasets of the hub
+
+
+def _open_hub(name: str) -> Source:
+    what = f'source "hub:{name}"'
+    if not name.strip():
+        raise UserError(f"{what}: the name is missing. Try: hub:cifar10")
+    try:
+        import datasets  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UserError(f'{what}: needs the datasets package. Try: pip install "equipoise[datasets]"') from None
+    try:
+        loaded: Any = datasets.load_dataset(name)
+    except Exception as error:  # network, permission, unknown names, configurations: all told by its first line
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{what}: cannot be loaded ({reason[:200]})") from None
+    if hasattr(loaded, "keys"):  # several splits: the training one, else the first
+        loaded = loaded["train" if "train" in loaded else next(iter(loaded.keys()))]
+    features = loaded.features
+    column = _first(key for key, feature in features.items() if isinstance(feature, datasets.Image))
+    if column is None:
+        raise UserError(f"{what}: no column of images; it has {listed(features)}")
+    label = _first(key for key, feature in features.items() if isinstance(feature, datasets.ClassLabel))
+    encoded = loaded.cast_column(column, datasets.Image(decode=False))
+    classes = tuple(str(class_name) for class_name in features[label].names) if label else ()
+
+    def load() -> Images:
+        names = [f"row {index}" for index in range(len(encoded))]
+        labels = np.array(loaded[label], dtype=np.int64) if label else None
+        known = labels is not None and bool((labels >= 0).all())  # -1 stands for an unknown class
+        read = lambda index: _hub_bytes(encoded[index][column])  # noqa: E731
+        return Images(names, read, labels if known else None, classes if known else ())
+
+    version = getattr(loaded, "_fingerprint", "")
+    return Source(f"hub:{name}", f"hub:{name} {version} {len(loaded)} {column} {label}", load)
+
+
+def _first(keys: Iterable[str]) -> str | None:
+    return next(iter(keys), None)
+
+
+def _hub_bytes(value: dict[str, Any] | None) -> bytes:
+    if value and value.get("bytes"):
+        return _capped(value["bytes"])
+    if value and value.get("path"):
+        return _read_file(Path(), value["path"])
+    raise BrokenImage("no image in this row")

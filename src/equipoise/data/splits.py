@@ -1,0 +1,51 @@
+"""Train, validation and test by content: an image's pixels alone decide its side."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+MIN_DISTINCT = 10  # from this many distinct images on, no split with a share above 0 is empty
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Indices int64 into a pool, in the order of the content hashes, so that any prefix is a random sample."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def content_digests(images: np.ndarray) -> list[bytes]:
+    """Return the 32-byte BLAKE2b digest of each image of a uint8 array [N, ...]."""
+    rows = np.ascontiguousarray(images).reshape(len(images), -1)
+    return [hashlib.blake2b(row.data, digest_size=32).digest() for row in rows]
+
+
+def to_hashes(digests: list[bytes]) -> np.ndarray:
+    """Return the first 8 bytes of each digest as uint64 [N]; equal pixels have equal hashes."""
+    return np.array([int.from_bytes(digest[:8], "big") for digest in digests], dtype=np.uint64)
+
+
+def split(hashes: np.ndarray, validation: float, test: float) -> Splits:
+    """Cut hashes uint64 [N] by value: the lowest `test` share of all possible ones, the next `validation`, the rest.
+
+    Thus duplicates stay together and images added later move no others. Only where a share above 0 would get none of
+    at least ten distinct images do the cuts shift to give it one; sets of a hundred images and more never need that.
+    """
+    order = np.argsort(hashes, kind="stable")
+    distinct, first = np.unique(hashes[order], return_index=True)
+    cuts = np.searchsorted(distinct / 2.0**64, [test, test + validation])
+    if len(distinct) >= MIN_DISTINCT:
+        cuts = _with_none_empty(int(cuts[0]), int(cuts[1]), len(distinct), validation, test)
+    bounds = np.append(first, len(order))
+    end_test, end_validation = (int(bounds[cut]) for cut in cuts)
+    return Splits(order[end_validation:], order[end_test:end_validation], order[:end_test])
+
+
+def _with_none_empty(end_test: int, end_validation: int, num: int, validation: float, test: float) -> tuple[int, int]:
+    needed_test, needed_validation = int(test > 0), int(validation > 0)
+    end_test = min(max(end_test, needed_test), num - 1 - needed_validation)
+    end_validation = min(max(end_validation, end_test + needed_validation), num - 1)
+    return end_test, end_validation

@@ -1,0 +1,192 @@
+"""Prepared pools on disk: found by the source they came from, kept by their content.
+
+`sources/<key>.json` says which content a source with its options became; `pools/<content>/` holds it. A pool is
+written aside and renamed, so it is whole or absent, and the same content from two sources is kept once.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import mmap
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from equipoise.data.splits import content_digests, to_hashes
+
+VERSION = 1  # of the layout and of the decoding; a change leaves older pools unread
+_NUM_VERIFIED = 64  # images compared with their hashes whenever a pool is opened
+_STALE_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a pool of a given content was made from."""
+
+    content: str
+    rejected: list[tuple[str, str]]  # name, reason
+    num_skipped: int
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A pool as it lies on disk."""
+
+    folder: Path
+    images: np.ndarray  # uint8 [N, C, H, W], read-only, mapped
+    hashes: np.ndarray  # uint64 [N]
+    labels: np.ndarray | None  # int64 [N]
+    classes: tuple[str, ...]
+
+
+def find(cache: Path, key: str) -> tuple[Stored, Listing] | None:
+    """Return what a source became before, or None when it is not here or is damaged."""
+    try:
+        values = json.loads((cache / "sources" / f"{key}.json").read_text("utf-8"))
+        rejected = [(str(name), str(reason)) for name, reason in values["rejected"]]
+        listing = Listing(str(values["content"]), rejected, int(values["num_skipped"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    stored = _opened(cache / "pools" / listing.content)
+    return (stored, listing) if stored else None
+
+
+def write(
+    cache: Path,
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    labels: np.ndarray | None,
+    classes: tuple[str, ...],
+) -> str:
+    """Write batches of (positions [n], uint8 [n, C, H, W]) as one pool; return its content digest; raises OSError.
+
+    `labels` are those of all positions of the source; the positions that never come are left out.
+    """
+    pools = cache / "pools"
+    pools.mkdir(parents=True, exist_ok=True)
+    _remove_stale(pools)
+    aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=pools))
+    try:
+        positions, digests, shape = _write_images(aside / "images.bin", batches)
+        kept, names = _kept_labels(labels, classes, positions)
+        _save(aside / "hashes.npy", to_hashes(digests))
+        if kept is not None:
+            _save(aside / "labels.npy", kept)
+        meta = json.dumps({"version": VERSION, "shape": [len(digests), *shape], "classes": list(names)})
+        with (aside / "pool.json").open("w", encoding="utf-8") as file:
+            file.write(meta)
+            _sync(file)
+        content = hashlib.sha256(meta.encode() + b"".join(digests) + (b"" if kept is None else kept.tobytes()))
+        _publish(aside, pools / content.hexdigest())
+        return content.hexdigest()
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def note(cache: Path, key: str, listing: Listing) -> None:
+    """Remember what a source became; raises OSError."""
+    folder = cache / "sources"
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".aside-", dir=folder)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(asdict(listing), file)
+    os.replace(name, folder / f"{key}.json")
+
+
+def _write_images(
+    path: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, list[bytes], tuple[int, ...]]:
+    positions: list[np.ndarray] = []
+    digests: list[bytes] = []
+    shape: tuple[int, ...] = ()
+    with path.open("wb") as file:
+        for indices, images in batches:
+            images = np.ascontiguousarray(images)
+            positions.append(indices)
+            digests += content_digests(images)
+            shape = images.shape[1:]
+            file.write(images.data)
+        _sync(file)
+    return np.concatenate(positions), digests, shape
+
+
+def _kept_labels(
+    labels: np.ndarray | None, classes: tuple[str, ...], positions: np.ndarray
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return labels of the usable images, numbered over the classes that still have any."""
+    if labels is None:
+        return None, ()
+    present, kept = np.unique(labels[positions], return_inverse=True)
+    if len(present) < 2:
+        return None, ()
+    return kept.astype(np.int64), tuple(classes[index] for index in present)
+
+
+def _sync(file: IO[Any]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
+        _sync(file)
+
+
+def _publish(aside: Path, folder: Path) -> None:
+    """Rename a finished pool to its place; one that another process put there is as good, if it is whole."""
+    for _ in range(5):
+        try:
+            aside.rename(folder)
+            return
+        except OSError:
+            if not folder.exists():
+                raise
+        if _opened(folder):
+            return
+        damaged = folder.with_name(f".aside-damaged-{aside.name}")
+        with contextlib.suppress(OSError):  # another process may be repairing it as well
+            folder.rename(damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
+    raise OSError(errno.EBUSY, "a damaged pool cannot be replaced", str(folder))
+
+
+def _opened(folder: Path) -> Stored | None:
+    """Map a pool, or return None when a file is missing, has another size or differs from its hashes."""
+    try:
+        meta = json.loads((folder / "pool.json").read_text("utf-8"))
+        num, *shape = (int(length) for length in meta["shape"])
+        classes = tuple(str(name) for name in meta["classes"])
+        hashes = np.load(folder / "hashes.npy", allow_pickle=False)
+        labels = np.load(folder / "labels.npy", allow_pickle=False) if classes else None
+        images = _mapped(folder / "images.bin").reshape(num, *shape)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+    sample = np.linspace(0, num - 1, min(num, _NUM_VERIFIED)).astype(np.int64)
+    whole = meta.get("version") == VERSION and len(hashes) == num and (labels is None or len(labels) == num)
+    if not whole or (to_hashes(content_digests(images[sample])) != hashes[sample]).any():
+        return None
+    return Stored(folder, images, hashes, labels, classes)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if hasattr(mmap, "MADV_WILLNEED"):  # the first epoch should not wait for the disk either
+        view.madvise(mmap.MADV_WILLNEED)
+    return np.frombuffer(view, dtype=np.uint8)
+
+
+def _remove_stale(pools: Path) -> None:
+    """Remove what preparations killed more than a day ago have left."""
+    for folder in pools.glob(".aside-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,50 @@
+"""Exact penalties on the discriminator's gradient with respect to its input, per sample [N], in float32 or better.
+
+How often a penalty is taken, and n times as strong on every n-th step, is the caller's business.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Discriminator = Callable[[Tensor], Tensor]
+
+
+def gradient_norm_squared(logits: Tensor, images: Tensor) -> Tensor:
+    """Return ‖∇D‖² per sample [N], differentiable, from logits [N] already computed on `images` [N, …].
+
+    `images` must require a gradient; each logit must depend on its own image only (no batch norm in D).
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return _at_least_float32(gradient).reshape(len(logits), -1).square().sum(dim=1)
+
+
+def zero_centered(logits: Tensor, images: Tensor, gamma: float) -> Tensor:
+    """Return γ/2 · ‖∇D‖² per sample [N]: R1 on real images, R2 on generated ones (arXiv:1801.04406, Eq. 9 and 10)."""
+    return 0.5 * gamma * gradient_norm_squared(logits, images)
+
+
+def wgan_gp(
+    discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float, generator: torch.Generator
+) -> Tensor:
+    """Return γ · (‖∇D(x̂)‖ − 1)² per sample [N], x̂ drawn on the line from real to fake (arXiv:1704.00028, Eq. 3).
+
+    D runs in float32 here, also under autocast: the norm's distance from 1 would drown in half precision.
+    """
+    position = torch.rand(len(real), generator=generator, device=generator.device, dtype=_at_least_float32(real).dtype)
+    position = position.to(real.device).view(-1, *[1] * (real.dim() - 1))
+    between = torch.lerp(_at_least_float32(real.detach()), _at_least_float32(fake.detach()), position).requires_grad_()
+    with torch.autocast(real.device.type, enabled=False):
+        squared = gradient_norm_squared(discriminator(between), between)
+    return gamma * (safe_sqrt(squared) - 1).square()
+
+
+def safe_sqrt(squared: Tensor) -> Tensor:
+    """Return √squared, with the gradient 0 instead of infinity at 0."""
+    is_zero = squared == 0
+    return torch.where(is_zero, 0.0, torch.where(is_zero, 1.0, squared).sqrt())
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values

@@ -1,0 +1,101 @@
+"""Deep convolutional networks of 4×4 kernels and stride 2 (arXiv:1511.06434).
+
+The width dial is the channels next to the pixels, doubled at each further halving up to 8 · width:
+width 64 gives the classic 512-256-128-64 at 64×64.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from equipoise.nets.layers import (
+    SLOPE,
+    LabelledLatents,
+    NormName,
+    ProjectionHead,
+    add_spectral_norm,
+    crop,
+    make_norm,
+    resolutions,
+    stage_channels,
+)
+
+
+class DCGANGenerator(nn.Module):
+    """Latents [N, Z], labels [N] → images [N, C, H, W] in (-1, 1)."""
+
+    def __init__(
+        self, *, size: int, channels: int, num_classes: int, latent_size: int, width: int, norm: NormName = "batch"
+    ):
+        super().__init__()
+        lowest, *self.sizes = reversed(resolutions(size))
+        hidden = stage_channels(width, len(self.sizes))[::-1]
+        self.inputs = LabelledLatents(latent_size, num_classes)
+        self.project = _hidden_layer(nn.ConvTranspose2d(self.inputs.size, hidden[0], lowest, bias=norm == "none"), norm)
+        self.upwards = nn.ModuleList(
+            _hidden_layer(nn.ConvTranspose2d(low, high, 4, 2, 1, bias=norm == "none"), norm)
+            for low, high in pairwise(hidden)
+        )
+        self.upwards.append(nn.ConvTranspose2d(hidden[-1], channels, 4, 2, 1))
+        initialise(self)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = self.project(self.inputs(latents, labels)[:, :, None, None])
+        for layer, size in zip(self.upwards, self.sizes, strict=True):
+            features = crop(layer(features), size)
+        return torch.tanh(features)
+
+
+class DCGANDiscriminator(nn.Module):
+    """Images [N, C, H, W], labels [N] → logits [N]."""
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        num_classes: int,
+        width: int,
+        norm: NormName = "batch",
+        spectral_norm: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        *higher, lowest = resolutions(size)
+        hidden = stage_channels(width, len(higher))
+        self.downwards = nn.ModuleList()
+        for index, (before, after) in enumerate(pairwise([channels, *hidden])):
+            layer_norm: NormName = norm if index else "none"  # the pixels' statistics are what D judges
+            convolution = nn.Conv2d(before, after, 4, 2, 1, bias=layer_norm == "none")
+            self.downwards.append(
+                nn.Sequential(convolution, make_norm(layer_norm, after), nn.LeakyReLU(SLOPE), nn.Dropout(dropout))
+            )
+        self.head = ProjectionHead(hidden[-1] * lowest * lowest, num_classes)
+        initialise(self)
+        if spectral_norm:
+            add_spectral_norm(self)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = images
+        for layer in self.downwards:
+            odd = features.shape[-1] % 2
+            features = layer(F.pad(features, (0, odd, 0, odd)) if odd else features)
+        return self.head(features.flatten(1), labels)
+
+
+def initialise(network: nn.Module) -> None:
+    """Draw weights from N(0, 0.02) and norms' gains from N(1, 0.02), as the paper does; biases are 0."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
+            nn.init.normal_(layer.weight, mean=1.0, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+
+def _hidden_layer(convolution: nn.ConvTranspose2d, norm: NormName) -> nn.Sequential:
+    return nn.Sequential(convolution, make_norm(norm, convolution.out_channels), nn.ReLU())

@@ -1,0 +1,114 @@
+"""Pieces that the network families share: resolutions, norms, label conditioning, spectral norm."""
+
+import math
+from typing import Literal, assert_never
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+NormName = Literal["batch", "layer", "none"]
+SLOPE = 0.2  # of every leaky ReLU
+
+
+def resolutions(size: int) -> list[int]:
+    """Return sizes from `size` down, halved (rounded up) until at most 7: 28 → [28, 14, 7], 50 → [50, 25, 13, 7]."""
+    sizes = [size]
+    while sizes[-1] > 7:
+        sizes.append(math.ceil(sizes[-1] / 2))
+    return sizes
+
+
+def stage_channels(width: int, num_stages: int) -> list[int]:
+    """Return channels from the highest resolution down: `width`, doubled at each halving, at most 8 · width."""
+    return [width * min(2**stage, 8) for stage in range(num_stages)]
+
+
+def crop(images: Tensor, size: int) -> Tensor:
+    """Cut [N, C, H, W] to `size` at the lower and right edge, where doubling an odd halving left one pixel too many."""
+    return images[:, :, :size, :size]
+
+
+def halved(images: Tensor) -> Tensor:
+    """Average 2×2 pixels of [N, C, H, W]; at an odd edge only the pixels that exist count."""
+    return F.avg_pool2d(images, 2, ceil_mode=True, count_include_pad=False)
+
+
+def make_norm(name: NormName, channels: int, dimensions: Literal[0, 2] = 2) -> nn.Module:
+    """Return a normalisation of [N, C] (dimensions=0) or [N, C, H, W]; "layer" is over everything but N."""
+    match name:
+        case "batch":
+            return nn.BatchNorm1d(channels) if dimensions == 0 else nn.BatchNorm2d(channels)
+        case "layer":
+            return nn.GroupNorm(1, channels)
+        case "none":
+            return nn.Identity()
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+class LabelledLatents(nn.Module):
+    """Latents [N, Z] → [N, `size`]: with classes, a learned vector of the label is appended."""
+
+    def __init__(self, latent_size: int, num_classes: int):
+        super().__init__()
+        # Standard normal like the latents, so that both halves reach the first layer on one scale.
+        self.embedding = nn.Embedding(num_classes, latent_size) if num_classes else None
+        self.size = 2 * latent_size if num_classes else latent_size
+
+    def forward(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        if self.embedding is None:
+            return latents
+        return torch.cat([latents, self.embedding(needed(labels))], dim=1)
+
+
+class ProjectionHead(nn.Module):
+    """Features [N, F] → logits [N]: w·h + b, plus ⟨embedding(label), h⟩ with classes (arXiv:1802.05637, Eq. 3)."""
+
+    def __init__(self, num_features: int, num_classes: int):
+        super().__init__()
+        self.linear = nn.Linear(num_features, 1)
+        self.embedding = nn.Embedding(num_classes, num_features) if num_classes else None
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding.weight, std=num_features**-0.5)
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        logits = self.linear(features).squeeze(1)
+        if self.embedding is None:
+            return logits
+        return logits + (self.embedding(needed(labels)) * features).sum(dim=1)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm of [N, C, H, W] whose gain and bias belong to the label (arXiv:1610.07629); plain without classes."""
+
+    def __init__(self, channels: int, num_classes: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=not num_classes)
+        self.gain = nn.Embedding(num_classes, channels) if num_classes else None
+        self.bias = nn.Embedding(num_classes, channels) if num_classes else None
+        if self.gain is not None and self.bias is not None:
+            nn.init.ones_(self.gain.weight)
+            nn.init.zeros_(self.bias.weight)
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        features = self.norm(features)
+        if self.gain is None or self.bias is None:
+            return features
+        labels = needed(labels)
+        return features * self.gain(labels)[:, :, None, None] + self.bias(labels)[:, :, None, None]
+
+
+def needed(labels: Tensor | None) -> Tensor:
+    """Return the labels [N]; raises ValueError where a class-conditional network is called without them."""
+    if labels is None:
+        raise ValueError("this network is class-conditional: call it with labels, int64 [N]")
+    return labels
+
+
+def add_spectral_norm(network: nn.Module) -> None:
+    """Divide the weight of every layer by its largest singular value, by power iteration (arXiv:1802.05957)."""
+    for layer in list(network.modules()):
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
+            parametrizations.spectral_norm(layer)

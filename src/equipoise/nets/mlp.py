@@ -1,0 +1,65 @@
+"""Multi-layer perceptrons (arXiv:1406.2661): width 1024 gives the classic 784-1024-512-256 on 28×28 grey images.
+
+The width dial is the widest hidden layer, next to the pixels; the others are a half and a quarter of it.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from equipoise.nets.layers import SLOPE, LabelledLatents, NormName, ProjectionHead, add_spectral_norm, make_norm
+
+
+def hidden_widths(width: int) -> list[int]:
+    """Return the hidden layers' widths from the pixels inwards."""
+    return [width, width // 2, width // 4]
+
+
+class MLPGenerator(nn.Module):
+    """Latents [N, Z], labels [N] → images [N, C, H, W] in (-1, 1)."""
+
+    def __init__(
+        self, *, size: int, channels: int, num_classes: int, latent_size: int, width: int, norm: NormName = "none"
+    ):
+        super().__init__()
+        self.inputs = LabelledLatents(latent_size, num_classes)
+        layers: list[nn.Module] = []
+        previous = self.inputs.size
+        for units in reversed(hidden_widths(width)):
+            layers += [nn.Linear(previous, units), make_norm(norm, units, dimensions=0), nn.LeakyReLU(SLOPE)]
+            previous = units
+        self.layers = nn.Sequential(*layers, nn.Linear(previous, channels * size * size))
+        self.shape = (channels, size, size)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        pixels = self.layers(self.inputs(latents, labels))
+        return torch.tanh(pixels).unflatten(1, self.shape)
+
+
+class MLPDiscriminator(nn.Module):
+    """Images [N, C, H, W], labels [N] → logits [N]."""
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        num_classes: int,
+        width: int,
+        norm: NormName = "none",
+        spectral_norm: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        layers: list[nn.Module] = []
+        previous = channels * size * size
+        for index, units in enumerate(hidden_widths(width)):
+            layers += [nn.Linear(previous, units), make_norm(norm if index else "none", units, dimensions=0)]
+            layers += [nn.LeakyReLU(SLOPE), nn.Dropout(dropout)]
+            previous = units
+        self.layers = nn.Sequential(*layers)
+        self.head = ProjectionHead(previous, num_classes)
+        if spectral_norm:
+            add_spectral_norm(self)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.head(self.layers(images.flatten(1)), labels)

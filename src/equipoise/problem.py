@@ -1,0 +1,264 @@
+"""What is learned: the Problem protocol, and image generation as its first instance.
+
+The loop knows nothing of images. A problem hands it two networks, batches at a position, and named loss
+terms; a table, a waveform or super-resolution (whose generator takes the batch's low-resolution images
+instead of latents alone) are other problems, never branches in the loop.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from equipoise.data.augment import augment, random_flip
+from equipoise.data.pool import Pool, gather, to_float, train_indices
+from equipoise.game.losses import discriminator_loss, generator_loss
+from equipoise.game.penalties import wgan_gp, zero_centered
+from equipoise.game.schedules import scheduled
+from equipoise.nets.players import make_players
+from equipoise.randomness import Randomness
+from equipoise.recipe import Recipe
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Players:
+    """The two networks of a game."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in a run a step stands: its randomness, its share of the budget, and what changes with time."""
+
+    randomness: Randomness
+    progress: float = 0.0  # 0 at the start, 1 at the end of the budget
+    discriminator_steps: int = 0  # taken so far; lazy penalties count them
+    strength: float = 0.0  # of the augmentation
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Named loss terms, weighted and per sample `[N]` (the loop adds up their means), and named signals."""
+
+    losses: dict[str, Tensor]
+    signals: dict[str, Tensor]
+
+
+class Problem(Protocol):
+    """What the loop asks of a problem; `batch` is the problem's own type, opaque to the loop."""
+
+    def networks(self) -> Players:
+        """Build both networks; their weights are drawn from the global generator, which the loop seeds."""
+        ...
+
+    def batch(self, randomness: Randomness, num: int) -> Any:
+        """Return `num` real samples: a function of the position alone."""
+        ...
+
+    def discriminator_terms(self, players: Players, batch: Any, moment: Moment) -> Terms:
+        """Return what the discriminator minimises on this batch."""
+        ...
+
+    def generator_terms(self, players: Players, batch: Any, moment: Moment) -> Terms:
+        """Return what the generator minimises on this batch."""
+        ...
+
+    def generate(self, generator: nn.Module, randomness: Randomness, num: int) -> Tensor:
+        """Draw `num` samples from a generator, for the judge and for people."""
+        ...
+
+    def real(self, split: Split, num: int) -> Tensor:
+        """Return up to `num` real samples of one split, always the same ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Real images `[N, C, H, W]` in [-1, 1] with their labels `[N]`, if the game is conditional."""
+
+    real: Tensor
+    labels: Tensor | None
+
+
+LossPair = tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]
+
+
+@dataclass(frozen=True)
+class ImageProblem:
+    """Image generation from a pool of real images, as a recipe says.
+
+    `losses`, if given, replaces the recipe's pair: two functions from (real logits, fake logits) `[N]` to
+    per-sample losses `[N]`, the discriminator's and the generator's.
+    """
+
+    recipe: Recipe
+    pool: Pool
+    device: torch.device
+    precision: torch.dtype
+    losses: LossPair | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes that the networks are told of: 0 unless the recipe is conditional."""
+        return len(self.pool.classes) if self.recipe.networks.conditional else 0
+
+    def networks(self) -> Players:
+        """Build generator and discriminator for this pool's size and channels."""
+        _, channels, size, _ = self.pool.images.shape
+        generator, discriminator = make_players(
+            self.recipe.networks, size=size, channels=channels, num_classes=self.num_classes
+        )
+        layout = {"device": self.device, "memory_format": torch.channels_last}
+        return Players(generator.to(**layout), discriminator.to(**layout))
+
+    def batch(self, randomness: Randomness, num: int) -> ImageBatch:
+        """Gather the `num` real training images at this position, flipped if the recipe says so."""
+        indices = train_indices(self.pool, randomness.seed, randomness.samples, num)
+        images = to_float(gather(self.pool, indices).to(self.device, non_blocking=True))
+        if self.recipe.data.flip:
+            images = random_flip(images, randomness.generator("flip"))
+        return ImageBatch(images.contiguous(memory_format=torch.channels_last), self._labels(indices))
+
+    def discriminator_terms(self, players: Players, batch: ImageBatch, moment: Moment) -> Terms:
+        """Return the adversarial term and, when it is due, the gradient penalty."""
+        num, penalty = len(batch.real), self.recipe.game.penalty
+        with torch.no_grad(), self._autocast():
+            fake = players.generator(self._latents("discriminator latents", moment, num), batch.labels)
+        real = self._seen(batch.real, "real", moment)
+        fake = self._seen(fake.float(), "fake", moment)
+        due = penalty.kind != "none" and moment.discriminator_steps % penalty.every == 0
+        real.requires_grad_(due and penalty.kind in ("r1", "r1+r2"))
+        fake.requires_grad_(due and penalty.kind in ("r2", "r1+r2"))
+        with self._autocast():
+            real_logits = players.discriminator(real, batch.labels).float()
+            fake_logits = players.discriminator(fake, batch.labels).float()
+        losses = {"adversarial": self._discriminator_loss(real_logits, fake_logits)}
+        if due:
+            gamma = scheduled(penalty.gamma, penalty.gamma_end, moment.progress, "cosine") * penalty.every
+            losses |= self._penalties(players.discriminator, real, fake, real_logits, fake_logits, gamma, batch, moment)
+        return Terms(losses, signals(real_logits.detach(), fake_logits.detach(), self._is_relativistic))
+
+    def generator_terms(self, players: Players, batch: ImageBatch, moment: Moment) -> Terms:
+        """Return the adversarial term; relativistic losses compare with the batch's real images."""
+        with self._autocast():
+            fake = players.generator(self._latents("generator latents", moment, len(batch.real)), batch.labels)
+            fake_logits = players.discriminator(self._seen(fake.float(), "generated", moment), batch.labels).float()
+            real_logits = torch.zeros_like(fake_logits)
+            if self.losses or self._is_relativistic:
+                with torch.no_grad():
+                    seen = self._seen(batch.real, "compared", moment)
+                    real_logits = players.discriminator(seen, batch.labels).float()
+        if self.losses:
+            loss = self.losses[1](real_logits, fake_logits)
+        else:
+            loss = generator_loss(self.recipe.game.loss, real_logits, fake_logits)
+        return Terms({"adversarial": loss}, {})
+
+    @torch.no_grad()
+    def generate(self, generator: nn.Module, randomness: Randomness, num: int) -> Tensor:
+        """Draw `num` images `[num, C, H, W]` in [-1, 1]; with classes, each in turn."""
+        latents = randomness.normal("latents", num, self.recipe.networks.latent_size).to(self.device)
+        labels = torch.arange(num, device=self.device) % self.num_classes if self.num_classes else None
+        with self._autocast():
+            return generator(latents, labels).float().clamp(-1, 1)
+
+    def real(self, split: Split, num: int) -> Tensor:
+        """Return up to `num` images of one split as `[n, C, H, W]` in [-1, 1], in a fixed shuffled order."""
+        indices = torch.from_numpy(getattr(self.pool.splits, split))
+        order = torch.randperm(len(indices), generator=Randomness(0).generator("real"))
+        return to_float(gather(self.pool, indices[order[:num]]))
+
+    @property
+    def _is_relativistic(self) -> bool:
+        return self.recipe.game.loss in ("relativistic", "relativistic-average")
+
+    def _labels(self, indices: Tensor) -> Tensor | None:
+        if not self.num_classes or self.pool.labels is None:
+            return None
+        return torch.from_numpy(self.pool.labels[indices.numpy()]).to(self.device)
+
+    def _latents(self, stream: str, moment: Moment, num: int) -> Tensor:
+        return moment.randomness.normal(stream, num, self.recipe.networks.latent_size).to(self.device)
+
+    def _autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
+
+    def _seen(self, images: Tensor, stream: str, moment: Moment) -> Tensor:
+        """Return images as the discriminator sees them: augmented, and with instance noise."""
+        kinds = self.recipe.augment.kinds
+        if kinds and moment.strength > 0:
+            generator = moment.randomness.generator(f"augment {stream}")
+            images = augment(images, kinds, moment.strength, generator)
+        deviation = self.recipe.game.instance_noise * (1 - moment.progress)
+        if deviation > 0:
+            noise = torch.randn(
+                images.shape,
+                generator=moment.randomness.generator(f"noise {stream}", self.device),
+                device=self.device,
+            )
+            images = images + deviation * noise
+        return images
+
+    def _discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        if self.losses:
+            return self.losses[0](real_logits, fake_logits)
+        game = self.recipe.game
+        return discriminator_loss(game.loss, real_logits, fake_logits, game.label_smoothing)
+
+    def _penalties(
+        self,
+        discriminator: nn.Module,
+        real: Tensor,
+        fake: Tensor,
+        real_logits: Tensor,
+        fake_logits: Tensor,
+        gamma: float,
+        batch: ImageBatch,
+        moment: Moment,
+    ) -> dict[str, Tensor]:
+        match self.recipe.game.penalty.kind:
+            case "none":
+                return {}
+            case "r1":
+                return {"r1": zero_centered(real_logits, real, gamma)}
+            case "r2":
+                return {"r2": zero_centered(fake_logits, fake, gamma)}
+            case "r1+r2":
+                return {
+                    "r1": zero_centered(real_logits, real, gamma),
+                    "r2": zero_centered(fake_logits, fake, gamma),
+                }
+            case "wgan-gp":
+                generator = moment.randomness.generator("interpolation")
+
+                def critic(images: Tensor) -> Tensor:
+                    with self._autocast():
+                        return discriminator(images, batch.labels).float()
+
+                return {"wgan-gp": wgan_gp(critic, real, fake, gamma, generator)}
+
+
+def signals(real_logits: Tensor, fake_logits: Tensor, is_relativistic: bool) -> dict[str, Tensor]:
+    """Return the numbers of one discriminator step that the watch reads, each a scalar.
+
+    Where only differences of logits count, accuracy is the share of pairs with the real one above.
+    """
+    right = (
+        (real_logits > fake_logits).float()
+        if is_relativistic
+        else torch.cat([(real_logits > 0).float(), (fake_logits < 0).float()])
+    )
+    return {
+        "real_logit": real_logits.mean(),
+        "fake_logit": fake_logits.mean(),
+        "real_probability": real_logits.sigmoid().mean(),
+        "fake_probability": fake_logits.sigmoid().mean(),
+        "accuracy": right.mean(),
+    }

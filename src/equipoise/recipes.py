@@ -1,0 +1,236 @@
+"""Named recipes: each a function from the facts of the data to a Recipe, with its paper and what it is for.
+
+Widths and batches follow from the facts: on a CPU they are what two cores can train in minutes.
+"""
+
+import dataclasses
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, assert_never, get_args
+
+from equipoise.errors import UserError, listed, suggestion
+from equipoise.recipe import Augment, Data, Game, Networks, Penalty, Player, Recipe, Stopping
+
+RecipeName = Literal["modern", "dcgan", "wgan", "wgan-gp", "lsgan", "hinge-sn", "mlp-classic", "dcgan-64", "conv-28"]
+FEW_IMAGES = 10_000  # below this the discriminator learns them by heart, and augmentation helps (arXiv:2006.06676)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the data and the machine before a recipe is made."""
+
+    size: int = 28
+    channels: int = 1
+    num_train: int = 60_000
+    is_cpu: bool = True
+
+
+@dataclass(frozen=True)
+class About:
+    """What a person wants to know of a recipe before choosing it."""
+
+    paper: str
+    purpose: str
+    result: str  # measured by bench/recipes.py
+
+
+def build(name: RecipeName, facts: Facts) -> Recipe:
+    """Return the named recipe for these data and this machine."""
+    return dataclasses.replace(_function(name)(facts), name=name)
+
+
+def modern(facts: Facts) -> Recipe:
+    """Relativistic pairs with zero-centred penalties on real and generated images (arXiv:2501.05441)."""
+    player = Player(rate=2e-4, rate_end=5e-5, beta1=0.0, beta2=0.99)
+    return Recipe(
+        networks=Networks(family="dcgan" if facts.is_cpu else "modern", width=_width(facts, 32), latent_size=64),
+        game=Game(
+            loss="relativistic",
+            penalty=Penalty(kind="r1+r2", gamma=0.5, gamma_end=0.05, every=4),
+            generator=player,
+            discriminator=player,
+            ema_half_life=10_000,
+        ),
+        augment=_augment(facts),
+    )
+
+
+def dcgan(facts: Facts) -> Recipe:
+    """The deep convolutional GAN with batch normalisation (arXiv:1511.06434)."""
+    player = Player(rate=2e-4, beta1=0.5, beta2=0.999)
+    return Recipe(
+        networks=_dcgan_networks(facts, discriminator_norm="batch"),
+        game=Game(loss="non-saturating", generator=player, discriminator=player, ema_half_life=0),
+    )
+
+
+def wgan(facts: Facts) -> Recipe:
+    """Wasserstein distance by weight clipping, five critic steps a generator step (arXiv:1701.07875)."""
+    player = Player(optimizer="rmsprop", rate=5e-5, beta1=0.0, beta2=0.99)
+    return Recipe(
+        networks=_dcgan_networks(facts, discriminator_norm="batch"),
+        game=Game(
+            loss="wasserstein",
+            generator=player,
+            discriminator=player,
+            discriminator_steps=5,
+            weight_clip=0.01,
+            ema_half_life=0,
+        ),
+    )
+
+
+def wgan_gp(facts: Facts) -> Recipe:
+    """Wasserstein distance with a gradient penalty instead of clipping (arXiv:1704.00028)."""
+    player = Player(rate=1e-4, beta1=0.0, beta2=0.9)
+    return Recipe(
+        networks=_dcgan_networks(facts, discriminator_norm="none"),
+        game=Game(
+            loss="wasserstein",
+            penalty=Penalty(kind="wgan-gp", gamma=10.0),
+            generator=player,
+            discriminator=player,
+            discriminator_steps=5,
+            ema_half_life=0,
+        ),
+    )
+
+
+def lsgan(facts: Facts) -> Recipe:
+    """Least squares instead of cross-entropy (arXiv:1611.04076)."""
+    player = Player(rate=2e-4, beta1=0.5, beta2=0.999)
+    return Recipe(
+        networks=_dcgan_networks(facts, discriminator_norm="batch"),
+        game=Game(loss="least-squares", generator=player, discriminator=player, ema_half_life=0),
+    )
+
+
+def hinge_sn(facts: Facts) -> Recipe:
+    """Hinge loss, residual networks and a spectrally normalised discriminator (arXiv:1802.05957)."""
+    player = Player(rate=2e-4, beta1=0.0, beta2=0.9)
+    return Recipe(
+        networks=Networks(
+            family="resnet", width=_width(facts, 16), latent_size=128, generator_norm="batch", spectral_norm=True
+        ),
+        game=Game(loss="hinge", generator=player, discriminator=player, ema_half_life=10_000),
+    )
+
+
+def mlp_classic(_: Facts) -> Recipe:
+    """The perceptrons of most tutorials: 784-1024-512-256, cross-entropy, Adam (arXiv:1406.2661)."""
+    player = Player(rate=2e-4, beta1=0.5, beta2=0.999)
+    return Recipe(
+        networks=Networks(family="mlp", width=1024, latent_size=100, dropout=0.3),
+        game=Game(loss="non-saturating", generator=player, discriminator=player, ema_half_life=0),
+    )
+
+
+def dcgan_64(_: Facts) -> Recipe:
+    """The DCGAN as it was published: 100 latents, 512-256-128-64 channels, 64×64 pixels (arXiv:1511.06434)."""
+    player = Player(rate=2e-4, beta1=0.5, beta2=0.999)
+    return Recipe(
+        data=Data(size=64),
+        networks=Networks(
+            family="dcgan", width=64, latent_size=100, generator_norm="batch", discriminator_norm="batch"
+        ),
+        game=Game(loss="non-saturating", generator=player, discriminator=player, batch=128, ema_half_life=0),
+    )
+
+
+def conv_28(_: Facts) -> Recipe:
+    """A small convolutional GAN on 28×28 with dropout, stopped by patience on a validation score."""
+    player = Player(rate=1e-4, beta1=0.9, beta2=0.999)
+    return Recipe(
+        data=Data(size=28),
+        networks=Networks(family="dcgan", width=64, latent_size=100, generator_norm="batch", dropout=0.3),
+        game=Game(loss="non-saturating", generator=player, discriminator=player, batch=256, ema_half_life=0),
+        stopping=Stopping(policy="patience", patience=10),
+    )
+
+
+ABOUT: dict[RecipeName, About] = {
+    "modern": About(
+        "R3GAN, arXiv:2501.05441", "the default: stable without tuning, covers all modes", "not measured yet"
+    ),
+    "dcgan": About("arXiv:1511.06434", "the convolutional baseline, with batch normalisation", "not measured yet"),
+    "wgan": About("arXiv:1701.07875", "to see weight clipping at work; slow", "not measured yet"),
+    "wgan-gp": About("arXiv:1704.00028", "steady, by a gradient penalty; five critic steps", "not measured yet"),
+    "lsgan": About("arXiv:1611.04076", "least squares: gradients that do not vanish far away", "not measured yet"),
+    "hinge-sn": About("arXiv:1802.05957", "residual networks under spectral normalisation", "not measured yet"),
+    "mlp-classic": About("arXiv:1406.2661", "teaches: the perceptron GAN of most tutorials", "not measured yet"),
+    "dcgan-64": About("arXiv:1511.06434", "teaches: the DCGAN as published, 64×64; wants a GPU", "not measured yet"),
+    "conv-28": About("arXiv:1406.2661", "teaches: dropout, and patience on a validation score", "not measured yet"),
+}
+
+
+def checked_name(name: str) -> RecipeName:
+    """Return the name if there is such a recipe; raises UserError."""
+    for known in get_args(RecipeName):
+        if known == name:
+            return known
+    names = get_args(RecipeName)
+    raise UserError(f'--recipe "{name}": there is {listed(names)}.{suggestion(name, names)}')
+
+
+def listing() -> str:
+    """Return all recipes as plain text."""
+    blocks = []
+    for name, about in ABOUT.items():
+        text = [f"{about.purpose} ({about.paper})", f"measured: {about.result}"]
+        blocks.append("\n".join([name, *(textwrap.indent(textwrap.fill(line, 90), "    ") for line in text)]))
+    return "\n\n".join([*blocks, "Use one with: equipoise train SOURCE --recipe NAME"])
+
+
+def listing_values() -> list[dict[str, Any]]:
+    """Return all recipes with what is known of them as plain values."""
+    return [{"name": name, **dataclasses.asdict(about)} for name, about in ABOUT.items()]
+
+
+def _function(name: RecipeName) -> Callable[[Facts], Recipe]:
+    match name:
+        case "modern":
+            return modern
+        case "dcgan":
+            return dcgan
+        case "wgan":
+            return wgan
+        case "wgan-gp":
+            return wgan_gp
+        case "lsgan":
+            return lsgan
+        case "hinge-sn":
+            return hinge_sn
+        case "mlp-classic":
+            return mlp_classic
+        case "dcgan-64":
+            return dcgan_64
+        case "conv-28":
+            return conv_28
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _dcgan_networks(facts: Facts, discriminator_norm: Literal["batch", "none"]) -> Networks:
+    return Networks(
+        family="dcgan",
+        width=_width(facts, 32),
+        latent_size=100,
+        generator_norm="batch",
+        discriminator_norm=discriminator_norm,
+    )
+
+
+def _width(facts: Facts, at_28: int) -> int:
+    """Return channels at the highest resolution: fewer for larger images on a CPU, more on a GPU."""
+    if not facts.is_cpu:
+        return 2 * at_28
+    return max(8, at_28 * 28 // max(facts.size, 28) // 4 * 4)
+
+
+def _augment(facts: Facts) -> Augment:
+    """Return DiffAugment's kinds where images are few, none where they are many."""
+    if facts.num_train >= FEW_IMAGES:
+        return Augment()
+    kinds = ("translation", "cutout") if facts.channels == 1 else ("color", "translation", "cutout")
+    return Augment(kinds=kinds, strength=0.5)

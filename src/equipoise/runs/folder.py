@@ -1,0 +1,282 @@
+"""A run as a folder: its files, who may write to it, and what it is called."""
+
+import contextlib
+import fcntl
+import os
+import re
+import shlex
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from equipoise.errors import RunBusyError, UserError
+from equipoise.recipe import Recipe, to_dict
+from equipoise.runs.files import read_json, write_json
+from equipoise.runs.log import append, cut
+
+SUBFOLDERS = ("log", "checkpoints", "samples")
+SNAPSHOT_GROWTH = 1.2  # snapshots grow apart: some 40 of them for any length of run
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that trains in a run folder."""
+
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on the disk; made by `create` or `open`."""
+
+    path: Path
+
+    @staticmethod
+    def create(path: Path, recipe: Recipe) -> "RunFolder":
+        """Make a new run folder; raises UserError where anything else is already, or nothing can be written."""
+        run = RunFolder(path)
+        other = path.with_name(path.name + "-2") if path.name else Path("runs/new")
+        again = f"Try another folder: --out {shlex.quote(str(other))}"
+        try:
+            if path.is_dir() and not RunFolder.is_run(path) and any(entry.name != "lock" for entry in path.iterdir()):
+                if holder := run.holder():
+                    raise RunBusyError(_busy(path, holder))
+                raise UserError(f"{path}: holds other files, and a run needs a folder of its own. {again}")
+            if path.exists() and not path.is_dir():
+                raise UserError(f"{path}: is a file, and a run needs a folder. {again}")
+            path.mkdir(parents=True, exist_ok=True)
+            with run.lock():
+                if RunFolder.is_run(path):
+                    resume = f"equipoise resume {shlex.quote(str(path))}"
+                    raise UserError(f"{path}: holds a run already. To go on with it: {resume}. {again}")
+                for name in SUBFOLDERS:
+                    (path / name).mkdir(exist_ok=True)
+                run.write_recipe(recipe)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise UserError(
+                f"{path}: a run cannot be written here ({reason}). Try a folder of yours: --out runs/new"
+            ) from None
+        return run
+
+    @staticmethod
+    def open(path: Path) -> "RunFolder":
+        """Open an existing run; raises UserError that names runs nearby if this is none."""
+        if RunFolder.is_run(path):
+            return RunFolder(path)
+        problem = "is no run (it has no recipe.json)" if path.exists() else "does not exist"
+        near = _runs_near(path)
+        hint = f"Runs nearby: {', '.join(map(str, near))}." if near else "To make one: equipoise train mnist"
+        raise UserError(f"{path}: {problem}. {hint}")
+
+    @staticmethod
+    def is_run(path: Path) -> bool:
+        """Return whether a folder holds a run."""
+        return (path / "recipe.json").is_file()
+
+    @property
+    def steps(self) -> Path:
+        """Return the log of signals."""
+        return self.path / "log" / "steps.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        """Return the log of scores."""
+        return self.path / "log" / "scores.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """Return the log of events."""
+        return self.path / "log" / "events.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return the folder of checkpoints, one sub-folder each, named by samples."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """Return the folder of the best generator."""
+        return self.path / "best"
+
+    @property
+    def samples(self) -> Path:
+        """Return the folder of sample grids."""
+        return self.path / "samples"
+
+    @property
+    def report(self) -> Path:
+        """Return where the report is."""
+        return self.path / "report.html"
+
+    def read_recipe(self) -> dict[str, Any]:
+        """Read the recipe's plain values; raises UserError if they are gone or damaged."""
+        values = read_json(self.path / "recipe.json")
+        if values is None:
+            raise UserError(f"{self.path}: its recipe.json is gone. Restore it from a copy.")
+        return values
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """Read any JSON object of this run, empty if there is no such file; raises UserError if damaged."""
+        return read_json(path) or {}
+
+    def read_state(self) -> dict[str, Any]:
+        """Read how the run stands, `{"status": "new"}` before its training; raises UserError if damaged."""
+        return read_json(self.path / "state.json") or {"status": "new"}
+
+    def read_data(self) -> dict[str, Any]:
+        """Read what the images are, empty if not written yet; raises UserError if damaged."""
+        return read_json(self.path / "data.json") or {}
+
+    def read_pace(self) -> dict[str, Any]:
+        """Read how often what is done, empty before it is measured; raises UserError if damaged."""
+        return read_json(self.path / "pace.json") or {}
+
+    def read_environment(self) -> dict[str, Any]:
+        """Read versions and device, empty if not written yet; raises UserError if damaged."""
+        return read_json(self.path / "environment.json") or {}
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write the recipe in one step; raises OSError, as do the other writers."""
+        write_json(self.path / "recipe.json", to_dict(recipe))
+
+    def write_state(self, values: Mapping[str, Any]) -> None:
+        """Write how the run stands."""
+        write_json(self.path / "state.json", values)
+
+    def write_data(self, values: Mapping[str, Any]) -> None:
+        """Write what the images are."""
+        write_json(self.path / "data.json", values)
+
+    def write_pace(self, values: Mapping[str, Any]) -> None:
+        """Write how often what is done."""
+        write_json(self.path / "pace.json", values)
+
+    def write_environment(self, values: Mapping[str, Any]) -> None:
+        """Write versions and device."""
+        write_json(self.path / "environment.json", values)
+
+    def log_step(self, record: Mapping[str, Any]) -> None:
+        """Append one interval's signals."""
+        append(self.steps, record)
+
+    def log_score(self, record: Mapping[str, Any]) -> None:
+        """Append one score."""
+        append(self.scores, record)
+
+    def log_event(self, samples: int, seconds: float, kind: str, message: str) -> None:
+        """Append one event."""
+        append(self.events, {"samples": samples, "seconds": seconds, "kind": kind, "message": message})
+
+    def cut_logs(self, samples: int) -> None:
+        """Drop from the logs and the snapshots what lies beyond a checkpoint's samples."""
+        for log in (self.steps, self.scores, self.events):
+            cut(log, samples)
+        for beyond, path in self.snapshots():
+            if beyond > samples:
+                path.unlink()
+
+    def snapshots(self) -> list[tuple[int, Path]]:
+        """Return the grids of fixed latents with their samples, in order."""
+        found = self.samples.glob("[0-9]*.png")
+        return sorted((int(path.stem), path) for path in found if path.stem.isdecimal())
+
+    def snapshot_path(self, samples: int) -> Path:
+        """Return where the grid of fixed latents at some samples belongs."""
+        return self.samples / f"{samples:012d}.png"
+
+    def is_snapshot_due(self, samples: int) -> bool:
+        """Return whether the last snapshot is long enough ago, in proportion to the samples."""
+        taken = [before for before, _ in self.snapshots()]
+        return not taken or samples >= SNAPSHOT_GROWTH * taken[-1]
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for one training; raises RunBusyError that names the holder. The kernel frees it on death."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror}). Check its permissions.") from None
+        try:
+            if not _locked(descriptor):
+                raise RunBusyError(_busy(self.path, _read_holder(descriptor)))
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, msgspec.json.encode(Holder(socket.gethostname(), os.getpid())), 0)
+            try:
+                yield
+            finally:
+                os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
+    def holder(self) -> Holder | None:
+        """Return who trains in this folder right now, None if nobody does."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return _read_holder(descriptor) or Holder("unknown", 0)
+        else:
+            return None
+        finally:
+            os.close(descriptor)
+
+
+def run_name(recipe: Recipe) -> str:
+    """Return what a run is called by default: `<recipe>-<source>`."""
+    source = recipe.data.source.removeprefix("hub:").rstrip("/\\")
+    last = re.split(r"[/\\]", source)[-1]
+    return f"{recipe.name}-{re.sub(r'[.](npz|zip)$', '', last, flags=re.IGNORECASE)}"
+
+
+def new_path(base: Path, name: str) -> Path:
+    """Return `base/name-001`, or the number after the highest that is there; odd characters become dashes."""
+    clean = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+    clean = clean.encode()[:200].decode(errors="ignore")
+    pattern = re.compile(re.escape(clean) + r"-(\d+)")
+    taken = [pattern.fullmatch(entry.name) for entry in base.iterdir()] if base.is_dir() else []
+    highest = max((int(match[1]) for match in taken if match), default=0)
+    return base / f"{clean}-{highest + 1:03}"
+
+
+def _locked(descriptor: int) -> bool:
+    """Try for a quarter of a second, since a reader asking who trains holds the lock for an instant."""
+    for _ in range(6):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def _read_holder(descriptor: int) -> Holder | None:
+    try:
+        return msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
+    except (msgspec.DecodeError, OSError):
+        return None
+
+
+def _busy(path: Path, holder: Holder | None) -> str:
+    who = f"process {holder.pid} on {holder.host}" if holder else "another process"
+    return f"{path}: {who} is training here. Wait for it or stop it, or train elsewhere with --out"
+
+
+def _runs_near(path: Path) -> list[Path]:
+    """Return up to three of the newest runs in this folder, or else beside it."""
+    for folder in (path, path.parent, Path("runs")):
+        with contextlib.suppress(OSError):
+            found = [entry for entry in folder.iterdir() if RunFolder.is_run(entry)]
+            if found:
+                return sorted(found, key=lambda entry: entry.stat().st_mtime)[-3:]
+    return []

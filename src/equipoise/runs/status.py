@@ -1,0 +1,202 @@
+"""The state of a run on one screen, read from its folder alone."""
+
+import math
+import shlex
+import statistics
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, assert_never
+
+from equipoise.recipe import MetricName, Recipe, from_dict
+from equipoise.runs import format
+from equipoise.runs.folder import Holder, RunFolder
+from equipoise.runs.log import last_records, records
+from equipoise.watch.diagnoses import describe
+from equipoise.watch.signals import ScoreLine, StepStats, metric_value, score_from, stats_from
+
+State = Literal["new", "running", "interrupted", "stopped", "finished", "failed"]
+
+WIDTH = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What is known of a run; None or NaN where it is not known yet."""
+
+    name: str
+    recipe: Recipe
+    state: State
+    holder: Holder | None
+    samples: int
+    horizon: int | None
+    seconds: float
+    samples_per_second: float
+    seconds_left: float
+    last: ScoreLine | None
+    best: ScoreLine | None
+    test: ScoreLine | None
+    diagnosis: str
+    policy: str | None
+    reason: str | None
+
+    @property
+    def metric(self) -> MetricName:
+        """Return what "best" means in this run."""
+        return self.recipe.judging.metric
+
+
+def read_status(run: RunFolder) -> Status:
+    """Read the state of a run; raises UserError if one of its files is damaged."""
+    recipe, pace, state, holder = from_dict(run.read_recipe()), run.read_pace(), run.read_state(), run.holder()
+    steps = [stats_from(record) for record in last_records(run.steps, 256)]
+    scores = [score_from(record) for record in records(run.scores)]
+    samples = max([steps[-1].samples if steps else 0, state.get("samples") or 0])
+    seconds = max([steps[-1].seconds if steps else 0.0, state.get("seconds") or 0.0])
+    horizon = pace.get("horizon") or recipe.budget.samples
+    rate = _rate(steps, pace)
+    now = _state(state["status"], holder)
+    return Status(
+        name=run.path.resolve().name,
+        recipe=recipe,
+        state=now,
+        holder=holder,
+        samples=samples,
+        horizon=horizon,
+        seconds=seconds,
+        samples_per_second=rate,
+        seconds_left=max(0, horizon - samples) / rate if horizon and rate > 0 and now == "running" else math.nan,
+        last=scores[-1] if scores else None,
+        best=score_from(state["best"]) if state.get("best") else best_of(scores, recipe.judging.metric),
+        test=score_from(state["test"]) if state.get("test") else None,
+        diagnosis=describe(steps, scores, recipe.judging.metric),
+        policy=state.get("policy"),
+        reason=state.get("reason"),
+    )
+
+
+def status(run: RunFolder) -> str:
+    """Return the state of a run as plain text: at most 24 lines of 80 columns."""
+    now = read_status(run)
+    budget = now.recipe.budget
+    paid = format.duration(budget.seconds) if budget.seconds else f"{format.count(budget.samples or 0)} samples"
+    trained = format.duration(now.seconds) if now.samples else "–"
+    if now.samples and math.isfinite(now.samples_per_second):
+        trained += f" at {now.samples_per_second:,.0f} samples/s"
+    rows = [
+        ("run", str(run.path)),
+        ("recipe", f"{now.recipe.name}, seed {now.recipe.seed}, budget {paid}"),
+        ("source", now.recipe.data.source),
+        ("state", _state_text(now, run)),
+        ("progress", _progress(now)),
+        ("trained", trained),
+    ]
+    rows += [("last score", _score_text(now.last, now.metric))] if now.last else []
+    rows += [("best score", _score_text(now.best, now.metric))] if now.best else [("best score", "none yet")]
+    rows += [("on test", _score_text(now.test, now.metric))] if now.test else []
+    rows += [("game", now.diagnosis)] if now.samples else []
+    rows += [("stopped by" if now.policy else "reason", now.reason)] if now.reason else []
+    rows += [("report", str(run.report))] if run.report.exists() else []
+    return "\n".join(line for label, text in rows for line in _lines(label, text)[:4])
+
+
+def status_values(run: RunFolder) -> dict[str, Any]:
+    """Return the state of a run as plain values for `--json`; NaN stands for what is not known."""
+    now = read_status(run)
+    return {
+        "path": str(run.path),
+        "name": now.name,
+        "recipe": now.recipe.name,
+        "source": now.recipe.data.source,
+        "seed": now.recipe.seed,
+        "state": now.state,
+        "holder": {"host": now.holder.host, "pid": now.holder.pid} if now.holder else None,
+        "samples": now.samples,
+        "horizon": now.horizon,
+        "seconds": now.seconds,
+        "samples_per_second": now.samples_per_second,
+        "seconds_left": now.seconds_left,
+        "metric": now.metric,
+        "last": vars(now.last) if now.last else None,
+        "best": vars(now.best) if now.best else None,
+        "test": vars(now.test) if now.test else None,
+        "diagnosis": now.diagnosis,
+        "policy": now.policy,
+        "reason": now.reason,
+    }
+
+
+def best_of(scores: list[ScoreLine], metric: MetricName) -> ScoreLine | None:
+    """Return the lowest finite score, the earliest of equals."""
+    finite = [line for line in scores if math.isfinite(metric_value(line, metric))]
+    return min(finite, key=lambda line: metric_value(line, metric), default=None)
+
+
+def shown_path(path: Path) -> str:
+    """Return a path to type from here: relative where it lies below the current folder, else its last two parts."""
+    full = path.resolve()
+    try:
+        return str(full.relative_to(Path.cwd()))
+    except ValueError:
+        return str(Path(*full.parts[-2:])) if path.is_absolute() else str(path)
+
+
+def _rate(steps: list[StepStats], pace: dict[str, Any]) -> float:
+    rates = [stats.samples_per_second for stats in steps[-5:] if math.isfinite(stats.samples_per_second)]
+    return statistics.median(rates) if rates else float(pace.get("samples_per_second") or math.nan)
+
+
+def _state(written: str, holder: Holder | None) -> State:
+    match written:
+        case "stopped" | "finished" | "failed":  # even while the training that wrote it still holds the lock
+            return written
+        case _ if holder is not None:
+            return "running"
+        case "new":
+            return "new"
+        case _:
+            return "interrupted"  # it says running, but nobody holds the lock
+
+
+def _state_text(now: Status, run: RunFolder) -> str:
+    resume = f"go on with: equipoise resume {shlex.quote(str(run.path))}"
+    match now.state:
+        case "new":
+            return "not started"
+        case "running":
+            return f"running, process {now.holder.pid} on {now.holder.host}" if now.holder else "running"
+        case "interrupted":
+            return f"interrupted; {resume}"
+        case "stopped":
+            return f"stopped; {resume}"
+        case "finished":
+            return "finished"
+        case "failed":
+            return f"failed; {resume}"
+        case _:
+            assert_never(now.state)
+
+
+def _progress(now: Status) -> str:
+    rate = now.samples_per_second if now.state == "running" else math.nan
+    line = format.progress_line(now.samples, now.horizon, rate, now.seconds_left)
+    if not now.horizon:
+        return line
+    filled = round(10 * min(1.0, now.samples / now.horizon))
+    return f"{'█' * filled}{'░' * (10 - filled)}  {line}"
+
+
+def _score_text(line: ScoreLine, metric: MetricName) -> str:
+    parts = [f"{metric.upper()} {format.score(line, metric)}"]
+    other: MetricName = "fid" if metric == "kid" else "kid"
+    if math.isfinite(metric_value(line, other)):
+        parts.append(f"{other.upper()} {format.score(line, other)}")
+    if math.isfinite(line.coverage):
+        parts.append(f"coverage {line.coverage:.2f}")
+    return ", ".join(parts) + f", at {format.count(line.samples)} samples"
+
+
+def _lines(label: str, text: str) -> list[str]:
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    wrapped = textwrap.wrap(plain, WIDTH - 12, break_on_hyphens=False) or [""]
+    return [f"{label:<11} {wrapped[0]}"] + [f"{'':<11} {line}" for line in wrapped[1:]]

@@ -1,0 +1,88 @@
+"""The numbers of the game: what one logging interval and one score hold."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from equipoise.recipe import MetricName
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepStats:
+    """Means over the steps of one logging interval; a number that could not be taken is NaN."""
+
+    samples: int  # real samples shown to the discriminator so far
+    seconds: float  # on the training clock, which stands still while a run is paused
+    discriminator_loss: float
+    generator_loss: float
+    penalty: float
+    real_logit: float
+    fake_logit: float
+    real_probability: float  # mean σ(D(x))
+    fake_probability: float  # mean σ(D(G(z)))
+    accuracy: float  # share of logits on the right side of 0; of pairs with real > fake where only differences count
+    discriminator_gradient: float  # norm over all parameters
+    generator_gradient: float
+    discriminator_rate: float
+    generator_rate: float
+    samples_per_second: float
+    skipped_steps: int = 0  # not finite, so not applied
+    terms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreLine:
+    """One score of one generator with its protocol; NaN stands for what was not or could not be computed."""
+
+    samples: int
+    seconds: float  # that judging took
+    kid: float = math.nan
+    kid_se: float = math.nan
+    fid: float = math.nan
+    precision: float = math.nan
+    recall: float = math.nan
+    density: float = math.nan
+    coverage: float = math.nan
+    protocol: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def from_score(samples: int, values: Mapping[str, Any]) -> "ScoreLine":
+        """Build a score line from a judge's values by their names; others are left out."""
+        return score_from({**values, "samples": samples})
+
+
+def metric_value(line: ScoreLine, metric: MetricName) -> float:
+    """Return the number that decides what is best; lower is better."""
+    return line.kid if metric == "kid" else line.fid
+
+
+def metric_error(line: ScoreLine, metric: MetricName) -> float:
+    """Return the standard error of `metric_value`, NaN where none is known."""
+    return line.kid_se if metric == "kid" else math.nan
+
+
+def stats_from(record: Mapping[str, Any]) -> StepStats:
+    """Build the statistics from a log record, in which null stands for NaN."""
+    return StepStats(**_fields_from(StepStats, record))
+
+
+def score_from(record: Mapping[str, Any]) -> ScoreLine:
+    """Build a score from a log record, in which null stands for NaN."""
+    return ScoreLine(**_fields_from(ScoreLine, record))
+
+
+def _fields_from(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for part in dataclasses.fields(kind):
+        value = record.get(part.name)
+        if value is not None:
+            values[part.name] = value
+        elif part.type is float:
+            values[part.name] = math.nan
+        elif part.type is int and part.default is dataclasses.MISSING:
+            values[part.name] = 0
+    if "terms" in values:
+        values["terms"] = {name: math.nan if value is None else value for name, value in values["terms"].items()}
+    return values

@@ -1,0 +1,335 @@
+import io
+import os
+import sys
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from equipoise.data import sources
+from equipoise.data.decode import BrokenImage
+from equipoise.data.sources import Images, labels_from_folders, open_source
+from equipoise.errors import UserError
+
+
+def png(shade: int = 0, side: int = 8) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (side, side), shade).save(file, "PNG")
+    return file.getvalue()
+
+
+def fill(folder: Path, *names: str) -> Path:
+    for index, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(index) if path.suffix in (".png", "") else b"some text")
+    return folder
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def loaded(source: Path | str) -> Images:
+    return open_source(str(source)).load()
+
+
+def test_the_embedded_digits_are_all_there_with_their_labels():
+    images = loaded("mnist")
+    assert images.array is not None
+    assert images.labels is not None
+    assert images.array.shape == (70_000, 28, 28, 1)
+    assert images.classes == tuple("0123456789")
+    assert np.bincount(images.labels).tolist() == [6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958]
+    assert Path(sources.__file__).with_name("mnist.npz").stat().st_size <= 12e6
+
+
+@pytest.mark.skipif("EQUIPOISE_DATA" not in os.environ, reason="EQUIPOISE_DATA names no folder of real data")
+def test_the_embedded_digits_are_those_of_the_original():
+    original = np.load(Path(os.environ["EQUIPOISE_DATA"]) / "mnist.npz")
+    images = loaded("mnist")
+    assert images.array is not None
+    assert (images.array[:60_000, :, :, 0] == original["x_train"]).all()
+    assert (images.array[60_000:, :, :, 0] == original["x_test"]).all()
+    assert images.labels is not None
+    assert (images.labels == np.concatenate([original["y_train"], original["y_test"]])).all()
+
+
+def test_a_folder_called_mnist_is_read_only_when_written_as_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fill(tmp_path / "mnist", "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert len(loaded("./mnist").names) == 1
+    assert len(loaded("mnist").names) == 70_000
+
+
+def test_a_folder_is_read_deep_and_in_order_and_what_is_no_image_is_counted(tmp_path: Path):
+    fill(tmp_path, "b/deep/2.png", "a/1.png", "a/notes.txt", ".hidden.png", "__MACOSX/1.png", "table.csv")
+    images = loaded(tmp_path)
+    assert list(images.names) == ["a/1.png", "b/deep/2.png"]
+    assert images.read(1) == png(0)
+    assert images.num_skipped == 3  # below __MACOSX nothing is looked at
+
+
+def test_files_without_a_suffix_are_images_if_they_begin_like_one(tmp_path: Path):
+    fill(tmp_path, "5f3a")
+    (tmp_path / "README").write_text("words")
+    assert list(loaded(tmp_path).names) == ["5f3a"]
+
+
+def test_a_link_in_a_circle_does_not_loop(tmp_path: Path):
+    fill(tmp_path, "a/1.png")
+    (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)
+    assert list(loaded(tmp_path).names) == ["a/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "classes"),
+    [
+        (["cat/1", "dog/2", "cat/sub/3"], [0, 1, 0], ("cat", "dog")),
+        (["1", "2"], None, ()),
+        (["cat/1", "2"], None, ()),
+        (["cat/1", "cat/2"], None, ()),
+        (["all/cat/1", "all/dog/2"], [0, 1], ("cat", "dog")),
+        (["train/dog/1", "test/cat/2"], [1, 0], ("cat", "dog")),
+        (["train/1", "test/2"], None, ()),
+    ],
+)
+def test_labels_come_from_first_level_folders(names: list[str], labels: list[int] | None, classes: tuple[str, ...]):
+    found, found_classes = labels_from_folders(names)
+    assert (found.tolist() if found is not None else None) == labels
+    assert found_classes == classes
+
+
+def test_a_zip_gives_the_same_images_and_labels_as_the_folder_it_was_made_from(tmp_path: Path):
+    fill(tmp_path / "photos", "cat/1.png", "dog/2.png", "notes.txt")
+    members = {f"photos/{name}": (tmp_path / "photos" / name).read_bytes() for name in ("cat/1.png", "dog/2.png")}
+    path = zipped(tmp_path / "photos.zip", members | {"photos/notes.txt": b"words", "__MACOSX/photos/cat/1.png": b""})
+    folder, archive = loaded(tmp_path / "photos"), loaded(path)
+    assert [archive.read(index) for index in range(2)] == [folder.read(index) for index in range(2)]
+    assert archive.labels is not None
+    assert archive.labels.tolist() == [0, 1]
+    assert archive.classes == folder.classes == ("cat", "dog")
+    assert archive.num_skipped == 2
+
+
+def test_hostile_names_in_a_zip_are_passed_over_and_nothing_is_unpacked(tmp_path: Path):
+    names = ["../up.png", "/root.png", "C:/drive.png", "a\\b.png", "x/../../up.png", "bell\x07.png", "good.png"]
+    path = zipped(tmp_path / "hostile.zip", {name: png() for name in names})
+    images = loaded(path)
+    assert list(images.names) == ["good.png"]
+    assert images.num_skipped == 6
+    assert sorted(os.listdir(tmp_path)) == ["hostile.zip"]
+    with pytest.raises(UserError, match="unsafe"):
+        loaded(zipped(tmp_path / "all.zip", {"../up.png": png()}))
+
+
+def test_a_bomb_in_a_zip_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.png", b"\0" * (sources.RATIO_FLOOR + 1))
+        archive.writestr("large.png", bytes(range(256)) * 8)
+    images = loaded(path)
+    with pytest.raises(BrokenImage, match="200:1"):
+        images.read(0)
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 2_000)
+    with pytest.raises(BrokenImage, match="too large"):
+        images.read(1)
+    monkeypatch.setattr(sources, "MAX_MEMBERS", 1)
+    with pytest.raises(UserError, match="2 files"):
+        loaded(path)
+
+
+def test_a_damaged_member_is_one_broken_image(tmp_path: Path):
+    path = zipped(tmp_path / "a.zip", {"1.png": png(7), "2.png": png(9)})
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"IDAT") + 6] ^= 255
+    path.write_bytes(raw)
+    images = loaded(path)
+    with pytest.raises(BrokenImage, match="damaged in the zip"):
+        images.read(0)
+    assert images.read(1) == png(9)
+
+
+def saved(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("key", ["images", "x", "arr_0"])
+@pytest.mark.parametrize("shape", [(5, 8, 6), (5, 8, 6, 3), (5, 3, 8, 6), (5, 1, 8, 8), (5, 8, 8, 1)])
+def test_npz_arrays_of_every_shape_become_channels_last(tmp_path: Path, key: str, shape: tuple[int, ...]):
+    values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    array = loaded(saved(tmp_path / "a.npz", **{key: values})).array
+    assert array is not None
+    last = values[..., None] if values.ndim == 3 else values
+    assert (array == (last.transpose(0, 2, 3, 1) if shape[1:2] in ((1,), (3,)) else last)).all()
+
+
+def test_npz_training_and_test_parts_are_joined_with_their_labels(tmp_path: Path):
+    parts = {"x_train": np.zeros((3, 8, 8), np.uint8), "x_test": np.ones((2, 8, 8), np.uint8)}
+    labels = {"y_train": np.array([[7], [9], [7]]), "y_test": np.array([9, 9])}
+    images = loaded(saved(tmp_path / "a.npz", **parts, **labels))
+    assert images.array is not None
+    assert images.array[:, 0, 0, 0].tolist() == [0, 0, 0, 1, 1]
+    assert images.labels is not None
+    assert images.labels.tolist() == [0, 1, 0, 1, 1]
+    assert images.classes == ("7", "9")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([0.0, 0.5, 1.0]), [0, 128, 255]),
+        (np.array([-1.0, 0.0, 1.0], dtype=np.float32), [0, 128, 255]),
+        (np.array([0, 128, 255], dtype=np.int64), [0, 128, 255]),
+        (np.array([0, 32896, 65535], dtype=np.uint16), [0, 128, 255]),
+        (np.array([False, True, True]), [0, 255, 255]),
+    ],
+)
+def test_npz_values_of_every_range_become_0_to_255(tmp_path: Path, values: np.ndarray, expected: list[int]):
+    array = loaded(saved(tmp_path / "a.npz", images=np.tile(values[:, None, None], (1, 8, 8)))).array
+    assert array is not None
+    assert array[:, 0, 0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"pictures": np.zeros((2, 8, 8), np.uint8)}, "pictures.*name it"),
+        ({"images": np.zeros((2, 8), np.uint8)}, "shape"),
+        ({"images": np.zeros((0, 8, 8), np.uint8)}, "no images"),
+        ({"images": np.full((2, 8, 8), 254.5)}, "allowed are uint8"),
+        ({"images": np.full((2, 8, 8), np.nan)}, "allowed are uint8"),
+        ({"images": np.full((2, 8, 8), "a")}, "allowed are uint8"),
+        ({"images": np.full((2, 8, 8), None)}, "Python objects"),
+        ({"images": np.zeros((2, 8, 8), np.uint8), "labels": np.zeros(3)}, "one label for each of 2"),
+        ({"images": np.zeros((2, 8, 8), np.uint8), "labels": np.array([0.5, 1])}, "fractions"),
+    ],
+)
+def test_npz_files_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path, arrays: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=message) as caught:
+        loaded(saved(tmp_path / "a.npz", **arrays))
+    assert "\n" not in str(caught.value)
+
+
+class FakeImage:
+    def __init__(self, decode: bool = True) -> None:
+        self.decode = decode
+
+
+class FakeClassLabel:
+    names = ("cat", "dog")
+
+
+class FakeDataset:
+    def __init__(self, rows: list[dict[str, Any]], features: dict[str, Any]) -> None:
+        self.rows, self.features = rows, features
+
+    def cast_column(self, column: str, feature: FakeImage) -> "FakeDataset":
+        assert not feature.decode
+        return FakeDataset(self.rows, self.features | {column: feature})
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> Any:
+        return [row[key] for row in self.rows] if isinstance(key, str) else self.rows[key]
+
+
+def fake_hub(monkeypatch: pytest.MonkeyPatch, labels: list[int], features: dict[str, Any] | None = None) -> None:
+    rows = [{"picture": {"bytes": png(index), "path": None}, "kind": label} for index, label in enumerate(labels)]
+    features = {"kind": FakeClassLabel(), "picture": FakeImage()} if features is None else features
+
+    def load_dataset(name: str) -> dict[str, FakeDataset]:
+        if name != "pets":
+            raise FileNotFoundError(f"{name} is not on the hub\nwith a second line")
+        return {"test": FakeDataset([], features), "train": FakeDataset(rows, features)}
+
+    module: Any = types.ModuleType("datasets")
+    module.Image, module.ClassLabel, module.load_dataset = FakeImage, FakeClassLabel, load_dataset
+    monkeypatch.setitem(sys.modules, "datasets", module)
+
+
+def test_hub_datasets_give_encoded_images_and_class_labels(monkeypatch: pytest.MonkeyPatch):
+    fake_hub(monkeypatch, [0, 1, 1])
+    images = loaded("hub:pets")
+    assert [images.read(index) for index in range(3)] == [png(0), png(1), png(2)]
+    assert images.labels is not None
+    assert images.labels.tolist() == [0, 1, 1]
+    assert images.classes == ("cat", "dog")
+
+
+def test_hub_datasets_with_hidden_labels_have_none(monkeypatch: pytest.MonkeyPatch):
+    fake_hub(monkeypatch, [0, -1])
+    assert loaded("hub:pets").labels is None
+
+
+def test_hub_mistakes_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
+    fake_hub(monkeypatch, [0], features={"kind": FakeClassLabel()})
+    with pytest.raises(UserError, match="no column of images; it has kind"):
+        open_source("hub:pets")
+    with pytest.raises(UserError, match="cars is not on the hub") as caught:
+        open_source("hub:cars")
+    assert "\n" not in str(caught.value)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r'pip install "equipoise\[datasets\]"'):
+        open_source("hub:pets")
+
+
+def test_a_source_that_does_not_exist_is_answered_with_its_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UserError, match=f'Did you mean "{tmp_path}/photos"'):
+        open_source(str(tmp_path / "phtos"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match='Did you mean "photos"'):
+        open_source("phtos/")
+    with pytest.raises(UserError, match='Did you mean "mnist"'):
+        open_source("minst")
+    for odd in ("", "https://example.org/a.zip", "no\0name"):
+        with pytest.raises(UserError, match="allowed are mnist"):
+            open_source(odd)
+
+
+def test_folders_without_images_say_what_they_hold(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty"):
+        loaded(tmp_path / "empty")
+    fill(tmp_path / "words", "a.txt", "b.txt", "c.heic")
+    with pytest.raises(UserError, match=r"no images among 3 files \(2 \.txt, 1 \.heic\)"):
+        loaded(tmp_path / "words")
+    with pytest.raises(UserError, match="no images among 1 files"):
+        loaded(zipped(tmp_path / "words.zip", {"a.txt": b""}))
+
+
+def test_files_that_are_no_source_are_refused(tmp_path: Path):
+    fill(tmp_path, "single.png", "words.txt")
+    with pytest.raises(UserError, match="single image"):
+        open_source(str(tmp_path / "single.png"))
+    with pytest.raises(UserError, match="kind of file"):
+        open_source(str(tmp_path / "words.txt"))
+    for name in ("broken.zip", "broken.npz"):
+        (tmp_path / name).write_bytes(b"not what the name says")
+        with pytest.raises(UserError, match="cannot be read"):
+            loaded(tmp_path / name)
+
+
+def test_the_fingerprint_follows_the_content_and_not_the_files_passed_over(tmp_path: Path):
+    def fingerprint() -> str:
+        return open_source(str(tmp_path)).fingerprint
+
+    fill(tmp_path, "a.png", "b.png")
+    first = fingerprint()
+    (tmp_path / "notes.txt").write_text("new")
+    assert fingerprint() == first
+    (tmp_path / "b.png").write_bytes(png(100, side=9))
+    changed = fingerprint()
+    assert changed != first
+    (tmp_path / "b.png").rename(tmp_path / "c.png")
+    assert fingerprint() not in (first, changed)

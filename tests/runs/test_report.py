@@ -1,0 +1,166 @@
+import html.parser
+import re
+import runpy
+from dataclasses import asdict
+
+import pytest
+
+from equipoise.recipe import Recipe
+from equipoise.runs import page
+from equipoise.runs.folder import RunFolder
+from equipoise.runs.report import write_report
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+VOID = {"meta", "img", "path", "rect", "circle", "polygon", "polyline"}
+SECTIONS = [
+    "Samples", "Nearest training images", "How the samples developed", "Scores", "The game", "Why it stopped",
+    "The data", "The recipe", "The environment", "How to use the result",
+]  # fmt: skip
+
+
+class Checker(html.parser.HTMLParser):
+    """Collects tags, attributes and text, and refuses tags that do not match."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.links, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action", "data")]
+        assert not any(name.startswith("on") for name, _ in attrs), attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(run: RunFolder) -> tuple[str, Checker]:
+    text = write_report(run).read_text()
+    checker = Checker()
+    checker.feed(text)
+    checker.close()
+    assert checker.open == []
+    return text, checker
+
+
+def assert_stands_alone(text: str, checker: Checker) -> None:
+    assert all(link.startswith("data:image/png;base64,") for link in checker.links)
+    assert not re.search(r"(?:src|href)\s*=\s*[\"']?\s*(?:https?:)?//", text)
+    assert not re.search(r"url\((?!#)|@import|<(?:script|link|iframe|object|base)\b", text)
+    assert "default-src 'none'" in text
+
+
+def test_a_whole_report_stands_alone_with_every_section_in_order(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run")
+    text, checker = read(run)
+    assert_stands_alone(text, checker)
+    assert re.findall(r"<h2>(.*?)</h2>", text) == SECTIONS
+    assert checker.tags.count("img") == 3 + 6
+    assert checker.tags.count("svg") == 4 + 2 + 7
+    assert "best generator was reached after 1.98M of 2.4M samples, with a KID of 0.0066 ± 0.0008" in text
+    assert "2,000 generated against 5,000 real images of the validation split" in text
+    assert "The budget of 10 min of training is spent." in text
+    assert "truncated after 812 bytes" in text
+    assert text.count("best 0.0066 ± 0.0008") == 2  # marked in the wide and the narrow chart
+    assert "equipoise sample run/run" not in text
+    assert "run.best.sample(64)" in text
+
+
+def test_names_and_reasons_with_markup_are_inert(tmp_path, fake_run):
+    run = fake_run(tmp_path / EVIL.replace("/", "_"), "data.source=" + EVIL, "name=" + EVIL)
+    run.write_data(run.read_data() | {"source": EVIL, "digest": EVIL, "classes": [EVIL],
+                                      "rejected": [{"name": EVIL, "reason": EVIL}]})  # fmt: skip
+    run.write_environment({EVIL: EVIL})
+    run.log_event(1, 1.0, EVIL, EVIL)
+    state = run.read_state()
+    state["best"]["protocol"] = {"features": EVIL, EVIL: EVIL}
+    run.write_state(state | {"reason": EVIL, "policy": EVIL})
+    text, checker = read(run)
+    assert_stands_alone(text, checker)
+    assert "script" not in checker.tags
+    assert EVIL in "".join(checker.text)
+
+
+def test_only_what_differs_from_the_default_is_emphasised(tmp_path, fake_run):
+    text, _ = read(fake_run(tmp_path / "run", "game.penalty.gamma=0.5"))
+    changed = re.findall(r'<tr class="?changed"?><th scope="row">(.*?)</th><td>(.*?)</td><td>(.*?)</td>', text)
+    assert changed == [
+        ("networks.width", "32", "default 64"),
+        ("game.penalty.gamma", "0.5", "default 0"),
+        ("augment.kinds", "translation", "default none"),
+    ]
+    assert "of which 3 differ from the default" in text
+
+
+def test_a_run_of_which_nothing_is_known_yet_says_so(tmp_path):
+    text, checker = read(RunFolder.create(tmp_path / "run", Recipe()))
+    assert_stands_alone(text, checker)
+    assert re.findall(r"<h2>(.*?)</h2>", text) == SECTIONS
+    assert "no generator has been scored yet" in text
+    assert "equipoise resume" in text
+    assert "svg" not in checker.tags
+
+
+@pytest.mark.parametrize(("num_steps", "num_scores"), [(0, 0), (1, 1), (2, 2), (0, 3), (3, 0)])
+def test_few_numbers_are_shown_as_far_as_they_go(tmp_path, fake_run, num_steps, num_scores):
+    text, checker = read(fake_run(tmp_path / "run", num_steps=num_steps, num_scores=num_scores))
+    assert_stands_alone(text, checker)
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", text)
+
+
+def test_numbers_that_are_not_finite_and_damaged_pictures_break_nothing(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    run.log_step({"samples": 5_000_000, "skipped_steps": 4})
+    run.log_score({"samples": 5_000_000})
+    (run.samples / "best.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (run.samples / "real.png").write_text(EVIL)
+    text, checker = read(run)
+    assert_stands_alone(text, checker)
+    assert "There is no sample grid yet" in text
+    assert "4 steps were not finite and therefore never applied." in text
+
+
+def test_the_report_is_the_same_whenever_it_is_written(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run")
+    assert write_report(run).read_bytes() == write_report(run).read_bytes()
+
+
+def test_the_metric_that_decides_is_drawn_first(tmp_path, fake_run):
+    text, _ = read(fake_run(tmp_path / "run", "judging.metric=fid"))
+    assert text.index("<h3>FID</h3>") < text.index("<h3>KID</h3>")
+    assert "with a FID of 2.74" in text
+
+
+def test_the_python_shown_names_the_run_as_a_valid_string(tmp_path, fake_run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = fake_run(tmp_path / 'a "quoted" näme')
+    _, checker = read(run)
+    shown = "".join(checker.text)
+    found = re.search(r"eq\.load\((.*)\)", shown)
+    assert found is not None
+    (tmp_path / "line.py").write_text(f"path = {found[1]}")
+    assert runpy.run_path(str(tmp_path / "line.py"))["path"] == 'a "quoted" näme'
+    assert "equipoise sample 'a \"quoted\" näme' -n 64" in shown
+
+
+def test_large_snapshots_are_left_out(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run")
+    for _, path in run.snapshots()[1:]:
+        path.write_bytes(path.read_bytes()[:-12] + b"\0" * 3_000_000)
+    assert "too few snapshots" in read(run)[0]
+    assert asdict(run)["path"] == run.path
+
+
+def test_the_size_of_a_picture_is_read_from_its_header():
+    assert page.png_size(b"") is None
+    assert page.png_size(b"GIF89a" + b"\0" * 60) is None

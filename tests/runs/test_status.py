@@ -1,0 +1,127 @@
+import json
+import math
+import subprocess
+import sys
+from dataclasses import asdict
+
+import msgspec
+import pytest
+
+from equipoise.recipe import Recipe
+from equipoise.runs.folder import RunFolder
+from equipoise.runs.status import best_of, read_status, shown_path, status, status_values
+from equipoise.watch.signals import ScoreLine
+
+
+@pytest.mark.parametrize(
+    ("module", "attribute"),
+    [("equipoise.runs.status", "status"), ("equipoise.runs.compare", "compare"),
+     ("equipoise.runs.report", "write_report"), ("equipoise.watch.watch", "Watch")],
+)  # fmt: skip
+def test_reading_runs_needs_neither_torch_nor_numpy(module, attribute):
+    code = (
+        f"import sys, {module}; {module}.{attribute}; print([n for n in ('torch', 'numpy', 'PIL') if n in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def assert_fits_a_screen(text):
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 80
+    assert "nan" not in text
+
+
+def test_a_finished_run_on_one_screen(tmp_path, fake_run):
+    text = status(fake_run(tmp_path / "run"))
+    assert_fits_a_screen(text)
+    assert "state       finished" in text
+    assert "2.4M / 2.4M samples · 100 %" in text
+    assert "best score  KID 0.0066 ± 0.0008" in text
+    assert "on test     KID 0.0104" in text
+    assert "The budget of 10 min of training is spent." in text
+    assert "The discriminator tells real from fake" in text
+    assert "/s ·" not in text  # no rate and no time left for what has ended
+
+
+def test_a_new_run_without_anything(tmp_path):
+    text = status(RunFolder.create(tmp_path / "run", Recipe()))
+    assert_fits_a_screen(text)
+    assert "not started" in text
+    assert "none yet" in text
+
+
+def test_a_running_one_is_told_by_its_lock_with_rate_and_time_left(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", status="running", num_steps=0)
+    for index in range(1, 6):
+        run.log_step({"samples": 240_000 * index, "seconds": 60.0 * index, "samples_per_second": 4000.0,
+                      "accuracy": 0.7, "discriminator_loss": 0.5, "generator_loss": 0.9})  # fmt: skip
+    with run.lock():
+        text, values = status(run), status_values(run)
+    assert_fits_a_screen(text)
+    assert "running, process" in text
+    assert "1.2M / 2.4M samples · 50 % · 4,000/s · 5:00 left" in text
+    assert values["state"] == "running"
+    assert values["seconds_left"] == 300.0
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"), [("running", "interrupted"), ("stopped", "stopped"), ("failed", "failed")]
+)
+def test_a_run_that_can_go_on_says_how(tmp_path, fake_run, written, shown):
+    run = fake_run(tmp_path / "run", status=written)
+    text = status(run)
+    assert_fits_a_screen(text)
+    assert f"state       {shown}; go on with: equipoise resume" in text.replace("\n            ", " ")
+    assert status_values(run)["state"] == shown
+
+
+def test_a_training_that_writes_its_own_report_at_the_end_does_not_count_as_running(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run")
+    with run.lock():
+        assert read_status(run).state == "finished"
+        run.write_state({"status": "running"})  # what a resume writes first
+        assert read_status(run).state == "running"
+
+
+def test_a_run_without_a_score_and_with_odd_letters_fits_too(tmp_path, fake_run):
+    run = fake_run(tmp_path / ("very long " * 20 + "\x1b[31m"), "data.source=" + "x" * 500, num_scores=0)
+    text = status(run)
+    assert_fits_a_screen(text)
+    assert "\x1b" not in text
+    assert "none yet" in text
+
+
+def test_the_values_are_strict_json(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run")
+    values = json.loads(msgspec.json.encode(status_values(run)))
+    assert values["best"]["protocol"]["features"] == "encoder"
+    assert values["seconds_left"] is None
+    assert values["state"] == "finished"
+
+
+def test_a_torn_log_and_a_missing_state_do_not_hide_the_rest(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run")
+    (run.path / "state.json").unlink()
+    with run.steps.open("ab") as file:
+        file.write(b'{"samples": 99')
+    now = read_status(run)
+    assert now.samples == 2_400_000
+    assert now.best is not None
+    assert now.best.samples == 1_980_000
+
+
+def test_the_best_is_finite_and_the_earliest_of_equals():
+    lines = [ScoreLine(samples=index, seconds=1.0, kid=kid) for index, kid in enumerate([math.nan, 0.2, 0.1, 0.1])]
+    best = best_of(lines, "kid")
+    assert best is not None
+    assert best.samples == 2
+    assert best_of(lines[:1], "kid") is None
+    assert asdict(best)["kid"] == 0.1
+
+
+def test_a_path_to_show_holds_no_more_of_the_machine_than_needed(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert shown_path(tmp_path / "runs" / "a") == "runs/a"
+    monkeypatch.chdir(tmp_path / "runs" / "a")
+    assert shown_path(tmp_path / "runs") == f"{tmp_path.name}/runs"

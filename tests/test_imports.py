@@ -1,0 +1,102 @@
+"""Imports go one way, and nothing grows beyond what one can read: the design's rules, held by reading the source."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import equipoise
+
+ROOT = Path(equipoise.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+GROUND = {"errors", "recipe"}
+TORCH_GROUND = GROUND | {"randomness"}
+# What each part of the package may import of it; a part not listed here may import anything but `cli`.
+ALLOWED = {
+    "errors": set(),
+    "recipe": {"errors"},
+    "recipes": GROUND,
+    "randomness": set(),
+    "game": TORCH_GROUND,
+    "nets": TORCH_GROUND,
+    "data": TORCH_GROUND,
+    "judge": TORCH_GROUND,
+    "watch": GROUND,
+    "runs": GROUND | {"watch"},
+    "display": {"runs", "loop"},
+    "pace": GROUND,
+    "interrupt": {"watch"},
+}
+WITHOUT_TORCH = {"errors", "recipe", "recipes", "watch", "runs", "cli", "display", "pace", "interrupt"}
+
+
+def part(path: Path) -> str:
+    """Return the first folder, or the module, that a file belongs to."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path, top_level_only: bool = False) -> Iterator[str]:
+    """Yield the modules that a file imports, by their full names."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "equipoise":
+                yield from (f"equipoise.{name.name}" for name in node.names)
+            else:
+                yield node.module
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    own = part(path)
+    parts = {name.split(".")[1] for name in imported(path) if name.startswith("equipoise.")} - {own, "__version__"}
+    if own in ALLOWED:
+        assert parts <= ALLOWED[own], f"{own} must not import {parts - ALLOWED[own]}"
+    assert "cli" not in parts, "nothing imports the command line"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if part(p) in WITHOUT_TORCH], ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_must_start_at_once_imports_no_torch_or_numpy(path: Path) -> None:
+    heavy = {name.split(".")[0] for name in imported(path, top_level_only=True)} & {"torch", "numpy", "PIL", "rich"}
+    assert not heavy
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") < 600, f"{path.name} is {text.count(chr(10))} lines long"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            limit = 150 if (path.name, node.name) == ("loop.py", "train") else 100
+            assert length <= limit, f"{path.name}: {node.name} is {length} lines long"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_public_things_have_docstrings(path: Path) -> None:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
+
+
+def test_only_safe_files_are_loaded() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
+                owner = node.func.value
+                name = owner.id if isinstance(owner, ast.Name) else ""
+                safe = any(
+                    keyword.arg == "weights_only" and ast.literal_eval(keyword.value) is True
+                    for keyword in node.keywords
+                )
+                assert name not in {"torch", "pickle"} or safe, f"{path.name}: {name}.load can run code"
+
+
+def test_no_module_uses_the_word_of_a_workplace() -> None:
+    for path in [*FILES, *Path(__file__).parent.rglob("*.py")]:
+        text = path.read_text()
+        assert "/work" + "/" not in text, f"{path} names a machine's path"

@@ -1,0 +1,41 @@
+import json
+import math
+from dataclasses import asdict
+
+import msgspec
+
+from equipoise.watch.signals import ScoreLine, metric_error, metric_value, score_from, stats_from
+
+
+def test_statistics_survive_json_with_nan_as_null(stats):
+    line = stats(accuracy=math.nan, terms={"a": math.inf, "b": 2.0}, skipped_steps=3)[0]
+    back = stats_from(json.loads(msgspec.json.encode(line)))
+    assert math.isnan(back.accuracy)
+    assert math.isnan(back.terms["a"])
+    assert back.terms["b"] == 2.0
+    plain = stats(terms={"b": 2.0})[0]
+    assert stats_from(json.loads(msgspec.json.encode(plain))) == plain
+
+
+def test_unknown_and_missing_fields_of_a_record_do_not_break_reading():
+    line = score_from({"samples": 5, "kid": 0.5, "best": True})
+    assert (line.samples, line.kid) == (5, 0.5)
+    assert math.isnan(line.fid)
+    assert line.protocol == {}
+    assert stats_from({}).samples == 0
+
+
+def test_a_score_line_is_built_from_a_judges_values():
+    values = {"kid": 0.1, "kid_se": 0.01, "fid": 9.0, "seconds": 1.5, "protocol": {"split": "validation"}, "extra": 1}
+    line = ScoreLine.from_score(700, values)
+    assert asdict(line) | {"precision": 0, "recall": 0, "density": 0, "coverage": 0} == {
+        "samples": 700, "seconds": 1.5, "kid": 0.1, "kid_se": 0.01, "fid": 9.0, "precision": 0, "recall": 0,
+        "density": 0, "coverage": 0, "protocol": {"split": "validation"},
+    }  # fmt: skip
+
+
+def test_the_metric_chooses_value_and_error():
+    line = ScoreLine(samples=1, seconds=1.0, kid=0.1, kid_se=0.01, fid=9.0)
+    assert (metric_value(line, "kid"), metric_error(line, "kid")) == (0.1, 0.01)
+    assert metric_value(line, "fid") == 9.0
+    assert math.isnan(metric_error(line, "fid"))
