@@ -19,7 +19,7 @@ from equipoise.errors import UserError
 from equipoise.judge.features import Features, load_features
 from equipoise.judge.protocol import Judge, Score, make_judge, score
 from equipoise.nets.players import make_players
-from equipoise.problem import ImageProblem, Split
+from equipoise.problem import ImageProblem, Split, split_indices
 from equipoise.randomness import Randomness
 from equipoise.recipe import Data, FeaturesName, Recipe, checked, from_dict, parsed_budget, with_settings
 from equipoise.recipes import Facts, RecipeName, build
@@ -237,9 +237,8 @@ def features_of(pool: Pool, name: FeaturesName, device: torch.device, preparing:
 
 def judge_of(pool: Pool, features: Features, split: Split, num_generated: int) -> Judge:
     """Return a judge that compares with up to 5,000 real images of one split."""
-    indices = torch.from_numpy(getattr(pool.splits, split))
-    order = torch.randperm(len(indices), generator=Randomness(0).generator("real"))[:NUM_REAL]
-    batches = (to_float(gather(pool, indices[part])) for part in order.split(CHUNK))
+    indices = split_indices(pool, split)[:NUM_REAL]
+    batches = (to_float(gather(pool, indices[begin : begin + CHUNK])) for begin in range(0, len(indices), CHUNK))
     return make_judge(features, batches, data_digest=pool.digest, split=split, num_generated=num_generated)
 
 
@@ -265,7 +264,16 @@ def chosen_precision(recipe: Recipe, device: torch.device) -> torch.dtype:
         return torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.float32
+    return torch.bfloat16 if device.type == "cpu" and processor_has_bfloat16() else torch.float32
+
+
+def processor_has_bfloat16() -> bool:
+    """Return whether this processor multiplies bfloat16 in hardware, as far as Linux tells (elsewhere: no)."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def refuse_impossible(recipe: Recipe, pool: Pool) -> None:

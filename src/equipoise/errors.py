@@ -7,6 +7,10 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A mistake of the caller's that has a plain remedy; the command line shows it and exits with 2."""
 
+    def __init__(self, message: str) -> None:
+        """Keep the message on one line, whatever odd names it quotes."""
+        super().__init__(" ".join(message.splitlines()))
+
 
 class RunBusyError(UserError):
     """A second training in one run folder; the command line exits with 3."""

@@ -4,6 +4,7 @@ Time is counted in samples: real samples shown to the discriminator. Every rando
 (seed, stream, samples), so a resumed run goes on exactly where it was.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -35,6 +36,7 @@ from equipoise.watch.stopping import Continue, Remedy, Stop
 from equipoise.watch.watch import Watch
 
 NUM_SNAPSHOT = 64  # images in a grid of fixed latents
+PENALTIES = ("discriminator_r1", "discriminator_r2", "discriminator_wgan-gp")
 CHUNK = 250  # images generated at once for the judge
 
 
@@ -52,8 +54,8 @@ class Meter:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def mean(self, name: str) -> float:
-        """Return the mean of a number, 0 if no step had it."""
-        return float(self.sums[name]) / self.counts[name] if name in self.sums else 0.0
+        """Return the mean of a number, NaN if no step had it."""
+        return float(self.sums[name]) / self.counts[name] if name in self.sums else math.nan
 
 
 @dataclass
@@ -191,11 +193,11 @@ def apply_gradients(
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = gradient_norm(parameters, player.clip_norm)
-    finite = bool(torch.isfinite(loss.detach() + norm))
-    if finite:
-        optimizer.step()
+    if not torch.isfinite(loss.detach() + norm):
+        return {f"{name}_skipped": torch.tensor(1.0)}
+    optimizer.step()
     numbers = {f"{name}_{term}": mean.detach() for term, mean in means.items()}
-    numbers |= {f"{name}_loss": loss.detach(), f"{name}_gradient": norm, f"{name}_skipped": torch.tensor(not finite)}
+    numbers |= {f"{name}_loss": loss.detach(), f"{name}_gradient": norm, f"{name}_skipped": torch.tensor(0.0)}
     return numbers | {signal: values.mean() for signal, values in terms.signals.items()}
 
 
@@ -239,13 +241,14 @@ def step_stats(state: State, samples_per_second: float) -> StepStats:
     """Return the means since the last log line, and begin anew."""
     meter, state.meter = state.meter, Meter()
     terms = {name: meter.mean(name) for name in meter.sums if name.startswith(("discriminator_", "generator_"))}
+    penalties = [meter.mean(name) for name in PENALTIES if name in meter.sums]
     skipped = sum(float(meter.sums[f"{name}_skipped"]) for name in ("discriminator", "generator"))
     return StepStats(
         samples=state.samples,
         seconds=state.seconds,
         discriminator_loss=meter.mean("discriminator_loss"),
         generator_loss=meter.mean("generator_loss"),
-        penalty=sum(meter.mean(f"discriminator_{name}") for name in ("r1", "r2", "wgan-gp")),
+        penalty=sum(penalties),
         real_logit=meter.mean("real_logit"),
         fake_logit=meter.mean("fake_logit"),
         real_probability=meter.mean("real_probability"),

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -143,7 +144,7 @@ class ImageProblem:
         if due:
             gamma = scheduled(penalty.gamma, penalty.gamma_end, moment.progress, "cosine") * penalty.every
             losses |= self._penalties(players.discriminator, real, fake, real_logits, fake_logits, gamma, batch, moment)
-        return Terms(losses, signals(real_logits.detach(), fake_logits.detach(), self._is_relativistic))
+        return Terms(losses, signals(real_logits.detach(), fake_logits.detach(), self._is_paired))
 
     def generator_terms(self, players: Players, batch: ImageBatch, moment: Moment) -> Terms:
         """Return the adversarial term; relativistic losses compare with the batch's real images."""
@@ -163,21 +164,22 @@ class ImageProblem:
 
     @torch.no_grad()
     def generate(self, generator: nn.Module, randomness: Randomness, num: int) -> Tensor:
-        """Draw `num` images `[num, C, H, W]` in [-1, 1]; with classes, each in turn."""
+        """Draw `num` images `[num, C, H, W]` in [-1, 1] in float32, as they are handed over; with classes, in turn."""
         latents = randomness.normal("latents", num, self.recipe.networks.latent_size).to(self.device)
         labels = torch.arange(num, device=self.device) % self.num_classes if self.num_classes else None
-        with self._autocast():
-            return generator(latents, labels).float().clamp(-1, 1)
+        return generator(latents, labels).float().clamp(-1, 1)
 
     def real(self, split: Split, num: int) -> Tensor:
-        """Return up to `num` images of one split as `[n, C, H, W]` in [-1, 1], in a fixed shuffled order."""
-        indices = torch.from_numpy(getattr(self.pool.splits, split))
-        order = torch.randperm(len(indices), generator=Randomness(0).generator("real"))
-        return to_float(gather(self.pool, indices[order[:num]]))
+        """Return up to `num` images of one split as `[n, C, H, W]` in [-1, 1]; a split's order is random and fixed."""
+        return to_float(gather(self.pool, split_indices(self.pool, split)[:num]))
 
     @property
     def _is_relativistic(self) -> bool:
         return self.recipe.game.loss in ("relativistic", "relativistic-average")
+
+    @property
+    def _is_paired(self) -> bool:
+        return self._is_relativistic or self.recipe.game.loss == "wasserstein"
 
     def _labels(self, indices: Tensor) -> Tensor | None:
         if not self.num_classes or self.pool.labels is None:
@@ -245,16 +247,25 @@ class ImageProblem:
                 return {"wgan-gp": wgan_gp(critic, real, fake, gamma, generator)}
 
 
-def signals(real_logits: Tensor, fake_logits: Tensor, is_relativistic: bool) -> dict[str, Tensor]:
+def split_indices(pool: Pool, split: Split) -> np.ndarray:
+    """Return the indices of one split's images."""
+    match split:
+        case "train":
+            return pool.splits.train
+        case "validation":
+            return pool.splits.validation
+        case "test":
+            return pool.splits.test
+
+
+def signals(real_logits: Tensor, fake_logits: Tensor, is_paired: bool) -> dict[str, Tensor]:
     """Return the numbers of one discriminator step that the watch reads, each a scalar.
 
-    Where only differences of logits count, accuracy is the share of pairs with the real one above.
+    Accuracy is the share of logits on the right side of 0; where only differences of logits count (paired), the
+    share of pairs with the real one above.
     """
-    right = (
-        (real_logits > fake_logits).float()
-        if is_relativistic
-        else torch.cat([(real_logits > 0).float(), (fake_logits < 0).float()])
-    )
+    sides = torch.cat([real_logits > 0, fake_logits < 0])
+    right = (real_logits > fake_logits if is_paired else sides).float()
     return {
         "real_logit": real_logits.mean(),
         "fake_logit": fake_logits.mean(),

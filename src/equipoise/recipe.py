@@ -188,6 +188,12 @@ def checked(recipe: Recipe) -> Recipe:
             f"data.validation={recipe.data.validation} and data.test={recipe.data.test} leave nothing to train on: "
             "their sum must be below 1. Try: --set data.validation=0.1 --set data.test=0.1"
         )
+    if recipe.game.penalty.kind != "none" and recipe.networks.discriminator_norm == "batch":
+        raise UserError(
+            f"game.penalty.kind={recipe.game.penalty.kind} with networks.discriminator_norm=batch: batch norm ties the "
+            "images of a batch together, so a gradient by one image means nothing. "
+            "Try: --set networks.discriminator_norm=layer"
+        )
     if (recipe.budget.samples is None) == (recipe.budget.seconds is None):
         raise UserError("budget: give either samples or seconds. Try: --budget 10m or --budget 200k")
     return recipe

@@ -21,22 +21,22 @@ from equipoise.nets.layers import (
     ("size", "expected"),
     [
         (8, [8, 4]),
-        (9, [9, 5]),
+        (9, [9, 5, 3]),
         (15, [15, 8, 4]),
-        (28, [28, 14, 7]),
-        (50, [50, 25, 13, 7]),
+        (28, [28, 14, 7, 4]),
+        (50, [50, 25, 13, 7, 4]),
         (64, [64, 32, 16, 8, 4]),
         (256, [256, 128, 64, 32, 16, 8, 4]),
     ],
 )
-def test_resolutions_halve_rounding_up_until_at_most_seven(size: int, expected: list[int]):
+def test_resolutions_halve_rounding_up_until_at_most_four(size: int, expected: list[int]):
     assert resolutions(size) == expected
 
 
-def test_every_size_ends_between_four_and_seven_and_doubling_reaches_back():
+def test_every_size_ends_at_three_or_four_and_doubling_reaches_back():
     for size in range(8, 257):
         sizes = resolutions(size)
-        assert 4 <= sizes[-1] <= 7
+        assert 3 <= sizes[-1] <= 4
         assert all(0 <= 2 * low - high <= 1 for high, low in pairwise(sizes))
 
 

@@ -12,7 +12,7 @@ def test_every_block_is_the_identity_at_first():
     generator = ModernGenerator(size=28, channels=1, num_classes=0, latent_size=8, width=8)
     discriminator = ModernDiscriminator(size=28, channels=1, num_classes=0, width=8)
     blocks = [m for player in (generator, discriminator) for m in player.modules() if isinstance(m, ResidualBlock)]
-    assert len(blocks) == 8
+    assert len(blocks) == 12
     for block in blocks:
         features = torch.randn(2, block.project.out_channels, 7, 7)
         assert torch.equal(block(features), features)

@@ -4,6 +4,7 @@ The width dial is the channels next to the pixels, doubled at each further halvi
 width 64 gives the classic 512-256-128-64 at 64×64.
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -39,7 +40,7 @@ class DCGANGenerator(nn.Module):
             for low, high in pairwise(hidden)
         )
         self.upwards.append(nn.ConvTranspose2d(hidden[-1], channels, 4, 2, 1))
-        initialise(self)
+        initialise(self, norm)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.project(self.inputs(latents, labels)[:, :, None, None])
@@ -73,7 +74,7 @@ class DCGANDiscriminator(nn.Module):
                 nn.Sequential(convolution, make_norm(layer_norm, after), nn.LeakyReLU(SLOPE), nn.Dropout(dropout))
             )
         self.head = ProjectionHead(hidden[-1] * lowest * lowest, num_classes)
-        initialise(self)
+        initialise(self, norm)
         if spectral_norm:
             add_spectral_norm(self)
 
@@ -85,16 +86,30 @@ class DCGANDiscriminator(nn.Module):
         return self.head(features.flatten(1), labels)
 
 
-def initialise(network: nn.Module) -> None:
-    """Draw weights from N(0, 0.02) and norms' gains from N(1, 0.02), as the paper does; biases are 0."""
+def initialise(network: nn.Module, norm: NormName) -> None:
+    """Draw weights from N(0, 0.02) and norms' gains from N(1, 0.02), as the paper does; biases are 0.
+
+    Without norms nothing makes up for what so small weights shrink, so that variance is kept by scaling with the
+    fan-in instead (arXiv:1502.01852, Eq. 15).
+    """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.normal_(
+                layer.weight, std=0.02 if norm != "none" else math.sqrt(2 / (1 + SLOPE**2) / _fan_in(layer))
+            )
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
             nn.init.normal_(layer.weight, mean=1.0, std=0.02)
             nn.init.zeros_(layer.bias)
+
+
+def _fan_in(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> float:
+    """Return how many inputs reach one output: a transposed convolution of stride s spreads each over s² fewer."""
+    if isinstance(layer, nn.ConvTranspose2d):
+        taps = layer.weight[0, 0].numel() / (layer.stride[0] * layer.stride[1])
+        return layer.in_channels * (taps if layer.stride[0] > 1 else 1)
+    return layer.weight[0].numel()
 
 
 def _hidden_layer(convolution: nn.ConvTranspose2d, norm: NormName) -> nn.Sequential:

@@ -13,9 +13,12 @@ SLOPE = 0.2  # of every leaky ReLU
 
 
 def resolutions(size: int) -> list[int]:
-    """Return sizes from `size` down, halved (rounded up) until at most 7: 28 → [28, 14, 7], 50 → [50, 25, 13, 7]."""
+    """Return sizes from `size` down, halved (rounded up) until at most 4: 28 → [28, 14, 7, 4], 64 → [64, …, 8, 4].
+
+    Stopping at 7 leaves a 28×28 discriminator two convolutions deep: too few to see a digit's whole shape.
+    """
     sizes = [size]
-    while sizes[-1] > 7:
+    while sizes[-1] > 4:
         sizes.append(math.ceil(sizes[-1] / 2))
     return sizes
 

@@ -73,7 +73,7 @@ class GeneratorBlock(nn.Module):
 
 
 class ResNetDiscriminator(nn.Module):
-    """Images [N, C, H, W], labels [N] → logits [N]; features are summed over the last 4×4 … 7×7 positions."""
+    """Images [N, C, H, W], labels [N] → logits [N]; features are summed over the last 3×3 or 4×4 positions."""
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ plain numbers, so a resumed run gives the verdicts of an uninterrupted one.
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -30,11 +31,13 @@ class Remedy:
 class Stop:
     """The end of the run, and why."""
 
-    policy: PolicyName | Literal["interrupted"]
+    policy: PolicyName | Literal["diverged", "interrupted"]
     reason: str
 
 
 Verdict: TypeAlias = Continue | Remedy | Stop
+
+NUM_STUCK = 3  # logging intervals without a single applied step
 
 
 def budget_verdict(budget: Budget, samples: int, seconds: float) -> Verdict:
@@ -43,6 +46,23 @@ def budget_verdict(budget: Budget, samples: int, seconds: float) -> Verdict:
         return Stop("budget", f"The budget of {budget.samples:,} samples is spent.")
     if budget.seconds is not None and seconds >= budget.seconds:
         return Stop("budget", f"The budget of {spoken(budget.seconds)} of training is spent.")
+    return Continue()
+
+
+def divergence_verdict(recent: Sequence[StepStats]) -> Verdict:
+    """Stop when one player has not taken a single step for three intervals, since no number of its was finite."""
+    last = recent[-NUM_STUCK:]
+    for player, losses in (
+        ("discriminator", [stats.discriminator_loss for stats in last]),
+        ("generator", [stats.generator_loss for stats in last]),
+    ):
+        if len(losses) == NUM_STUCK and not any(map(math.isfinite, losses)):
+            return Stop(
+                "diverged",
+                f"The {player}'s loss or gradient has not been finite once for {NUM_STUCK} intervals, so none of its "
+                "steps was applied: the training has diverged. Try a lower rate: --set game.generator.rate=0.0001 "
+                "--set game.discriminator.rate=0.0001",
+            )
     return Continue()
 
 

@@ -12,11 +12,11 @@ from equipoise.watch.stopping import (
     Continue,
     Patience,
     PatienceState,
-    Stop,
     Threshold,
     ThresholdState,
     Verdict,
     budget_verdict,
+    divergence_verdict,
     is_better,
     patience_step,
     patience_verdict,
@@ -74,9 +74,11 @@ class Watch:
         return better
 
     def verdict(self, samples: int, seconds: float) -> Verdict:
-        """Return what to do now: the policy's verdict, and the budget's where the policy goes on."""
-        verdict = self._policy_verdict()
-        return verdict if isinstance(verdict, Stop) else budget_verdict(self.budget, samples, seconds)
+        """Return what to do now: the first stop of divergence, the policy and the budget, else go on."""
+        verdict = divergence_verdict(self._history)
+        if isinstance(verdict, Continue):
+            verdict = self._policy_verdict()
+        return budget_verdict(self.budget, samples, seconds) if isinstance(verdict, Continue) else verdict
 
     def sentence(self) -> str:
         """Say in one plain sentence what the game is doing."""

@@ -1,0 +1,21 @@
+"""The command line with a judge that learns in a second: for tests that start whole processes."""
+
+import sys
+
+from equipoise.judge import encoder
+
+QUICK_STEPS = 3
+
+
+def quicken() -> None:
+    """Make the judge's encoder learn for a few steps only: its scores mean little, and come at once."""
+    defaults = encoder.load_or_train.__kwdefaults__
+    assert defaults is not None
+    defaults["steps"] = QUICK_STEPS
+
+
+if __name__ == "__main__":
+    from equipoise.cli import main
+
+    quicken()
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""The loop: steps that must not be taken are not taken, best is by validation, and a resume is a position."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import equipoise as eq
+from equipoise import api, checkpoint, loop
+from equipoise.data.pool import Pool, prepare
+from equipoise.judge import protocol
+from equipoise.problem import ImageProblem, Moment, Players, Terms
+from equipoise.randomness import Randomness
+from equipoise.recipe import Data, Recipe, with_settings
+from equipoise.runs import log
+
+SMALL = [
+    "networks.family=mlp",
+    "networks.width=16",
+    "networks.latent_size=4",
+    "game.batch=8",
+    "judging.num_samples=100",
+    "judging.every=160",
+]
+
+
+@pytest.fixture(scope="module")
+def pool(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    return prepare(Data(source=str(shapes)), cache=tmp_path_factory.mktemp("cache"))
+
+
+def made(pool: Pool, *settings: str) -> tuple[ImageProblem, Recipe]:
+    recipe = with_settings(Recipe(), [*SMALL, *settings])
+    return ImageProblem(recipe, pool, torch.device("cpu"), torch.float32), recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Poisoned:
+    """A problem whose terms turn to NaN for one player."""
+
+    inner: ImageProblem
+    player: str
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def discriminator_terms(self, players: Players, batch: Any, moment: Moment) -> Terms:
+        terms = self.inner.discriminator_terms(players, batch, moment)
+        return self._poisoned(terms) if self.player == "discriminator" else terms
+
+    def generator_terms(self, players: Players, batch: Any, moment: Moment) -> Terms:
+        terms = self.inner.generator_terms(players, batch, moment)
+        return self._poisoned(terms) if self.player == "generator" else terms
+
+    @staticmethod
+    def _poisoned(terms: Terms) -> Terms:
+        return Terms({name: loss * float("nan") for name, loss in terms.losses.items()}, terms.signals)
+
+
+def weights(module: torch.nn.Module) -> list[Tensor]:
+    return [tensor.clone() for tensor in module.state_dict().values()]
+
+
+def same(before: list[Tensor], after: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_a_step_with_a_loss_that_is_not_finite_changes_no_weight_and_is_counted(pool: Pool, player: str) -> None:
+    problem, recipe = made(pool)
+    poisoned: Any = Poisoned(problem, player)
+    state = loop.start(poisoned, recipe)
+    network = getattr(state.players, player)
+    before = weights(network)
+    step = getattr(loop, f"take_{player}_step")
+    numbers = step(poisoned, state, recipe.game, Moment(Randomness(0)))
+    assert bool(numbers[f"{player}_skipped"])
+    assert same(before, weights(network))
+    assert not getattr(state, f"{player}_optimizer").state_dict()["state"]
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_an_ordinary_step_changes_its_own_player_only(pool: Pool, player: str) -> None:
+    problem, recipe = made(pool)
+    state = loop.start(problem, recipe)
+    other = "generator" if player == "discriminator" else "discriminator"
+    own, others = weights(getattr(state.players, player)), weights(getattr(state.players, other))
+    numbers = getattr(loop, f"take_{player}_step")(problem, state, recipe.game, Moment(Randomness(0)))
+    assert not bool(numbers[f"{player}_skipped"])
+    assert not same(own, weights(getattr(state.players, player)))
+    assert same(others, weights(getattr(state.players, other)))
+
+
+def test_weights_are_clipped_after_a_critic_step(pool: Pool) -> None:
+    problem, recipe = made(pool, "game.loss=wasserstein", "game.weight_clip=0.001")
+    state = loop.start(problem, recipe)
+    loop.take_discriminator_step(problem, state, recipe.game, Moment(Randomness(0)))
+    assert all(weight.abs().max() <= 0.001 for weight in state.players.discriminator.parameters())
+
+
+def test_the_seed_alone_decides_the_first_weights_and_the_callers_stream_is_untouched(pool: Pool) -> None:
+    problem, recipe = made(pool)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    one = loop.start(problem, recipe)
+    assert torch.rand(1) == expected
+    torch.manual_seed(99)
+    other = loop.start(problem, recipe)
+    assert same(weights(one.players.discriminator), weights(other.players.discriminator))
+    third = loop.start(problem, dataclasses.replace(recipe, seed=1))
+    assert not same(weights(one.players.discriminator), weights(third.players.discriminator))
+
+
+RunMaker = Callable[..., eq.Run]
+
+
+@pytest.fixture
+def run_of(quick: None, shapes: Path, tmp_path: Path) -> RunMaker:
+    """Return a function that trains a small run in a folder of this test."""
+
+    def run(name: str, *settings: str, budget: str = "800", **options: Any) -> eq.Run:
+        return eq.train(shapes, budget=budget, out=tmp_path / name, settings=[*SMALL, *settings], **options)
+
+    return run
+
+
+def final_tensors(run: eq.Run) -> dict[str, Tensor]:
+    found = checkpoint.latest(run.folder.checkpoints)
+    assert found is not None
+    return found.tensors
+
+
+def same_tensors(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def scores(run: eq.Run) -> list[dict[str, Any]]:
+    kept = ("samples", "kid", "kid_se", "fid", "precision", "recall", "density", "coverage", "best")
+    return [{name: record[name] for name in kept} for record in log.records(run.folder.scores)]
+
+
+VARIANTS = [
+    pytest.param([], id="relativistic-r1-r2"),
+    pytest.param(["networks.dropout=0.3", "game.loss=hinge", "game.penalty.kind=none"], id="dropout"),
+    pytest.param(
+        ["game.loss=wasserstein", "game.penalty.kind=wgan-gp", "game.discriminator_steps=2"], id="wgan-gp-two-d-steps"
+    ),
+    pytest.param(["augment.kinds=flip,translation,color,cutout", "augment.strength=0.6"], id="augmented"),
+    pytest.param(["game.instance_noise=0.2", "game.penalty.every=3"], id="instance-noise-lazy"),
+    *(
+        pytest.param([f"game.generator.optimizer={name}", f"game.discriminator.optimizer={name}"], id=name)
+        for name in ("adamw", "rmsprop", "adagrad", "sgd")
+    ),
+]
+
+
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_a_run_resumed_from_a_checkpoint_is_bit_for_bit_the_run_that_never_stopped(
+    run_of: RunMaker, tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_of("whole", *settings)
+    kept: list[Path] = []
+    real_save = checkpoint.save
+
+    def keep_a_copy(folder: Path, samples: int, *rest: Any) -> Path:
+        path = real_save(folder, samples, *rest)
+        if not kept:
+            copy = tmp_path / "cut"
+            shutil.copytree(folder.parent, copy)
+            kept.append(copy)
+        return path
+
+    monkeypatch.setattr(checkpoint, "save", keep_a_copy)
+    again = run_of("again", *settings)
+    assert same_tensors(final_tensors(whole), final_tensors(again)), "the same recipe must give the same run"
+    state = kept[0] / "state.json"
+    assert '"running"' in state.read_text()
+    resumed = eq.resume(kept[0])
+    assert same_tensors(final_tensors(again), final_tensors(resumed))
+    assert scores(again) == scores(resumed)
+
+
+def test_best_holds_the_best_generator_by_validation_not_the_last(
+    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_score = protocol.score
+    given = iter([5.0, 1.0, 3.0, 4.0, 6.0, 7.0, 8.0, 9.0])
+
+    def staged(judge: Any, batches: Any) -> Any:
+        result = real_score(judge, batches)
+        return dataclasses.replace(result, kid=next(given)) if judge.protocol.split == "validation" else result
+
+    monkeypatch.setattr(loop, "score", staged)
+    run = run_of("staged")
+    lines = log.records(run.folder.scores)
+    assert [line["best"] for line in lines][:3] == [True, True, False]
+    assert run.best.score["kid"] == 1.0
+    assert run.best.score["samples"] == lines[1]["samples"]
+    best = load_file(run.folder.best / "generator.safetensors")
+    last = final_tensors(run)
+    assert any(not torch.equal(tensor, last[name.replace("generator", "average")]) for name, tensor in best.items())
+
+
+def test_judging_that_crashes_changes_nothing_in_the_training(
+    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy = run_of("healthy")
+
+    def crash(*_: Any) -> None:
+        raise MemoryError("no memory left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "score", crash)
+        crashed = run_of("crashed")
+    assert same_tensors(final_tensors(healthy), final_tensors(crashed))
+    events = log.records(crashed.folder.events)
+    assert any("no memory left" in event["message"] for event in events)
+    assert crashed.state["status"] == "finished"
+
+
+def test_judging_more_often_changes_nothing_in_the_training(run_of: RunMaker) -> None:
+    seldom, often = run_of("seldom"), run_of("often", "judging.every=80")
+    assert same_tensors(final_tensors(seldom), final_tensors(often))
+
+
+def test_patience_stops_and_says_why(run_of: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_score = protocol.score
+    monkeypatch.setattr(loop, "score", lambda judge, batches: dataclasses.replace(real_score(judge, batches), kid=2.0))
+    run = run_of("patient", "stopping.policy=patience", "stopping.patience=2", budget="100k")
+    assert run.state["policy"] == "patience"
+    assert "has not improved for 2 scores" in run.state["reason"]
+    assert run.state["samples"] < 10_000
+
+
+def test_a_training_without_a_finite_number_stops_and_says_so(
+    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ImageProblem.generator_terms
+
+    def poisoned(self: ImageProblem, *arguments: Any) -> Terms:
+        terms = real(self, *arguments)
+        return Terms({name: loss * float("inf") for name, loss in terms.losses.items()}, terms.signals)
+
+    monkeypatch.setattr(ImageProblem, "generator_terms", poisoned)
+    run = run_of("diverged", budget="20k")
+    assert run.state["policy"] == "diverged"
+    assert run.state["samples"] < 20_000
+
+
+def test_the_training_tells_where_it_stands(run_of: RunMaker) -> None:
+    told: list[loop.Progress] = []
+    run_of("told", tell=told.append)
+    assert told
+    assert told[-1].share > 0
+    assert all(progress.sentence for progress in told)
+    assert [progress.samples for progress in told] == sorted(progress.samples for progress in told)
+
+
+def test_a_time_budget_ends_in_time(run_of: RunMaker) -> None:
+    run = run_of("timed", budget="3s")
+    assert run.state["policy"] == "budget"
+    assert run.state["seconds"] >= 3.0
+
+
+def test_the_judge_of_a_run_is_kept_apart_from_its_test(run_of: RunMaker) -> None:
+    state = run_of("judged").state
+    assert state["best"]["protocol"]["split"] == "validation"
+    assert state["test"]["protocol"]["split"] == "test"
+    assert api.load(run_of("other").path).state["test"] is not None

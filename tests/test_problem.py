@@ -1,0 +1,149 @@
+"""Image generation as a problem: terms by hand computation, draws by position, signals by example."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from equipoise.data.pool import Pool, prepare
+from equipoise.problem import ImageBatch, ImageProblem, Moment, Players, signals
+from equipoise.randomness import Randomness
+from equipoise.recipe import Augment, Data, Recipe, with_settings
+
+
+@pytest.fixture(scope="module")
+def pool(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    return prepare(Data(source=str(shapes)), cache=tmp_path_factory.mktemp("cache"))
+
+
+def problem(pool: Pool, *settings: str) -> ImageProblem:
+    base = ["networks.family=mlp", "networks.width=16", "networks.latent_size=4", "game.batch=8"]
+    return ImageProblem(with_settings(Recipe(), [*base, *settings]), pool, torch.device("cpu"), torch.float32)
+
+
+class Linear(nn.Module):
+    """D(x) = w · Σx: its gradient is w everywhere."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.weight * images.flatten(1).sum(1)
+
+
+def constant_generator() -> nn.Module:
+    class Constant(nn.Module):
+        def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+            return torch.zeros(len(latents), 1, 8, 8)
+
+    return Constant()
+
+
+@pytest.mark.parametrize("kind", ["r1", "r2", "r1+r2"])
+def test_penalties_of_a_linear_discriminator_are_known(pool: Pool, kind: str) -> None:
+    made = problem(pool, f"game.penalty.kind={kind}", "game.penalty.gamma=2")
+    terms = made.discriminator_terms(
+        Players(constant_generator(), Linear(0.5)), made.batch(Randomness(0), 8), Moment(Randomness(0))
+    )
+    for name in kind.split("+"):
+        torch.testing.assert_close(terms.losses[name], torch.full((8,), 0.5**2 * 64))
+    assert terms.losses.keys() == {"adversarial", *kind.split("+")}
+
+
+def test_a_lazy_penalty_comes_every_nth_step_n_times_as_strong(pool: Pool) -> None:
+    made = problem(pool, "game.penalty.kind=r1", "game.penalty.gamma=2", "game.penalty.every=4")
+    players = Players(constant_generator(), Linear(0.5))
+    batch = made.batch(Randomness(0), 8)
+    for step in range(9):
+        terms = made.discriminator_terms(players, batch, Moment(Randomness(0), discriminator_steps=step))
+        assert ("r1" in terms.losses) == (step % 4 == 0)
+        if step % 4 == 0:
+            torch.testing.assert_close(terms.losses["r1"], torch.full((8,), 4 * 0.5**2 * 64))
+
+
+def test_gamma_follows_its_schedule(pool: Pool) -> None:
+    made = problem(pool, "game.penalty.kind=r1", "game.penalty.gamma=2", "game.penalty.gamma_end=1")
+    players, batch = Players(constant_generator(), Linear(0.5)), made.batch(Randomness(0), 8)
+    end = made.discriminator_terms(players, batch, Moment(Randomness(0), progress=1.0))
+    torch.testing.assert_close(end.losses["r1"], torch.full((8,), 0.5 * 0.5**2 * 64))
+
+
+def test_wgan_gp_of_a_linear_discriminator_is_known(pool: Pool) -> None:
+    made = problem(pool, "game.loss=wasserstein", "game.penalty.kind=wgan-gp", "game.penalty.gamma=10")
+    terms = made.discriminator_terms(
+        Players(constant_generator(), Linear(0.5)), made.batch(Randomness(0), 8), Moment(Randomness(0))
+    )
+    torch.testing.assert_close(terms.losses["wgan-gp"], torch.full((8,), 10 * (0.5 * 8 - 1.0) ** 2))
+
+
+def test_a_caller_may_bring_losses_of_their_own(pool: Pool) -> None:
+    own = (lambda real, fake: real * 0 + 3.0, lambda real, fake: fake * 0 + 5.0)
+    made = dataclasses.replace(problem(pool), losses=own)
+    players, batch = Players(constant_generator(), Linear(0.5)), made.batch(Randomness(0), 8)
+    moment = Moment(Randomness(0))
+    assert made.discriminator_terms(players, batch, moment).losses["adversarial"].tolist() == [3.0] * 8
+    assert made.generator_terms(players, batch, moment).losses["adversarial"].tolist() == [5.0] * 8
+
+
+def test_everything_drawn_is_a_function_of_seed_and_samples(pool: Pool) -> None:
+    made = problem(pool, "data.flip=true", "game.instance_noise=0.1", "game.penalty.kind=wgan-gp")
+    made = dataclasses.replace(
+        made,
+        recipe=dataclasses.replace(made.recipe, augment=Augment(kinds=("translation", "cutout", "flip"), strength=0.7)),
+    )
+    torch.manual_seed(0)
+    players = made.networks()
+
+    def losses(seed: int, samples: int) -> list[Tensor]:
+        moment = Moment(Randomness(seed, samples), strength=0.7)
+        batch = made.batch(moment.randomness, 8)
+        terms = made.discriminator_terms(players, batch, moment), made.generator_terms(players, batch, moment)
+        return [loss.detach() for term in terms for loss in term.losses.values()]
+
+    first = losses(3, 64)
+    torch.rand(5)  # the global stream must not matter
+    assert all(torch.equal(a, b) for a, b in zip(first, losses(3, 64), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, losses(3, 72), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, losses(4, 64), strict=True))
+
+
+def test_generating_draws_the_same_images_for_the_same_seed_and_stays_in_range(pool: Pool) -> None:
+    made = problem(pool)
+    torch.manual_seed(0)
+    generator = made.networks().generator
+    images = made.generate(generator, Randomness(5), 10)
+    assert images.shape == (10, 1, 8, 8)
+    assert images.abs().max() <= 1
+    assert torch.equal(images, made.generate(generator, Randomness(5), 10))
+    assert not torch.equal(images, made.generate(generator, Randomness(6), 10))
+
+
+def test_real_images_of_a_split_are_always_the_same_and_splits_share_none(pool: Pool) -> None:
+    made = problem(pool)
+    train, validation = made.real("train", 50), made.real("validation", 1000)
+    assert torch.equal(made.real("validation", 5), validation[:5])
+    assert len(validation) == len(pool.splits.validation)
+    assert not any(torch.equal(a, b) for a in train for b in validation)
+
+
+def test_a_conditional_game_tells_both_players_the_class(pool: Pool) -> None:
+    made = problem(pool, "networks.conditional=true")
+    batch = made.batch(Randomness(0), 8)
+    assert isinstance(batch, ImageBatch)
+    assert batch.labels is not None
+    assert set(batch.labels.tolist()) <= {0, 1}
+    torch.manual_seed(0)
+    players = made.networks()
+    latents = torch.zeros(2, 4)
+    one, other = players.generator(latents, torch.tensor([0, 1]))
+    assert not torch.equal(one, other)
+
+
+def test_accuracy_counts_sides_of_zero_or_pairs() -> None:
+    real, fake = torch.tensor([2.0, -1.0, 3.0, 1.0]), torch.tensor([1.0, -2.0, 4.0, -1.0])
+    assert signals(real, fake, is_paired=False)["accuracy"] == 5 / 8
+    assert signals(real, fake, is_paired=True)["accuracy"] == 3 / 4
+    assert signals(real, fake, is_paired=True)["fake_logit"] == 0.5

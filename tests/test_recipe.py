@@ -1,0 +1,176 @@
+"""Recipes: every wrong value is refused in one line that helps, every right one survives a journey through JSON."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from equipoise.errors import UserError
+from equipoise.recipe import (
+    Budget,
+    Game,
+    Networks,
+    Penalty,
+    Player,
+    Recipe,
+    checked,
+    from_dict,
+    parsed_budget,
+    to_dict,
+    with_settings,
+)
+
+
+def refused(*settings: str) -> str:
+    with pytest.raises(UserError) as error:
+        with_settings(Recipe(), settings)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_setting_changes_its_field_and_nothing_else() -> None:
+    changed = with_settings(Recipe(), ["game.penalty.gamma=0.5"])
+    expected = dataclasses.replace(
+        Recipe(), game=dataclasses.replace(Recipe().game, penalty=dataclasses.replace(Recipe().game.penalty, gamma=0.5))
+    )
+    assert changed == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("data.size=none", None),
+        ("data.size=32", 32),
+        ("augment.kinds=flip,color", ("flip", "color")),
+        ("augment.kinds=", ()),
+        ("networks.conditional=true", True),
+        ("game.weight_clip=0.01", 0.01),
+        ("game.loss=hinge", "hinge"),
+        ("seed=7", 7),
+    ],
+)
+def test_settings_are_read_as_the_type_of_their_field(setting: str, value: object) -> None:
+    node: object = with_settings(Recipe(), [setting])
+    for key in setting.partition("=")[0].split("."):
+        node = getattr(node, key)
+    assert node == value
+    assert type(node) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("game.penalty.gama=1", ["gama", 'Did you mean "game.penalty.gamma"?']),
+        ("game.penalty=1", ["group", "game.penalty.kind"]),
+        ("game.generator.rate=-1", ["game.generator.rate=-1", "> 0"]),
+        ("game.generator.rate=nan", ["nan"]),
+        ("game.generator.rate=inf", ["inf", "finite"]),
+        ("game.generator.rate=fast", ["fast", "a number"]),
+        ("game.loss=hing", ["hing", "non-saturating", 'Did you mean "hinge"?']),
+        ("augment.kinds=flop", ["flop", 'Did you mean "flip"?']),
+        ("data.size=7", ["7", ">= 8"]),
+        ("data.size=300", ["300", "<= 256"]),
+        ("seed=1.5", ["1.5", "whole number"]),
+        ("seed=-1", ["-1"]),
+        ("networks.conditional=maybe", ["maybe", "true or false"]),
+        ("device=gpu", ["gpu", "cuda"]),
+        ("gamma", ["expected FIELD=VALUE"]),
+        ("seed.low=1", ["single value"]),
+        ("=3", ["no field"]),
+        ("game.batch=1", [">= 2"]),
+        ("game.label_smoothing=0.5", ["0.5"]),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_what_is_allowed(setting: str, words: list[str]) -> None:
+    message = refused(setting)
+    for word in words:
+        assert word in message
+
+
+def test_splits_that_leave_nothing_to_train_on_are_refused() -> None:
+    assert "nothing to train on" in refused("data.validation=0.6", "data.test=0.4")
+
+
+def test_a_gradient_penalty_under_batch_norm_in_the_discriminator_is_refused() -> None:
+    assert "batch norm" in refused("game.penalty.kind=r1", "networks.discriminator_norm=batch")
+
+
+def test_a_recipe_built_in_python_is_checked_too() -> None:
+    for wrong in (
+        Recipe(game=Game(generator=Player(rate=math.nan))),
+        Recipe(game=Game(generator=Player(rate=-1.0))),
+        Recipe(game=Game(batch=0)),
+        Recipe(budget=Budget(samples=None, seconds=None)),
+        Recipe(budget=Budget(samples=5, seconds=5.0)),
+    ):
+        with pytest.raises(UserError):
+            checked(wrong)
+
+
+@given(
+    seed=st.integers(0, 2**63 - 1),
+    gamma=st.floats(0, 1e6),
+    rate=st.floats(1e-12, 10),
+    width=st.integers(4, 4096),
+    kinds=st.lists(st.sampled_from(["flip", "color", "cutout"]), max_size=3),
+)
+def test_every_recipe_survives_json(seed: int, gamma: float, rate: float, width: int, kinds: list[str]) -> None:
+    recipe = Recipe(
+        seed=seed,
+        networks=Networks(width=width),
+        game=Game(penalty=Penalty(kind="r1", gamma=gamma), generator=Player(rate=rate)),
+    )
+    recipe = with_settings(recipe, [f"augment.kinds={','.join(kinds)}"])
+    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner)
+    ).filter(lambda values: values != {})
+)
+def test_any_other_json_value_is_refused_in_one_line(values: object) -> None:
+    with pytest.raises(UserError) as error:
+        from_dict(values)  # type: ignore[arg-type]
+    assert len(str(error.value).splitlines()) == 1
+
+
+@given(st.text())
+def test_any_text_as_a_setting_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UserError) as error:
+        with_settings(Recipe(), [text])
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_unknown_keys_of_a_file_are_named() -> None:
+    values = to_dict(Recipe())
+    values["game"]["penalti"] = {}
+    with pytest.raises(UserError, match=r'game\.penalti.*Did you mean "penalty"'):
+        from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "samples", "seconds"),
+    [
+        ("90s", None, 90.0),
+        ("10m", None, 600.0),
+        ("2h", None, 7200.0),
+        ("1.5h", None, 5400.0),
+        ("60k", 60_000, None),
+        ("2M", 2_000_000, None),
+        ("5000", 5000, None),
+        ("2.5k", 2500, None),
+    ],
+)
+def test_budgets_are_times_or_samples(text: str, samples: int | None, seconds: float | None) -> None:
+    assert parsed_budget(text) == Budget(samples=samples, seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-5m", "ten minutes", "10d", "m", "nan", "inf", "0.1", "0s", "1e3"])
+def test_other_budgets_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UserError, match=r"--budget .*Try: --budget"):
+        parsed_budget(text)
