@@ -3,8 +3,11 @@
     python bench/demo.py [--seconds 300] [--seeds 0 1 2] [--recipes modern mlp-classic]
 
 Both recipes train for the same wall time. A classifier that training never sees gives the Fréchet distance of 5,000
-samples to the test split in its penultimate features, and the share of each class. Writes records/demo.json and
-records/demo.svg, and one grid of samples a recipe.
+samples to the test split in its penultimate features, and the share of each class. Writes records/demo.json, a
+picture of both curves and one grid of samples a recipe. The table of recipes is the same measurement of all of them:
+
+    python bench/demo.py --name recipes --seconds 180 --recipes modern dcgan wgan wgan-gp lsgan hinge-sn \
+        mlp-classic dcgan-64 conv-28
 """
 
 import argparse
@@ -15,6 +18,7 @@ from typing import Any
 
 from classifier import accuracy, features_and_classes, frechet_distance, trained_classifier
 from common import RECORDS, write_record
+from torch.nn import functional
 
 import equipoise as eq
 from equipoise.data.pool import prepare
@@ -40,9 +44,11 @@ def measured(recipe: str, seconds: int, seed: int, folder: Path, snapshots: bool
     pool = prepare(Data())
     model = trained_classifier(pool)
     images = run.best.sample(NUM, seed=1)
+    if images.shape[-1] != pool.images.shape[-1]:
+        images = functional.interpolate(images, pool.images.shape[-2:], mode="bilinear", antialias=True)
     _, classes = features_and_classes(model, images)
     if snapshots:
-        save_grid(run.best.sample(64, seed=0), RECORDS / f"demo-{recipe}.png")
+        save_grid(run.best.sample(64, seed=0), RECORDS / f"samples-{recipe}.png")
     state = run.state
     a_sample = state["seconds"] / state["samples"]
     scores = log.records(run.folder.scores)
@@ -56,9 +62,7 @@ def measured(recipe: str, seconds: int, seed: int, folder: Path, snapshots: bool
         "kid_test": state["test"]["kid"],
         "kid_test_se": state["test"]["kid_se"],
         "fid_test": state["test"]["fid"],
-        "curve": [
-            [line["samples"] / state["samples"] * state["seconds"], line["kid"], line["kid_se"]] for line in scores
-        ],
+        "curve": [[line["samples"] * a_sample, line["kid"], line["kid_se"]] for line in scores],
     }
 
 
@@ -102,7 +106,8 @@ def main() -> None:
     }
     values = {"classifier_accuracy": accuracy(model, pool), "num_generated": NUM, "medians": medians, "runs": runs}
     print(write_record(options.name, values))
-    (RECORDS / f"{options.name}.svg").write_text(picture(runs))
+    if len(options.recipes) == 2:
+        (RECORDS / f"{options.name}.svg").write_text(picture(runs))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """From Python: `run = equipoise.train(source="photos/", budget="10m"); run.best.sample(64)`."""
 
 import dataclasses
+import math
 import platform
-from collections.abc import Callable, Iterable, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +17,15 @@ from torch import Tensor, nn
 from equipoise import __version__, checkpoint, loop
 from equipoise.conclude import conclude
 from equipoise.data.pool import Pool, gather, prepare, to_float
-from equipoise.errors import UserError
+from equipoise.errors import UserError, suggestion
 from equipoise.judge.features import Features, load_features
 from equipoise.judge.protocol import Judge, Score, make_judge, score
 from equipoise.nets.players import make_players
+from equipoise.pace import horizon_of
 from equipoise.problem import ImageProblem, Split, split_indices
 from equipoise.randomness import Randomness
 from equipoise.recipe import Data, FeaturesName, Recipe, checked, from_dict, parsed_budget, with_settings
-from equipoise.recipes import Facts, RecipeName, build
+from equipoise.recipes import Facts, RecipeName, build, checked_name
 from equipoise.runs.folder import RunFolder, new_path, run_name
 from equipoise.watch.watch import Watch
 
@@ -32,7 +35,8 @@ NUM_REAL = 5_000  # real images that a score is measured against, at most
 CHUNK = 250
 
 Tell = Callable[[loop.Progress], None]  # told of the training about once a second
-Preparing = Callable[[str, float], None]  # told of a stage before the training and the share of it that is done
+Preparing = Callable[[str, float], None]  # told of a stage around the training and the share of it that is done
+Note = Callable[[str], None]  # told of what is worth a lasting line
 
 
 def silent(*_: Any) -> None:
@@ -54,17 +58,20 @@ class Best:
 
         `label` names a class of a conditional generator (without it, each in turn); raises UserError if unknown.
         """
+        return torch.cat(list(self.batches(num, seed, label)))
+
+    @torch.no_grad()
+    def batches(self, num: int, seed: int = 0, label: str | None = None) -> Iterator[Tensor]:
+        """Yield what `sample` returns in parts, for more images than fit into memory at once."""
         if num < 1:
             raise UserError(f"sample: {num} images were asked for; ask for at least 1, for example -n 64")
         labels = self._labels(num, label)
         latents = Randomness(seed).normal("latents", num, self.latent_size)
         device = next(self.generator.parameters()).device
-        chunks = []
         for begin in range(0, num, CHUNK):
             part = slice(begin, min(begin + CHUNK, num))
             chunk_labels = None if labels is None else labels[part].to(device)
-            chunks.append(self.generator(latents[part].to(device), chunk_labels).float().clamp(-1, 1).cpu())
-        return torch.cat(chunks)
+            yield self.generator(latents[part].to(device), chunk_labels).float().clamp(-1, 1).cpu()
 
     def _labels(self, num: int, label: str | None) -> Tensor | None:
         if not self.classes:
@@ -76,7 +83,9 @@ class Best:
         if label is None:
             return torch.arange(num) % len(self.classes)
         if label not in self.classes:
-            raise UserError(f'label "{label}": this generator knows {", ".join(self.classes)}')
+            raise UserError(
+                f'label "{label}": this generator knows {", ".join(self.classes)}.{suggestion(label, self.classes)}'
+            )
         return torch.full((num,), self.classes.index(label))
 
 
@@ -115,7 +124,7 @@ class Run:
         damage = checkpoint.verify(path)
         if damage is not None:
             raise UserError(f"{path}: {damage}. A checkpoint may still be good: equipoise resume {self.path}")
-        data = self.folder.read_data()
+        data = described(self.folder)
         classes = tuple(data["classes"]) if self.recipe.networks.conditional else ()
         generator, _ = make_players(
             self.recipe.networks, size=data["size"], channels=data["channels"], num_classes=len(classes)
@@ -130,7 +139,7 @@ class Run:
 
 
 def train(
-    source: str | Path = "mnist",
+    source: str | Path | None = None,
     *,
     recipe: RecipeName | Recipe = "modern",
     size: int | None = None,
@@ -141,14 +150,20 @@ def train(
     settings: Sequence[str] = (),
     tell: Tell = silent,
     preparing: Preparing = silent,
+    note: Note = silent,
 ) -> Run:
-    """Train a GAN on a source of images and return the finished run; raises UserError for a caller's mistake."""
+    """Train a GAN on a source of images and return the finished run; raises UserError for a caller's mistake.
+
+    Without a source it is the recipe's, which is the embedded digits unless a Recipe says otherwise.
+    """
     options = list(settings)
     options += [f"data.size={size}"] if size is not None else []
     options += [f"seed={seed}"] if seed is not None else []
     options += [f"device={device}"] if device is not None else []
-    first = _with_options(_recipe(recipe, Facts()), str(source), budget, options)
+    first = _with_options(_recipe(recipe, Facts()), source, budget, options)
     chosen = chosen_device(first.device)
+    if out is not None:
+        RunFolder.refuse_taken(Path(out))  # before the images are read, which may take long
     pool = prepared(first.data, chosen, preparing)
     facts = Facts(
         size=pool.images.shape[2],
@@ -156,36 +171,53 @@ def train(
         num_train=len(pool.splits.train),
         is_cpu=chosen.type == "cpu",
     )
-    final = _with_options(_recipe(recipe, facts), str(source), budget, options)
+    final = _with_options(_recipe(recipe, facts), source, budget, options)
     final = dataclasses.replace(final, data=dataclasses.replace(final.data, size=facts.size, channels=facts.channels))
     refuse_impossible(final, pool)
+    note(_in_words(pool, final))
+    features = features_of(pool, final.judging.features, chosen, preparing)
     path = Path(out) if out is not None else new_path(Path("runs"), run_name(final))
-    folder = RunFolder.create(path, final)
+    folder = RunFolder.create(path, final)  # only now: a mistake leaves no folder behind
     folder.write_data(_described(pool, final))
-    return _trained(folder, final, pool, chosen, tell, preparing)
+    note(f"The run's folder: {path}")
+    with folder.lock():
+        return _trained(folder, final, pool, features, chosen, tell, preparing)
 
 
-def resume(path: str | Path, *, budget: str | None = None, tell: Tell = silent, preparing: Preparing = silent) -> Run:
+def resume(
+    path: str | Path,
+    *,
+    budget: str | None = None,
+    tell: Tell = silent,
+    preparing: Preparing = silent,
+    note: Note = silent,
+) -> Run:
     """Go on with a run exactly where it was; a finished one needs a larger budget. Raises UserError."""
     folder = RunFolder.open(Path(path))
     recipe = from_dict(folder.read_recipe())
+    data = described(folder)
     if budget is not None:
         recipe = checked(dataclasses.replace(recipe, budget=parsed_budget(budget)))
-    elif folder.read_state()["status"] == "finished":
-        raise UserError(
-            f"{path}: this run has finished ({folder.read_state()['reason']}) "
-            f"To train longer, give it a larger budget: equipoise resume {path} --budget 20m"
-        )
+    refuse_finished(folder, recipe, budget)
+    folder.refuse_busy()
     chosen = chosen_device(recipe.device)
-    pool = prepared(recipe.data, chosen, preparing)
-    if pool.digest != folder.read_data()["digest"]:
+    place = data.get("path")  # the source as the recipe names it may be relative to another folder
+    source = place if place and Path(place).exists() else recipe.data.source
+    pool = prepared(dataclasses.replace(recipe.data, source=source), chosen, preparing)
+    if pool.digest != data["digest"]:
         raise UserError(
             f"{recipe.data.source}: the images changed since this run began, so it cannot go on exactly. "
             "Put them back, or start a new run: equipoise train SOURCE"
         )
-    if budget is not None:
-        folder.write_recipe(recipe)
-    return _trained(folder, recipe, pool, chosen, tell, preparing)
+    note(_in_words(pool, recipe))
+    features = features_of(pool, recipe.judging.features, chosen, preparing)
+    with folder.lock():
+        if budget is not None:
+            folder.write_recipe(recipe)
+            pace = folder.read_pace()
+            if pace:  # schedules end where the new budget does; spacings stay
+                folder.write_pace(pace | {"horizon": horizon_of(pace["samples_per_second"], recipe)})
+        return _trained(folder, recipe, pool, features, chosen, tell, preparing)
 
 
 def load(path: str | Path) -> Run:
@@ -194,25 +226,35 @@ def load(path: str | Path) -> Run:
 
 
 def evaluate(
-    target: str | Path, against: str | Path, *, num: int = 5_000, features: FeaturesName = "auto", device: str = "auto"
+    target: str | Path,
+    against: str | Path,
+    *,
+    num: int = 5_000,
+    features: FeaturesName = "auto",
+    device: str = "auto",
+    preparing: Preparing = silent,
 ) -> Score:
     """Score a run's best generator, or a folder of generated images, against a source of real ones.
 
     The real images are the source's held-out test split, so a generator is never compared with what it has seen.
+    Raises UserError.
     """
+    with_settings(Recipe(), [f"judging.features={features}", f"device={device}"])  # refuses unknown names
     chosen = chosen_device(device)
     batches: Iterable[Tensor]
     if RunFolder.is_run(Path(target)):
         run = load(target)
-        pool = prepared(dataclasses.replace(run.recipe.data, source=str(against)), chosen)
-        batches = run.best.sample(num).split(CHUNK)
+        batches = run.best.batches(num)
+        pool = prepared(dataclasses.replace(run.recipe.data, source=str(against)), chosen, preparing)
     else:
-        pool = prepared(Data(source=str(against)), chosen)
+        pool = prepared(Data(source=str(against)), chosen, preparing)
         _, channels, size, _ = pool.images.shape
-        fakes = prepared(Data(source=str(target), size=size, channels=1 if channels == 1 else 3), chosen)
+        fakes = prepared(Data(source=str(target), size=size, channels=1 if channels == 1 else 3), chosen, preparing)
         num = len(fakes.images)
         batches = (to_float(gather(fakes, part)) for part in torch.arange(num).split(CHUNK))
-    return score(judge_of(pool, features_of(pool, features, chosen), "test", num), batches)
+    judge = judge_of(pool, features_of(pool, features, chosen, preparing), "test", num)
+    preparing("scoring", 0.0)
+    return score(judge, batches)
 
 
 def prepared(data: Data, device: torch.device, preparing: Preparing = silent) -> Pool:
@@ -252,7 +294,7 @@ def chosen_device(name: str) -> torch.device:
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices. Try: --device cpu"
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device mps: this machine has no Metal device. Try: --device cpu")
+        raise UserError("--device mps: this machine has no Metal device. Try: --device cpu")
     return device
 
 
@@ -295,37 +337,91 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
             f"{recipe.data.source}: networks.conditional needs classes, but there are no sub-folders with images. "
             "Sort the images into one folder a class, or leave it out."
         )
+    _, channels, size, _ = pool.images.shape
+    with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
+        num_classes = len(pool.classes) if recipe.networks.conditional else 0
+        make_players(recipe.networks, size=size, channels=channels, num_classes=num_classes)
+
+
+def refuse_finished(folder: RunFolder, recipe: Recipe, budget: str | None) -> None:
+    """Raise UserError where a run has finished and this budget would not change that."""
+    state = folder.read_state()
+    if state["status"] != "finished":
+        return
+    finished = f"{folder.path}: this run has finished ({state.get('reason', 'it does not say why')})"
+    if state.get("policy") not in ("budget", None):
+        raise UserError(f"{finished} A larger budget does not change that. Start a new run: equipoise train SOURCE")
+    resume = f"equipoise resume {shlex.quote(str(folder.path))} --budget"
+    if budget is None:
+        raise UserError(f"{finished} To train longer, give it a larger budget: {resume} 20m")
+    limit = recipe.budget.samples or recipe.budget.seconds or 0.0
+    spent = (state.get("samples") if recipe.budget.samples else state.get("seconds")) or 0.0
+    if limit <= spent:
+        spoken = f"{spent:,} samples" if recipe.budget.samples else f"{spent:,.0f} s"
+        larger = f"{2 * spent}" if recipe.budget.samples else f"{2 * math.ceil(spent)}s"
+        raise UserError(f"--budget {budget}: the budget is one in all, and {spoken} are spent. Try: {resume} {larger}")
+
+
+def described(folder: RunFolder) -> dict[str, Any]:
+    """Return what a run's images are; raises UserError where that is gone or damaged."""
+    data = folder.read_data()
+    if not {"digest", "size", "channels", "classes"} <= data.keys():
+        raise UserError(f"{folder.path / 'data.json'}: gone or damaged. Restore it from a copy.")
+    return data
 
 
 def _trained(
-    folder: RunFolder, recipe: Recipe, pool: Pool, device: torch.device, tell: Tell, preparing: Preparing
+    folder: RunFolder,
+    recipe: Recipe,
+    pool: Pool,
+    features: Features,
+    device: torch.device,
+    tell: Tell,
+    preparing: Preparing,
 ) -> Run:
-    with folder.lock():
-        folder.write_environment(_environment(device))
-        folder.write_state({"status": "running"})
-        problem = ImageProblem(recipe, pool, device, chosen_precision(recipe, device))
-        features = features_of(pool, recipe.judging.features, device, preparing)
-        judge = judge_of(pool, features, "validation", recipe.judging.num_samples)
-        watch = Watch(recipe.stopping, recipe.budget, recipe.judging.metric)
-        outcome = loop.train(problem, recipe, folder, judge, watch, tell)
-        conclude(folder, problem, features, judge_of(pool, features, "test", NUM_REAL), outcome)
+    """Train in a folder that the caller has locked."""
+    folder.write_environment(_environment(device))
+    folder.write_state({"status": "running"})
+    problem = ImageProblem(recipe, pool, device, chosen_precision(recipe, device))
+    judge = judge_of(pool, features, "validation", recipe.judging.num_samples)
+    watch = Watch(recipe.stopping, recipe.budget, recipe.judging.metric)
+    outcome = loop.train(problem, recipe, folder, judge, watch, tell)
+    preparing("writing the report", 0.0)
+    conclude(folder, problem, features, judge_of(pool, features, "test", NUM_REAL), outcome)
     return Run(folder)
 
 
 def _recipe(recipe: RecipeName | Recipe, facts: Facts) -> Recipe:
-    return recipe if isinstance(recipe, Recipe) else build(recipe, facts)
+    return recipe if isinstance(recipe, Recipe) else build(checked_name(recipe), facts)
 
 
-def _with_options(recipe: Recipe, source: str, budget: str | None, settings: list[str]) -> Recipe:
-    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=source))
+def _with_options(recipe: Recipe, source: str | Path | None, budget: str | None, settings: list[str]) -> Recipe:
+    if source is not None:
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(source)))
     if budget is not None:
         recipe = dataclasses.replace(recipe, budget=parsed_budget(budget))
     return with_settings(recipe, settings)
 
 
+def _in_words(pool: Pool, recipe: Recipe) -> str:
+    num, channels, height, width = pool.images.shape
+    kinds = [f"{width}×{height}", "grey" if channels == 1 else "colour"]
+    kinds += [f"{len(pool.classes)} classes"] if pool.classes else []
+    text = (
+        f"{num:,} images of {recipe.data.source} ({', '.join(kinds)}), {len(pool.splits.train):,} of them to train on"
+    )
+    if pool.rejected:
+        first = "; ".join(f"{item.name}: {item.reason}" for item in pool.rejected[:3])
+        text += f"; {len(pool.rejected)} could not be used ({first}{'; …' if len(pool.rejected) > 3 else ''})"
+    return text
+
+
 def _described(pool: Pool, recipe: Recipe) -> dict[str, Any]:
+    source = recipe.data.source
+    is_path = source != "mnist" and not source.startswith("hub:")
     return {
-        "source": recipe.data.source,
+        "source": source,
+        "path": str(Path(source).expanduser().resolve()) if is_path else None,
         "digest": pool.digest,
         "size": pool.images.shape[2],
         "channels": pool.images.shape[1],

@@ -2,42 +2,52 @@
 
 from typing import Any
 
+from equipoise.runs.compare import HEADINGS, score_cells
 from equipoise.runs.folder import RunFolder
+from equipoise.watch.signals import score_from
 
 
 def model_card(run: RunFolder, state: dict[str, Any]) -> str:
-    """Return the card of a run's best generator."""
+    """Return the card of a run's best generator, as Markdown."""
     recipe, data, best = run.read_recipe(), run.read_data(), state["best"]
-    lines = [
-        f"# {recipe['name']} on {data['source']}",
-        "",
-        f"Generator after {best['samples']:,} samples, the best of its run by {recipe['judging']['metric'].upper()} on "
-        "the validation split.",
-        "",
-        "| split | KID | FID | precision | recall | density | coverage |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, line in (("validation", best), ("test", state["test"])):
-        if line is not None:
-            lines.append(
-                f"| {name} | {line['kid']:.4f} ± {line['kid_se']:.4f} | {line['fid']:.2f} | {line['precision']:.3f} "
-                f"| {line['recall']:.3f} | {line['density']:.3f} | {line['coverage']:.3f} |"
-            )
+    colours = "grey" if data["channels"] == 1 else "colour"
+    classes = f" in {len(data['classes'])} classes" if recipe["networks"]["conditional"] else ""
     protocol = best["protocol"]
+    lines = [
+        f"# {_text(recipe['name'])} on {_text(data['source'])}",
+        "",
+        f"A generator of {colours} images of {data['size']}×{data['size']} pixels{classes}, after {best['samples']:,} "
+        f"samples: the best of its run by {recipe['judging']['metric'].upper()} on the validation split.",
+        "",
+        f"| split | {' | '.join(HEADINGS[:-1])} |",
+        f"|---|{'---|' * len(HEADINGS[:-1])}",
+    ]
+    for split, line in (("validation", best), ("test", state["test"])):
+        if line is not None:
+            lines.append(f"| {split} | {' | '.join(score_cells(score_from(line))[:-1])} |")
     lines += [
         "",
-        f"Features: {protocol['features']} ({protocol['features_digest'][:12]}); {protocol['num_real']:,} real and "
-        f"{protocol['num_generated']:,} generated images. Scores under another protocol are not comparable. ± is one "
-        "standard error.",
+        "KID and FID: lower is better; the others: higher is better. ± is one standard error.",
+        f"Protocol: {protocol['features']} features ({protocol['features_digest'][:12]}), "
+        f"{protocol['num_generated']:,} generated images against {protocol['num_real']:,} real ones of the validation "
+        "split. Scores under another protocol are not comparable.",
         "",
         "```python",
         "import equipoise as eq",
-        'run = eq.load("PATH OF THE RUN")',
+        "",
+        'run = eq.load("PATH OF THE RUN")  # the folder that holds this folder',
         "images = run.best.sample(64)  # [64, C, H, W] in [-1, 1]",
+        "generator = run.best.generator  # an ordinary torch.nn.Module: latents [N, Z] to images",
         "```",
         "",
-        f"Data: {data['num_train']:,} training images of {data['size']}×{data['size']} pixels, {data['channels']} "
-        f"channel(s), digest {data['digest'][:12]}.",
+        f"Trained on {data['num_train']:,} images (digest {data['digest'][:12]}) with seed {recipe['seed']}; the whole "
+        "recipe is `recipe.json`.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _text(name: str) -> str:
+    """Return a name as one line of Markdown that means itself."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>#|" else letter for letter in plain)

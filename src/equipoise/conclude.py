@@ -26,7 +26,7 @@ CHUNK = 1_000
 
 
 def conclude(run: RunFolder, problem: ImageProblem, features: Features, test: Judge, outcome: Outcome) -> None:
-    """Write how the run ended; unless it was interrupted, test the best generator once and show it."""
+    """Write how the run ended; unless it was interrupted (leave soon then), test the best generator once."""
     state: dict[str, Any] = {
         "status": "stopped" if outcome.stop.policy == "interrupted" else "finished",
         "samples": outcome.samples,
@@ -39,10 +39,11 @@ def conclude(run: RunFolder, problem: ImageProblem, features: Features, test: Ju
     if state["best"] is not None:
         generator = best_generator(run, problem)
         images = problem.generate(generator, Randomness(0), NUM_SNAPSHOT).cpu()
-        save_grid(images, run.samples / "best.png")
-        save_grid(problem.real("validation", NUM_SNAPSHOT), run.samples / "real.png")
-        save_grid(with_nearest(images[:NUM_NEAREST], problem.pool, features), run.samples / "nearest.png", NUM_NEAREST)
+        problem.show(images, run.samples / "best.png")
+        problem.show(problem.real("validation", NUM_SNAPSHOT), run.samples / "real.png")
         if state["status"] == "finished":
+            pairs = with_nearest(images[:NUM_NEAREST], problem.pool, features)
+            save_grid(pairs, run.samples / "nearest.png", NUM_NEAREST)
             protocol = test.protocol
             result = to_dict(score(test, generated(problem, generator, protocol.num_generated, protocol.seed)))
             state["test"] = asdict(ScoreLine.from_score(state["best"]["samples"], result))
@@ -62,11 +63,13 @@ def best_generator(run: RunFolder, problem: ImageProblem) -> nn.Module:
 
 def with_nearest(images: Tensor, pool: Pool, features: Features) -> Tensor:
     """Return generated images `[N, C, H, W]` followed by each one's nearest training image in the judge's features."""
-    bank = torch.cat(
-        [
-            features.extract(to_float(gather(pool, pool.splits.train[begin : begin + CHUNK])))
-            for begin in range(0, len(pool.splits.train), CHUNK)
-        ]
-    )
-    _, indices = nearest(features.extract(images), bank, 1)
-    return torch.cat([images, to_float(gather(pool, pool.splits.train[indices[:, 0].numpy()]))])
+    query = features.extract(images)
+    least = torch.full((len(images),), torch.inf)
+    found = torch.zeros(len(images), dtype=torch.int64)
+    train = torch.from_numpy(pool.splits.train)
+    for part in train.split(CHUNK):  # the features of a large set would not fit into memory at once
+        distances, places = nearest(query, features.extract(to_float(gather(pool, part))), 1)
+        closer = distances[:, 0] < least
+        least = torch.where(closer, distances[:, 0].to(least), least)
+        found = torch.where(closer, part[places[:, 0]], found)
+    return torch.cat([images, to_float(gather(pool, found))])

@@ -26,7 +26,6 @@ from equipoise.game.schedules import scheduled
 from equipoise.interrupt import Interruption
 from equipoise.judge.protocol import Judge, score, to_dict
 from equipoise.pace import Pace, Stopwatch, measured_pace
-from equipoise.pictures import save_grid
 from equipoise.problem import Moment, Players, Problem, Terms
 from equipoise.randomness import Randomness, stream_seed
 from equipoise.recipe import Game, MetricName, Player, Recipe
@@ -35,7 +34,7 @@ from equipoise.watch.signals import ScoreLine, StepStats
 from equipoise.watch.stopping import Continue, Remedy, Stop
 from equipoise.watch.watch import Watch
 
-NUM_SNAPSHOT = 64  # images in a grid of fixed latents
+NUM_SNAPSHOT = 64  # samples of fixed latents in a picture
 PENALTIES = ("discriminator_r1", "discriminator_r2", "discriminator_wgan-gp")
 CHUNK = 250  # images generated at once for the judge
 
@@ -282,8 +281,8 @@ def judge_now(problem: Problem, state: State, judge: Judge, watch: Watch, run: R
         tensors = checkpoint.module_tensors("generator", state.average)
         checkpoint.write_folder(run.best, {"generator.safetensors": tensors}, {"score.json": asdict(line)})
     if run.is_snapshot_due(state.samples):
-        images = problem.generate(state.average, Randomness(0).at(0), NUM_SNAPSHOT)
-        save_grid(images.cpu(), run.snapshot_path(state.samples))
+        samples = problem.generate(state.average, Randomness(0), NUM_SNAPSHOT)
+        problem.show(samples.cpu(), run.snapshot_path(state.samples))
     return line
 
 

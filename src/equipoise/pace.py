@@ -82,12 +82,7 @@ class Stopwatch:
 def measured_pace(speed: float, judge_seconds: float, recipe: Recipe) -> Pace:
     """Turn this machine's speed into spacings in samples, so that they are the same after a resume."""
     step = recipe.game.batch * recipe.game.discriminator_steps
-    if recipe.budget.samples is not None:
-        horizon = recipe.budget.samples
-    else:
-        seconds = recipe.budget.seconds or 0.0
-        horizon = round(seconds * speed * (1 - recipe.judging.share))
-    horizon = max(step, math.ceil(horizon / step) * step)
+    horizon = horizon_of(speed, recipe)
     log_every = min(_multiple(speed * LOG_SECONDS, step), max(step, horizon // step * step))
     if recipe.judging.every is not None:
         judge_every = _multiple(recipe.judging.every, step)
@@ -97,6 +92,14 @@ def measured_pace(speed: float, judge_seconds: float, recipe: Recipe) -> Pace:
         judge_every = _multiple(max(spaced, horizon / MOST_JUDGINGS), log_every)
     save_every = _multiple(min(speed * SAVE_SECONDS, horizon / 4), log_every)
     return Pace(speed, judge_seconds, horizon, log_every, judge_every, save_every)
+
+
+def horizon_of(speed: float, recipe: Recipe) -> int:
+    """Return the samples that a budget pays for at this speed, in whole steps."""
+    samples = recipe.budget.samples
+    if samples is None:
+        samples = (recipe.budget.seconds or 0.0) * speed * (1 - recipe.judging.share)
+    return _multiple(samples, recipe.game.batch * recipe.game.discriminator_steps)
 
 
 def _multiple(value: float, of: int) -> int:

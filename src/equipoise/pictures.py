@@ -1,6 +1,8 @@
 """Pictures for people: grids of images as PNG files."""
 
+import io
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,16 @@ from PIL import Image
 from torch import Tensor
 
 from equipoise.data.pool import to_uint8
+from equipoise.runs.files import write_bytes
 
 GAP = 2  # pixels between tiles
 
 
 def save_grid(images: Tensor, path: Path, columns: int | None = None, scale: int | None = None) -> Path:
-    """Write images `[N, C, H, W]` in [-1, 1] as one PNG grid; small ones are enlarged so that they can be seen."""
+    """Write images `[N, C, H, W]` in [-1, 1] as one PNG grid; small ones are enlarged so that they can be seen.
+
+    The file appears whole or not at all; raises OSError.
+    """
     num, channels, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(num))
     scale = scale or max(1, round(64 / height))
@@ -24,19 +30,22 @@ def save_grid(images: Tensor, path: Path, columns: int | None = None, scale: int
     for index, tile in enumerate(tiles):
         top, left = index // columns * tall + GAP, index % columns * wide + GAP
         canvas[top : top + height * scale, left : left + width * scale] = tile.transpose(1, 2, 0)
+    encoded = io.BytesIO()
+    picture(canvas).save(encoded, "PNG", optimize=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture(canvas).save(path, optimize=True)
+    write_bytes(path, encoded.getvalue())
     return path
 
 
-def save_each(images: Tensor, folder: Path) -> list[Path]:
-    """Write images `[N, C, H, W]` in [-1, 1] as `folder/000000.png`, …"""
+def save_each(batches: Iterable[Tensor], folder: Path) -> int:
+    """Write batches of images `[N, C, H, W]` in [-1, 1] as `folder/000000.png`, …; return their number."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for index, image in enumerate(to_uint8(images).numpy()):
-        paths.append(folder / f"{index:06d}.png")
-        picture(image.transpose(1, 2, 0)).save(paths[-1])
-    return paths
+    num = 0
+    for images in batches:
+        for image in to_uint8(images).numpy():
+            picture(image.transpose(1, 2, 0)).save(folder / f"{num:06d}.png")
+            num += 1
+    return num
 
 
 def picture(pixels: np.ndarray) -> Image.Image:

@@ -8,6 +8,7 @@ instead of latents alone) are other problems, never branches in the loop.
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from equipoise.game.losses import discriminator_loss, generator_loss
 from equipoise.game.penalties import wgan_gp, zero_centered
 from equipoise.game.schedules import scheduled
 from equipoise.nets.players import make_players
+from equipoise.pictures import save_grid
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
 
@@ -77,6 +79,10 @@ class Problem(Protocol):
 
     def real(self, split: Split, num: int) -> Tensor:
         """Return up to `num` real samples of one split, always the same ones."""
+        ...
+
+    def show(self, samples: Tensor, path: Path) -> None:
+        """Write samples as one picture for people."""
         ...
 
 
@@ -172,6 +178,10 @@ class ImageProblem:
     def real(self, split: Split, num: int) -> Tensor:
         """Return up to `num` images of one split as `[n, C, H, W]` in [-1, 1]; a split's order is random and fixed."""
         return to_float(gather(self.pool, split_indices(self.pool, split)[:num]))
+
+    def show(self, samples: Tensor, path: Path) -> None:
+        """Write images `[N, C, H, W]` in [-1, 1] as one grid; of large ones only the first 16."""
+        save_grid(samples if samples.shape[-1] <= 64 else samples[:16], path)
 
     @property
     def _is_relativistic(self) -> bool:

@@ -214,9 +214,10 @@ def _with_setting(node: Any, keys: list[str], text: str, path: str) -> Any:
     key, rest = keys[0], keys[1:]
     if key not in hints:
         prefix = path[: path.rindex(key)] if key else path
+        owner = f"{prefix}…" if prefix else "a recipe"
         every = [name for name, _ in _leaves(to_dict(Recipe()))]
         near = suggestion(path, every) or suggestion(key, hints)
-        raise UserError(f'--set {path}: there is no field "{key}" here; {prefix}… has {listed(hints)}.{near}')
+        raise UserError(f'--set {path}: there is no field "{key}" here; {owner} has {listed(hints)}.{near}')
     child = getattr(node, key)
     if dataclasses.is_dataclass(child):
         if not rest:
@@ -277,7 +278,7 @@ def _plain(message: str) -> str:
     """Turn a msgspec message into words: types by their plain names, the field by its path."""
     for python, plain in (("`int`", "a whole number"), ("`float`", "a number"), ("`bool`", "true or false")):
         message = message.replace(python, plain)
-    message = message.replace("text matching regex '^(auto|cpu|mps|cuda(:\\\\d+)?)$'", "auto, cpu, mps, cuda or cuda:N")
+    message = re.sub(r"`str` matching regex '\^\(auto\|.*\$'", "auto, cpu, mps, cuda or cuda:N", message)
     message = message.replace("`str`", "text").replace(" - at `$.", " at `").replace("`null`", "none")
     return re.sub(r"^Expected", "expected", message)
 

@@ -183,7 +183,7 @@ def listing() -> str:
     blocks = []
     for name, about in ABOUT.items():
         text = [f"{about.purpose} ({about.paper})", f"measured: {about.result}"]
-        blocks.append("\n".join([name, *(textwrap.indent(textwrap.fill(line, 90), "    ") for line in text)]))
+        blocks.append("\n".join([name, *(textwrap.indent(textwrap.fill(line, 76), "    ") for line in text)]))
     return "\n\n".join([*blocks, "Use one with: equipoise train SOURCE --recipe NAME"])
 
 

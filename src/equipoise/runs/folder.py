@@ -1,6 +1,7 @@
 """A run as a folder: its files, who may write to it, and what it is called."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -20,6 +21,7 @@ from equipoise.runs.files import read_json, write_json
 from equipoise.runs.log import append, cut
 
 SUBFOLDERS = ("log", "checkpoints", "samples")
+_RESTORE = "Restore it from a copy."
 SNAPSHOT_GROWTH = 1.2  # snapshots grow apart: some 40 of them for any length of run
 
 
@@ -41,44 +43,64 @@ class RunFolder:
     def create(path: Path, recipe: Recipe) -> "RunFolder":
         """Make a new run folder; raises UserError where anything else is already, or nothing can be written."""
         run = RunFolder(path)
-        other = path.with_name(path.name + "-2") if path.name else Path("runs/new")
-        again = f"Try another folder: --out {shlex.quote(str(other))}"
-        try:
-            if path.is_dir() and not RunFolder.is_run(path) and any(entry.name != "lock" for entry in path.iterdir()):
-                if holder := run.holder():
-                    raise RunBusyError(_busy(path, holder))
-                raise UserError(f"{path}: holds other files, and a run needs a folder of its own. {again}")
-            if path.exists() and not path.is_dir():
-                raise UserError(f"{path}: is a file, and a run needs a folder. {again}")
+        RunFolder.refuse_taken(path)
+        with _writing_to(path):
             path.mkdir(parents=True, exist_ok=True)
             with run.lock():
                 if RunFolder.is_run(path):
-                    resume = f"equipoise resume {shlex.quote(str(path))}"
-                    raise UserError(f"{path}: holds a run already. To go on with it: {resume}. {again}")
+                    raise UserError(_taken(path))
                 for name in SUBFOLDERS:
                     (path / name).mkdir(exist_ok=True)
                 run.write_recipe(recipe)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise UserError(
-                f"{path}: a run cannot be written here ({reason}). Try a folder of yours: --out runs/new"
-            ) from None
         return run
+
+    @staticmethod
+    def refuse_taken(path: Path) -> None:
+        """Raise UserError where no new run can be made, RunBusyError where one is training; writes nothing."""
+        run, again = RunFolder(path), _elsewhere(path)
+        with _writing_to(path):
+            exists = path.exists()
+            if exists and not path.is_dir():
+                raise UserError(f"{path}: is a file, and a run needs a folder. {again}")
+            if exists and (holder := run.holder()):
+                raise RunBusyError(_busy(path, holder))
+            if exists and RunFolder.is_run(path):
+                raise UserError(_taken(path))
+            if exists and any(entry.name != "lock" for entry in path.iterdir()):
+                raise UserError(f"{path}: holds other files, and a run needs a folder of its own. {again}")
+            above = path.absolute()
+            while not above.exists():
+                above = above.parent
+            if not above.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(above, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def refuse_busy(self) -> None:
+        """Raise RunBusyError while a training holds this run."""
+        if holder := self.holder():
+            raise RunBusyError(_busy(self.path, holder))
 
     @staticmethod
     def open(path: Path) -> "RunFolder":
         """Open an existing run; raises UserError that names runs nearby if this is none."""
-        if RunFolder.is_run(path):
-            return RunFolder(path)
-        problem = "is no run (it has no recipe.json)" if path.exists() else "does not exist"
+        try:
+            if (path / "recipe.json").is_file():
+                return RunFolder(path)
+            problem = "is no run (it has no recipe.json)" if path.exists() else "does not exist"
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror})"
         near = _runs_near(path)
         hint = f"Runs nearby: {', '.join(map(str, near))}." if near else "To make one: equipoise train mnist"
         raise UserError(f"{path}: {problem}. {hint}")
 
     @staticmethod
     def is_run(path: Path) -> bool:
-        """Return whether a folder holds a run."""
-        return (path / "recipe.json").is_file()
+        """Return whether a folder holds a run that can be read."""
+        try:
+            return (path / "recipe.json").is_file()
+        except OSError:
+            return False
 
     @property
     def steps(self) -> Path:
@@ -119,7 +141,7 @@ class RunFolder:
         """Read the recipe's plain values; raises UserError if they are gone or damaged."""
         values = read_json(self.path / "recipe.json")
         if values is None:
-            raise UserError(f"{self.path}: its recipe.json is gone. Restore it from a copy.")
+            raise UserError(f"{self.path}: its recipe.json is gone. {_RESTORE}")
         return values
 
     def read_json(self, path: Path) -> dict[str, Any]:
@@ -128,7 +150,13 @@ class RunFolder:
 
     def read_state(self) -> dict[str, Any]:
         """Read how the run stands, `{"status": "new"}` before its training; raises UserError if damaged."""
-        return read_json(self.path / "state.json") or {"status": "new"}
+        state = read_json(self.path / "state.json")
+        if state is None:
+            return {"status": "new"}
+        scores = [state.get(name) for name in ("best", "test")]
+        if not isinstance(state.get("status"), str) or not all(isinstance(line, dict | None) for line in scores):
+            raise UserError(f"{self.path / 'state.json'}: damaged, it does not say how the run stands. {_RESTORE}")
+        return state
 
     def read_data(self) -> dict[str, Any]:
         """Read what the images are, empty if not written yet; raises UserError if damaged."""
@@ -265,6 +293,27 @@ def _read_holder(descriptor: int) -> Holder | None:
         return msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
     except (msgspec.DecodeError, OSError):
         return None
+
+
+@contextlib.contextmanager
+def _writing_to(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError(
+            f"{path}: a run cannot be written here ({reason}). Try a folder of yours: --out runs/new"
+        ) from None
+
+
+def _elsewhere(path: Path) -> str:
+    other = path.with_name(path.name + "-2") if path.name else Path("runs/new")
+    return f"Try another folder: --out {shlex.quote(str(other))}"
+
+
+def _taken(path: Path) -> str:
+    resume = f"equipoise resume {shlex.quote(str(path))}"
+    return f"{path}: holds a run already. To go on with it: {resume}. {_elsewhere(path)}"
 
 
 def _busy(path: Path, holder: Holder | None) -> str:
