@@ -15,6 +15,7 @@ TORCH_GROUND = GROUND | {"randomness"}
 # What each part of the package may import of it; a part not listed here may import anything but `cli`.
 ALLOWED = {
     "errors": set(),
+    "arguments": GROUND | {"recipes"},
     "recipe": {"errors"},
     "recipes": GROUND,
     "randomness": set(),
@@ -28,7 +29,7 @@ ALLOWED = {
     "pace": GROUND,
     "interrupt": {"watch"},
 }
-WITHOUT_TORCH = {"errors", "recipe", "recipes", "watch", "runs", "cli", "display", "pace", "interrupt"}
+WITHOUT_TORCH = {"arguments", "errors", "recipe", "recipes", "watch", "runs", "cli", "display", "pace", "interrupt"}
 
 
 def part(path: Path) -> str:

@@ -147,3 +147,12 @@ def test_accuracy_counts_sides_of_zero_or_pairs() -> None:
     assert signals(real, fake, is_paired=False)["accuracy"] == 5 / 8
     assert signals(real, fake, is_paired=True)["accuracy"] == 3 / 4
     assert signals(real, fake, is_paired=True)["fake_logit"] == 0.5
+
+
+def test_augmentation_works_whatever_precision_the_networks_compute_in(pool: Pool) -> None:
+    made = dataclasses.replace(problem(pool, "augment.kinds=translation,rotation,color"), precision=torch.bfloat16)
+    torch.manual_seed(0)
+    players, moment = made.networks(), Moment(Randomness(0), strength=1.0)
+    batch = made.batch(Randomness(0), 8)
+    for terms in (made.discriminator_terms(players, batch, moment), made.generator_terms(players, batch, moment)):
+        assert all(torch.isfinite(loss).all() and loss.dtype == torch.float32 for loss in terms.losses.values())

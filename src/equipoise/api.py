@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from equipoise import __version__, checkpoint, loop
 from equipoise.conclude import conclude
-from equipoise.data.pool import Pool, gather, prepare, to_float
+from equipoise.data.pool import Pool, default_cache, gather, prepare, to_float
 from equipoise.errors import UserError, suggestion
 from equipoise.judge.features import Features, load_features
 from equipoise.judge.protocol import Judge, Score, make_judge, score
@@ -270,7 +270,7 @@ def features_of(pool: Pool, name: FeaturesName, device: torch.device, preparing:
     return load_features(
         name,
         train_images=pool.images[pool.splits.train],
-        cache=pool.folder,
+        cache=default_cache(),
         pool_digest=pool.digest,
         device=device,
         report=lambda share: preparing("teaching the judge what these images look like", share),

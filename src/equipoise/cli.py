@@ -2,134 +2,89 @@
 
 import argparse
 import errno
+import io
+import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, assert_never
 
-from equipoise import __version__
-from equipoise.errors import RunBusyError, UserError, listed, suggestion
+from equipoise.arguments import CommandName, parsed, parser
+from equipoise.errors import RunBusyError, UserError
 
 EXIT_MISTAKE = 2
 EXIT_BUSY = 3
 EXIT_NO_SPACE = 4
 EXIT_INTERRUPTED = 130
 
-COMMANDS = ("train", "resume", "status", "sample", "evaluate", "compare", "recipes")
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose mistakes are one line with a remedy."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UserError instead of printing the usage."""
-        command = self.prog.split(" ", 1)[-1] if " " in self.prog else ""
-        if "invalid choice" in message and not command:
-            word = message.split("'")[1]
-            message = f'there is no command "{word}"; there are {listed(COMMANDS)}.{suggestion(word, COMMANDS)}'
-            raise UserError(message)
-        raise UserError(f"{message}. Try: {self.prog} --help")
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MAX_GRID = 10_000  # images in one picture
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for a mistake, 3 for a busy run, 130 when interrupted."""
+    """Run one command; return 0, 2 for a mistake, 3 for a busy run, 4 for a full disk, 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter must not end a training
     try:
-        options = parser().parse_args(arguments)
-        return options.command(options)
+        return _run(sys.argv[1:] if arguments is None else arguments)
     except RunBusyError as error:
-        return _failed(error, EXIT_BUSY)
+        return _failed(str(error), EXIT_BUSY)
     except UserError as error:
-        return _failed(error, EXIT_MISTAKE)
+        return _failed(str(error), EXIT_MISTAKE)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return _failed("stopped at once; a run that has begun can go on: equipoise resume RUN", EXIT_INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: the last flush is quiet
         return 0
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return _failed(
-                Exception(f"the disk is full ({error.filename}); the last checkpoint is intact"), EXIT_NO_SPACE
-            )
-        raise
+        if error.errno not in NO_SPACE:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        return _failed(f"the disk is full{where}; the last checkpoint is intact. Make room, then go on", EXIT_NO_SPACE)
 
 
-def parser() -> Parser:
-    """Return the parser of all commands."""
-    top = Parser(
-        prog="equipoise",
-        description="Train a GAN on your images, see how the game is going, get the best generator with its evidence.",
-        epilog="Start with: equipoise train mnist --budget 5m",
-    )
-    top.add_argument("--version", action="version", version=f"equipoise {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-
-    sub = commands.add_parser("train", help="train on mnist, a folder or zip of images, an .npz or hub:NAME")
-    sub.add_argument("source", metavar="SOURCE", help="mnist, a folder, a .zip, an .npz, or hub:NAME")
-    sub.add_argument("--recipe", default="modern", metavar="NAME", help="see `equipoise recipes` (default: modern)")
-    sub.add_argument("--size", type=int, metavar="N", help="pixels a side, 8 to 256 (default: found from the images)")
-    sub.add_argument("--fit", metavar="HOW", help="make rectangles square: crop, pad or stretch (default: crop)")
-    sub.add_argument("--budget", metavar="B", help="time (90s, 10m, 2h) or samples (60k, 2M) (default: 10m)")
-    sub.add_argument("--seed", type=int, metavar="N", help="of everything random (default: 0)")
-    sub.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: a new one under runs/)")
-    sub.add_argument("--device", metavar="D", help="auto, cpu, mps, cuda or cuda:N (default: auto)")
-    sub.add_argument("--resume", action="store_true", help="go on if --out already holds this run")
-    sub.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field, as in game.penalty.gamma=0.5"
-    )
-    sub.set_defaults(command=_train)
-
-    sub = commands.add_parser("resume", help="go on with a run exactly where it was")
-    sub.add_argument("run", type=Path, metavar="RUN")
-    sub.add_argument("--budget", metavar="B", help="a new budget in all, to train a finished run for longer")
-    sub.set_defaults(command=_resume)
-
-    sub = commands.add_parser("status", help="one screen about a run")
-    sub.add_argument("run", type=Path, metavar="RUN")
-    sub.add_argument("--json", action="store_true", help="as JSON")
-    sub.set_defaults(command=_status)
-
-    sub = commands.add_parser("sample", help="draw images from a run's best generator")
-    sub.add_argument("run", type=Path, metavar="RUN")
-    sub.add_argument("-n", "--num", type=int, default=64, metavar="N", help="how many (default: 64)")
-    sub.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same images (default: 0)")
-    sub.add_argument("--label", metavar="CLASS", help="one class of a conditional generator")
-    sub.add_argument("-o", "--out", type=Path, metavar="PATH", default=Path("samples.png"), help="a .png, or a folder")
-    sub.add_argument("--force", action="store_true", help="write over an existing file")
-    sub.set_defaults(command=_sample)
-
-    sub = commands.add_parser("evaluate", help="score a run, or a folder of images, against real images")
-    sub.add_argument("target", type=Path, metavar="RUN_OR_FOLDER")
-    sub.add_argument("--against", required=True, metavar="SOURCE", help="the real images")
-    sub.add_argument("-n", "--num", type=int, default=5_000, metavar="N", help="drawn from a run (default: 5000)")
-    sub.add_argument("--features", default="auto", metavar="F", help="auto, encoder, inception or dinov2")
-    sub.add_argument("--device", default="auto", metavar="D", help="auto, cpu, mps, cuda or cuda:N (default: auto)")
-    sub.add_argument("--json", action="store_true", help="as JSON")
-    sub.set_defaults(command=_evaluate)
-
-    sub = commands.add_parser("compare", help="what differs between runs, and their scores side by side")
-    sub.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    sub.add_argument("--json", action="store_true", help="as JSON")
-    sub.set_defaults(command=_compare)
-
-    sub = commands.add_parser("recipes", help="every named recipe: paper, what for, measured result")
-    sub.add_argument("--json", action="store_true", help="as JSON")
-    sub.set_defaults(command=_recipes)
-    return top
+def _run(arguments: Sequence[str]) -> int:
+    if not arguments:
+        parser().print_help()
+        return EXIT_MISTAKE
+    options = parsed(arguments)
+    command: CommandName = options.command
+    match command:
+        case "train":
+            return _train(options)
+        case "resume":
+            return _resume(options)
+        case "status":
+            return _status(options)
+        case "sample":
+            return _sample(options)
+        case "evaluate":
+            return _evaluate(options)
+        case "compare":
+            return _compare(options)
+        case "recipes":
+            return _recipes(options)
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def _train(options: argparse.Namespace) -> int:
-    from equipoise.recipes import checked_name
+    from equipoise.recipe import with_settings
+    from equipoise.recipes import Facts, build, checked_name
     from equipoise.runs.folder import RunFolder
 
-    settings = list(options.set) + ([f"data.fit={options.fit}"] if options.fit else [])
-    name = checked_name(options.recipe)
+    settings = [*options.set, *([f"data.fit={options.fit}"] if options.fit else [])]
+    name = checked_name(options.recipe or "modern")
+    with_settings(build(name, Facts()), settings)  # mistakes are told before torch is imported
     if options.resume and options.out is None:
         raise UserError("--resume needs the run's folder. Try: equipoise train SOURCE --out DIR --resume")
     if options.resume and RunFolder.is_run(options.out):
-        if RunFolder(options.out).read_state()["status"] == "finished":
-            print(f"{options.out} has finished already. Its report: {RunFolder(options.out).report}")
-            return 0
-        return _shown_training(lambda api, show: api.resume(options.out, tell=show.tell))
+        return _resume_same(options, settings)
+    if options.out is not None:
+        RunFolder.refuse_taken(options.out)
+    _refuse_missing(options.source)
     return _shown_training(
         lambda api, show: api.train(
             options.source,
@@ -142,36 +97,84 @@ def _train(options: argparse.Namespace) -> int:
             settings=settings,
             tell=show.tell,
             preparing=show.preparing,
+            note=show.note,
         )
     )
 
 
-def _resume(options: argparse.Namespace) -> int:
+def _resume_same(options: argparse.Namespace, settings: list[str]) -> int:
+    """Go on with the run in --out, if this command would have begun the same one."""
     from equipoise.runs.folder import RunFolder
 
-    RunFolder.open(options.run)  # before torch is imported: a mistake is told at once
-    return _shown_training(lambda api, show: api.resume(options.run, budget=options.budget, tell=show.tell))
+    run = RunFolder.open(options.out)
+    _refuse_another_recipe(run, options, settings)
+    state = run.read_state()
+    if state["status"] == "finished":
+        print(f"{_shown(run.path)} has finished already. {state.get('reason', '')}\nReport: {_shown(run.report)}")
+        return 0
+    return _shown_training(
+        lambda api, show: api.resume(options.out, tell=show.tell, preparing=show.preparing, note=show.note)
+    )
 
 
-def _shown_training(training: Any) -> int:
+def _refuse_another_recipe(run: Any, options: argparse.Namespace, settings: list[str]) -> None:
+    import dataclasses
+
+    from equipoise.recipe import from_dict, parsed_budget, with_settings
+    from equipoise.runs.compare import differences
+
+    begun = from_dict(run.read_recipe())
+    given = {"seed": options.seed, "device": options.device, "data.size": options.size}
+    asked = with_settings(begun, settings + [f"{field}={value}" for field, value in given.items() if value is not None])
+    budget = parsed_budget(options.budget) if options.budget else begun.budget
+    data = dataclasses.replace(asked.data, source=options.source)
+    asked = dataclasses.replace(asked, name=options.recipe or begun.name, budget=budget, data=data)
+    for field, (before, now) in differences([begun, asked]).items():
+        remedy = f"equipoise resume {shlex.quote(str(run.path))}" + (
+            f" --budget {options.budget}" if field.startswith("budget.") else ""
+        )
+        raise UserError(
+            f"{run.path}: this run was begun with {field}={_word(before)}, and {_word(now)} is asked for. "
+            f"To go on: {remedy}. "
+            "For another run give another --out"
+        )
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from equipoise.recipe import from_dict
+    from equipoise.runs.folder import RunFolder
+
+    run = RunFolder.open(options.run)  # all before torch is imported: a mistake is told at once
+    from_dict(run.read_recipe())
+    run.refuse_busy()
+    return _shown_training(
+        lambda api, show: api.resume(
+            options.run, budget=options.budget, tell=show.tell, preparing=show.preparing, note=show.note
+        )
+    )
+
+
+def _shown_training(training: Callable[[Any, Any], Any]) -> int:
     from equipoise.display import Display
 
     with Display() as show:
         from equipoise import api
 
         run = training(api, show)
-    state = run.state
+    state, path = run.state, _shown(shlex.quote(str(run.path)))
     print(f"\n{state['reason']}")
-    if state["test"] is not None:
-        from equipoise.runs import format
+    for label, line in (("Best", state["best"]), ("Test", state["test"])):
+        if line is not None:
+            from equipoise.runs import format
 
-        test = state["test"]
-        print(f"On the test split: KID {format.with_error(test['kid'], test['kid_se'])}, FID {test['fid']:.2f}")
-    print(f"Report: {run.report}")
+            kid, fid = format.with_error(line["kid"], line["kid_se"]), format.value(line["fid"])
+            where = f"the validation split, after {line['samples']:,} samples" if label == "Best" else "the test split"
+            print(f"{label}:   KID {kid}, FID {fid} on {where}")
+    print(f"Report: {_shown(run.report)}")
     if state["status"] == "stopped":
-        print(f"Go on:  equipoise resume {run.path}")
+        print(f"Go on:  equipoise resume {path}")
         return EXIT_INTERRUPTED
-    print(f"Sample: equipoise sample {run.path} -n 64 -o grid.png")
+    print(f"Sample: equipoise sample {path} -n 64 -o grid.png")
     return 0
 
 
@@ -188,56 +191,100 @@ def _sample(options: argparse.Namespace) -> int:
     from equipoise.runs.folder import RunFolder
 
     RunFolder.open(options.run)
-    if options.num < 1:
-        raise UserError(f"-n {options.num}: ask for at least one image. Try: -n 64")
-    is_file = options.out.suffix.lower() == ".png"
-    if not is_file and options.out.suffix:
-        raise UserError(f"-o {options.out}: give a name that ends in .png, or a folder. Try: -o grid.png")
-    taken = options.out.exists() and (is_file or not options.out.is_dir() or any(options.out.iterdir()))
-    if taken and not options.force:
-        raise UserError(f"-o {options.out}: exists already. Give another name, or --force to write over it")
+    is_grid = options.out.suffix.lower() == ".png" and not options.out.is_dir()
+    _refuse_output(options.out, is_grid, options.force)
+    if is_grid and options.num > MAX_GRID:
+        raise UserError(f"-n {options.num}: one picture holds at most {MAX_GRID} images. Try a folder: -o samples/")
     from equipoise import api
     from equipoise.pictures import save_each, save_grid
 
-    images = api.load(options.run).best.sample(options.num, options.seed, options.label)
-    if is_file:
-        print(save_grid(images, options.out))
-    else:
-        print(f"{len(save_each(images, options.out))} images in {options.out}")
+    best = api.load(options.run).best
+    try:
+        if is_grid:
+            print(_shown(save_grid(best.sample(options.num, options.seed, options.label), options.out)))
+        else:
+            num = save_each(best.batches(options.num, options.seed, options.label), options.out)
+            print(f"{num} images in {_shown(options.out)}")
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise UserError(f"-o {options.out}: the disk is full. Make room, or give another disk: -o PATH") from None
+        raise UserError(f"-o {options.out}: cannot be written ({error.strerror}). Try: -o grid.png") from None
     return 0
+
+
+def _refuse_output(out: Path, is_grid: bool, force: bool) -> None:
+    if not is_grid and out.suffix and not out.is_dir():
+        raise UserError(f"-o {out}: give a name that ends in .png, or a folder. Try: -o grid.png")
+    try:
+        taken = out.exists() and (is_grid or not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise UserError(f"-o {out}: cannot be read ({error.strerror}). Try: -o grid.png") from None
+    if out.exists() and not is_grid and not out.is_dir():
+        raise UserError(f"-o {out}: is a file, and no .png. Try: -o grid.png")
+    if taken and not force:
+        raise UserError(f"-o {out}: exists already. Give another name, or --force to write over it")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from equipoise import api
+    from equipoise.runs.folder import RunFolder
+
+    if not RunFolder.is_run(options.target) and not options.target.exists():
+        raise UserError(
+            f"{options.target}: does not exist; give a run's folder, or a folder, zip or .npz of images. "
+            f"Try: {options.parser.example}"
+        )
+    _refuse_missing(options.against, "--against ")
+    from equipoise.display import Display, is_terminal
+
+    with Display(sys.stderr) as show:
+        from equipoise import api
+
+        result = api.evaluate(
+            options.target,
+            options.against,
+            num=options.num,
+            features=options.features,
+            device=options.device,
+            preparing=show.preparing if is_terminal(sys.stderr) else api.silent,
+        )
     from equipoise.judge.protocol import to_dict
+
+    print(_json(to_dict(result)) if options.json else _score_table(result))
+    return 0
+
+
+def _score_table(result: Any) -> str:
     from equipoise.runs import format
 
-    result = api.evaluate(
-        options.target, options.against, num=options.num, features=options.features, device=options.device
-    )
-    if options.json:
-        print(_json(to_dict(result)))
-        return 0
+    rows = [
+        ("KID", format.with_error(result.kid, result.kid_se), "lower is better; ± one standard error"),
+        ("FID", format.value(result.fid), "lower is better"),
+        ("precision", f"{result.precision:.3f}", "share of generated images that look real"),
+        ("recall", f"{result.recall:.3f}", "share of real images that could be generated"),
+        ("density", f"{result.density:.3f}", "how deep they lie among real images; about 1 is ideal"),
+        ("coverage", f"{result.coverage:.3f}", "share of real images with a generated one nearby"),
+    ]
+    width = max(len(value) for _, value, _ in rows)
     protocol = result.protocol
-    print(f"KID        {format.with_error(result.kid, result.kid_se)}   (± one standard error; lower is better)")
-    print(f"FID        {format.value(result.fid)}   (lower is better)")
-    for name in ("precision", "recall", "density", "coverage"):
-        print(f"{name:<10} {getattr(result, name):.3f}")
-    print(
-        f"protocol   {protocol.features} features ({protocol.features_digest[:8]}), "
-        f"{protocol.num_generated:,} generated images against {protocol.num_real:,} real ones "
-        f"of the {protocol.split} split ({protocol.data_digest[:8]})"
+    lines = [f"{name:<10} {value:<{width}}   {meaning}" for name, value, meaning in rows]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"protocol   {protocol.features} features ({protocol.features_digest[:8]})",
+            f"           {protocol.num_generated:,} generated images against {protocol.num_real:,} real ones",
+            f"           of the {protocol.split} split ({protocol.data_digest[:8]})",
+        ]
     )
-    return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
     from equipoise.runs.compare import compare, compare_values
     from equipoise.runs.folder import RunFolder
 
+    if len(options.runs) < 2:
+        raise UserError(f"compare: one run is given; give at least two. Try: {options.parser.example}")
     runs = [RunFolder.open(path) for path in options.runs]
-    if len(runs) < 2:
-        raise UserError("compare: give at least two runs. Try: equipoise compare runs/a runs/b")
     print(_json(compare_values(runs)) if options.json else compare(runs))
     return 0
 
@@ -249,14 +296,36 @@ def _recipes(options: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_missing(source: str, option: str = "") -> None:
+    """Refuse a source that does not exist before torch is imported; the rest is told when it is read."""
+    if source == "mnist" or source.startswith("hub:") or (source.strip() and os.path.exists(Path(source).expanduser())):
+        return
+    from equipoise.data.sources import open_source
+
+    try:
+        open_source(source)
+    except UserError as error:
+        raise UserError(f"{option}{error}") from None
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _shown(path: Path | str) -> str:
+    from equipoise.display import printable
+
+    return printable(str(path))
+
+
 def _json(values: Any) -> str:
     import msgspec
 
     return msgspec.json.format(msgspec.json.encode(values), indent=2).decode()  # NaN becomes null
 
 
-def _failed(error: Exception, code: int) -> int:
-    print(f"equipoise: {error}", file=sys.stderr)
+def _failed(message: str, code: int) -> int:
+    print(f"equipoise: {_shown(message)}", file=sys.stderr)
     return code
 
 

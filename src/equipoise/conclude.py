@@ -47,7 +47,7 @@ def conclude(run: RunFolder, problem: ImageProblem, features: Features, test: Ju
             protocol = test.protocol
             result = to_dict(score(test, generated(problem, generator, protocol.num_generated, protocol.seed)))
             state["test"] = asdict(ScoreLine.from_score(state["best"]["samples"], result))
-        (checkpoint.readable(run.best) / "README.md").write_text(model_card(run, state))
+        (checkpoint.readable(run.best) / "README.md").write_text(model_card(run, state), "utf-8")
     run.write_state(state)
     write_report(run)
 

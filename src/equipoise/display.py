@@ -1,9 +1,11 @@
 """The live display: a panel on a terminal, one plain line now and then elsewhere."""
 
+import os
 import sys
+import textwrap
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from equipoise.runs import format
 
@@ -11,23 +13,30 @@ if TYPE_CHECKING:
     from equipoise.loop import Progress
 
 PLAIN_SECONDS = 15.0  # between two plain lines
-PER_SECOND = 4  # refreshes of the panel
+STAGE_SECONDS = 0.1  # between two refreshes of a stage's share
+WIDTH = 96  # columns of the panel, at most
 
 
 class Display:
     """Shows preparation and training; entered for as long as there is something to show."""
 
-    def __init__(self) -> None:
-        self._is_terminal = sys.stdout.isatty()
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._is_terminal = is_terminal(self._stream)
         self._live: Any = None
-        self._last = -float("inf")
+        self._told: Progress | None = None
+        self._is_told = True  # nothing waits to be printed
         self._stage = ""
+        self._last = -float("inf")
 
     def __enter__(self) -> "Display":
         if self._is_terminal:
+            from rich.console import Console
             from rich.live import Live
+            from rich.text import Text
 
-            self._live = Live(refresh_per_second=PER_SECOND, transient=False)
+            # Drawn when there is news, by the thread that trains: a thread of its own would take its turns from it.
+            self._live = Live(Text(""), console=Console(file=self._stream), auto_refresh=False)
             self._live.__enter__()
         return self
 
@@ -35,32 +44,68 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
+            self._stage = ""
+            self._draw()
             self._live.__exit__(kind, error, trace)
+        elif self._told is not None and not self._is_told and error is None:
+            self._print(line(self._told))
 
     def preparing(self, stage: str, share: float) -> None:
-        """Show that a stage before the training is `share` done."""
-        if self._live is not None:
-            from rich.text import Text
-
-            self._live.update(Text(f"{stage} … {format.percent(share)}"))
-        elif stage != self._stage:
-            print(f"{stage} …", flush=True)
+        """Show that a stage around the training is `share` done, 0 to 1; 0 is not shown."""
+        now, is_new = time.monotonic(), stage != self._stage
+        text = f"{stage} … {format.percent(share)}" if share > 0 else f"{stage} …"
         self._stage = stage
+        if self._live is not None:
+            if is_new or share >= 1 or now - self._last >= STAGE_SECONDS:
+                self._last = now
+                self._draw(text)
+        elif is_new and not self._is_told and self._told is not None:
+            self._is_told = True
+            self._print(line(self._told))
+            self._print(f"{stage} …")
+        elif is_new or (share > 0 and now - self._last >= PLAIN_SECONDS):
+            self._last = now
+            self._print(f"{stage} …" if is_new else text)
 
     def note(self, text: str) -> None:
         """Show one lasting line."""
         if self._live is not None:
-            self._live.console.print(text, highlight=False, markup=False)
+            self._live.console.print(printable(text), highlight=False, markup=False, emoji=False)
         else:
-            print(text, flush=True)
+            self._print(text)
 
     def tell(self, progress: "Progress") -> None:
         """Show where the training stands."""
+        is_first, self._told, self._is_told = self._told is None, progress, False
         if self._live is not None:
-            self._live.update(panel(progress))
-        elif time.monotonic() - self._last >= PLAIN_SECONDS:
-            self._last = time.monotonic()
-            print(line(progress), flush=True)
+            self._draw()
+        elif is_first or time.monotonic() - self._last >= PLAIN_SECONDS:
+            self._last, self._is_told = time.monotonic(), True
+            self._print(line(progress))
+
+    def _draw(self, stage: str = "") -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        parts: list[Any] = []
+        if self._told is not None:
+            parts.append(panel(self._told, min(WIDTH, self._live.console.width)))
+        if stage or not parts:
+            parts.append(Text(stage))
+        self._live.update(Group(*parts), refresh=True)
+
+    def _print(self, text: str) -> None:
+        print(printable(text), file=self._stream, flush=True)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal on which lines can be redrawn."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+def printable(text: str) -> str:
+    """Return text as one line without control characters, whatever odd names it quotes."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def line(progress: "Progress") -> str:
@@ -77,26 +122,50 @@ def line(progress: "Progress") -> str:
     return f"{text} · {progress.sentence}"
 
 
-def panel(progress: "Progress") -> Any:
-    """Return the progress as a rich panel: a bar, rate and time left, the game in words, last and best score."""
+def panel(progress: "Progress", width: int) -> Any:
+    """Return the progress as a rich panel: a bar, rate and time left, last and best score, the game in words.
+
+    Its height does not change from one moment to the next, as long as the sentence fits two lines.
+    """
     from rich.console import Group
     from rich.panel import Panel
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
-    rate = f"{progress.samples_per_second:,.0f} samples/s"
-    left = f"{format.duration(progress.seconds_left)} left"
-    table.add_row("progress", f"{format.count(progress.samples)} samples · {rate} · {left}")
-    table.add_row("game", Text(progress.sentence))
-    if progress.last is not None:
-        name = progress.metric.upper()
-        table.add_row("last", f"{name} {format.score(progress.last, progress.metric)}")
-        if progress.best is not None:
-            at = f"after {format.count(progress.best.samples)} samples"
-            table.add_row("best", f"{name} {format.score(progress.best, progress.metric)}, {at}")
-    bar = ProgressBar(total=1.0, completed=progress.share)
-    return Panel(Group(bar, "", table), title=progress.name, title_align="left", border_style="dim", width=96)
+    head = Table.grid(padding=(0, 2), expand=True)
+    head.add_column(ratio=1)
+    head.add_column(no_wrap=True, justify="right")
+    bar = ProgressBar(total=1.0, completed=progress.share, complete_style="cyan", finished_style="cyan")
+    head.add_row(bar, format.percent(progress.share))
+    body = Table.grid(padding=(0, 2))
+    body.add_column(style="dim", no_wrap=True)
+    body.add_column()
+    for label, text in _rows(progress, width):
+        body.add_row(label, Text(text))
+    title = Text(printable(progress.name), overflow="ellipsis", no_wrap=True)
+    return Panel(Group(head, "", body), title=title, title_align="left", border_style="dim", width=width)
+
+
+def _rows(progress: "Progress", width: int) -> list[tuple[str, str]]:
+    samples = format.count(progress.samples)
+    if progress.horizon:
+        samples += f" of {format.count(max(progress.samples, progress.horizon))}"
+    parts = [f"{samples} samples", f"{progress.samples_per_second:,.0f} a second"]
+    parts.append(f"{format.duration(progress.seconds_left)} left")
+    name, last, best = progress.metric.upper(), progress.last, progress.best
+    score = f"{name} {format.score(last, progress.metric)}, lower is better" if last else "none yet"
+    if best is None:
+        best_text = "none yet"
+    elif last is not None and best.samples == last.samples:
+        best_text = "the last score"
+    else:
+        best_text = f"{name} {format.score(best, progress.metric)}, after {format.count(best.samples)} samples"
+    game = textwrap.wrap(printable(progress.sentence), max(20, width - 16))
+    game += [""] * (2 - len(game))
+    return [
+        ("progress", " · ".join(parts)),
+        ("last score", score),
+        ("best score", best_text),
+        ("game", "\n".join(game)),
+    ]

@@ -231,7 +231,10 @@ def set_rates(state: State, game: Game, progress: float) -> None:
 
 def moment_of(state: State, recipe: Recipe, progress: float, player: str) -> Moment:
     """Return a player's moment, and seed the global generator (dropout draws from it) by position."""
-    torch.manual_seed(stream_seed(recipe.seed, f"{player} dropout", state.samples))
+    seed = stream_seed(recipe.seed, f"{player} dropout", state.samples)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed does the same in ten times the time
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
     randomness = Randomness(recipe.seed, state.samples)
     return Moment(randomness, progress, state.discriminator_steps, state.strength)
 

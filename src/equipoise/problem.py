@@ -207,7 +207,8 @@ class ImageProblem:
         kinds = self.recipe.augment.kinds
         if kinds and moment.strength > 0:
             generator = moment.randomness.generator(f"augment {stream}")
-            images = augment(images, kinds, moment.strength, generator)
+            with torch.autocast(self.device.type, enabled=False):  # whatever the networks compute in
+                images = augment(images, kinds, moment.strength, generator)
         deviation = self.recipe.game.instance_noise * (1 - moment.progress)
         if deviation > 0:
             noise = torch.randn(
