@@ -1,6 +1,6 @@
 """What everything around the bare step costs: Equipoise's loop against a hand-written one, interleaved in one process.
 
-    python bench/overhead.py [--rounds 9] [--seconds 8]
+    python bench/overhead.py [--rounds 5] [--steps 600]
 
 Both train the same networks with the same numerics (losses, penalty, optimizers, average, precision) on the same
 images. The hand-written loop has nothing else: no signals, log, display, checkpoints or checks. Rounds alternate;
@@ -100,8 +100,8 @@ def full_loop(problem: ImageProblem, recipe: Recipe, judge: object, num_steps: i
 def main() -> None:
     """Alternate the two loops and record the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=600)
     options = parser.parse_args()
     pool = prepare(Data())
     recipe = build("modern", Facts(num_train=len(pool.splits.train)))

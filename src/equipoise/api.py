@@ -5,7 +5,7 @@ import math
 import platform
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -126,9 +126,10 @@ class Run:
             raise UserError(f"{path}: {damage}. A checkpoint may still be good: equipoise resume {self.path}")
         data = described(self.folder)
         classes = tuple(data["classes"]) if self.recipe.networks.conditional else ()
-        generator, _ = make_players(
-            self.recipe.networks, size=data["size"], channels=data["channels"], num_classes=len(classes)
-        )
+        with torch.random.fork_rng():  # weights are drawn before they are read: the caller's stream stays as it is
+            generator, _ = make_players(
+                self.recipe.networks, size=data["size"], channels=data["channels"], num_classes=len(classes)
+            )
         checkpoint.load_module("generator", generator, load_file(path / "generator.safetensors"))
         return Best(
             generator.requires_grad_(False).eval(),
@@ -397,6 +398,8 @@ def _recipe(recipe: RecipeName | Recipe, facts: Facts) -> Recipe:
 
 def _with_options(recipe: Recipe, source: str | Path | None, budget: str | None, settings: list[str]) -> Recipe:
     if source is not None:
+        if _text(str(source)) != str(source):
+            raise UserError(f'source "{_text(str(source))}": its name is no valid UTF-8. Rename it, then try again')
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(source)))
     if budget is not None:
         recipe = dataclasses.replace(recipe, budget=parsed_budget(budget))
@@ -421,17 +424,22 @@ def _described(pool: Pool, recipe: Recipe) -> dict[str, Any]:
     is_path = source != "mnist" and not source.startswith("hub:")
     return {
         "source": source,
-        "path": str(Path(source).expanduser().resolve()) if is_path else None,
+        "path": _text(str(Path(source).expanduser().resolve())) if is_path else None,
         "digest": pool.digest,
         "size": pool.images.shape[2],
         "channels": pool.images.shape[1],
-        "classes": list(pool.classes),
+        "classes": [_text(name) for name in pool.classes],
         "num_train": len(pool.splits.train),
         "num_validation": len(pool.splits.validation),
         "num_test": len(pool.splits.test),
         "num_duplicates": pool.num_duplicates,
-        "rejected": [asdict(item) for item in pool.rejected],
+        "rejected": [{"name": _text(item.name), "reason": item.reason} for item in pool.rejected],
     }
+
+
+def _text(name: str) -> str:
+    """Return a file's name as text that can be written, whatever bytes it holds."""
+    return name.encode(errors="replace").decode()
 
 
 def _environment(device: torch.device) -> dict[str, Any]:

@@ -19,6 +19,7 @@ EXIT_NO_SPACE = 4
 EXIT_INTERRUPTED = 130
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OTHER_FILES = frozenset(".jpg .jpeg .webp .gif .bmp .tif .tiff .pdf .svg .npz .npy .zip .pt".split())  # noqa: SIM905
 MAX_GRID = 10_000  # images in one picture
 
 
@@ -191,8 +192,7 @@ def _sample(options: argparse.Namespace) -> int:
     from equipoise.runs.folder import RunFolder
 
     RunFolder.open(options.run)
-    is_grid = options.out.suffix.lower() == ".png" and not options.out.is_dir()
-    _refuse_output(options.out, is_grid, options.force)
+    is_grid = _is_grid(options.out, options.force)
     if is_grid and options.num > MAX_GRID:
         raise UserError(f"-n {options.num}: one picture holds at most {MAX_GRID} images. Try a folder: -o samples/")
     from equipoise import api
@@ -212,17 +212,19 @@ def _sample(options: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_output(out: Path, is_grid: bool, force: bool) -> None:
-    if not is_grid and out.suffix and not out.is_dir():
-        raise UserError(f"-o {out}: give a name that ends in .png, or a folder. Try: -o grid.png")
+def _is_grid(out: Path, force: bool) -> bool:
+    """Return whether `out` is to be one picture, else it is a folder; raises UserError where it cannot be either."""
     try:
-        taken = out.exists() and (is_grid or not out.is_dir() or any(out.iterdir()))
+        exists, is_folder = out.exists(), out.is_dir()
+        taken = exists and (not is_folder or any(out.iterdir()))
     except OSError as error:
         raise UserError(f"-o {out}: cannot be read ({error.strerror}). Try: -o grid.png") from None
-    if out.exists() and not is_grid and not out.is_dir():
-        raise UserError(f"-o {out}: is a file, and no .png. Try: -o grid.png")
+    is_grid = out.suffix.lower() == ".png" and not is_folder
+    if not is_grid and not is_folder and (exists or out.suffix.lower() in OTHER_FILES):
+        raise UserError(f"-o {out}: give a name that ends in .png, or a folder. Try: -o grid.png")
     if taken and not force:
         raise UserError(f"-o {out}: exists already. Give another name, or --force to write over it")
+    return is_grid
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """The live display: a panel on a terminal, one plain line now and then elsewhere."""
 
+import math
 import os
 import sys
 import textwrap
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 PLAIN_SECONDS = 15.0  # between two plain lines
 STAGE_SECONDS = 0.1  # between two refreshes of a stage's share
 WIDTH = 96  # columns of the panel, at most
+SENTENCE = 150  # letters of a long sentence about the game
 
 
 class Display:
@@ -91,7 +93,7 @@ class Display:
         if self._told is not None:
             parts.append(panel(self._told, min(WIDTH, self._live.console.width)))
         if stage or not parts:
-            parts.append(Text(stage))
+            parts.append(Text(printable(stage)))
         self._live.update(Group(*parts), refresh=True)
 
     def _print(self, text: str) -> None:
@@ -125,7 +127,7 @@ def line(progress: "Progress") -> str:
 def panel(progress: "Progress", width: int) -> Any:
     """Return the progress as a rich panel: a bar, rate and time left, last and best score, the game in words.
 
-    Its height does not change from one moment to the next, as long as the sentence fits two lines.
+    Its height does not change from one moment to the next.
     """
     from rich.console import Group
     from rich.panel import Panel
@@ -161,8 +163,9 @@ def _rows(progress: "Progress", width: int) -> list[tuple[str, str]]:
         best_text = "the last score"
     else:
         best_text = f"{name} {format.score(best, progress.metric)}, after {format.count(best.samples)} samples"
-    game = textwrap.wrap(printable(progress.sentence), max(20, width - 16))
-    game += [""] * (2 - len(game))
+    columns = max(20, width - 16)
+    game = textwrap.wrap(printable(progress.sentence), columns)
+    game += [""] * (math.ceil(SENTENCE / columns) - len(game))
     return [
         ("progress", " · ".join(parts)),
         ("last score", score),

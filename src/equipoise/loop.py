@@ -108,6 +108,9 @@ def train(
 ) -> Outcome:
     """Train until a verdict says stop; the run folder then holds the best generator and a last checkpoint."""
     state = restore(start(problem, recipe), watch, run)
+    ended = watch.verdict(state.samples, state.seconds) if state.samples else Continue()
+    if isinstance(ended, Stop):  # killed after its last checkpoint: nothing is left to train
+        return Outcome(ended, state.samples, state.seconds)
     stopwatch = Stopwatch(state.seconds, state.samples)
     with torch.random.fork_rng(), Interruption() as interruption:
         while True:

@@ -73,7 +73,7 @@ class RunFolder:
                 above = above.parent
             if not above.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            if not os.access(above, os.W_OK | os.X_OK):
+            if not os.access(above, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def refuse_busy(self) -> None:

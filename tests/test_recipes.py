@@ -1,0 +1,82 @@
+"""Named recipes: every one is listed, can be built for any image, and its networks fit each other."""
+
+import dataclasses
+import json
+from typing import get_args
+
+import pytest
+import torch
+
+from equipoise.errors import UserError
+from equipoise.nets.players import make_players
+from equipoise.recipe import Recipe, checked, from_dict, to_dict
+from equipoise.recipes import ABOUT, Facts, RecipeName, build, checked_name, listing, listing_values
+
+NAMES = get_args(RecipeName)
+SIZES = (8, 9, 17, 28, 32, 64, 100, 256)
+
+
+def every_recipe(name: RecipeName) -> list[tuple[Facts, Recipe]]:
+    every = [
+        Facts(size=size, channels=channels, num_train=num, is_cpu=is_cpu)
+        for size in SIZES
+        for channels, num in ((1, 60_000), (3, 500))
+        for is_cpu in (True, False)
+    ]
+    return [(facts, build(name, facts)) for facts in every]
+
+
+def test_every_name_is_listed_with_its_paper_purpose_and_result() -> None:
+    assert tuple(ABOUT) == NAMES
+    text = listing()
+    for name in NAMES:
+        assert f"\n\n{name}\n" in f"\n\n{text}"
+        assert ABOUT[name].paper in " ".join(text.split())
+        assert ABOUT[name].purpose
+        assert ABOUT[name].result
+    assert max(map(len, text.splitlines())) <= 80
+    assert [values["name"] for values in json.loads(json.dumps(listing_values()))] == list(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_valid_for_every_image_and_machine(name: RecipeName) -> None:
+    for facts, recipe in every_recipe(name):
+        assert recipe.name == name
+        assert checked(recipe) == recipe
+        assert from_dict(to_dict(recipe)) == recipe
+        assert recipe.data.size in (None, 28, 64), "a fixed size is that of the paper"
+        assert recipe.networks.width >= 8, facts
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_networks_of_a_recipe_can_be_built_for_every_image(name: RecipeName) -> None:
+    for facts, recipe in every_recipe(name):
+        if facts.channels == 1 or facts.size in (9, 32, 100):
+            continue
+        size = recipe.data.size or facts.size
+        with torch.device("meta"):
+            players = make_players(recipe.networks, size=size, channels=facts.channels, num_classes=0)
+        assert all(next(player.parameters()).is_meta for player in players)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_networks_of_a_recipe_fit_each_other(name: RecipeName) -> None:
+    networks = dataclasses.replace(build(name, Facts(size=16, channels=3, num_train=500)).networks, width=8)
+    torch.manual_seed(0)
+    generator, discriminator = make_players(networks, size=16, channels=3, num_classes=0)
+    images = generator(torch.randn(4, networks.latent_size), None)
+    assert images.shape == (4, 3, 16, 16)
+    assert bool((images.abs() <= 4).all())
+    assert discriminator(images, None).shape == (4,)
+
+
+def test_few_images_are_augmented_by_the_default_recipe_and_many_are_not() -> None:
+    assert build("modern", Facts(num_train=500)).augment.strength > 0
+    assert build("modern", Facts(num_train=60_000)).augment.strength == 0
+    assert "color" not in build("modern", Facts(num_train=500, channels=1)).augment.kinds
+
+
+def test_a_wrong_name_is_refused_with_the_nearest() -> None:
+    assert checked_name("wgan-gp") == "wgan-gp"
+    with pytest.raises(UserError, match=r'"wgan_gp": there is modern, .* Did you mean "wgan-gp"\?'):
+        checked_name("wgan_gp")
