@@ -1,20 +1,25 @@
 """What everything around the bare step costs: Equipoise's loop against a hand-written one, interleaved in one process.
 
-    python bench/overhead.py [--rounds 5] [--steps 600]
+    python bench/overhead.py [--blocks 150]
 
 Both train the same networks with the same numerics (losses, penalty, optimizers, average, precision) on the same
-images. The hand-written loop has nothing else: no signals, log, display, checkpoints or checks. Rounds alternate;
-the ratio of each pair of neighbours is taken, and the median with the range is recorded in records/overhead.json.
-Judging is left out of both: it is bounded by its own share (5 %).
+images; the hand-written loop has nothing else. While Equipoise's loop runs, with signals, log, display, checks and a
+checkpoint a minute, it is halted after every 20 steps for 20 hand-written ones, so that the machine's moods meet both
+alike. The ratio of the total times is recorded with a bootstrap interval over blocks, in records/overhead.json.
+Judging is left out: it is bounded by its own share of the time.
 """
 
 import argparse
+import dataclasses
 import tempfile
 import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import spread, write_record
+from torch import Tensor
 from torch.nn import functional
 
 from equipoise import loop
@@ -31,97 +36,121 @@ from equipoise.runs.folder import RunFolder
 from equipoise.watch.watch import Watch
 
 DEVICE = torch.device("cpu")
+BLOCK = 20  # steps
 
 
-def bare_loop(problem: ImageProblem, recipe: Recipe, num_steps: int) -> float:
-    """Train by hand for some steps and return the seconds."""
-    state = loop.start(problem, recipe)
+def bare_step(problem: ImageProblem, recipe: Recipe, state: loop.State, images: Tensor, step: int) -> None:
+    """Take one discriminator and one generator step by hand."""
     game, penalty = recipe.game, recipe.game.penalty
     generator, discriminator = state.players.generator, state.players.discriminator
-    images = torch.from_numpy(problem.pool.images[problem.pool.splits.train])
-    optimizer_g, optimizer_d = state.generator_optimizer, state.discriminator_optimizer
 
     def autocast() -> torch.autocast:
         return torch.autocast("cpu", dtype=problem.precision, enabled=problem.precision != torch.float32)
 
-    begin = time.perf_counter()
-    for step in range(num_steps):
-        chosen = torch.randint(len(images), (game.batch,))
-        real = (images[chosen].float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        generator.requires_grad_(False)
-        discriminator.requires_grad_(True)
-        with torch.no_grad(), autocast():
-            fake = generator(torch.randn(game.batch, recipe.networks.latent_size)).float()
-        due = step % penalty.every == 0
-        real.requires_grad_(due)
-        fake.requires_grad_(due)
-        with autocast():
-            real_logits, fake_logits = discriminator(real).float(), discriminator(fake).float()
-        loss = functional.softplus(fake_logits - real_logits).mean()
-        if due:
-            weight = 0.5 * penalty.gamma * penalty.every
-            loss = loss + weight * gradient_norm_squared(real_logits, real).mean()
-            loss = loss + weight * gradient_norm_squared(fake_logits, fake).mean()
-        optimizer_d.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer_d.step()
+    chosen = torch.randint(len(images), (game.batch,))
+    real = (images[chosen].float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    generator.requires_grad_(False)
+    discriminator.requires_grad_(True)
+    with torch.no_grad(), autocast():
+        fake = generator(torch.randn(game.batch, recipe.networks.latent_size)).float()
+    due = step % penalty.every == 0
+    real.requires_grad_(due)
+    fake.requires_grad_(due)
+    with autocast():
+        real_logits, fake_logits = discriminator(real).float(), discriminator(fake).float()
+    loss = functional.softplus(fake_logits - real_logits).mean()
+    if due:
+        weight = 0.5 * penalty.gamma * penalty.every
+        loss = loss + weight * gradient_norm_squared(real_logits, real).mean()
+        loss = loss + weight * gradient_norm_squared(fake_logits, fake).mean()
+    state.discriminator_optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    state.discriminator_optimizer.step()
 
-        generator.requires_grad_(True)
-        discriminator.requires_grad_(False)
-        with autocast():
-            fake_logits = discriminator(generator(torch.randn(game.batch, recipe.networks.latent_size)).float()).float()
-            with torch.no_grad():
-                real_logits = discriminator(real.detach()).float()
-        loss = functional.softplus(real_logits - fake_logits).mean()
-        optimizer_g.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer_g.step()
-        update_ema(state.average, generator, ema_decay(game.batch, game.ema_half_life, (step + 1) * game.batch))
-    return time.perf_counter() - begin
+    generator.requires_grad_(True)
+    discriminator.requires_grad_(False)
+    with autocast():
+        fake = generator(torch.randn(game.batch, recipe.networks.latent_size))
+        fake_logits = discriminator(fake.float()).float()
+        with torch.no_grad():
+            real_logits = discriminator(real.detach()).float()
+    loss = functional.softplus(real_logits - fake_logits).mean()
+    state.generator_optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    state.generator_optimizer.step()
+    update_ema(state.average, generator, ema_decay(game.batch, game.ema_half_life, (step + 1) * game.batch))
 
 
-def full_loop(problem: ImageProblem, recipe: Recipe, judge: object, num_steps: int, pace: Pace) -> float:
-    """Train with Equipoise's loop for the same steps, with display, log and checkpoints, and return the seconds."""
-    with tempfile.TemporaryDirectory() as folder, Display() as display:
-        run = RunFolder.create(Path(folder) / "run", recipe)
-        run.write_pace(vars(pace))
-        watch = Watch(recipe.stopping, Budget(samples=num_steps * recipe.game.batch, seconds=None))
-        seconds: list[float] = []
-        real_judge, loop.judge_now = loop.judge_now, lambda *_: None
-        begin = time.perf_counter()
-        try:
-            loop.train(problem, recipe, run, judge, watch, display.tell)  # type: ignore[arg-type]
-        finally:
-            loop.judge_now = real_judge
-        seconds.append(time.perf_counter() - begin)
-    return seconds[0]
+@dataclass
+class Interleaved:
+    """A problem that halts whoever trains on it after every block, for a block of hand-written steps."""
+
+    inner: ImageProblem
+    recipe: Recipe
+    full: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
+    calls: int = 0
+    mark: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.state = loop.start(self.inner, self.recipe)
+        self.images = torch.from_numpy(self.inner.pool.images[self.inner.pool.splits.train])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def discriminator_terms(self, players: Any, batch: Any, moment: Any) -> Any:
+        """Count a step; at the end of a block, time it and take as many steps by hand."""
+        if self.calls % BLOCK == 0:
+            now = time.perf_counter()
+            if self.calls > BLOCK:  # the first block warms up
+                self.full.append(now - self.mark)
+            for step in range(self.calls, self.calls + BLOCK):
+                bare_step(self.inner, self.recipe, self.state, self.images, step)
+            self.mark = time.perf_counter()
+            if self.calls > BLOCK:
+                self.bare.append(self.mark - now)
+        self.calls += 1
+        return self.inner.discriminator_terms(players, batch, moment)
+
+
+def interval(full: list[float], bare: list[float]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the ratio of totals, resampling pairs of blocks."""
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randint(len(full), (2_000, len(full)), generator=generator)
+    ratios = torch.tensor(full)[chosen].sum(1) / torch.tensor(bare)[chosen].sum(1)
+    low, high = ratios.quantile(torch.tensor([0.025, 0.975])).tolist()
+    return low, high
 
 
 def main() -> None:
-    """Alternate the two loops and record the ratio."""
+    """Train with both loops in turn and record the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--blocks", type=int, default=150)
     options = parser.parse_args()
     pool = prepare(Data())
     recipe = build("modern", Facts(num_train=len(pool.splits.train)))
-    problem = ImageProblem(recipe, pool, DEVICE, chosen_precision(recipe, DEVICE))
+    samples = (options.blocks + 2) * BLOCK * recipe.game.batch
+    recipe = dataclasses.replace(recipe, budget=Budget(samples=samples, seconds=None))
+    inner = ImageProblem(recipe, pool, DEVICE, chosen_precision(recipe, DEVICE))
+    problem: Any = Interleaved(inner, recipe)
     judge = judge_of(pool, features_of(pool, "encoder", DEVICE), "validation", 2_000)
-    speed = options.steps / 2 * recipe.game.batch / bare_loop(problem, recipe, options.steps // 2)
-    log_every = round(speed) // recipe.game.batch * recipe.game.batch
-    samples = options.steps * recipe.game.batch
-    pace = Pace(speed, 0.5, 100 * samples, log_every, 1000 * log_every, 60 * log_every)
-    bare, full = [], []
-    for _ in range(options.rounds):
-        bare.append(bare_loop(problem, recipe, options.steps) / options.steps)
-        full.append(full_loop(problem, recipe, judge, options.steps, pace) / options.steps)
-    ratios = [b / a for a, b in zip(bare, full, strict=True)]
+    step = recipe.game.batch
+    speed = 1_700 // step * step  # about what two cores do: a log line a second, a checkpoint a minute
+    with tempfile.TemporaryDirectory() as folder, Display() as display:
+        run = RunFolder.create(Path(folder) / "run", recipe)
+        run.write_pace(asdict(Pace(speed, 0.5, samples, speed, 10_000 * speed, 60 * speed)))
+        loop.train(problem, recipe, run, judge, Watch(recipe.stopping, recipe.budget), display.tell)
+    full, bare = problem.full, problem.bare
+    low, high = interval(full, bare)
     values = {
-        "steps_a_round": options.steps,
-        "bare_milliseconds": spread([1000 * second for second in bare]),
-        "full_milliseconds": spread([1000 * second for second in full]),
-        "ratio": spread(ratios),
-        "note": "the full loop also starts networks, reads its folder and writes the last checkpoint in each round",
+        "blocks": len(full),
+        "steps_a_block": BLOCK,
+        "bare_milliseconds_a_step": spread([1000 * second / BLOCK for second in bare]),
+        "full_milliseconds_a_step": spread([1000 * second / BLOCK for second in full]),
+        "ratio_of_totals": sum(full) / sum(bare),
+        "ratio_interval_95": [low, high],
+        "ratio_of_blocks": spread([a / b for a, b in zip(full, bare, strict=True)]),
     }
     print(values)
     print(write_record("overhead", values))

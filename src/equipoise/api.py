@@ -32,6 +32,8 @@ from equipoise.watch.watch import Watch
 MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
 MAX_SIZE_GPU = 256
 NUM_REAL = 5_000  # real images that a score is measured against, at most
+NUM_FOR_ENCODER = 60_000  # training images that the judge's encoder learns from, at most; they lie in memory
+BYTES_FOR_ENCODER = 2**30
 CHUNK = 250
 
 Tell = Callable[[loop.Progress], None]  # told of the training about once a second
@@ -268,9 +270,11 @@ def features_of(pool: Pool, name: FeaturesName, device: torch.device, preparing:
     """Return the judge's features; on a CPU `auto` is always the small encoder, as Inception would take minutes."""
     if name == "auto" and device.type == "cpu":
         name = "encoder"
+    bytes_each = pool.images[0].nbytes
+    num = min(NUM_FOR_ENCODER, max(1, BYTES_FOR_ENCODER // bytes_each))
     return load_features(
         name,
-        train_images=pool.images[pool.splits.train],
+        train_images=pool.images[pool.splits.train[:num]],  # a split's order is random, so any first ones will do
         cache=default_cache(),
         pool_digest=pool.digest,
         device=device,

@@ -1,0 +1,40 @@
+"""Every number that README and docs quote is what the records of the measurements say."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from equipoise.recipes import ABOUT
+
+ROOT = Path(__file__).parent.parent
+TEXTS = ("README.md", "README.zh-CN.md")
+LANGUAGE_BOUND = {"recipes.setting", "overhead.range", "precision.speedup"}  # worded anew in Chinese
+
+
+def numbers() -> dict[str, str]:
+    specification = importlib.util.spec_from_file_location("numbers", ROOT / "bench" / "numbers.py")
+    assert specification
+    assert specification.loader
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.numbers()
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_readme_quotes_the_records(text: str) -> None:
+    content = (ROOT / text).read_text()
+    for name, number in numbers().items():
+        if text == "README.md" or name not in LANGUAGE_BOUND:
+            assert number in content, f"{text} does not quote {name} = {number}"
+
+
+def test_no_text_has_a_number_left_open() -> None:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        assert "{{" not in path.read_text(), f"{path.name} has a marker without its number"
+
+
+def test_the_recipes_command_quotes_the_records() -> None:
+    found = numbers()
+    for name, about in ABOUT.items():
+        assert about.result == found[f"recipes.{name}"], f"{name}: {about.result}"
