@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from equipoise import loop
+from equipoise import checkpoint, loop
 from equipoise.arguments import COMMANDS, parser
 from equipoise.cli import main
 from equipoise.runs.folder import RunFolder
@@ -212,6 +213,16 @@ def test_a_run_goes_on_from_any_folder_and_refuses_other_images(
     output("resume", tmp_path / "run", "--budget", "160")
     (tmp_path / "images" / "lying" / "1.png").unlink()
     assert "the images changed" in refused("resume", tmp_path / "run", "--budget", "240")
+
+
+def test_a_run_inside_its_own_source_goes_on_and_is_not_trained_on(
+    output: Command, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(shapes, tmp_path / "images"))
+    assert "240 images" in output("train", ".", "--budget", "80", *SMALL)
+    (run,) = (tmp_path / "images" / "runs").iterdir()
+    assert "240 images" in output("resume", run.relative_to(tmp_path / "images"), "--budget", "160")
+    assert "240 images" in output("train", ".", "--budget", "80", *SMALL)
 
 
 @pytest.fixture
@@ -566,15 +577,24 @@ def test_a_picture_that_cannot_be_written_is_refused(refused: Command, trained: 
     assert "cannot be read" in refused("sample", trained, "-o", tmp_path / ("x" * 300 + ".png"))
 
 
-def test_a_full_disk_is_told_with_its_own_exit_code(
-    quick: None, capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_that_fills_up_in_a_checkpoint_has_its_own_exit_code_and_costs_no_earlier_one(
+    output: Command, environment: dict[str, str], copy: Path
 ) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device", "checkpoints/1")
+    last = checkpoint.latest(copy / "checkpoints")
+    assert last is not None
+    largest = (last.path / "tensors.safetensors").stat().st_size
 
-    monkeypatch.setattr(loop, "save", full)
-    assert main(["train", str(shapes), "--budget", "80", "--out", str(tmp_path / "run"), *SMALL]) == 4
-    assert "the disk is full (checkpoints/1)" in capsys.readouterr().err
+    def fill() -> None:  # no file may grow to the size of a checkpoint
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 1, largest - 1))
+
+    command = [sys.executable, QUICK, "resume", copy, "--budget", "1200"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, preexec_fn=fill)
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+    assert done.stderr.startswith("equipoise: the disk is full")
+    kept = checkpoint.latest(copy / "checkpoints")
+    assert kept is not None
+    assert kept.values["samples"] == last.values["samples"] == 800
+    assert "The budget of 1,200 samples is spent." in output("resume", copy)
 
 
 # Help and start

@@ -1,7 +1,9 @@
 """The loop: steps that must not be taken are not taken, best is by validation, and a resume is a position."""
 
 import dataclasses
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,19 @@ def test_a_step_with_a_loss_that_is_not_finite_changes_no_weight_and_is_counted(
 
 
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_a_refused_step_leaves_no_trace_in_running_statistics_or_the_average(pool: Pool, player: str) -> None:
+    problem, recipe = made(
+        pool, "networks.family=dcgan", "networks.generator_norm=batch", "networks.spectral_norm=true"
+    )
+    poisoned: Any = Poisoned(problem, player)
+    state = loop.start(poisoned, recipe)
+    before = [weights(module) for module in (state.players.generator, state.players.discriminator, state.average)]
+    getattr(loop, f"take_{player}_step")(poisoned, state, recipe.game, Moment(Randomness(0)))
+    after = [weights(module) for module in (state.players.generator, state.players.discriminator, state.average)]
+    assert all(same(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_an_ordinary_step_changes_its_own_player_only(pool: Pool, player: str) -> None:
     problem, recipe = made(pool)
     state = loop.start(problem, recipe)
@@ -146,7 +161,14 @@ def scores(run: eq.Run) -> list[dict[str, Any]]:
     return [{name: record[name] for name in kept} for record in log.records(run.folder.scores)]
 
 
+CONVOLUTIONS = ["networks.family=dcgan", "networks.width=4", "networks.generator_norm=batch"]
 VARIANTS = [
+    pytest.param(CONVOLUTIONS, id="dcgan-batch-norm"),
+    pytest.param(["networks.family=modern", "networks.width=4", "networks.generator_norm=none"], id="modern"),
+    pytest.param(
+        [*CONVOLUTIONS, "networks.family=resnet", "networks.spectral_norm=true", "networks.conditional=true"],
+        id="resnet-spectral-norm-labels",
+    ),
     pytest.param([], id="relativistic-r1-r2"),
     pytest.param(["networks.dropout=0.3", "game.loss=hinge", "game.penalty.kind=none"], id="dropout"),
     pytest.param(
@@ -185,6 +207,92 @@ def test_a_run_resumed_from_a_checkpoint_is_bit_for_bit_the_run_that_never_stopp
     resumed = eq.resume(kept[0])
     assert same_tensors(final_tensors(again), final_tensors(resumed))
     assert scores(again) == scores(resumed)
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again_and_ends_the_same(
+    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_of("whole")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save", kill)
+        with pytest.raises(Killed):
+            run_of("killed")
+    resumed = eq.resume(tmp_path / "killed")
+    assert same_tensors(final_tensors(whole), final_tensors(resumed))
+    assert scores(whole) == scores(resumed)
+
+
+def test_an_interrupt_before_the_pace_is_known_records_none_and_goes_on_exactly(
+    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_of("whole")
+    monkeypatch.setattr(loop.Stopwatch, "is_warm", lambda *_: False)
+    real_step, taken = loop.take_generator_step, []
+
+    def interrupting(*arguments: Any) -> Any:
+        taken.append(1)
+        if len(taken) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real_step(*arguments)
+
+    monkeypatch.setattr(loop, "take_generator_step", interrupting)
+    early = run_of("early")
+    assert early.state["status"] == "stopped"
+    assert early.folder.read_pace() == {}
+    assert not log.records(early.folder.scores)
+    monkeypatch.undo()
+    monkeypatch.setenv("EQUIPOISE_CACHE", os.environ.get("EQUIPOISE_CACHE", ""))
+    resumed = eq.resume(tmp_path / "early")
+    assert same_tensors(final_tensors(whole), final_tensors(resumed))
+
+
+def test_a_resume_under_another_judge_scores_the_best_anew_instead_of_mixing_protocols(
+    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of("first", budget="400")
+    real = api.features_of
+    monkeypatch.setattr(
+        api, "features_of", lambda *given, **named: dataclasses.replace(real(*given, **named), digest="another")
+    )
+    resumed = eq.resume(run.path, budget="800")
+    events = [event["kind"] for event in log.records(resumed.folder.events)]
+    assert "another judge" in events
+    assert resumed.best.score["protocol"]["features_digest"] == "another"
+    assert resumed.state["status"] == "finished"
+
+
+def test_a_training_that_fails_says_so_in_its_folder(
+    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(loop, "train", broken)
+    with pytest.raises(RuntimeError):
+        run_of("broken")
+    state = eq.load(tmp_path / "broken").state
+    assert state["status"] == "failed"
+    assert "the device is gone" in state["reason"]
+
+
+def test_the_first_judging_is_not_repeated_at_the_same_samples(run_of: RunMaker) -> None:
+    lines = log.records(run_of("often", "judging.every=8", budget="80").folder.scores)
+    samples = [line["samples"] for line in lines]
+    assert len(samples) == len(set(samples))
+
+
+def test_the_scores_of_evaluate_and_of_the_runs_own_test_agree(run_of: RunMaker, shapes: Path) -> None:
+    run = run_of("agreed", "networks.conditional=true")
+    found = eq.evaluate(run.path, shapes)
+    assert run.state["test"]["protocol"] == dataclasses.asdict(found.protocol)
+    assert found.kid == pytest.approx(run.state["test"]["kid"], rel=1e-5)
 
 
 def test_best_holds_the_best_generator_by_validation_not_the_last(

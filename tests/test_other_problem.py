@@ -41,7 +41,7 @@ class Ring:
             fake = players.generator(moment.randomness.normal("discriminator latents", len(batch), 2))
         real_logits, fake_logits = players.discriminator(batch), players.discriminator(fake)
         loss = discriminator_loss("non-saturating", real_logits, fake_logits)
-        return Terms({"adversarial": loss}, signals(real_logits.detach(), fake_logits.detach(), is_paired=False))
+        return Terms({"adversarial": loss}, signals("non-saturating", real_logits.detach(), fake_logits.detach()))
 
     def generator_terms(self, players: Players, batch: Tensor, moment: Moment) -> Terms:
         fake = players.generator(moment.randomness.normal("generator latents", len(batch), 2))

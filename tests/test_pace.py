@@ -26,8 +26,8 @@ def test_everything_falls_due_only_after_whole_steps(
 ) -> None:
     pace = measured_pace(speed, judge_seconds, recipe(Budget(samples=None, seconds=seconds), batch, steps))
     assert pace.log_every % (batch * steps) == 0
-    assert pace.judge_every % pace.log_every == 0
-    assert pace.save_every % pace.log_every == 0
+    assert pace.judge_every % (batch * steps) == 0
+    assert pace.save_every % (batch * steps) == 0
     assert pace.horizon % (batch * steps) == 0
 
 
@@ -48,6 +48,21 @@ def test_a_spacing_that_was_asked_for_is_kept_to_the_step() -> None:
         3072,
         4096,
     ]
+
+
+@pytest.mark.parametrize("every", [30_000, 50_000, 100_000])
+def test_a_spacing_of_judgings_leaves_the_log_at_a_line_a_second(every: int) -> None:
+    asked = Judging(every=every)
+    pace = measured_pace(5000, 9.0, recipe(Budget(samples=10_000_000, seconds=None), judging=asked))
+    assert 0.9 <= pace.log_every / 5000 <= 1.1
+
+
+def test_a_slow_step_does_not_outlast_a_time_budget_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    watch = Stopwatch(0.0, 0)
+    now[0] = 30.0  # one step of thirty seconds
+    assert watch.is_warm(64, Budget(samples=None, seconds=60.0))
 
 
 def test_a_budget_in_samples_is_the_horizon_whatever_the_speed() -> None:

@@ -89,7 +89,9 @@ def test_a_caller_may_bring_losses_of_their_own(pool: Pool) -> None:
 
 
 def test_everything_drawn_is_a_function_of_seed_and_samples(pool: Pool) -> None:
-    made = problem(pool, "data.flip=true", "game.instance_noise=0.1", "game.penalty.kind=wgan-gp")
+    made = problem(
+        pool, "data.flip=true", "game.instance_noise=0.1", "game.penalty.kind=wgan-gp", "game.penalty.gamma=1"
+    )
     made = dataclasses.replace(
         made,
         recipe=dataclasses.replace(made.recipe, augment=Augment(kinds=("translation", "cutout", "flip"), strength=0.7)),
@@ -142,15 +144,72 @@ def test_a_conditional_game_tells_both_players_the_class(pool: Pool) -> None:
     assert not torch.equal(one, other)
 
 
-def test_accuracy_counts_sides_of_zero_or_pairs() -> None:
+def test_signals_read_logits_as_their_loss_means_them() -> None:
     real, fake = torch.tensor([2.0, -1.0, 3.0, 1.0]), torch.tensor([1.0, -2.0, 4.0, -1.0])
-    assert signals(real, fake, is_paired=False)["accuracy"] == 5 / 8
-    assert signals(real, fake, is_paired=True)["accuracy"] == 3 / 4
-    assert signals(real, fake, is_paired=True)["fake_logit"] == 0.5
+    assert signals("non-saturating", real, fake)["accuracy"] == 5 / 8
+    assert signals("hinge", real, fake)["accuracy"] == 5 / 8
+    for loss in ("relativistic", "relativistic-average", "wasserstein", None):
+        found = signals(loss, real, fake)
+        assert found["accuracy"] == 3 / 4
+        assert found["fake_logit"] == 0.5
+        assert found["fake_probability"].isnan(), "an offset common to both is no probability"
+
+
+def test_a_perfect_least_squares_discriminator_is_right_every_time() -> None:
+    found = signals("least-squares", torch.ones(4), torch.zeros(4))
+    assert found["accuracy"] == 1
+    assert found["real_probability"] == 1
+    assert found["fake_probability"] == 0
+
+
+def test_wgan_gp_is_taken_in_float32_whatever_the_networks_compute_in(pool: Pool) -> None:
+    class Spying(Linear):
+        def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(images, labels)
+
+    seen: list[bool] = []
+    made = problem(pool, "game.loss=wasserstein", "game.penalty.kind=wgan-gp", "game.penalty.gamma=10")
+    made = dataclasses.replace(made, precision=torch.bfloat16)
+    players = Players(constant_generator(), Spying(0.5))
+    made.discriminator_terms(players, made.batch(Randomness(0), 8), Moment(Randomness(0)))
+    assert seen == [True, True, False]
+
+
+def test_the_penalty_that_is_shown_is_what_was_added_to_the_loss(pool: Pool) -> None:
+    made = problem(pool, "game.penalty.kind=r1+r2", "game.penalty.gamma=2", "game.penalty.every=4")
+    players, batch = Players(constant_generator(), Linear(0.5)), made.batch(Randomness(0), 8)
+    shown = [
+        made.discriminator_terms(players, batch, Moment(Randomness(0), discriminator_steps=step)).signals["penalty"]
+        for step in range(4)
+    ]
+    torch.testing.assert_close(torch.stack(shown), torch.tensor([2 * 4 * 0.5**2 * 64, 0.0, 0.0, 0.0]))
+
+
+def test_classes_are_drawn_as_often_as_they_are_trained_on_and_in_every_chunk(pool: Pool) -> None:
+    made = problem(pool, "networks.conditional=true")
+
+    class Telling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Parameter(torch.zeros(()))
+
+        def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+            assert labels is not None
+            return (labels.float() - 0.5).view(-1, 1, 1, 1)
+
+    assert pool.labels is not None
+    expected = pool.labels[pool.splits.train].mean()
+    means = [(made.generate(Telling(), Randomness(0, begin), 2_000) > 0).float().mean() for begin in (0, 2_000)]
+    for mean in means:
+        assert abs(mean - expected) < 0.05
+    assert means[0] != means[1]
 
 
 def test_augmentation_works_whatever_precision_the_networks_compute_in(pool: Pool) -> None:
-    made = dataclasses.replace(problem(pool, "augment.kinds=translation,rotation,color"), precision=torch.bfloat16)
+    made = dataclasses.replace(
+        problem(pool, "augment.kinds=translation,rotation,color", "augment.strength=1"), precision=torch.bfloat16
+    )
     torch.manual_seed(0)
     players, moment = made.networks(), Moment(Randomness(0), strength=1.0)
     batch = made.batch(Randomness(0), 8)

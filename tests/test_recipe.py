@@ -33,9 +33,9 @@ def refused(*settings: str) -> str:
 
 
 def test_a_setting_changes_its_field_and_nothing_else() -> None:
-    changed = with_settings(Recipe(), ["game.penalty.gamma=0.5"])
+    changed = with_settings(Recipe(), ["game.penalty.every=4"])
     expected = dataclasses.replace(
-        Recipe(), game=dataclasses.replace(Recipe().game, penalty=dataclasses.replace(Recipe().game.penalty, gamma=0.5))
+        Recipe(), game=dataclasses.replace(Recipe().game, penalty=dataclasses.replace(Recipe().game.penalty, every=4))
     )
     assert changed == expected
 
@@ -54,7 +54,8 @@ def test_a_setting_changes_its_field_and_nothing_else() -> None:
     ],
 )
 def test_settings_are_read_as_the_type_of_their_field(setting: str, value: object) -> None:
-    node: object = with_settings(Recipe(), [setting])
+    beside = ["augment.strength=0.5"] if setting == "augment.kinds=flip,color" else []
+    node: object = with_settings(Recipe(), [setting, *beside])
     for key in setting.partition("=")[0].split("."):
         node = getattr(node, key)
     assert node == value
@@ -99,6 +100,46 @@ def test_a_gradient_penalty_under_batch_norm_in_the_discriminator_is_refused() -
     assert "batch norm" in refused("game.penalty.kind=r1", "networks.discriminator_norm=batch")
 
 
+@pytest.mark.parametrize(
+    ("settings", "received", "remedy"),
+    [
+        (["game.label_smoothing=0.1", "game.loss=hinge"], "hinge has no label", "game.label_smoothing=0"),
+        (["game.penalty.kind=r1"], "game.penalty.kind=r1", "game.penalty.gamma=0.5"),
+        (["game.penalty.kind=wgan-gp", "game.penalty.gamma_end=0"], "wgan-gp", "game.penalty.gamma=10"),
+        (["augment.strength=0.7"], "augment.strength=0.7", "augment.kinds=translation,cutout"),
+        (["augment.kinds=flip,color"], "augment.kinds=flip,color", "augment.strength=0.5"),
+    ],
+)
+def test_settings_without_effect_are_refused_with_one_that_gives_them_effect(
+    settings: list[str], received: str, remedy: str
+) -> None:
+    message = refused(*settings)
+    assert received in message
+    assert f"--set {remedy}" in message
+    with_settings(Recipe(), [*settings, remedy])
+
+
+def test_settings_that_have_effect_only_together_may_come_in_any_order() -> None:
+    for settings in (
+        ["augment.strength=0.7", "augment.kinds=flip"],
+        ["game.penalty.gamma=1", "game.penalty.kind=r1"],
+        ["game.penalty.kind=r1", "game.penalty.gamma_end=1"],
+        ["game.label_smoothing=0.1", "game.loss=minimax"],
+    ):
+        assert with_settings(Recipe(), settings) == with_settings(Recipe(), settings[::-1])
+
+
+def test_a_threshold_on_logits_that_are_no_probability_is_refused() -> None:
+    assert "non-saturating" in refused("stopping.policy=discriminator-threshold")
+    allowed = with_settings(Recipe(), ["stopping.policy=discriminator-threshold", "game.loss=non-saturating"])
+    assert allowed.stopping.policy == "discriminator-threshold"
+
+
+def test_a_penalty_is_switched_off_by_its_kind_alone() -> None:
+    switched = with_settings(Recipe(game=Game(penalty=Penalty(kind="r1", gamma=1.0))), ["game.penalty.kind=none"])
+    assert switched.game.penalty.kind == "none"
+
+
 def test_a_recipe_built_in_python_is_checked_too() -> None:
     for wrong in (
         Recipe(game=Game(generator=Player(rate=math.nan))),
@@ -106,6 +147,8 @@ def test_a_recipe_built_in_python_is_checked_too() -> None:
         Recipe(game=Game(batch=0)),
         Recipe(budget=Budget(samples=None, seconds=None)),
         Recipe(budget=Budget(samples=5, seconds=5.0)),
+        Recipe(budget=Budget(samples=2**53 + 1, seconds=None)),
+        Recipe(game=Game(label_smoothing=0.1, loss="hinge")),
     ):
         with pytest.raises(UserError):
             checked(wrong)
@@ -113,7 +156,7 @@ def test_a_recipe_built_in_python_is_checked_too() -> None:
 
 @given(
     seed=st.integers(0, 2**63 - 1),
-    gamma=st.floats(0, 1e6),
+    gamma=st.floats(1e-9, 1e6),
     rate=st.floats(1e-12, 10),
     width=st.integers(4, 4096),
     kinds=st.lists(st.sampled_from(["flip", "color", "cutout"]), max_size=3),
@@ -124,7 +167,7 @@ def test_every_recipe_survives_json(seed: int, gamma: float, rate: float, width:
         networks=Networks(width=width),
         game=Game(penalty=Penalty(kind="r1", gamma=gamma), generator=Player(rate=rate)),
     )
-    recipe = with_settings(recipe, [f"augment.kinds={','.join(kinds)}"])
+    recipe = with_settings(recipe, [f"augment.kinds={','.join(kinds)}", f"augment.strength={0.5 if kinds else 0}"])
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
 
 
@@ -174,3 +217,15 @@ def test_budgets_are_times_or_samples(text: str, samples: int | None, seconds: f
 def test_other_budgets_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(UserError, match=r"--budget .*Try: --budget"):
         parsed_budget(text)
+
+
+@pytest.mark.parametrize("unit", ["", "k", "M", "s", "m", "h"])
+@pytest.mark.parametrize("digits", ["9" * 400, "1" + "0" * 16])
+def test_budgets_beyond_what_can_be_counted_are_refused_and_do_not_overflow(digits: str, unit: str) -> None:
+    with pytest.raises(UserError, match=r"more than can be counted\. Try: --budget") as error:
+        parsed_budget(digits + unit)
+    assert len(str(error.value)) < 120
+
+
+def test_the_largest_budget_is_read_exactly() -> None:
+    assert parsed_budget(str(2**53)) == Budget(samples=2**53, seconds=None)

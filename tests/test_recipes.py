@@ -9,7 +9,7 @@ import torch
 
 from equipoise.errors import UserError
 from equipoise.nets.players import make_players
-from equipoise.recipe import Recipe, checked, from_dict, to_dict
+from equipoise.recipe import Augment, Recipe, checked, from_dict, to_dict, with_settings
 from equipoise.recipes import ABOUT, Facts, RecipeName, build, checked_name, listing, listing_values
 
 NAMES = get_args(RecipeName)
@@ -68,6 +68,14 @@ def test_the_networks_of_a_recipe_fit_each_other(name: RecipeName) -> None:
     assert images.shape == (4, 3, 16, 16)
     assert bool((images.abs() <= 4).all())
     assert discriminator(images, None).shape == (4,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_turning_off_the_penalty_and_the_augmentation_takes_what_the_refusals_say(name: RecipeName) -> None:
+    off = ["game.penalty.kind=none", "game.penalty.gamma=0", "game.penalty.gamma_end=none"]
+    off += ["augment.kinds=", "augment.strength=0"]
+    for _, recipe in every_recipe(name):
+        assert with_settings(recipe, off).augment == Augment()
 
 
 def test_few_images_are_augmented_by_the_default_recipe_and_many_are_not() -> None:

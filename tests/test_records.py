@@ -13,7 +13,7 @@ LANGUAGE_BOUND = {"recipes.setting", "overhead.range", "precision.speedup"}  # w
 
 
 def numbers() -> dict[str, str]:
-    specification = importlib.util.spec_from_file_location("numbers", ROOT / "bench" / "numbers.py")
+    specification = importlib.util.spec_from_file_location("quoted", ROOT / "bench" / "quoted.py")
     assert specification
     assert specification.loader
     module = importlib.util.module_from_spec(specification)

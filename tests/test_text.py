@@ -13,8 +13,8 @@ import pytest
 import equipoise
 from equipoise.arguments import COMMANDS, parser
 from equipoise.errors import UserError
-from equipoise.recipe import Recipe, with_settings
-from equipoise.recipes import checked_name
+from equipoise.recipe import with_settings
+from equipoise.recipes import Facts, build, checked_name
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(page for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if page.is_file())
@@ -49,14 +49,12 @@ def mistakes(words: list[str]) -> list[str]:
         return [words[0]]
     known = {option for action in subparsers()[words[0]]._actions for option in action.option_strings}
     wrong = [word for word in words[1:] if word.startswith("-") and word.split("=")[0].rstrip("…") not in known]
-    for before, word in itertools.pairwise(words):
-        try:
-            if before == "--set" and not word.isupper() and word != "FIELD=VALUE":
-                with_settings(Recipe(), [word])
-            elif before == "--recipe" and word != "NAME":
-                checked_name(word)
-        except UserError as error:
-            wrong.append(str(error))
+    given = [(before, word) for before, word in itertools.pairwise(words) if not word.isupper()]
+    try:
+        name = checked_name(next((word for before, word in given if before == "--recipe"), "modern"))
+        with_settings(build(name, Facts()), [word for before, word in given if before == "--set" and "…" not in word])
+    except UserError as error:
+        wrong.append(str(error))
     return wrong
 
 
@@ -83,6 +81,7 @@ def test_every_example_of_the_help_can_be_typed() -> None:
         for words in examples:
             assert words[0] == name
             parser().parse_args(words)
+            assert mistakes(words) == []
 
 
 def test_these_checks_see_a_command_that_does_not_exist() -> None:

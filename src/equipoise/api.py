@@ -1,5 +1,6 @@
 """From Python: `run = equipoise.train(source="photos/", budget="10m"); run.best.sample(64)`."""
 
+import contextlib
 import dataclasses
 import math
 import platform
@@ -21,12 +22,12 @@ from equipoise.errors import UserError, suggestion
 from equipoise.judge.features import Features, load_features
 from equipoise.judge.protocol import Judge, Score, make_judge, score
 from equipoise.nets.players import make_players
-from equipoise.pace import horizon_of
 from equipoise.problem import ImageProblem, Split, split_indices
 from equipoise.randomness import Randomness
 from equipoise.recipe import Data, FeaturesName, Recipe, checked, from_dict, parsed_budget, with_settings
 from equipoise.recipes import Facts, RecipeName, build, checked_name
 from equipoise.runs.folder import RunFolder, new_path, run_name
+from equipoise.sampling import CHUNK, chunks, drawn
 from equipoise.watch.watch import Watch
 
 MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
@@ -34,7 +35,7 @@ MAX_SIZE_GPU = 256
 NUM_REAL = 5_000  # real images that a score is measured against, at most
 NUM_FOR_ENCODER = 60_000  # training images that the judge's encoder learns from, at most; they lie in memory
 BYTES_FOR_ENCODER = 2**30
-CHUNK = 250
+TEST_SEED = 1  # other latents than those by which the best generator was chosen
 
 Tell = Callable[[loop.Progress], None]  # told of the training about once a second
 Preparing = Callable[[str, float], None]  # told of a stage around the training and the share of it that is done
@@ -52,43 +53,36 @@ class Best:
     generator: nn.Module
     latent_size: int
     classes: tuple[str, ...]
+    class_counts: tuple[int, ...]  # of the training images
     score: dict[str, Any]
 
-    @torch.no_grad()
     def sample(self, num: int, seed: int = 0, label: str | None = None) -> Tensor:
         """Draw images `[num, C, H, W]` in [-1, 1]; the same seed draws the same images.
 
-        `label` names a class of a conditional generator (without it, each in turn); raises UserError if unknown.
+        `label` names a class of a conditional generator (without it, each as often as in the training images);
+        raises UserError if unknown.
         """
         return torch.cat(list(self.batches(num, seed, label)))
 
-    @torch.no_grad()
     def batches(self, num: int, seed: int = 0, label: str | None = None) -> Iterator[Tensor]:
         """Yield what `sample` returns in parts, for more images than fit into memory at once."""
         if num < 1:
             raise UserError(f"sample: {num} images were asked for; ask for at least 1, for example -n 64")
-        labels = self._labels(num, label)
-        latents = Randomness(seed).normal("latents", num, self.latent_size)
-        device = next(self.generator.parameters()).device
-        for begin in range(0, num, CHUNK):
-            part = slice(begin, min(begin + CHUNK, num))
-            chunk_labels = None if labels is None else labels[part].to(device)
-            yield self.generator(latents[part].to(device), chunk_labels).float().clamp(-1, 1).cpu()
+        index = None if label is None else self._index(label)
+        for begin, size in chunks(num):
+            randomness = Randomness(seed, begin)
+            yield drawn(self.generator, randomness, size, self.latent_size, self.class_counts, index).cpu()
 
-    def _labels(self, num: int, label: str | None) -> Tensor | None:
+    def _index(self, label: str) -> int:
         if not self.classes:
-            if label is not None:
-                raise UserError(
-                    f'label "{label}": this generator knows no classes. Train one with --set networks.conditional=true'
-                )
-            return None
-        if label is None:
-            return torch.arange(num) % len(self.classes)
+            raise UserError(
+                f'label "{label}": this generator knows no classes. Train one with --set networks.conditional=true'
+            )
         if label not in self.classes:
             raise UserError(
                 f'label "{label}": this generator knows {", ".join(self.classes)}.{suggestion(label, self.classes)}'
             )
-        return torch.full((num,), self.classes.index(label))
+        return self.classes.index(label)
 
 
 @dataclass(frozen=True)
@@ -137,6 +131,7 @@ class Run:
             generator.requires_grad_(False).eval(),
             self.recipe.networks.latent_size,
             classes,
+            tuple(data["class_counts"]) if classes else (),
             self.folder.read_json(path / "score.json"),
         )
 
@@ -165,8 +160,8 @@ def train(
     options += [f"device={device}"] if device is not None else []
     first = _with_options(_recipe(recipe, Facts()), source, budget, options)
     chosen = chosen_device(first.device)
-    if out is not None:
-        RunFolder.refuse_taken(Path(out))  # before the images are read, which may take long
+    # Before the images are read, which may take long.
+    RunFolder.refuse_taken(Path(out) if out is not None else new_path(Path("runs"), run_name(first)))
     pool = prepared(first.data, chosen, preparing)
     facts = Facts(
         size=pool.images.shape[2],
@@ -217,9 +212,6 @@ def resume(
     with folder.lock():
         if budget is not None:
             folder.write_recipe(recipe)
-            pace = folder.read_pace()
-            if pace:  # schedules end where the new budget does; spacings stay
-                folder.write_pace(pace | {"horizon": horizon_of(pace["samples_per_second"], recipe)})
         return _trained(folder, recipe, pool, features, chosen, tell, preparing)
 
 
@@ -247,7 +239,7 @@ def evaluate(
     batches: Iterable[Tensor]
     if RunFolder.is_run(Path(target)):
         run = load(target)
-        batches = run.best.batches(num)
+        batches = run.best.batches(num, TEST_SEED)
         pool = prepared(dataclasses.replace(run.recipe.data, source=str(against)), chosen, preparing)
     else:
         pool = prepared(Data(source=str(against)), chosen, preparing)
@@ -286,7 +278,8 @@ def judge_of(pool: Pool, features: Features, split: Split, num_generated: int) -
     """Return a judge that compares with up to 5,000 real images of one split."""
     indices = split_indices(pool, split)[:NUM_REAL]
     batches = (to_float(gather(pool, indices[begin : begin + CHUNK])) for begin in range(0, len(indices), CHUNK))
-    return make_judge(features, batches, data_digest=pool.digest, split=split, num_generated=num_generated)
+    seed = TEST_SEED if split == "test" else 0
+    return make_judge(features, batches, data_digest=pool.digest, split=split, num_generated=num_generated, seed=seed)
 
 
 def chosen_device(name: str) -> torch.device:
@@ -384,16 +377,39 @@ def _trained(
     tell: Tell,
     preparing: Preparing,
 ) -> Run:
-    """Train in a folder that the caller has locked."""
-    folder.write_environment(_environment(device))
-    folder.write_state({"status": "running"})
-    problem = ImageProblem(recipe, pool, device, chosen_precision(recipe, device))
-    judge = judge_of(pool, features, "validation", recipe.judging.num_samples)
-    watch = Watch(recipe.stopping, recipe.budget, recipe.judging.metric)
-    outcome = loop.train(problem, recipe, folder, judge, watch, tell)
-    preparing("writing the report", 0.0)
-    conclude(folder, problem, features, judge_of(pool, features, "test", NUM_REAL), outcome)
+    """Train in a folder that the caller has locked, with the number of threads that the run began with."""
+    precision = chosen_precision(recipe, device)
+    before, threads = folder.read_environment(), torch.get_num_threads()
+    if before and device.type == "cpu":  # sums in another order would end the equality of a resumed run
+        torch.set_num_threads(before["threads"])
+    try:
+        environment = _environment(device, precision)
+        changed = [
+            f"{name} {before[name]} → {environment[name]}" for name in before if environment[name] != before[name]
+        ]
+        if changed:
+            text = f"resumed under {'; '.join(changed)}: from here on not bit for bit the uninterrupted run"
+            folder.log_event(0, 0.0, "another environment", text)
+        folder.write_environment(environment)
+        folder.write_state({"status": "running"})
+        problem = ImageProblem(recipe, pool, device, precision)
+        judge = judge_of(pool, features, "validation", recipe.judging.num_samples)
+        watch = Watch(recipe.stopping, recipe.budget, recipe.judging.metric)
+        outcome = loop.train(problem, recipe, folder, judge, watch, tell)
+        preparing("writing the report", 0.0)
+        conclude(folder, problem, features, lambda: judge_of(pool, features, "test", NUM_REAL), outcome)
+    except Exception as error:
+        with contextlib.suppress(OSError):  # a full disk may be what ended it
+            folder.write_state({"status": "failed", "reason": f"{type(error).__name__}: {error}"})
+        raise
+    finally:
+        torch.set_num_threads(threads)
     return Run(folder)
+
+
+def _train_labels(pool: Pool) -> Tensor:
+    assert pool.labels is not None
+    return torch.from_numpy(pool.labels[pool.splits.train])
 
 
 def _recipe(recipe: RecipeName | Recipe, facts: Facts) -> Recipe:
@@ -433,6 +449,7 @@ def _described(pool: Pool, recipe: Recipe) -> dict[str, Any]:
         "size": pool.images.shape[2],
         "channels": pool.images.shape[1],
         "classes": [_text(name) for name in pool.classes],
+        "class_counts": [] if pool.labels is None else torch.bincount(_train_labels(pool)).tolist(),
         "num_train": len(pool.splits.train),
         "num_validation": len(pool.splits.validation),
         "num_test": len(pool.splits.test),
@@ -446,7 +463,7 @@ def _text(name: str) -> str:
     return name.encode(errors="replace").decode()
 
 
-def _environment(device: torch.device) -> dict[str, Any]:
+def _environment(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "equipoise": __version__,
@@ -456,4 +473,5 @@ def _environment(device: torch.device) -> dict[str, Any]:
         "device": device.type,
         "device_name": name,
         "threads": torch.get_num_threads(),
+        "precision": str(precision).removeprefix("torch."),
     }

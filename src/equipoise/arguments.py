@@ -73,7 +73,7 @@ def _add_train(commands: Any) -> None:
         "train",
         "train on mnist, a folder or zip of images, an .npz or hub:NAME",
         "equipoise train mnist --budget 5m",
-        "equipoise train photos/ --size 32 --budget 1h --set augment.strength=0.7",
+        "equipoise train photos/ --size 32 --budget 1h --set data.flip=true",
     )
     add = sub.add_argument
     add("source", metavar="SOURCE", help="mnist, a folder, a .zip, an .npz, or hub:NAME")

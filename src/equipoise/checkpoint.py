@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+import safetensors.torch
 from torch import Tensor, nn
 
 from equipoise.errors import UserError
@@ -49,7 +49,7 @@ def latest(folder: Path, on_damage: Callable[[str], None] | None = None) -> Chec
         damage = verify(path)
         if damage is None:
             values = json.loads((path / "state.json").read_text())
-            return Checkpoint(path, load_file(path / "tensors.safetensors"), values)
+            return Checkpoint(path, safetensors.torch.load_file(path / "tensors.safetensors"), values)
         if on_damage is not None:
             on_damage(f"checkpoint {path.name} is damaged ({damage}); the one before it is used")
     if candidates:
@@ -66,7 +66,9 @@ def write_folder(final: Path, tensors: dict[str, dict[str, Tensor]], values: dic
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     for name, group in tensors.items():
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, aside / name)
+        plain = {key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}
+        # Not save_file: on a full disk it raises an error of its own, and no OSError.
+        (aside / name).write_bytes(safetensors.torch.save(plain))
     for name, value in values.items():
         (aside / name).write_text(json.dumps(value, indent=1))
     digests = {path.name: _digest(path) for path in sorted(aside.iterdir())}

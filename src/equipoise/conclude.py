@@ -1,5 +1,6 @@
 """The end of a run: the best generator is tested once, pictures are made, and the report is written."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -25,8 +26,13 @@ NUM_NEAREST = 10  # generated images shown beside their nearest training images
 CHUNK = 1_000
 
 
-def conclude(run: RunFolder, problem: ImageProblem, features: Features, test: Judge, outcome: Outcome) -> None:
-    """Write how the run ended; unless it was interrupted (leave soon then), test the best generator once."""
+def conclude(
+    run: RunFolder, problem: ImageProblem, features: Features, make_test: Callable[[], Judge], outcome: Outcome
+) -> None:
+    """Write how the run ended; unless it was interrupted (leave soon then), test the best generator once.
+
+    `make_test` gives the judge by the test split, which nothing looks at before.
+    """
     state: dict[str, Any] = {
         "status": "stopped" if outcome.stop.policy == "interrupted" else "finished",
         "samples": outcome.samples,
@@ -44,8 +50,9 @@ def conclude(run: RunFolder, problem: ImageProblem, features: Features, test: Ju
         if state["status"] == "finished":
             pairs = with_nearest(images[:NUM_NEAREST], problem.pool, features)
             save_grid(pairs, run.samples / "nearest.png", NUM_NEAREST)
-            protocol = test.protocol
-            result = to_dict(score(test, generated(problem, generator, protocol.num_generated, protocol.seed)))
+            test = make_test()
+            batches = generated(problem, generator, test.protocol.num_generated, test.protocol.seed)
+            result = to_dict(score(test, batches))
             state["test"] = asdict(ScoreLine.from_score(state["best"]["samples"], result))
         (checkpoint.readable(run.best) / "README.md").write_text(model_card(run, state), "utf-8")
     run.write_state(state)

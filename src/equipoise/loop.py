@@ -4,6 +4,8 @@ Time is counted in samples: real samples shown to the discriminator. Every rando
 (seed, stream, samples), so a resumed run goes on exactly where it was.
 """
 
+import copy
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, assert_never
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from equipoise import checkpoint
@@ -30,13 +33,12 @@ from equipoise.problem import Moment, Players, Problem, Terms
 from equipoise.randomness import Randomness, stream_seed
 from equipoise.recipe import Game, MetricName, Player, Recipe
 from equipoise.runs.folder import RunFolder
+from equipoise.sampling import chunks
 from equipoise.watch.signals import ScoreLine, StepStats
-from equipoise.watch.stopping import Continue, Remedy, Stop
+from equipoise.watch.stopping import Continue, Stop
 from equipoise.watch.watch import Watch
 
 NUM_SNAPSHOT = 64  # samples of fixed latents in a picture
-PENALTIES = ("discriminator_r1", "discriminator_r2", "discriminator_wgan-gp")
-CHUNK = 250  # images generated at once for the judge
 
 
 @dataclass
@@ -107,11 +109,12 @@ def train(
     tell: Callable[[Progress], None],
 ) -> Outcome:
     """Train until a verdict says stop; the run folder then holds the best generator and a last checkpoint."""
-    state = restore(start(problem, recipe), watch, run)
+    state = restore(start(problem, recipe), recipe, watch, run)
+    adopt_judge(problem, state, judge, watch, run)
     ended = watch.verdict(state.samples, state.seconds) if state.samples else Continue()
     if isinstance(ended, Stop):  # killed after its last checkpoint: nothing is left to train
         return Outcome(ended, state.samples, state.seconds)
-    stopwatch = Stopwatch(state.seconds, state.samples)
+    stopwatch, judged_at = Stopwatch(state.seconds, state.samples), 0
     with torch.random.fork_rng(), Interruption() as interruption:
         while True:
             progress = state.pace.progress(state.samples) if state.pace else 0.0
@@ -124,31 +127,30 @@ def train(
             state.meter.add(take_generator_step(problem, state, recipe.game, moment))
             state.seconds = stopwatch.seconds()
 
-            if state.pace is None:
-                if not stopwatch.is_warm(state.samples, recipe.budget) and interruption.requested is None:
-                    continue
-                speed = stopwatch.speed(state.samples)
+            must_save = False
+            if state.pace is None and stopwatch.is_warm(state.samples, recipe.budget):
+                speed, judged_at = stopwatch.speed(state.samples), state.samples
                 line = judge_now(problem, state, judge, watch, run)
                 state.pace = measured_pace(speed, line.seconds if line else 1.0, recipe)
                 run.write_pace(asdict(state.pace))
-            if state.pace.is_log_due(state.samples):
+                must_save = True  # the pace was measured once: a resume must find it
+            if state.pace is not None and state.pace.is_log_due(state.samples):
                 stats = step_stats(state, stopwatch.lap(state.samples))
                 watch.observe(stats)
                 run.log_step(asdict(stats))
                 tell(progress_of(state, recipe, watch, stats))
-            if state.pace.is_judging_due(state.samples):
-                judge_now(problem, state, judge, watch, run)
+            if state.pace is not None and state.pace.is_judging_due(state.samples) and judged_at < state.samples:
+                line, judged_at = judge_now(problem, state, judge, watch, run), state.samples
+                must_save |= line is not None and line is watch.best  # or best/ would outlive what the run knows of
             state.seconds = stopwatch.seconds()
 
             verdict = interruption.verdict() or watch.verdict(state.samples, state.seconds)
             match verdict:
                 case Continue():
-                    if state.pace.is_saving_due(state.samples):
+                    if must_save or (state.pace is not None and state.pace.is_saving_due(state.samples)):
                         save(state, watch, run)
-                case Remedy() as remedy:
-                    run.log_event(state.samples, state.seconds, "remedy", remedy.reason)
                 case Stop() as stop:
-                    if not interruption.requested and (watch.last is None or watch.last.samples < state.samples):
+                    if not interruption.requested and judged_at < state.samples:
                         judge_now(problem, state, judge, watch, run)
                     save(state, watch, run)
                     run.log_event(state.samples, state.seconds, "stop", stop.reason)
@@ -161,10 +163,12 @@ def take_discriminator_step(problem: Problem, state: State, game: Game, moment: 
     """Update the discriminator once, unless its loss or a gradient is not finite; return the step's numbers."""
     state.players.generator.requires_grad_(False)
     state.players.discriminator.requires_grad_(True)
-    batch = problem.batch(moment.randomness, game.batch)
+    batch, kept = problem.batch(moment.randomness, game.batch), kept_buffers(state.players)
     terms = problem.discriminator_terms(state.players, batch, moment)
     parameters = list(state.players.discriminator.parameters())
     numbers = apply_gradients(terms, parameters, state.discriminator_optimizer, game.discriminator, "discriminator")
+    if is_skipped(numbers, "discriminator"):
+        restore_buffers(kept)
     if game.weight_clip is not None:
         with torch.no_grad():
             for parameter in parameters:
@@ -177,10 +181,13 @@ def take_generator_step(problem: Problem, state: State, game: Game, moment: Mome
     """Update the generator once, unless a number is not finite, and its moving average; return the numbers."""
     state.players.generator.requires_grad_(True)
     state.players.discriminator.requires_grad_(False)
-    batch = problem.batch(moment.randomness, game.batch)
+    batch, kept = problem.batch(moment.randomness, game.batch), kept_buffers(state.players)
     terms = problem.generator_terms(state.players, batch, moment)
     parameters = list(state.players.generator.parameters())
     numbers = apply_gradients(terms, parameters, state.generator_optimizer, game.generator, "generator")
+    if is_skipped(numbers, "generator"):
+        restore_buffers(kept)
+        return numbers
     num = game.batch * game.discriminator_steps
     update_ema(state.average, state.players.generator, ema_decay(num, game.ema_half_life, state.samples))
     return numbers
@@ -223,6 +230,24 @@ def progress_of(state: State, recipe: Recipe, watch: Watch, stats: StepStats) ->
     )
 
 
+def is_skipped(numbers: dict[str, Tensor], name: str) -> bool:
+    """Return whether a player's step was refused."""
+    return bool(numbers[f"{name}_skipped"])
+
+
+def kept_buffers(players: Players) -> list[tuple[Tensor, Tensor]]:
+    """Return both players' buffers (running statistics, singular vectors), each with a copy of its values."""
+    modules = (players.generator, players.discriminator)
+    return [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+
+
+def restore_buffers(kept: list[tuple[Tensor, Tensor]]) -> None:
+    """Undo what a refused step's forward pass wrote into the buffers."""
+    with torch.no_grad():
+        for buffer, before in kept:
+            buffer.copy_(before)
+
+
 def set_rates(state: State, game: Game, progress: float) -> None:
     """Set both learning rates to their schedules' values."""
     for optimizer, player in (
@@ -246,14 +271,13 @@ def step_stats(state: State, samples_per_second: float) -> StepStats:
     """Return the means since the last log line, and begin anew."""
     meter, state.meter = state.meter, Meter()
     terms = {name: meter.mean(name) for name in meter.sums if name.startswith(("discriminator_", "generator_"))}
-    penalties = [meter.mean(name) for name in PENALTIES if name in meter.sums]
     skipped = sum(float(meter.sums[f"{name}_skipped"]) for name in ("discriminator", "generator"))
     return StepStats(
         samples=state.samples,
         seconds=state.seconds,
         discriminator_loss=meter.mean("discriminator_loss"),
         generator_loss=meter.mean("generator_loss"),
-        penalty=sum(penalties),
+        penalty=meter.mean("penalty"),
         real_logit=meter.mean("real_logit"),
         fake_logit=meter.mean("fake_logit"),
         real_probability=meter.mean("real_probability"),
@@ -292,10 +316,28 @@ def judge_now(problem: Problem, state: State, judge: Judge, watch: Watch, run: R
     return line
 
 
+def adopt_judge(problem: Problem, state: State, judge: Judge, watch: Watch, run: RunFolder) -> None:
+    """Score the best generator anew if this judge's protocol is not the one it was found under.
+
+    Another machine, thread count or version may have taught the encoder other weights: old scores say nothing then.
+    """
+    if watch.best is None or watch.best.protocol == asdict(judge.protocol):
+        return
+    message = "the judge is not the one this run began with: its scores are not comparable, the best is scored anew"
+    run.log_event(state.samples, state.seconds, "another judge", message)
+    best, folder = watch.best, checkpoint.readable(run.best)
+    watch.forget_scores()
+    if checkpoint.verify(folder) is not None:
+        return
+    found = dataclasses.replace(state, average=copy.deepcopy(state.average), samples=best.samples)
+    checkpoint.load_module("generator", found.average, load_file(folder / "generator.safetensors"))
+    judge_now(problem, found, judge, watch, run)
+
+
 def generated(problem: Problem, generator: nn.Module, num: int, seed: int) -> Iterator[Tensor]:
     """Yield `num` generated samples in chunks; the same seed gives the same latents to every generator."""
-    for begin in range(0, num, CHUNK):
-        yield problem.generate(generator, Randomness(seed, begin), min(CHUNK, num - begin))
+    for begin, size in chunks(num):
+        yield problem.generate(generator, Randomness(seed, begin), size)
 
 
 def start(problem: Problem, recipe: Recipe) -> State:
@@ -330,15 +372,14 @@ def save(state: State, watch: Watch, run: RunFolder) -> None:
         "seconds": state.seconds,
         "strength": state.strength,
         "meter": {name: [float(total), state.meter.counts[name]] for name, total in state.meter.sums.items()},
+        "pace": [state.pace.samples_per_second, state.pace.judge_seconds] if state.pace else None,
         "watch": watch.state_dict(),
     }
     checkpoint.save(run.checkpoints, state.samples, tensors, values)
 
 
-def restore(state: State, watch: Watch, run: RunFolder) -> State:
+def restore(state: State, recipe: Recipe, watch: Watch, run: RunFolder) -> State:
     """Put the newest good checkpoint into a fresh state, and cut the logs back to it; a new run stays as it is."""
-    pace = run.read_pace()
-    state.pace = Pace(**pace) if pace else None
     found = checkpoint.latest(run.checkpoints, on_damage=lambda text: run.log_event(0, 0.0, "damage", text))
     if found is None:
         run.cut_logs(0)
@@ -356,6 +397,10 @@ def restore(state: State, watch: Watch, run: RunFolder) -> State:
     state.strength = found.values["strength"]
     for name, (total, count) in found.values["meter"].items():
         state.meter.sums[name], state.meter.counts[name] = torch.tensor(total), count
+    if found.values["pace"] is not None:  # measured once; a new budget moves what follows from it
+        speed, judge_seconds = found.values["pace"]
+        state.pace = measured_pace(speed, judge_seconds, recipe)
+        run.write_pace(asdict(state.pace))
     watch.load_state_dict(found.values["watch"])
     run.cut_logs(state.samples)
     return state

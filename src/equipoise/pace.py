@@ -15,7 +15,7 @@ MOST_JUDGINGS = 200
 
 @dataclass(frozen=True)
 class Pace:
-    """When to act, in samples; every spacing is a multiple of `log_every`, which is a multiple of a step."""
+    """When to act, in samples, each spacing a multiple of a step: a function of the two measurements and the recipe."""
 
     samples_per_second: float
     judge_seconds: float
@@ -67,6 +67,8 @@ class Stopwatch:
             self._warm = (self.seconds(), samples)
         if budget.samples is not None and samples * 20 >= budget.samples:
             return True
+        if budget.seconds is not None and self.seconds() * 20 >= budget.seconds:
+            return True
         return (
             self._warm is not None and self._steps >= 2 * WARM_STEPS and self.seconds() - self._warm[0] >= WARM_SECONDS
         )
@@ -86,7 +88,6 @@ def measured_pace(speed: float, judge_seconds: float, recipe: Recipe) -> Pace:
     log_every = min(_multiple(speed * LOG_SECONDS, step), max(step, horizon // step * step))
     if recipe.judging.every is not None:
         judge_every = _multiple(recipe.judging.every, step)
-        log_every = math.gcd(log_every, judge_every)
     else:
         spaced = judge_seconds * speed / recipe.judging.share
         judge_every = _multiple(max(spaced, horizon / MOST_JUDGINGS), log_every)

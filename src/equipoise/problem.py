@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, assert_never
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ from equipoise.game.schedules import scheduled
 from equipoise.nets.players import make_players
 from equipoise.pictures import save_grid
 from equipoise.randomness import Randomness
-from equipoise.recipe import Recipe
+from equipoise.recipe import LossName, Recipe
+from equipoise.sampling import drawn
 
 Split = Literal["train", "validation", "test"]
 
@@ -116,6 +117,14 @@ class ImageProblem:
         """The number of classes that the networks are told of: 0 unless the recipe is conditional."""
         return len(self.pool.classes) if self.recipe.networks.conditional else 0
 
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """The training images of each class; empty unless the recipe is conditional."""
+        if not self.num_classes or self.pool.labels is None:
+            return ()
+        counts = np.bincount(self.pool.labels[self.pool.splits.train], minlength=self.num_classes)
+        return tuple(counts.tolist())
+
     def networks(self) -> Players:
         """Build generator and discriminator for this pool's size and channels."""
         _, channels, size, _ = self.pool.images.shape
@@ -147,10 +156,16 @@ class ImageProblem:
             real_logits = players.discriminator(real, batch.labels).float()
             fake_logits = players.discriminator(fake, batch.labels).float()
         losses = {"adversarial": self._discriminator_loss(real_logits, fake_logits)}
+        found = signals(None if self.losses else self.recipe.game.loss, real_logits.detach(), fake_logits.detach())
+        found["penalty"] = torch.zeros(())
         if due:
             gamma = scheduled(penalty.gamma, penalty.gamma_end, moment.progress, "cosine") * penalty.every
-            losses |= self._penalties(players.discriminator, real, fake, real_logits, fake_logits, gamma, batch, moment)
-        return Terms(losses, signals(real_logits.detach(), fake_logits.detach(), self._is_paired))
+            penalties = self._penalties(
+                players.discriminator, real, fake, real_logits, fake_logits, gamma, batch, moment
+            )
+            found["penalty"] = torch.stack([values.detach().mean() for values in penalties.values()]).sum()
+            losses |= penalties
+        return Terms(losses, found)
 
     def generator_terms(self, players: Players, batch: ImageBatch, moment: Moment) -> Terms:
         """Return the adversarial term; relativistic losses compare with the batch's real images."""
@@ -168,12 +183,9 @@ class ImageProblem:
             loss = generator_loss(self.recipe.game.loss, real_logits, fake_logits)
         return Terms({"adversarial": loss}, {})
 
-    @torch.no_grad()
     def generate(self, generator: nn.Module, randomness: Randomness, num: int) -> Tensor:
-        """Draw `num` images `[num, C, H, W]` in [-1, 1] in float32, as they are handed over; with classes, in turn."""
-        latents = randomness.normal("latents", num, self.recipe.networks.latent_size).to(self.device)
-        labels = torch.arange(num, device=self.device) % self.num_classes if self.num_classes else None
-        return generator(latents, labels).float().clamp(-1, 1)
+        """Draw `num` images `[num, C, H, W]` in [-1, 1]; with classes, each as often as in the training split."""
+        return drawn(generator, randomness, num, self.recipe.networks.latent_size, self.class_counts)
 
     def real(self, split: Split, num: int) -> Tensor:
         """Return up to `num` images of one split as `[n, C, H, W]` in [-1, 1]; a split's order is random and fixed."""
@@ -186,10 +198,6 @@ class ImageProblem:
     @property
     def _is_relativistic(self) -> bool:
         return self.recipe.game.loss in ("relativistic", "relativistic-average")
-
-    @property
-    def _is_paired(self) -> bool:
-        return self._is_relativistic or self.recipe.game.loss == "wasserstein"
 
     def _labels(self, indices: Tensor) -> Tensor | None:
         if not self.num_classes or self.pool.labels is None:
@@ -252,8 +260,7 @@ class ImageProblem:
                 generator = moment.randomness.generator("interpolation")
 
                 def critic(images: Tensor) -> Tensor:
-                    with self._autocast():
-                        return discriminator(images, batch.labels).float()
+                    return discriminator(images, batch.labels)
 
                 return {"wgan-gp": wgan_gp(critic, real, fake, gamma, generator)}
 
@@ -269,18 +276,32 @@ def split_indices(pool: Pool, split: Split) -> np.ndarray:
             return pool.splits.test
 
 
-def signals(real_logits: Tensor, fake_logits: Tensor, is_paired: bool) -> dict[str, Tensor]:
+def signals(loss: LossName | None, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
     """Return the numbers of one discriminator step that the watch reads, each a scalar.
 
-    Accuracy is the share of logits on the right side of 0; where only differences of logits count (paired), the
-    share of pairs with the real one above.
+    Where a loss gives logits a meaning, accuracy is the share on the right side of its boundary; where only their
+    differences count, or the loss is the caller's own (None), it is the share of pairs with the real one above. The
+    probability of being real is NaN for losses that do not speak of one.
     """
-    sides = torch.cat([real_logits > 0, fake_logits < 0])
-    right = (real_logits > fake_logits if is_paired else sides).float()
+    pairs, none = (real_logits > fake_logits).float(), torch.full((2,), torch.nan)
+    match loss:
+        case "minimax" | "non-saturating":
+            right = torch.cat([real_logits > 0, fake_logits < 0]).float()
+            real_probability, fake_probability = real_logits.sigmoid(), fake_logits.sigmoid()
+        case "least-squares":
+            right = torch.cat([real_logits > 0.5, fake_logits < 0.5]).float()
+            real_probability, fake_probability = real_logits.clamp(0, 1), fake_logits.clamp(0, 1)
+        case "hinge":
+            right = torch.cat([real_logits > 0, fake_logits < 0]).float()
+            real_probability, fake_probability = none, none
+        case "wasserstein" | "relativistic" | "relativistic-average" | None:
+            right, real_probability, fake_probability = pairs, none, none
+        case _ as unreachable:
+            assert_never(unreachable)
     return {
         "real_logit": real_logits.mean(),
         "fake_logit": fake_logits.mean(),
-        "real_probability": real_logits.sigmoid().mean(),
-        "fake_probability": fake_logits.sigmoid().mean(),
+        "real_probability": real_probability.mean(),
+        "fake_probability": fake_probability.mean(),
         "accuracy": right.mean(),
     }

@@ -27,7 +27,3 @@ class Randomness:
     def normal(self, stream: str, *shape: int) -> Tensor:
         """Draw a standard normal tensor on the CPU, so that its values do not depend on the device."""
         return torch.randn(*shape, generator=self.generator(stream))
-
-    def at(self, samples: int) -> "Randomness":
-        """Return the same seed at another position."""
-        return Randomness(self.seed, samples)

@@ -27,12 +27,16 @@ FeaturesName = Literal["auto", "encoder", "inception", "dinov2"]
 MetricName = Literal["kid", "fid"]
 PolicyName = Literal["budget", "discriminator-threshold", "patience"]
 
+PROBABILISTIC: tuple[LossName, ...] = ("minimax", "non-saturating", "least-squares")  # D's output is one
+
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Size = Annotated[int, msgspec.Meta(ge=8, le=256)]
+
+MAX_BUDGET = 2**53  # the last whole number up to which a float counts every one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +119,7 @@ class Augment:
 class Judging:
     """How a generator is scored while it trains."""
 
-    features: FeaturesName = "auto"  # auto: inception if its file is present, else the encoder
+    features: FeaturesName = "auto"  # auto: on a GPU inception if its file is present, else the encoder
     metric: MetricName = "kid"  # what "best" means
     num_samples: Annotated[int, msgspec.Meta(ge=100)] = 2_000  # generated images a score
     every: Count | None = None  # in samples; None: spaced so that judging takes `share` of the time
@@ -135,8 +139,8 @@ class Stopping:
 class Budget:
     """How much training is paid for: samples shown to the discriminator, or seconds."""
 
-    samples: Count | None = None
-    seconds: Positive | None = 600.0
+    samples: Annotated[int, msgspec.Meta(ge=1, le=MAX_BUDGET)] | None = None
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_BUDGET)] | None = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +200,38 @@ def checked(recipe: Recipe) -> Recipe:
         )
     if (recipe.budget.samples is None) == (recipe.budget.seconds is None):
         raise UserError("budget: give either samples or seconds. Try: --budget 10m or --budget 200k")
+    if recipe.stopping.policy == "discriminator-threshold" and recipe.game.loss not in PROBABILISTIC:
+        raise UserError(
+            f"stopping.policy=discriminator-threshold with game.loss={recipe.game.loss}: its logits are no probability, "
+            f"so D(G(z)) means nothing; it does with {listed(PROBABILISTIC)}. Try: --set stopping.policy=patience"
+        )
+    _refuse_without_effect(recipe.game, recipe.augment)
     return recipe
+
+
+def _refuse_without_effect(game: Game, augment: Augment) -> None:
+    """Raise UserError for settings that would change nothing, each with what was probably meant."""
+    kind, gamma, gamma_end = game.penalty.kind, game.penalty.gamma, game.penalty.gamma_end
+    if game.label_smoothing and game.loss not in ("minimax", "non-saturating"):
+        raise UserError(
+            f"game.label_smoothing={game.label_smoothing}: game.loss={game.loss} has no label to smooth; minimax and "
+            "non-saturating have. Try: --set game.label_smoothing=0"
+        )
+    if kind != "none" and not (gamma or gamma_end):
+        raise UserError(
+            f"game.penalty.kind={kind}: without effect, as game.penalty.gamma=0. "
+            f"Try: --set game.penalty.gamma={10 if kind == 'wgan-gp' else 0.5}, or --set game.penalty.kind=none"
+        )
+    if augment.strength and not augment.kinds:
+        raise UserError(
+            f"augment.strength={augment.strength:g}: without effect, as augment.kinds is empty. "
+            "Try: --set augment.kinds=translation,cutout, or --set augment.strength=0"
+        )
+    if augment.kinds and not augment.strength:
+        raise UserError(
+            f"augment.kinds={','.join(augment.kinds)}: without effect, as augment.strength=0. "
+            "Try: --set augment.strength=0.5, or --set augment.kinds= --set augment.strength=0"
+        )
 
 
 def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
@@ -294,10 +329,13 @@ def parsed_budget(text: str) -> Budget:
         raise UserError(
             f'--budget "{text}": give a time (90s, 10m, 2h) or a number of samples (60k, 2M). Try: --budget 10m'
         )
-    number, unit = float(match[1]), match[2]
+    unit = match[2]
+    amount = float(match[1]) * (_UNITS | _MULTIPLES)[unit]  # infinite where there are hundreds of digits
+    if amount > MAX_BUDGET:
+        shown = text if len(text) <= 20 else f"{text[:16]}…{unit}"
+        raise UserError(f'--budget "{shown}": more than can be counted. Try: --budget 24h or --budget 100M')
     if unit in _UNITS:
-        return Budget(samples=None, seconds=number * _UNITS[unit])
-    samples = round(number * _MULTIPLES[unit])
-    if samples < 1:
+        return Budget(samples=None, seconds=amount)
+    if round(amount) < 1:
         raise UserError(f'--budget "{text}": less than one sample. Try: --budget 60k')
-    return Budget(samples=samples, seconds=None)
+    return Budget(samples=round(amount), seconds=None)

@@ -32,7 +32,7 @@ class About:
 
     paper: str
     purpose: str
-    result: str  # measured by bench/recipes.py
+    result: str  # measured by bench/demo.py --name recipes
 
 
 def build(name: RecipeName, facts: Facts) -> Recipe:
@@ -156,7 +156,9 @@ def conv_28(_: Facts) -> Recipe:
 
 ABOUT: dict[RecipeName, About] = {
     "modern": About(
-        "R3GAN, arXiv:2501.05441", "the default: stable without tuning, covers all modes", "not measured yet"
+        "R3GAN, arXiv:2501.05441",
+        "the default: relativistic pairs, R1 + R2, averaged generator",
+        "not measured yet",
     ),
     "dcgan": About("arXiv:1511.06434", "the convolutional baseline, with batch normalisation", "not measured yet"),
     "wgan": About("arXiv:1701.07875", "to see weight clipping at work; slow", "not measured yet"),

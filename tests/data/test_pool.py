@@ -117,6 +117,19 @@ def test_a_second_preparation_decodes_nothing_and_gives_the_same(tmp_path: Path,
     assert other.digest != first.digest
 
 
+def test_size_and_channels_that_were_found_and_are_then_asked_for_decode_nothing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder, cache = photos(tmp_path / "photos"), tmp_path / "cache"
+    (folder / "cat" / "bad.png").write_bytes(b"")
+    first = prepare(data(folder), cache=cache, max_size=64)
+    _, channels, size, _ = first.images.shape
+    refuse_decoding(monkeypatch)
+    again = prepare(data(folder, size=size, channels=channels), cache=cache, max_size=64)
+    assert again.digest == first.digest
+    assert again.rejected == first.rejected != ()
+
+
 @pytest.mark.parametrize("options", [{"size": 9}, {"channels": 1}, {"fit": "stretch"}, {"background": "red"}])
 def test_other_options_never_meet_the_wrong_cache(tmp_path: Path, options: dict[str, Any]):
     folder = tmp_path / "photos"
@@ -234,10 +247,11 @@ def test_a_damaged_cache_is_noticed_and_rebuilt(tmp_path: Path, damage: Callable
 def test_a_damaged_listing_is_noticed_and_rebuilt(tmp_path: Path, text: str):
     folder, cache = photos(tmp_path / "photos"), tmp_path / "cache"
     first = prepare(data(folder), cache=cache)
-    (listing,) = (cache / "sources").iterdir()
-    listing.write_text(text)
+    listings = list((cache / "sources").iterdir())
+    for listing in listings:
+        listing.write_text(text)
     assert prepare(data(folder), cache=cache).digest == first.digest
-    assert json.loads(listing.read_text())["content"] == first.folder.parent.name
+    assert {json.loads(listing.read_text())["content"] for listing in listings} == {first.folder.parent.name}
 
 
 def test_an_interrupted_preparation_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from equipoise.data import sources
+from equipoise.data import arrays, sources
 from equipoise.data.decode import BrokenImage
 from equipoise.data.sources import Images, labels_from_folders, open_source
 from equipoise.errors import UserError
@@ -77,6 +77,20 @@ def test_a_folder_is_read_deep_and_in_order_and_what_is_no_image_is_counted(tmp_
     assert images.num_skipped == 3  # below __MACOSX nothing is looked at
 
 
+def test_the_grids_of_runs_below_a_source_are_not_trained_on(tmp_path: Path):
+    fill(tmp_path, "a.png", "dishes/recipe.json", "dishes/b.png")
+    before = open_source(str(tmp_path)).fingerprint
+    fill(tmp_path, "runs/one/recipe.json", "runs/one/lock.png", "runs/one/samples/best.png", "runs/one/log/steps.jsonl")
+    fill(tmp_path, "other/recipe.json", "other/checkpoints/0064/state.json", "other/samples/0064.png")
+    images = loaded(tmp_path)
+    assert list(images.names) == ["a.png", "dishes/b.png"]
+    assert images.num_skipped == 1 + 4 + 3
+    assert open_source(str(tmp_path)).fingerprint == before
+    with pytest.raises(UserError, match=r"no images among 4 files \(4 of runs\)"):
+        loaded(tmp_path / "runs" / "one")
+    assert list(loaded(tmp_path / "runs" / "one" / "samples").names) == ["best.png"]  # asked for by name
+
+
 def test_files_without_a_suffix_are_images_if_they_begin_like_one(tmp_path: Path):
     fill(tmp_path, "5f3a")
     (tmp_path / "README").write_text("words")
@@ -133,7 +147,7 @@ def test_hostile_names_in_a_zip_are_passed_over_and_nothing_is_unpacked(tmp_path
 def test_a_bomb_in_a_zip_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("bomb.png", b"\0" * (sources.RATIO_FLOOR + 1))
+        archive.writestr("bomb.png", b"\0" * (arrays.RATIO_FLOOR + 1))
         archive.writestr("large.png", bytes(range(256)) * 8)
     images = loaded(path)
     with pytest.raises(BrokenImage, match="200:1"):
@@ -144,6 +158,17 @@ def test_a_bomb_in_a_zip_is_refused_before_it_is_unpacked(tmp_path: Path, monkey
     monkeypatch.setattr(sources, "MAX_MEMBERS", 1)
     with pytest.raises(UserError, match="2 files"):
         loaded(path)
+
+
+def test_a_bomb_in_an_npz_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    images = np.zeros((1025, 128, 128), np.uint8)
+    np.savez_compressed(tmp_path / "bomb.npz", images=images)
+    assert (tmp_path / "bomb.npz").stat().st_size < images.nbytes / 200
+    np.savez(tmp_path / "plain.npz", images=images)
+    assert len(loaded(tmp_path / "plain.npz").names) == 1025
+    monkeypatch.setattr(arrays, "_read", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(UserError, match=r"more than 200 times its size.*np\.savez"):
+        loaded(tmp_path / "bomb.npz")
 
 
 def test_a_damaged_member_is_one_broken_image(tmp_path: Path):

@@ -60,6 +60,14 @@ def test_the_encoder_is_kept_and_read_back_until_data_change(tmp_path, monkeypat
     assert calls == [1]
 
 
+def test_an_encoder_fresh_or_kept_leaves_the_global_stream_alone(tmp_path):
+    images = _shapes(32)
+    before = torch.get_rng_state()
+    for state in ("fresh", "kept"):
+        load_or_train(images, tmp_path, "pool", steps=2)
+        assert torch.equal(torch.get_rng_state(), before), state
+
+
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 def test_a_torn_cache_file_is_made_again(tmp_path, suffix):
     images = _shapes(32)

@@ -88,7 +88,8 @@ def make_run(
 ) -> RunFolder:
     """Write a run folder as a training does."""
     noise = random.Random(0)
-    run = RunFolder.create(path, with_settings(Recipe(), ["networks.width=32", "augment.kinds=translation", *settings]))
+    base = ["networks.width=32", "augment.kinds=translation", "augment.strength=0.5"]
+    run = RunFolder.create(path, with_settings(Recipe(), [*base, *settings]))
     run.write_data(
         {
             "source": "mnist", "digest": "5d41402abc4b2a76b9719d911017c592", "size": 28, "channels": 1,

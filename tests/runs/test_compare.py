@@ -14,17 +14,17 @@ def test_nested_values_become_dotted_paths():
 
 
 def test_only_fields_that_differ_are_listed_with_every_value():
-    recipes = [Recipe(), with_settings(Recipe(), ["game.penalty.gamma=0.5"]), with_settings(Recipe(), ["seed=3"])]
-    assert differences(recipes) == {"seed": [0, 0, 3], "game.penalty.gamma": [0.0, 0.5, 0.0]}
+    recipes = [Recipe(), with_settings(Recipe(), ["game.ema_half_life=500"]), with_settings(Recipe(), ["seed=3"])]
+    assert differences(recipes) == {"seed": [0, 0, 3], "game.ema_half_life": [10_000.0, 500.0, 10_000.0]}
     assert differences([Recipe(), Recipe()]) == {}
     assert protocol_differences([{"split": "test", "num": 1}, {"split": "test", "num": 2, "k": 5}]) == ["num", "k"]
 
 
 def test_runs_of_one_protocol_share_a_table_with_the_lowest_marked(tmp_path, fake_run):
     first = fake_run(tmp_path / "first")
-    second = fake_run(tmp_path / "second", "game.penalty.gamma=0.5", num_scores=3)
+    second = fake_run(tmp_path / "second", "game.ema_half_life=500", num_scores=3)
     text = compare([first, second])
-    assert "game.penalty.gamma" in text
+    assert "game.ema_half_life" in text
     assert "protocols" not in text
     assert text.index("Best scores, on the validation split") < text.index("Final scores, on the test split")
     best = text.split("Final scores")[0]

@@ -92,14 +92,16 @@ def test_names_and_reasons_with_markup_are_inert(tmp_path, fake_run):
 
 
 def test_only_what_differs_from_the_default_is_emphasised(tmp_path, fake_run):
-    text, _ = read(fake_run(tmp_path / "run", "game.penalty.gamma=0.5"))
+    text, _ = read(fake_run(tmp_path / "run", "game.penalty.kind=r1", "game.penalty.gamma=0.5"))
     changed = re.findall(r'<tr class="?changed"?><th scope="row">(.*?)</th><td>(.*?)</td><td>(.*?)</td>', text)
     assert changed == [
         ("networks.width", "32", "default 64"),
+        ("game.penalty.kind", "r1", "default none"),
         ("game.penalty.gamma", "0.5", "default 0"),
         ("augment.kinds", "translation", "default none"),
+        ("augment.strength", "0.5", "default 0"),
     ]
-    assert "of which 3 differ from the default" in text
+    assert "of which 5 differ from the default" in text
 
 
 def test_a_run_of_which_nothing_is_known_yet_says_so(tmp_path):

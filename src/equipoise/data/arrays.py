@@ -10,6 +10,13 @@ from equipoise.errors import UserError, listed
 IMAGE_KEYS = ("images", "x", "x_train", "arr_0")
 LABEL_KEYS = ("labels", "y", "y_train")
 MAX_BYTES = 2**36  # 64 GiB unpacked
+MAX_RATIO = 200  # what unpacks to more than RATIO_FLOOR bytes and to more than so many times its size is a bomb
+RATIO_FLOOR = 2**24
+
+
+def is_bomb(unpacked: int, packed: int) -> bool:
+    """Return whether compressed bytes promise more than an honest file holds."""
+    return unpacked > RATIO_FLOOR and unpacked > MAX_RATIO * packed
 
 
 def read_images(path: Path, what: str) -> np.ndarray:
@@ -52,8 +59,14 @@ def read_labels(path: Path, what: str, num_images: int) -> tuple[np.ndarray | No
 def _keys(path: Path, what: str) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+            unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > MAX_BYTES:
                 raise UserError(f"{what}: unpacks to more than {MAX_BYTES >> 30} GiB; split it, or give a folder")
+            if is_bomb(unpacked, path.stat().st_size):  # the whole file's size: what a member says of itself may lie
+                raise UserError(
+                    f"{what}: unpacks to more than {MAX_RATIO} times its size. "
+                    "Try: np.savez instead of np.savez_compressed"
+                )
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{what}: cannot be read as an .npz file ({error})") from None

@@ -77,16 +77,23 @@ def prepare(
     cache = default_cache() if cache is None else cache
     background = parse_background(data.background)
     source = open_source(data.source)
-    options = (store.VERSION, source.fingerprint, data.size or f"<={max_size}", data.channels, data.fit, background)
-    key = hashlib.sha256(repr(options).encode(errors="surrogateescape")).hexdigest()
+    key = _key(source, data.size or f"<={max_size}", data.channels, data.fit, background)
     with _writing_to(cache):
         found = store.find(cache, key)
         if found is None:
             _build(cache, key, source, data, background, max_size, progress)
             found = store.find(cache, key)
+            if found is not None:  # a run's recipe holds the size and channels found here: asked for, they are the same
+                _, channels, size, _ = found[0].images.shape
+                store.note(cache, _key(source, size, channels, data.fit, background), found[1])
         if found is None:
             raise UserError(f'cache folder "{cache}": what was just written cannot be read back; check the disk')
         return _pool(*found, data)
+
+
+def _key(source: Source, size: int | str, channels: int | None, fit: str, background: tuple[int, int, int]) -> str:
+    options = (store.VERSION, source.fingerprint, size, channels, fit, background)
+    return hashlib.sha256(repr(options).encode(errors="surrogateescape")).hexdigest()
 
 
 def gather(pool: Pool, indices: np.ndarray | Tensor) -> Tensor:

@@ -25,8 +25,6 @@ SUFFIXES = frozenset(
 SPLIT_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
 MAX_FILE_BYTES = 2**28  # 256 MiB a file, encoded
 MAX_MEMBERS = 5_000_000  # files in a zip
-MAX_RATIO = 200  # a larger compression ratio of a member above RATIO_FLOOR bytes is a bomb
-RATIO_FLOOR = 2**24
 KINDS = "mnist, a folder of images, a zip of images, an .npz file or hub:NAME"
 
 
@@ -129,11 +127,13 @@ def _load_npz(path: Path, what: str) -> Images:
 
 def _chosen(names: Sequence[str], head: Callable[[int], bytes], what: str) -> list[int]:
     """Return the indices of names that may be images; raises UserError when there are none."""
-    chosen, passed = [], Counter[str]()
+    chosen, passed, runs = [], Counter[str](), _run_folders(names)
     for index, name in enumerate(names):
         suffix = Path(name).suffix.lower()
         if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
             passed["hidden"] += 1
+        elif name.startswith(runs):
+            passed["of runs"] += 1
         elif suffix in SUFFIXES or (not suffix and format_of(head(index))):
             chosen.append(index)
         else:
@@ -144,6 +144,13 @@ def _chosen(names: Sequence[str], head: Callable[[int], bytes], what: str) -> li
         raise UserError(f"{what}: empty; put images in it, or give {KINDS}")
     found = ", ".join(f"{count} {kind}" for kind, count in passed.most_common(5))
     raise UserError(f"{what}: no images among {len(names)} files ({found}); allowed are {listed(FORMATS)} files")
+
+
+def _run_folders(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the folders, as `path/`, that are runs: their grids are not to be trained on, and new ones keep coming."""
+    folders = {name.removesuffix("recipe.json") for name in names if f"/{name}".endswith("/recipe.json")}
+    beside = {folder: (f"{folder}checkpoints/", f"{folder}log/") for folder in folders}
+    return tuple(folder for folder in folders if any(name.startswith(beside[folder]) for name in names))
 
 
 # Folders
@@ -249,8 +256,8 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         raise BrokenImage("encrypted")
     if member.file_size > MAX_FILE_BYTES:
         raise BrokenImage(f"too large: more than {MAX_FILE_BYTES >> 20} MiB")
-    if member.file_size > RATIO_FLOOR and member.file_size > MAX_RATIO * max(1, member.compress_size):
-        raise BrokenImage(f"too large: compressed more than {MAX_RATIO}:1")
+    if arrays.is_bomb(member.file_size, member.compress_size):
+        raise BrokenImage(f"too large: compressed more than {arrays.MAX_RATIO}:1")
     try:
         with archive.open(member) as file:
             return _capped(file.read(MAX_FILE_BYTES + 1))

@@ -11,22 +11,14 @@ from typing import assert_never
 import torch.nn.functional as F
 from torch import Tensor
 
-from equipoise.errors import UserError
 from equipoise.recipe import LossName
-
-SMOOTHED: tuple[LossName, ...] = ("minimax", "non-saturating")
 
 
 def discriminator_loss(name: LossName, real_logits: Tensor, fake_logits: Tensor, smoothing: float = 0.0) -> Tensor:
     """Return what D minimises, per sample [N], from logits [N] of real and of generated samples.
 
-    `smoothing` lowers the real label from 1 to 1 − smoothing; raises UserError where the loss has no such label.
+    `smoothing` lowers the real label from 1 to 1 − smoothing; a recipe allows it only for losses with such a label.
     """
-    if smoothing and name not in SMOOTHED:
-        raise UserError(
-            f"game.label_smoothing={smoothing}: game.loss={name} has no label to smooth; minimax and non-saturating "
-            "have. Try: --set game.label_smoothing=0"
-        )
     match name:
         case "minimax" | "non-saturating":
             return minimax_discriminator(real_logits, fake_logits, smoothing)

@@ -32,14 +32,10 @@ def make_optimizer(player: Player, parameters: Iterable[Tensor]) -> Optimizer:
             assert_never(unreachable)
 
 
-def set_rate(optimizer: Optimizer, rate: float, beta2: float | None = None) -> None:
-    """Set the learning rate of every parameter and, where given, beta2 of Adam and AdamW or RMSprop's smoothing."""
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of every parameter."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-        if beta2 is not None and "betas" in group:
-            group["betas"] = (group["betas"][0], beta2)
-        elif beta2 is not None and "alpha" in group:
-            group["alpha"] = beta2
 
 
 def gradient_norm(parameters: Iterable[Tensor], clip_norm: float | None = None) -> Tensor:

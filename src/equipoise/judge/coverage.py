@@ -64,11 +64,3 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5, real_radii: Tensor | None = Non
         density=balls.double().mean().item() / k,
         coverage=covered / len(real),
     )
-
-
-def expected_coverage(num_real: int, num_fake: int, k: int = 5) -> float:
-    """Return E[coverage] where both samples are of one distribution (arXiv:2002.09797, Eq. 11)."""
-    missed = 1.0
-    for j in range(k):
-        missed *= (num_real - 1 - j) / (num_real - 1 + num_fake - j)
-    return 1 - missed

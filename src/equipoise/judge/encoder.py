@@ -100,7 +100,9 @@ def load_or_train(
             "give uint8 [N, C, H, W] with N at least 1."
         )
     stem = f"encoder-v{VERSION}-{hashlib.sha256(f'{pool_digest}/{steps}'.encode()).hexdigest()[:16]}"
-    encoder = Encoder(*train_images.shape[1:]).eval().requires_grad_(False)
+    with torch.device("meta"):  # no first weights are drawn: the caller's random stream stays as it is
+        encoder = Encoder(*train_images.shape[1:])
+    encoder = encoder.to_empty(device="cpu").eval().requires_grad_(False)
     kept = _read(cache / stem, encoder)
     if kept is None:
         encoder = train_encoder(train_images, steps=steps, report=report)

@@ -99,28 +99,6 @@ def _variance(of_real: KernelSums, of_fake: KernelSums, between: KernelSums) -> 
     return max(of_projections - second_order, second_order)
 
 
-def kid_subsets(
-    real: Tensor, fake: Tensor, num_subsets: int = 100, subset_size: int = 1000, *, generator: torch.Generator
-) -> Estimate:
-    """Return the conventional KID: mean over random subsets, with their standard deviation divided by √subsets.
-
-    The subsets overlap, so this error says how well the subsets were averaged, not how the samples vary.
-    """
-    _check(real, fake)
-    if subset_size > min(len(real), len(fake)):
-        raise UserError(
-            f"KID by subsets: subset_size={subset_size} of {len(real)} real and {len(fake)} generated features. "
-            f"Use subset_size={min(len(real), len(fake))} or fewer."
-        )
-    values = []
-    for _ in range(num_subsets):
-        x = real[torch.randperm(len(real), generator=generator)[:subset_size]]
-        y = fake[torch.randperm(len(fake), generator=generator)[:subset_size]]
-        values.append(kernel_within(x).mean + kernel_within(y).mean - 2 * kernel_between(x, y).mean)
-    spread = torch.tensor(values, dtype=torch.float64)
-    return Estimate(spread.mean().item(), spread.std(correction=0).item() / num_subsets**0.5)
-
-
 def _check(*samples: Tensor) -> None:
     for sample in samples:
         if sample.ndim != 2 or len(sample) < 2:

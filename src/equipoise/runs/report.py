@@ -3,7 +3,7 @@
 import json
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from equipoise.runs.files import write_bytes
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.log import records
 from equipoise.runs.status import Status, read_status, shown_path
-from equipoise.watch.signals import ScoreLine, StepStats, metric_value, score_from, stats_from
+from equipoise.watch.signals import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from
 
 BROAD, NARROW, SMALL = (960, 320), (400, 260), (460, 230)
 NUM_SNAPSHOTS = 6
@@ -37,7 +37,7 @@ def write_report(run: RunFolder) -> Path:
     """Write `report.html` into the run's folder, in one step, and return its path; raises UserError or OSError."""
     now = read_status(run)
     steps = [stats_from(record) for record in records(run.steps)]
-    scores = [score_from(record) for record in records(run.scores)]
+    scores = comparable([score_from(record) for record in records(run.scores)])
     data = run.read_data()
     body = "\n".join(
         [
@@ -131,7 +131,7 @@ def _protocol(protocol: dict[str, Any]) -> str:
 
 
 def _samples(run: RunFolder, now: Status) -> str:
-    best = _first_picture([run.samples / "best.png", run.best / "samples.png"], "Grid of generated images")
+    best = page.picture(run.samples / "best.png", "Grid of generated images")
     real = page.picture(run.samples / "real.png", "Grid of real images")
     if not best and not real:
         return page.section("Samples", "There is no sample grid yet: the first score writes one.")
@@ -140,10 +140,6 @@ def _samples(run: RunFolder, now: Status) -> str:
     missing = "" if best else page.note("The best generator has no grid yet: the first score writes one.")
     kind = "pair" if len(grids) == 2 else "only"
     return page.section("Samples", "", f'<div class="{kind}">{"".join(grids)}</div>', missing)
-
-
-def _first_picture(paths: Iterable[Path], alt: str) -> str:
-    return next((image for image in (page.picture(path, alt) for path in paths) if image), "")
 
 
 def _nearest(run: RunFolder) -> str:

@@ -13,7 +13,7 @@ from equipoise.runs import format
 from equipoise.runs.folder import Holder, RunFolder
 from equipoise.runs.log import last_records, records
 from equipoise.watch.diagnoses import describe
-from equipoise.watch.signals import ScoreLine, StepStats, metric_value, score_from, stats_from
+from equipoise.watch.signals import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from
 
 State = Literal["new", "running", "interrupted", "stopped", "finished", "failed"]
 
@@ -50,7 +50,7 @@ def read_status(run: RunFolder) -> Status:
     """Read the state of a run; raises UserError if one of its files is damaged."""
     recipe, pace, state, holder = from_dict(run.read_recipe()), run.read_pace(), run.read_state(), run.holder()
     steps = [stats_from(record) for record in last_records(run.steps, 256)]
-    scores = [score_from(record) for record in records(run.scores)]
+    scores = comparable([score_from(record) for record in records(run.scores)])
     samples = max([steps[-1].samples if steps else 0, state.get("samples") or 0])
     seconds = max([steps[-1].seconds if steps else 0.0, state.get("seconds") or 0.0])
     horizon = pace.get("horizon") or recipe.budget.samples

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,11 @@ class ScoreLine:
     def from_score(samples: int, values: Mapping[str, Any]) -> "ScoreLine":
         """Build a score line from a judge's values by their names; others are left out."""
         return score_from({**values, "samples": samples})
+
+
+def comparable(scores: Sequence[ScoreLine]) -> list[ScoreLine]:
+    """Return the scores under the protocol of the last one: only those may stand side by side."""
+    return [line for line in scores if line.protocol == scores[-1].protocol]
 
 
 def metric_value(line: ScoreLine, metric: MetricName) -> float:

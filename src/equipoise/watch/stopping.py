@@ -20,14 +20,6 @@ class Continue:
 
 
 @dataclass(frozen=True)
-class Remedy:
-    """A change to the game that the loop should make, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Stop:
     """The end of the run, and why."""
 
@@ -35,7 +27,7 @@ class Stop:
     reason: str
 
 
-Verdict: TypeAlias = Continue | Remedy | Stop
+Verdict: TypeAlias = Continue | Stop
 
 NUM_STUCK = 3  # logging intervals without a single applied step
 

@@ -73,6 +73,10 @@ class Watch:
             self.best = line
         return better
 
+    def forget_scores(self) -> None:
+        """Begin the scores anew, for a judge with another protocol."""
+        self.best, self._scores, self._patience_state = None, (), PatienceState()
+
     def verdict(self, samples: int, seconds: float) -> Verdict:
         """Return what to do now: the first stop of divergence, the policy and the budget, else go on."""
         verdict = divergence_verdict(self._history)

@@ -1,7 +1,7 @@
 """The measured numbers as README and docs quote them, made from the records alone.
 
-    python bench/numbers.py                 print them
-    python bench/numbers.py README.md …     put them where {{name}} stands
+    python bench/quoted.py                 print them
+    python bench/quoted.py README.md …     put them where {{name}} stands
 
 A test compares what the texts say with what the records say.
 """
