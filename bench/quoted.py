@@ -46,7 +46,7 @@ def overhead() -> dict[str, str]:
     low, high = (f"{100 * (ratio - 1):.1f}" for ratio in record["ratio_interval_95"])
     return {
         "overhead.percent": f"{100 * (record['ratio_of_totals'] - 1):.1f} %",
-        "overhead.range": f"95 % interval {low} to {high} %",
+        "overhead.range": f"{low}–{high} %",
     }
 
 
@@ -54,7 +54,7 @@ def precision() -> dict[str, str]:
     """Return bfloat16 against float32."""
     medians = _read("precision")["medians"]
     return {
-        "precision.speedup": f"{medians['bfloat16']['samples'] / medians['float32']['samples']:.2f} times the",
+        "precision.speedup": f"{medians['bfloat16']['samples'] / medians['float32']['samples']:.2f}",
         "precision.kid_bfloat16": _short(medians["bfloat16"]["kid_test"]),
         "precision.kid_float32": _short(medians["float32"]["kid_test"]),
     }
@@ -71,14 +71,13 @@ def recipes() -> dict[str, str]:
     record = _read("recipes")
     seconds = round(max(run["seconds"] for run in record["runs"]) / 30) * 30
     setting = (
-        f"MNIST, {seconds} s of training on {record['threads']} cores, seed 0; Fréchet distance of 5,000 samples in an "
-        "outside classifier's features, and the share of the rarest class."
+        f"Fréchet distance of 5,000 samples in an outside classifier's features on MNIST after {seconds} s of training on "
+        f"{'one core' if record['threads'] == 1 else 'two cores'}, one seed; in brackets the share of the rarest class"
     )
     found = {"recipes.setting": setting}
     for run in record["runs"]:
-        found[f"recipes.{run['recipe']}"] = (
-            f"{_short(run['frechet_distance'])}; rarest class {100 * min(run['class_shares']):.1f} %"
-        )
+        rarest = 100 * min(run["class_shares"])
+        found[f"recipes.{run['recipe']}"] = f"{_short(run['frechet_distance'])} ({rarest:.1f} %)"
     return found
 
 

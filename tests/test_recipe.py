@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from equipoise.errors import UserError
 from equipoise.recipe import (
+    Augment,
     Budget,
     Game,
     Networks,
@@ -19,6 +20,7 @@ from equipoise.recipe import (
     checked,
     from_dict,
     parsed_budget,
+    refuse_idle_augmentation,
     to_dict,
     with_settings,
 )
@@ -106,8 +108,6 @@ def test_a_gradient_penalty_under_batch_norm_in_the_discriminator_is_refused() -
         (["game.label_smoothing=0.1", "game.loss=hinge"], "hinge has no label", "game.label_smoothing=0"),
         (["game.penalty.kind=r1"], "game.penalty.kind=r1", "game.penalty.gamma=0.5"),
         (["game.penalty.kind=wgan-gp", "game.penalty.gamma_end=0"], "wgan-gp", "game.penalty.gamma=10"),
-        (["augment.strength=0.7"], "augment.strength=0.7", "augment.kinds=translation,cutout"),
-        (["augment.kinds=flip,color"], "augment.kinds=flip,color", "augment.strength=0.5"),
     ],
 )
 def test_settings_without_effect_are_refused_with_one_that_gives_them_effect(
@@ -117,6 +117,16 @@ def test_settings_without_effect_are_refused_with_one_that_gives_them_effect(
     assert received in message
     assert f"--set {remedy}" in message
     with_settings(Recipe(), [*settings, remedy])
+
+
+@pytest.mark.parametrize(
+    ("augment", "remedy"),
+    [(Augment(strength=0.7), "augment.kinds=translation,cutout"), (Augment(kinds=("flip",)), "augment.strength=0.5")],
+)
+def test_an_augmentation_without_effect_is_refused_once_the_data_are_known(augment: Augment, remedy: str) -> None:
+    checked(Recipe(augment=augment))  # few images may still bring kinds of their own
+    with pytest.raises(UserError, match=f"--set {remedy}"):
+        refuse_idle_augmentation(augment)
 
 
 def test_settings_that_have_effect_only_together_may_come_in_any_order() -> None:

@@ -24,7 +24,16 @@ from equipoise.judge.protocol import Judge, Score, make_judge, score
 from equipoise.nets.players import make_players
 from equipoise.problem import ImageProblem, Split, split_indices
 from equipoise.randomness import Randomness
-from equipoise.recipe import Data, FeaturesName, Recipe, checked, from_dict, parsed_budget, with_settings
+from equipoise.recipe import (
+    Data,
+    FeaturesName,
+    Recipe,
+    checked,
+    from_dict,
+    parsed_budget,
+    refuse_idle_augmentation,
+    with_settings,
+)
 from equipoise.recipes import Facts, RecipeName, build, checked_name
 from equipoise.runs.folder import RunFolder, new_path, run_name
 from equipoise.sampling import CHUNK, chunks, drawn
@@ -318,6 +327,7 @@ def processor_has_bfloat16() -> bool:
 
 def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
     """Raise UserError where recipe and data do not fit, before any network is built."""
+    refuse_idle_augmentation(recipe.augment)
     num = len(pool.splits.train)
     if num < recipe.game.batch:
         raise UserError(

@@ -202,14 +202,15 @@ def checked(recipe: Recipe) -> Recipe:
         raise UserError("budget: give either samples or seconds. Try: --budget 10m or --budget 200k")
     if recipe.stopping.policy == "discriminator-threshold" and recipe.game.loss not in PROBABILISTIC:
         raise UserError(
-            f"stopping.policy=discriminator-threshold with game.loss={recipe.game.loss}: its logits are no probability, "
-            f"so D(G(z)) means nothing; it does with {listed(PROBABILISTIC)}. Try: --set stopping.policy=patience"
+            f"stopping.policy=discriminator-threshold with game.loss={recipe.game.loss}: its logits are no "
+            f"probability, so D(G(z)) means nothing; it does with {listed(PROBABILISTIC)}. "
+            "Try: --set stopping.policy=patience"
         )
-    _refuse_without_effect(recipe.game, recipe.augment)
+    _refuse_without_effect(recipe.game)
     return recipe
 
 
-def _refuse_without_effect(game: Game, augment: Augment) -> None:
+def _refuse_without_effect(game: Game) -> None:
     """Raise UserError for settings that would change nothing, each with what was probably meant."""
     kind, gamma, gamma_end = game.penalty.kind, game.penalty.gamma, game.penalty.gamma_end
     if game.label_smoothing and game.loss not in ("minimax", "non-saturating"):
@@ -222,6 +223,10 @@ def _refuse_without_effect(game: Game, augment: Augment) -> None:
             f"game.penalty.kind={kind}: without effect, as game.penalty.gamma=0. "
             f"Try: --set game.penalty.gamma={10 if kind == 'wgan-gp' else 0.5}, or --set game.penalty.kind=none"
         )
+
+
+def refuse_idle_augmentation(augment: Augment) -> None:
+    """Raise UserError for an augmentation that would change nothing; few images bring kinds of their own."""
     if augment.strength and not augment.kinds:
         raise UserError(
             f"augment.strength={augment.strength:g}: without effect, as augment.kinds is empty. "

@@ -35,6 +35,11 @@ class About:
     result: str  # measured by bench/demo.py --name recipes
 
 
+SETTING = (
+    "{{recipes.setting}}"
+)
+
+
 def build(name: RecipeName, facts: Facts) -> Recipe:
     """Return the named recipe for these data and this machine."""
     return dataclasses.replace(_function(name)(facts), name=name)
@@ -158,16 +163,16 @@ ABOUT: dict[RecipeName, About] = {
     "modern": About(
         "R3GAN, arXiv:2501.05441",
         "the default: relativistic pairs, R1 + R2, averaged generator",
-        "not measured yet",
+        "{{recipes.modern}}",
     ),
-    "dcgan": About("arXiv:1511.06434", "the convolutional baseline, with batch normalisation", "not measured yet"),
-    "wgan": About("arXiv:1701.07875", "to see weight clipping at work; slow", "not measured yet"),
-    "wgan-gp": About("arXiv:1704.00028", "steady, by a gradient penalty; five critic steps", "not measured yet"),
-    "lsgan": About("arXiv:1611.04076", "least squares: gradients that do not vanish far away", "not measured yet"),
-    "hinge-sn": About("arXiv:1802.05957", "residual networks under spectral normalisation", "not measured yet"),
-    "mlp-classic": About("arXiv:1406.2661", "teaches: the perceptron GAN of most tutorials", "not measured yet"),
-    "dcgan-64": About("arXiv:1511.06434", "teaches: the DCGAN as published, 64×64; wants a GPU", "not measured yet"),
-    "conv-28": About("arXiv:1406.2661", "teaches: dropout, and patience on a validation score", "not measured yet"),
+    "dcgan": About("arXiv:1511.06434", "the convolutional baseline, with batch normalisation", "{{recipes.dcgan}}"),
+    "wgan": About("arXiv:1701.07875", "to see weight clipping at work; slow", "{{recipes.wgan}}"),
+    "wgan-gp": About("arXiv:1704.00028", "steady, by a gradient penalty; five critic steps", "{{recipes.wgan-gp}}"),
+    "lsgan": About("arXiv:1611.04076", "least squares: gradients that do not vanish far away", "{{recipes.lsgan}}"),
+    "hinge-sn": About("arXiv:1802.05957", "residual networks under spectral normalisation", "{{recipes.hinge-sn}}"),
+    "mlp-classic": About("arXiv:1406.2661", "teaches: the perceptron GAN of most tutorials", "{{recipes.mlp-classic}}"),
+    "dcgan-64": About("arXiv:1511.06434", "teaches: the DCGAN as published, 64×64; wants a GPU", "{{recipes.dcgan-64}}"),
+    "conv-28": About("arXiv:1406.2661", "teaches: dropout, and patience on a validation score", "{{recipes.conv-28}}"),
 }
 
 
@@ -186,7 +191,8 @@ def listing() -> str:
     for name, about in ABOUT.items():
         text = [f"{about.purpose} ({about.paper})", f"measured: {about.result}"]
         blocks.append("\n".join([name, *(textwrap.indent(textwrap.fill(line, 76), "    ") for line in text)]))
-    return "\n\n".join([*blocks, "Use one with: equipoise train SOURCE --recipe NAME"])
+    measured = textwrap.fill(f"measured: {SETTING}.", 80)
+    return "\n\n".join([*blocks, measured, "Use one with: equipoise train SOURCE --recipe NAME"])
 
 
 def listing_values() -> list[dict[str, Any]]:

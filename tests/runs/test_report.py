@@ -8,7 +8,9 @@ import pytest
 from equipoise.recipe import Recipe
 from equipoise.runs import page
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.log import records
 from equipoise.runs.report import write_report
+from equipoise.watch.signals import comparable, score_from
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 VOID = {"meta", "img", "path", "rect", "circle", "polygon", "polyline"}
@@ -130,6 +132,27 @@ def test_numbers_that_are_not_finite_and_damaged_pictures_break_nothing(tmp_path
     assert_stands_alone(text, checker)
     assert "There is no sample grid yet" in text
     assert "4 steps were not finite and therefore never applied." in text
+
+
+def test_logits_are_drawn_where_the_loss_speaks_of_no_probability(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    assert "What the discriminator believes" in read(run)[0]
+    lines = records(run.steps)
+    run.steps.unlink()
+    for line in lines:
+        run.log_step({**line, "real_probability": None, "fake_probability": None})
+    text, _ = read(run)
+    assert "What the discriminator believes" not in text
+    assert "What the discriminator answers" in text
+
+
+def test_scores_of_another_protocol_are_not_drawn_beside_the_last_one(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5, num_scores=3)
+    lines = records(run.scores)
+    run.log_score({**lines[-1], "samples": 9_000_000, "kid": 77.7, "protocol": {"features": "another"}})
+    run.log_score({**lines[-1], "samples": 9_100_000, "kid": 78.7, "protocol": {"features": "another"}})
+    shown = [line.kid for line in comparable([score_from(line) for line in records(run.scores)])]
+    assert shown == [77.7, 78.7]
 
 
 def test_the_report_is_the_same_whenever_it_is_written(tmp_path, fake_run):

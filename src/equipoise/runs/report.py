@@ -291,6 +291,32 @@ def _signals(steps: Sequence[StepStats]) -> str:
     )
 
 
+def _belief(xs: Sequence[float], steps: Sequence[StepStats]) -> str:
+    """Return the discriminator's probabilities, or its logits where its loss speaks of no probability."""
+    if any(math.isfinite(stats.fake_probability) for stats in steps):
+        return _chart(
+            "What the discriminator believes",
+            "Its probability of being real, for real and for generated images. "
+            "The closer the lines, the harder it is to tell them apart.",
+            xs,
+            [
+                ("generated", [stats.fake_probability for stats in steps]),
+                ("real", [stats.real_probability for stats in steps]),
+            ],
+            bounds=(0.0, 1.02),
+        )
+    return _chart(
+        "What the discriminator answers",
+        "Its mean output for real and for generated images. Under this loss only the distance between the lines has a "
+        "meaning, not their height.",
+        xs,
+        [
+            ("generated", [stats.fake_logit for stats in steps]),
+            ("real", [stats.real_logit for stats in steps]),
+        ],
+    )
+
+
 def _signal_charts(steps: Sequence[StepStats]) -> list[str]:
     """Return a chart of every signal with one line on how to read it."""
     xs = [stats.samples for stats in steps]
@@ -306,17 +332,7 @@ def _signal_charts(steps: Sequence[StepStats]) -> list[str]:
             bounds=(0.0, 1.02),
             reference=0.5,
         ),
-        _chart(
-            "What the discriminator believes",
-            "Its probability of being real, for real and for generated images. "
-            "The closer the lines, the harder it is to tell them apart.",
-            xs,
-            [
-                ("generated", [stats.fake_probability for stats in steps]),
-                ("real", [stats.real_probability for stats in steps]),
-            ],
-            bounds=(0.0, 1.02),
-        ),
+        _belief(xs, steps),
         _chart(
             "Losses",
             "In a game they do not fall as in ordinary training: level is normal, and neither says "
