@@ -29,7 +29,7 @@ from equipoise.runs import charts, log
 
 NUM = 5_000
 STYLE = (
-    "<style>text{font:12px system-ui,sans-serif;fill:#555}.line,.mark{fill:none;stroke-width:2}"
+    "<style>svg{background:#fff}text{font:12px system-ui,sans-serif;fill:#555}.line,.mark{fill:none;stroke-width:2}"
     ".line.accent{stroke:#0f766e}.line.ink{stroke:#666}.dots.accent{fill:#0f766e}.dots.ink{fill:#666}"
     ".band{opacity:.15}.band.accent{fill:#0f766e}.band.ink{fill:#666}.grid,.axis{stroke:#ddd;fill:none}"
     ".label.accent{fill:#0f766e;font-weight:600}.label.ink{fill:#444;font-weight:600}</style>"
@@ -73,7 +73,8 @@ def picture(runs: list[dict[str, Any]]) -> str:
         charts.line_of(run["recipe"], *map(list, zip(*run["curve"], strict=True)), tone=tone)
         for run, tone in zip(first, ("accent", "ink"), strict=False)
     ]
-    chart = charts.line_chart(lines, title="KID against seconds of training", width=720, height=320, log=True)
+    title = "KID against seconds of training"
+    chart = charts.line_chart(lines, title=title, width=720, height=320, log=True, unit="seconds")
     return chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(
         "<clipPath", STYLE + "<clipPath", 1
     )

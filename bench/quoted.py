@@ -70,9 +70,10 @@ def recipes() -> dict[str, str]:
     """Return one line a recipe, and how they were measured."""
     record = _read("recipes")
     seconds = round(max(run["seconds"] for run in record["runs"]) / 30) * 30
+    cores = "one core" if record["threads"] == 1 else "two cores"
     setting = (
-        f"Fréchet distance of 5,000 samples in an outside classifier's features on MNIST after {seconds} s of training on "
-        f"{'one core' if record['threads'] == 1 else 'two cores'}, one seed; in brackets the share of the rarest class"
+        f"Fréchet distance of 5,000 samples in an outside classifier's features on MNIST after {seconds} s of training "
+        f"on {cores}, one seed; in brackets the share of the rarest class"
     )
     found = {"recipes.setting": setting}
     for run in record["runs"]:

@@ -41,4 +41,4 @@ def test_the_recipes_command_quotes_the_records() -> None:
     found = numbers()
     for name, about in ABOUT.items():
         assert about.result == found[f"recipes.{name}"], f"{name}: {about.result}"
-    assert SETTING == found["recipes.setting"]
+    assert found["recipes.setting"] == SETTING

@@ -36,7 +36,8 @@ class About:
 
 
 SETTING = (
-    "{{recipes.setting}}"
+    "Fréchet distance of 5,000 samples in an outside classifier's features on MNIST after 90 s of "
+    "training on one core, one seed; in brackets the share of the rarest class"
 )
 
 
@@ -163,16 +164,16 @@ ABOUT: dict[RecipeName, About] = {
     "modern": About(
         "R3GAN, arXiv:2501.05441",
         "the default: relativistic pairs, R1 + R2, averaged generator",
-        "{{recipes.modern}}",
+        "90.9 (8.0 %)",
     ),
-    "dcgan": About("arXiv:1511.06434", "the convolutional baseline, with batch normalisation", "{{recipes.dcgan}}"),
-    "wgan": About("arXiv:1701.07875", "to see weight clipping at work; slow", "{{recipes.wgan}}"),
-    "wgan-gp": About("arXiv:1704.00028", "steady, by a gradient penalty; five critic steps", "{{recipes.wgan-gp}}"),
-    "lsgan": About("arXiv:1611.04076", "least squares: gradients that do not vanish far away", "{{recipes.lsgan}}"),
-    "hinge-sn": About("arXiv:1802.05957", "residual networks under spectral normalisation", "{{recipes.hinge-sn}}"),
-    "mlp-classic": About("arXiv:1406.2661", "teaches: the perceptron GAN of most tutorials", "{{recipes.mlp-classic}}"),
-    "dcgan-64": About("arXiv:1511.06434", "teaches: the DCGAN as published, 64×64; wants a GPU", "{{recipes.dcgan-64}}"),
-    "conv-28": About("arXiv:1406.2661", "teaches: dropout, and patience on a validation score", "{{recipes.conv-28}}"),
+    "dcgan": About("arXiv:1511.06434", "the convolutional baseline, with batch normalisation", "290 (4.2 %)"),
+    "wgan": About("arXiv:1701.07875", "to see weight clipping at work; slow", "1508 (0.0 %)"),
+    "wgan-gp": About("arXiv:1704.00028", "steady, by a gradient penalty; five critic steps", "1593 (0.0 %)"),
+    "lsgan": About("arXiv:1611.04076", "least squares: gradients that do not vanish far away", "475 (4.1 %)"),
+    "hinge-sn": About("arXiv:1802.05957", "residual networks under spectral normalisation", "831 (1.6 %)"),
+    "mlp-classic": About("arXiv:1406.2661", "teaches: the perceptron GAN of most tutorials", "848 (0.1 %)"),
+    "dcgan-64": About("arXiv:1511.06434", "teaches: the DCGAN as published, 64×64; wants a GPU", "2682 (0.0 %)"),
+    "conv-28": About("arXiv:1406.2661", "teaches: dropout, and patience on a validation score", "6240 (0.0 %)"),
 }
 
 

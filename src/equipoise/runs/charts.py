@@ -76,6 +76,7 @@ def line_chart(
     bounds: tuple[float, float] | None = None,
     reference: float | None = None,
     mark: tuple[float, float, str] | None = None,
+    unit: str = "samples",
 ) -> str:
     """Return a chart as an SVG element; `reference` is a dashed level, `mark` a point (x, y, label) to point out.
 
@@ -96,7 +97,7 @@ def line_chart(
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">',
         f'<clipPath id="{clip}"><rect x="{LEFT - 5}" y="{TOP - 6}" width="{x.end - LEFT + 10:.1f}" '
         f'height="{height - TOP - BOTTOM + 8}"/></clipPath>',
-        *_grid(x, y, width),
+        *_grid(x, y, width, unit),
     ]
     if reference is not None:
         parts.append(f'<path class="level" d="M{LEFT} {y.at(reference):.1f}H{x.end:.1f}"/>')
@@ -168,7 +169,7 @@ def _averaged(rows: Sequence[tuple[float, float, float]]) -> list[Point]:
     return points
 
 
-def _grid(x: Axis, y: Axis, width: int) -> list[str]:
+def _grid(x: Axis, y: Axis, width: int, unit: str) -> list[str]:
     parts = []
     for value in log_ticks(y.low, y.high) if y.log else ticks(y.low, y.high):
         at = y.at(value)
@@ -182,7 +183,7 @@ def _grid(x: Axis, y: Axis, width: int) -> list[str]:
         parts.append(f'<path class="axis" d="M{at:.1f} {y.start}v4"/>')
         parts.append(f'<text class="tick" x="{at:.1f}" y="{y.start + 18}" text-anchor="middle">{text}</text>')
     if values and x.end - x.at(values[-1]) > -1:
-        parts.append(f'<text class="tick" x="{x.end + 14:.1f}" y="{y.start + 18}">samples</text>')
+        parts.append(f'<text class="tick" x="{x.end + 14:.1f}" y="{y.start + 18}">{unit}</text>')
     return parts
 
 
