@@ -22,12 +22,16 @@ def numbers() -> dict[str, str]:
     return module.numbers()
 
 
+def words_of(text: str) -> list[str]:
+    return [word.strip(".") for word in re.split(r"[\s|()（）,;:，；：。`]+", text) if word.strip(".")]
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_readme_quotes_the_records(text: str) -> None:
-    words = re.split(r"[\s|（）()，；。,;]+", (ROOT / text).read_text())
+    words = words_of((ROOT / text).read_text())
     for name, number in numbers().items():
         if text == "README.md" or name not in LANGUAGE_BOUND:
-            quoted = [word for word in re.split(r"[\s|（）()，；。,;]+", number) if word]
+            quoted = words_of(number)
             places = [place for place in range(len(words)) if words[place : place + len(quoted)] == quoted]
             assert places, f"{text} does not quote {name} = {number}"
 
