@@ -73,7 +73,7 @@ def recipes() -> dict[str, str]:
     cores = "one core" if record["threads"] == 1 else "two cores"
     setting = (
         f"Fréchet distance of 5,000 samples in an outside classifier's features on MNIST after {seconds} s of training "
-        f"on {cores}, one seed; in brackets the share of the rarest class"
+        f"on {cores}, one seed, lower is better; in brackets the share of the rarest class"
     )
     found = {"recipes.setting": setting}
     for run in record["runs"]:

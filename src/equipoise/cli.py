@@ -35,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _failed(str(error), EXIT_MISTAKE)
     except KeyboardInterrupt:
-        return _failed("stopped at once; a run that has begun can go on: equipoise resume RUN", EXIT_INTERRUPTED)
+        return _failed(
+            "stopped; if a run had begun (its folder exists), equipoise resume RUN goes on with it, else begin again",
+            EXIT_INTERRUPTED,
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: the last flush is quiet
         return 0

@@ -81,7 +81,7 @@ class Progress:
 
     name: str
     samples: int
-    horizon: int
+    horizon: int  # 0 where the budget is a time
     share: float  # of the budget that is spent, 0 to 1
     samples_per_second: float
     seconds_left: float
@@ -219,9 +219,9 @@ def progress_of(state: State, recipe: Recipe, watch: Watch, stats: StepStats) ->
     return Progress(
         name=f"{recipe.name} on {recipe.data.source}",
         samples=state.samples,
-        horizon=horizon,
+        horizon=0 if recipe.budget.seconds is not None else horizon,
         share=min(1.0, state.seconds / (state.seconds + max(0.0, left))),
-        samples_per_second=stats.samples_per_second,
+        samples_per_second=state.samples / max(state.seconds, 1e-9),
         seconds_left=max(0.0, left),
         sentence=watch.sentence(),
         metric=watch.metric,

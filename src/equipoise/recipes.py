@@ -37,7 +37,7 @@ class About:
 
 SETTING = (
     "Fréchet distance of 5,000 samples in an outside classifier's features on MNIST after 90 s of "
-    "training on one core, one seed; in brackets the share of the rarest class"
+    "training on one core, one seed, lower is better; in brackets the share of the rarest class"
 )
 
 
@@ -168,7 +168,7 @@ ABOUT: dict[RecipeName, About] = {
     ),
     "dcgan": About("arXiv:1511.06434", "the convolutional baseline, with batch normalisation", "290 (4.2 %)"),
     "wgan": About("arXiv:1701.07875", "to see weight clipping at work; slow", "1508 (0.0 %)"),
-    "wgan-gp": About("arXiv:1704.00028", "steady, by a gradient penalty; five critic steps", "1593 (0.0 %)"),
+    "wgan-gp": About("arXiv:1704.00028", "a gradient penalty in place of clipping; five critic steps", "1593 (0.0 %)"),
     "lsgan": About("arXiv:1611.04076", "least squares: gradients that do not vanish far away", "475 (4.1 %)"),
     "hinge-sn": About("arXiv:1802.05957", "residual networks under spectral normalisation", "831 (1.6 %)"),
     "mlp-classic": About("arXiv:1406.2661", "teaches: the perceptron GAN of most tutorials", "848 (0.1 %)"),

@@ -35,7 +35,7 @@ def test_a_finished_run_on_one_screen(tmp_path, fake_run):
     text = status(fake_run(tmp_path / "run"))
     assert_fits_a_screen(text)
     assert "state       finished" in text
-    assert "2.4M / 2.4M samples · 100 %" in text
+    assert "██████████  2.4M samples · 100 %" in text
     assert "best score  KID 0.0066 ± 0.0008" in text
     assert "on test     KID 0.0104" in text
     assert "The budget of 10 min of training is spent." in text
@@ -59,7 +59,7 @@ def test_a_running_one_is_told_by_its_lock_with_rate_and_time_left(tmp_path, fak
         text, values = status(run), status_values(run)
     assert_fits_a_screen(text)
     assert "running, process" in text
-    assert "1.2M / 2.4M samples · 50 % · 4,000/s · 5:00 left" in text
+    assert "1.2M samples · 4,000/s · 5:00 left" in text
     assert values["state"] == "running"
     assert values["seconds_left"] == 300.0
 

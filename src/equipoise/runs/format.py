@@ -48,6 +48,8 @@ def with_error(number: float | None, error: float | None) -> str:
     first = f"{error:.1e}"
     digits = 1 if first[0] == "1" else 0
     places = max(0, digits - math.floor(math.log10(float(f"{error:.{digits}e}"))))
+    if number != 0 and float(f"{number:.{places}f}") == 0:  # a distance of 0.000 would read as perfect
+        places += 1
     return f"{number:.{places}f} ± {error:.{places}f}"
 
 

@@ -21,6 +21,7 @@ BROAD, NARROW, SMALL = (960, 320), (400, 260), (460, 230)
 NUM_SNAPSHOTS = 6
 MOST_BYTES = 12_000_000  # of all snapshots together
 MOST_REJECTED = 100
+FEW_REAL = 500  # real images below which a score says little
 
 _COLOURS = {1: "grey", 3: "colour"}
 STATE_WORDS = {
@@ -127,7 +128,9 @@ def _protocol(protocol: dict[str, Any]) -> str:
         split = f" of the {protocol['split']} split" if "split" in protocol else ""
         words.append(f"{protocol['num_generated']:,} generated against {protocol['num_real']:,} real images{split}")
     how = ", ".join(words) or ", ".join(f"{key} {value}" for key, value in flattened(protocol).items())
-    return f"Scored with {how}. Only scores of the same protocol can be compared."
+    few = protocol.get("num_real", FEW_REAL) < FEW_REAL
+    warning = " So few real images make every one of these numbers rough, and flatter the shares." if few else ""
+    return f"Scored with {how}. Only scores of the same protocol can be compared.{warning}"
 
 
 def _samples(run: RunFolder, now: Status) -> str:

@@ -82,7 +82,7 @@ def status(run: RunFolder) -> str:
     paid = format.duration(budget.seconds) if budget.seconds else f"{format.count(budget.samples or 0)} samples"
     trained = format.duration(now.seconds) if now.samples else "–"
     if now.samples and math.isfinite(now.samples_per_second):
-        trained += f" at {now.samples_per_second:,.0f} samples/s"
+        trained += f" at {now.samples / max(now.seconds, 1e-9):,.0f} samples/s"
     rows = [
         ("run", str(run.path)),
         ("recipe", f"{now.recipe.name}, seed {now.recipe.seed}, budget {paid}"),
@@ -178,12 +178,17 @@ def _state_text(now: Status, run: RunFolder) -> str:
 
 
 def _progress(now: Status) -> str:
+    """Return a bar and what was done; the share is one of time where the budget is a time."""
+    seconds = now.recipe.budget.seconds
     rate = now.samples_per_second if now.state == "running" else math.nan
-    line = format.progress_line(now.samples, now.horizon, rate, now.seconds_left)
+    line = format.progress_line(now.samples, None if seconds else now.horizon, rate, now.seconds_left)
     if not now.horizon:
         return line
-    filled = round(10 * min(1.0, now.samples / now.horizon))
-    return f"{'█' * filled}{'░' * (10 - filled)}  {line}"
+    share = min(1.0, now.seconds / seconds if seconds else now.samples / now.horizon)
+    share = 1.0 if now.policy == "budget" else share
+    filled = round(10 * share)
+    text = f"{line} · {format.percent(share)}" if seconds else line
+    return f"{'█' * filled}{'░' * (10 - filled)}  {text}"
 
 
 def _score_text(line: ScoreLine, metric: MetricName) -> str:
