@@ -114,8 +114,8 @@ def _key_numbers(now: Status, environment: dict[str, Any]) -> list[tuple[str, st
     if now.best and math.isfinite(now.best.coverage):
         numbers.append(("Coverage, validation", f"{now.best.coverage:.2f}"))
     numbers += [("Samples shown", format.count(now.samples)), ("Training time", format.duration(now.seconds))]
-    if math.isfinite(now.samples_per_second):
-        numbers.append(("Samples a second", f"{now.samples_per_second:,.0f}"))
+    if now.seconds > 0:
+        numbers.append(("Samples a second", f"{now.samples / now.seconds:,.0f}"))
     return numbers
 
 
