@@ -5,8 +5,8 @@
 Both train the same networks with the same numerics (losses, penalty, optimizers, average, precision) on the same
 images; the hand-written loop has nothing else. While Equipoise's loop runs, with signals, log, display, checks and a
 checkpoint a minute or oftener, it is halted after every 20 steps for 20 hand-written ones, so that the machine's
-moods meet both alike. The ratio of the total times is recorded with a bootstrap interval over blocks, in records/overhead.json.
-Judging is left out: it is bounded by its own share of the time.
+moods meet both alike. The ratio of the total times is recorded with a bootstrap interval over blocks, in
+records/overhead.json. Judging is left out: it is bounded by its own share of the time.
 """
 
 import argparse
