@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
@@ -11,7 +12,19 @@ from equipoise.judge.coverage import prdc
 from equipoise.judge.features import Features
 from equipoise.judge.fid import fid, moments
 from equipoise.judge.kid import kid
-from equipoise.judge.protocol import Judge, NotFiniteError, Score, compare, from_dict, make_judge, score, to_dict
+from equipoise.judge.memorization import copying
+from equipoise.judge.protocol import (
+    Judge,
+    NotFiniteError,
+    Score,
+    compare,
+    extracted,
+    from_dict,
+    make_judge,
+    score,
+    score_features,
+    to_dict,
+)
 
 PIXELS = Features("encoder", "f" * 64, 12, lambda images: images.flatten(1).float())
 
@@ -22,6 +35,7 @@ def _images(seed: int, num: int) -> Tensor:
 
 def _judge(**changes) -> Judge:
     fields = {"data_digest": "d" * 64, "split": "validation", "num_generated": 60, "seed": 1, **changes}
+    fields.setdefault("train_batches", _images(9, 90).split(40))
     return make_judge(PIXELS, _images(1, 80).split(32), **fields)
 
 
@@ -34,6 +48,43 @@ def test_a_score_is_the_measures_of_the_features_under_the_judges_protocol():
     assert (found.precision, found.recall) == (shares.precision, shares.recall)
     assert (found.density, found.coverage) == (shares.density, shares.coverage)
     assert (found.protocol.num_real, found.protocol.num_generated, found.protocol.split) == (80, 60, "validation")
+
+
+def test_scoring_features_is_scoring_without_the_extraction():
+    judge, batches = _judge(), _images(2, 60).split(25)
+    features = extracted(PIXELS, batches)
+    assert torch.equal(features, _images(2, 60).flatten(1))
+    a, b = score(judge, batches), score_features(judge, features)
+    assert dataclasses.replace(a, seconds=0.0) == dataclasses.replace(b, seconds=0.0)
+    with pytest.raises(UserError, match="59 generated images were given"):
+        score_features(judge, features[:59])
+
+
+def test_the_seconds_of_a_score_hold_the_extraction(monkeypatch):
+    clock = iter([100.0, 107.0, 108.0, 110.0])  # score begins, score_features begins, ends, score ends
+    judge = _judge()
+    monkeypatch.setattr(protocol.time, "perf_counter", lambda: next(clock))
+    assert score(judge, [_images(2, 60)]).seconds == 10.0
+
+
+def test_copying_is_told_where_training_images_are_given_and_nan_where_not():
+    real, train, fake = (_images(seed, num).flatten(1) for seed, num in ((1, 80), (9, 90), (2, 60)))
+    assert score(_judge(), [_images(2, 60)]).copying == copying(train, real, fake)
+    assert score(_judge(), [_images(9, 60)]).copying < -8
+    assert math.isnan(score(_judge(train_batches=None), [_images(2, 60)]).copying)
+
+
+def test_copying_uses_the_first_samples_where_there_are_many(monkeypatch):
+    monkeypatch.setattr(protocol, "COPYING_SAMPLES", 30)
+    real, train, fake = (_images(seed, num).flatten(1) for seed, num in ((1, 30), (9, 90), (2, 30)))
+    assert score(_judge(), [_images(2, 60)]).copying == copying(train, real, fake)
+
+
+def test_a_score_from_before_copying_was_looked_for_is_read():
+    values = to_dict(score(_judge(), [_images(2, 60)]))
+    assert math.isnan(from_dict({**values, "copying": None}).copying)  # how a JSON file says NaN
+    del values["copying"]
+    assert math.isnan(from_dict(values).copying)
 
 
 def test_neighbour_measures_use_the_first_samples_where_there_are_many(monkeypatch):

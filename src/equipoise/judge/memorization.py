@@ -1,4 +1,6 @@
-"""What a generated image was nearest to in the training data."""
+"""What a generated image was nearest to in the training data, and whether the generator copies."""
+
+import math
 
 import torch
 from torch import Tensor
@@ -30,3 +32,35 @@ def nearest(query: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
     distances = (query[:, None] - bank[indices]).norm(dim=2)
     distances, order = distances.sort(1)
     return distances, indices.gather(1, order)
+
+
+def copying(train: Tensor, held_out: Tensor, generated: Tensor) -> float:
+    """Return C_T of features [K, D], [M, D], [N, D] in one cell (arXiv:2004.05675): far below 0 means copying.
+
+    A z-score: do generated images lie nearer to training images than held-out real ones do? Raises UserError if any
+    of the three is empty.
+    """
+    return mann_whitney(nearest_distances(generated, train), nearest_distances(held_out, train))
+
+
+def nearest_distances(query: Tensor, bank: Tensor) -> Tensor:
+    """Return the Euclidean distance [N] of each query feature [N, D] to the nearest of a bank [M, D] of training ones.
+
+    Raises UserError if the bank is empty.
+    """
+    if not len(bank):
+        raise UserError("copying: there are no training images to compare with; give some, or leave the test out.")
+    return torch.cat([nearest(part, bank)[0][:, 0] for part in query.split(CHUNK)])
+
+
+def mann_whitney(a: Tensor, b: Tensor) -> float:
+    """Return Z_U = (U − (nm/2 − ½))/√(nm(n + m + 1)/12) for samples [n] and [m]; below 0: a is the smaller one.
+
+    U counts the pairs in which a is the larger, ties by half; raises UserError if a sample is empty.
+    """
+    if not len(a) or not len(b):
+        raise UserError(f"copying: {len(a)} generated and {len(b)} held-out images; give at least one of each.")
+    order, num_pairs = b.sort().values, len(a) * len(b)
+    below, not_above = torch.searchsorted(order, a), torch.searchsorted(order, a, right=True)
+    larger = (below + not_above).sum().item() / 2
+    return (larger - (num_pairs - 1) / 2) / math.sqrt(num_pairs * (len(a) + len(b) + 1) / 12)

@@ -1,6 +1,7 @@
 """The judge: generated images against real ones under a protocol, which every score carries."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from equipoise.judge.coverage import prdc, squared_radii
 from equipoise.judge.features import Features
 from equipoise.judge.fid import Moments, fid, moments
 from equipoise.judge.kid import KernelSums, kernel_within, kid
+from equipoise.judge.memorization import mann_whitney, nearest_distances
 
 NEIGHBOUR_SAMPLES = 10_000  # precision, recall, density and coverage use at most so many of each side, the first ones
+COPYING_SAMPLES = 5_000  # and the test for copying at most so many
 
 
 class NotFiniteError(ValueError):
@@ -38,7 +41,10 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Score:
-    """What a judge found; lower is better for kid and fid, higher for the other four."""
+    """What a judge found; lower is better for kid and fid, higher for the next four.
+
+    `copying` is C_T (arXiv:2004.05675), far below 0 where the generator copies training images; NaN if not looked for.
+    """
 
     kid: float
     kid_se: float
@@ -49,11 +55,15 @@ class Score:
     coverage: float
     protocol: Protocol
     seconds: float
+    copying: float = math.nan
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Features of the real split [N, D] with what can be computed from them once."""
+    """Features of the real split [N, D] with what can be computed from them once.
+
+    Where features of training images [K, D] are given, scores say whether the generator copies them.
+    """
 
     features: Features
     protocol: Protocol
@@ -61,6 +71,8 @@ class Judge:
     real_kernel: KernelSums
     real_moments: Moments
     real_radii: Tensor
+    train: Tensor | None = None
+    real_to_train: Tensor | None = None  # distances to the nearest of `train`
 
 
 @dataclass(frozen=True)
@@ -85,9 +97,13 @@ def make_judge(
     num_generated: int,
     neighbours: int = 5,
     seed: int = 0,
+    train_batches: Iterable[Tensor] | None = None,
 ) -> Judge:
-    """Return a judge by real images [N, C, H, W] in [-1, 1]; raises UserError if they are too few."""
-    real = _extracted(features, real_batches)
+    """Return a judge by real images [N, C, H, W] in [-1, 1]; raises UserError if they are too few.
+
+    With `train_batches`, images that the generator learned from (5,000 are plenty), it also looks for copying.
+    """
+    real = extracted(features, real_batches)
     if min(len(real), num_generated) <= neighbours:
         raise UserError(
             f"judging by {neighbours} neighbours: {len(real)} real and {num_generated} generated images; "
@@ -103,6 +119,7 @@ def make_judge(
         neighbours=neighbours,
         seed=seed,
     )
+    train = None if train_batches is None else extracted(features, train_batches)
     return Judge(
         features=features,
         protocol=protocol,
@@ -110,7 +127,21 @@ def make_judge(
         real_kernel=kernel_within(real),
         real_moments=moments(real),
         real_radii=squared_radii(real[:NEIGHBOUR_SAMPLES] - real[:NEIGHBOUR_SAMPLES].mean(0), neighbours),
+        train=train,
+        real_to_train=None if train is None else nearest_distances(real[:COPYING_SAMPLES], train),
     )
+
+
+@torch.no_grad()
+def extracted(features: Features, batches: Iterable[Tensor]) -> Tensor:
+    """Return the features [N, D] of images [N, C, H, W] in [-1, 1]; raises NotFiniteError where one is not finite."""
+    parts = []
+    for images in batches:
+        if not torch.isfinite(images).all():
+            bad = int((~torch.isfinite(images.flatten(1))).any(1).sum())
+            raise NotFiniteError(f"{bad} of {len(images)} images to be judged hold NaN or infinity.")
+        parts.append(features.extract(images))
+    return torch.cat(parts) if parts else torch.empty(0, features.dimension)
 
 
 def score(judge: Judge, batches: Iterable[Tensor]) -> Score:
@@ -119,7 +150,13 @@ def score(judge: Judge, batches: Iterable[Tensor]) -> Score:
     Raises NotFiniteError where an image is not finite, UserError where the number is not the protocol's.
     """
     start = time.perf_counter()
-    fake = _extracted(judge.features, batches)
+    found = score_features(judge, extracted(judge.features, batches))
+    return dataclasses.replace(found, seconds=time.perf_counter() - start)
+
+
+def score_features(judge: Judge, fake: Tensor) -> Score:
+    """Score features [N, D] of generated images, as many as the protocol says; else raises UserError."""
+    start = time.perf_counter()
     if len(fake) != judge.protocol.num_generated:
         raise UserError(
             f"{len(fake)} generated images were given; the protocol says {judge.protocol.num_generated}. "
@@ -127,6 +164,9 @@ def score(judge: Judge, batches: Iterable[Tensor]) -> Score:
         )
     distance = kid(judge.real, fake, judge.real_kernel)
     shares = prdc(judge.real[:NEIGHBOUR_SAMPLES], fake[:NEIGHBOUR_SAMPLES], judge.protocol.neighbours, judge.real_radii)
+    copying = math.nan
+    if judge.train is not None and judge.real_to_train is not None:
+        copying = mann_whitney(nearest_distances(fake[:COPYING_SAMPLES], judge.train), judge.real_to_train)
     return Score(
         kid=distance.value,
         kid_se=distance.standard_error,
@@ -137,6 +177,7 @@ def score(judge: Judge, batches: Iterable[Tensor]) -> Score:
         coverage=shares.coverage,
         protocol=judge.protocol,
         seconds=time.perf_counter() - start,
+        copying=copying,
     )
 
 
@@ -166,19 +207,12 @@ def to_dict(score: Score) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any]) -> Score:
-    """Build a score from plain values; raises UserError where a field is missing or unknown."""
+    """Build a score from plain values; raises UserError where a field is missing or unknown.
+
+    `copying` may be missing (an older score) or null (how a JSON file says NaN).
+    """
     try:
-        return Score(**{**values, "protocol": Protocol(**values["protocol"])})
+        read = Score(**{**values, "protocol": Protocol(**values["protocol"])})
+        return read if read.copying is not None else dataclasses.replace(read, copying=math.nan)
     except (KeyError, TypeError) as error:
         raise UserError(f"not a score: {error}. A score is what judge.protocol.to_dict returns.") from None
-
-
-@torch.no_grad()
-def _extracted(features: Features, batches: Iterable[Tensor]) -> Tensor:
-    parts = []
-    for images in batches:
-        if not torch.isfinite(images).all():
-            bad = int((~torch.isfinite(images.flatten(1))).any(1).sum())
-            raise NotFiniteError(f"{bad} of {len(images)} images to be judged hold NaN or infinity.")
-        parts.append(features.extract(images))
-    return torch.cat(parts) if parts else torch.empty(0, features.dimension)
