@@ -39,7 +39,12 @@ STYLE = (
 def measured(recipe: str, seconds: int, seed: int, folder: Path, snapshots: bool) -> dict[str, Any]:
     """Train one recipe and return its distances and the shares of its classes."""
     run = eq.train(
-        "mnist", recipe=checked_name(recipe), budget=f"{seconds}s", seed=seed, out=folder / f"{recipe}-{seed}"
+        "mnist",
+        recipe=checked_name(recipe),
+        budget=f"{seconds}s",
+        seed=seed,
+        out=folder / f"{recipe}-{seed}",
+        settings=["stopping.policy=budget"],  # every recipe for the same time
     )
     pool = prepare(Data())
     model = trained_classifier(pool)

@@ -32,13 +32,14 @@ from equipoise.problem import ImageProblem
 from equipoise.recipe import Budget, Data, Recipe
 from equipoise.recipes import Facts, build
 from equipoise.runs.folder import RunFolder
-from equipoise.watch.watch import Watch
+from equipoise.state import State, start
+from equipoise.watch.referee import Referee
 
 DEVICE = torch.device("cpu")
 BLOCK = 20  # steps
 
 
-def bare_step(problem: ImageProblem, recipe: Recipe, state: loop.State, images: Tensor, step: int) -> None:
+def bare_step(problem: ImageProblem, recipe: Recipe, state: State, images: Tensor, step: int) -> None:
     """Take one discriminator and one generator step by hand."""
     game, penalty = recipe.game, recipe.game.penalty
     generator, discriminator = state.players.generator, state.players.discriminator
@@ -92,7 +93,7 @@ class Interleaved:
     mark: float = 0.0
 
     def __post_init__(self) -> None:
-        self.state = loop.start(self.inner, self.recipe)
+        self.state = start(self.inner, self.recipe)
         self.images = torch.from_numpy(self.inner.pool.images[self.inner.pool.splits.train])
 
     def __getattr__(self, name: str) -> Any:
@@ -137,7 +138,7 @@ def main() -> None:
     loop.judge_now = lambda *_: None  # judging is left out
     with tempfile.TemporaryDirectory() as folder, Display() as display:
         run = RunFolder.create(Path(folder) / "run", recipe)
-        loop.train(problem, recipe, run, judge, Watch(recipe.stopping, recipe.budget), display.tell)
+        loop.train(problem, recipe, run, judge, Referee(recipe.stopping, recipe.budget), display.tell)
     full, bare = problem.full, problem.bare
     low, high = interval(full, bare)
     values = {

@@ -6,6 +6,7 @@
 A test compares what the texts say with what the records say.
 """
 
+import csv
 import json
 import re
 import statistics
@@ -18,7 +19,7 @@ RECORDS = Path(__file__).parent / "records"
 
 def numbers() -> dict[str, str]:
     """Return every quoted number by its name."""
-    return demo() | overhead() | precision() | startup() | recipes()
+    return demo() | overhead() | precision() | startup() | recipes() | frontier() | forecast()
 
 
 def demo() -> dict[str, str]:
@@ -38,6 +39,47 @@ def demo() -> dict[str, str]:
         found[f"demo.kid_{key}"] = f"{_short(runs[0]['kid_test'])} ± {_short(runs[0]['kid_test_se'])}"
         found[f"demo.samples_{key}"] = f"{statistics.median(run['samples'] for run in runs) / 1000:.0f}k"
     return found
+
+
+def frontier() -> dict[str, str]:
+    """Return the stopping rules on published trainings."""
+    record, found = _read("frontier"), {}
+    for name in ("default", "left_out"):
+        found |= {
+            f"frontier.{name}_saved": _percent(record[name]["saved"]),
+            f"frontier.{name}_within": str(record[name]["within_2pct"]),
+            f"frontier.{name}_worst": f"{record[name]['worst_regret']:.2f}",
+            f"frontier.patience_{name}": _percent(record["patience_at_as_many_within_2pct"][name]),
+        }
+    with (RECORDS / "frontier.csv").open() as file:
+        rules = {row["rule"]: row for row in csv.DictReader(file)}
+    for num in (10, 15):
+        row = rules[f"patience {num}"]
+        found |= {
+            f"frontier.patience_{num}_saved": _percent(float(row["saved"])),
+            f"frontier.patience_{num}_within": row["within_2pct"],
+            f"frontier.patience_{num}_worst": f"{float(row['worst_regret']):.2f}",
+        }
+    most = record["most_saved_at_least_within_2pct"]
+    return found | {
+        "frontier.date": record["date"],
+        "frontier.oracle_saved": _percent(record["oracle"]["saved"]),
+        "frontier.relative_97": _percent(most["relative patience"]["97"]),
+        "frontier.evidence_95": _percent(most["evidence"]["95"]),
+        "frontier.trees_95": _percent(most["boosted trees"]["95"]),
+        "frontier.logistic_95": _percent(most["logistic regression"]["95"]),
+    }
+
+
+def forecast() -> dict[str, str]:
+    """Return how the forecast of the evidence policy fared on families left out."""
+    bands = {tuple(band["band"]): band for band in _read("forecast")["calibration"]}
+    return {
+        "forecast.low_num": str(bands[0.0, 0.005]["evaluations"]),
+        "forecast.low_share": f"{100 * bands[0.0, 0.005]['share_over_2pct']:.0f} %",
+        "forecast.middle_share": f"{100 * bands[0.01, 0.02]['share_over_2pct']:.0f} %",
+        "forecast.high_share": f"{100 * bands[0.07, 0.2]['share_over_2pct']:.0f} %",
+    }
 
 
 def overhead() -> dict[str, str]:
@@ -102,6 +144,10 @@ def _median(values: Any) -> str:
 def _short(value: float) -> str:
     """Return three significant digits, whole numbers from 100."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def main() -> None:

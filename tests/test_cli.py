@@ -197,10 +197,19 @@ def test_resume_of_a_finished_run_wants_a_larger_budget(output: Command, refused
     assert json.loads((copy / "state.json").read_text())["samples"] == 1200
 
 
-def test_a_run_whose_policy_stopped_it_is_not_promised_more_by_a_larger_budget(refused: Command, copy: Path) -> None:
+def test_a_run_whose_policy_stopped_it_is_not_promised_more_by_a_larger_budget_but_goes_on_with_another_policy(
+    output: Command, refused: Command, copy: Path
+) -> None:
     state = json.loads((copy / "state.json").read_text())
-    (copy / "state.json").write_text(json.dumps(state | {"policy": "patience", "reason": "No patience."}))
-    assert "A larger budget does not change that" in refused("resume", copy, "--budget", "2k")
+    (copy / "state.json").write_text(json.dumps(state | {"policy": "evidence", "reason": "No better one. Certified."}))
+    line = refused("resume", copy, "--budget", "2k")
+    assert "A larger budget does not change that" in line
+    assert line.endswith(f"equipoise resume {copy} --policy budget\n")
+    assert "The budget of 1,200 samples is spent." in output("resume", copy, "--policy", "budget", "--budget", "1200")
+    begun = ["train", json.loads((copy / "data.json").read_text())["path"], "--out", copy, "--resume"]
+    line = refused(*begun, "--set", "stopping.policy=patience")
+    assert "stopping.policy=budget, and patience" in line
+    assert f"equipoise resume {copy} --policy patience." in line
 
 
 def test_a_run_goes_on_from_any_folder_and_refuses_other_images(
@@ -292,7 +301,7 @@ def test_a_kill_while_the_report_is_written_costs_no_step(
 ) -> None:
     from equipoise import api
 
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -425,6 +434,8 @@ TYPED = [
     (["train", "mnist", "--set", "game.loss=hing"], "hing", 'Did you mean "hinge"?'),
     (["train", "mnist", "--set", "width"], '"width"', "FIELD=VALUE"),
     (["train", "mnist", "--set", "device=gpu"], "device=gpu", "auto, cpu, mps, cuda or cuda:N"),
+    (["resume", "x", "--policy", "patiense"], '"patiense"', 'Did you mean "patience"?'),
+    (["resume", "x", "--policy", "none"], '"none"', "Try: --policy"),
     (["train", "mnist", "--resume"], "--resume needs", "--out DIR --resume"),
     (["train", "mnist", "--out", ""], '--out ""', "Try"),
     (["train", "does-not-exist"], '"does-not-exist"', "a folder of images"),
@@ -639,6 +650,7 @@ HEAVY = ("torch", "numpy", "rich", "PIL", "safetensors")
         "from equipoise.cli import main; main(['train', 'mnist', '--set', 'sead=1'])",
         "from equipoise.cli import main; main(['train', 'mnist', '--out', RUN])",
         "from equipoise.cli import main; main(['resume', 'nothing'])",
+        "from equipoise.cli import main; main(['resume', RUN, '--policy', 'patience'])",
         "from equipoise.cli import main; main(['sample', 'nothing'])",
         "from equipoise.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from equipoise.cli import main\ntry: main(['train', '--help'])\nexcept SystemExit: pass",

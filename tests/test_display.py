@@ -113,6 +113,20 @@ def test_the_panel_keeps_its_height_from_the_first_moment_on() -> None:
     assert "the last score" in "".join(rendered(same))
 
 
+def test_the_panel_shows_how_near_the_stop_is_and_keeps_its_height_and_a_screen() -> None:
+    long = (
+        "Unbeaten for 107 of 110 scores; a quarter more training is forecast to bring 0.9 % (price 2.0 %); a gain "
+        "since is not ruled out."
+    )
+    heights = {len(rendered(dataclasses.replace(PROGRESS, outlook=text))) for text in ("Too few scores so far.", long)}
+    assert len(heights) == 1
+    assert heights.pop() <= 20
+    text = " ".join(part.strip("│ ") for part in rendered(dataclasses.replace(PROGRESS, outlook=long)))
+    assert "stopping    Unbeaten for 107 of 110 scores" in text
+    assert text.replace("  ", " ").count("is not ruled out.") == 1
+    assert "stopping" not in " ".join(rendered(PROGRESS)), "where only the budget stops it there is nothing to say"
+
+
 @pytest.mark.parametrize("width", [20, 40, 60, 96])
 def test_the_panel_stays_within_any_terminal(width: int) -> None:
     assert max(map(len, rendered(PROGRESS, width))) <= width

@@ -1,10 +1,11 @@
 """The loop: steps that must not be taken are not taken, best is by validation, and a resume is a position."""
 
 import dataclasses
+import itertools
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import equipoise as eq
-from equipoise import api, checkpoint, loop
+from equipoise import api, checkpoint, judging, loop
 from equipoise.data.pool import Pool, prepare
 from equipoise.judge import protocol
+from equipoise.judge.kid import Estimate
 from equipoise.problem import ImageProblem, Moment, Players, Terms
 from equipoise.randomness import Randomness
 from equipoise.recipe import Data, Recipe, with_settings
 from equipoise.runs import log
+from equipoise.watch.referee import Referee
 
 SMALL = [
     "networks.family=mlp",
@@ -152,12 +155,32 @@ def final_tensors(run: eq.Run) -> dict[str, Tensor]:
     return found.tensors
 
 
+def trained_tensors(run: eq.Run) -> dict[str, Tensor]:
+    """Return what training alone decides: the champion depends on when it was judged."""
+    return {name: tensor for name, tensor in final_tensors(run).items() if not name.startswith("champion.")}
+
+
 def same_tensors(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def scores(run: eq.Run) -> list[dict[str, Any]]:
-    kept = ("samples", "kid", "kid_se", "fid", "precision", "recall", "density", "coverage", "best")
+    kept = (
+        "samples",
+        "kid",
+        "kid_se",
+        "fid",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "champion",
+        "difference",
+        "difference_se",
+        "copying",
+        "discriminator_gap",
+        "best",
+    )
     return [{name: record[name] for name in kept} for record in log.records(run.folder.scores)]
 
 
@@ -295,25 +318,72 @@ def test_the_scores_of_evaluate_and_of_the_runs_own_test_agree(run_of: RunMaker,
     assert found.kid == pytest.approx(run.state["test"]["kid"], rel=1e-5)
 
 
+def staged(monkeypatch: pytest.MonkeyPatch, kids: Iterator[float], error: float = 0.0) -> None:
+    """Let the judge find these KIDs, and the paired differences that follow from them."""
+    real_score, found = protocol.score_features, [0.0, 0.0]
+
+    def score_features(judge: Any, fake: Any) -> Any:
+        found[1] = next(kids)
+        return dataclasses.replace(real_score(judge, fake), kid=found[1])
+
+    def difference(*_: Any) -> Estimate:
+        return Estimate(found[1] - found[0], error)
+
+    real_replace = Referee.score
+
+    def score(self: Referee, line: Any) -> bool:
+        promoted = real_replace(self, line)
+        found[0] = found[1] if promoted else found[0]
+        return promoted
+
+    monkeypatch.setattr(judging, "score_features", score_features)
+    monkeypatch.setattr(judging, "kid_difference", difference)
+    monkeypatch.setattr(Referee, "score", score)
+
+
 def test_best_holds_the_best_generator_by_validation_not_the_last(
     run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_score = protocol.score
-    given = iter([5.0, 1.0, 3.0, 4.0, 6.0, 7.0, 8.0, 9.0])
-
-    def staged(judge: Any, batches: Any) -> Any:
-        result = real_score(judge, batches)
-        return dataclasses.replace(result, kid=next(given)) if judge.protocol.split == "validation" else result
-
-    monkeypatch.setattr(loop, "score", staged)
+    staged(monkeypatch, iter([5.0, 1.0, 3.0, 4.0, 6.0, 7.0, 8.0, 9.0]))
     run = run_of("staged")
     lines = log.records(run.folder.scores)
     assert [line["best"] for line in lines][:3] == [True, True, False]
-    assert run.best.score["kid"] == 1.0
-    assert run.best.score["samples"] == lines[1]["samples"]
-    best = load_file(run.folder.best / "generator.safetensors")
-    last = final_tensors(run)
+    champion = run.folder.candidates / str(lines[1]["samples"])
+    assert sorted(path.name for path in run.folder.candidates.iterdir()) == sorted(
+        str(lines[place]["samples"]) for place in (1, 2, 3)
+    )
+    best, last = load_file(champion / "generator.safetensors"), final_tensors(run)
+    assert all(torch.equal(tensor, last[name.replace("generator", "champion")]) for name, tensor in best.items())
     assert any(not torch.equal(tensor, last[name.replace("generator", "average")]) for name, tensor in best.items())
+
+
+def test_a_lower_score_that_chance_explains_does_not_replace_the_best(
+    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged(monkeypatch, iter([5.0, 4.9, 4.8, 4.7, 4.6, 4.5, 4.4, 4.3]), error=0.5)
+    run = run_of("noisy")
+    lines = log.records(run.folder.scores)
+    assert [line["best"] for line in lines][:4] == [True, False, False, False]
+    assert [line["champion"] for line in lines][:4] == [0, *[lines[0]["samples"]] * 3]
+
+
+def test_the_best_and_its_challenger_are_drawn_from_the_same_fresh_latents(
+    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[tuple[int, int]] = []
+    real = judging.generated
+
+    def generated(problem: Any, generator: Any, num: int, seed: int) -> Any:
+        seeds.append((id(generator), seed))
+        return real(problem, generator, num, seed)
+
+    monkeypatch.setattr(judging, "generated", generated)
+    run_of("paired")
+    later = seeds[1:]  # the first look has nobody to compare with
+    pairs = list(zip(later[::2], later[1::2], strict=True))
+    assert len(pairs) >= 3
+    assert all(one[1] == other[1] and one[0] != other[0] for one, other in pairs)
+    assert len({one[1] for one, _ in pairs}) == len(pairs)
 
 
 def test_judging_that_crashes_changes_nothing_in_the_training(
@@ -325,9 +395,9 @@ def test_judging_that_crashes_changes_nothing_in_the_training(
         raise MemoryError("no memory left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "score", crash)
+        patch.setattr(judging, "score_features", crash)
         crashed = run_of("crashed")
-    assert same_tensors(final_tensors(healthy), final_tensors(crashed))
+    assert same_tensors(trained_tensors(healthy), trained_tensors(crashed))
     events = log.records(crashed.folder.events)
     assert any("no memory left" in event["message"] for event in events)
     assert crashed.state["status"] == "finished"
@@ -335,12 +405,11 @@ def test_judging_that_crashes_changes_nothing_in_the_training(
 
 def test_judging_more_often_changes_nothing_in_the_training(run_of: RunMaker) -> None:
     seldom, often = run_of("seldom"), run_of("often", "judging.every=80")
-    assert same_tensors(final_tensors(seldom), final_tensors(often))
+    assert same_tensors(trained_tensors(seldom), trained_tensors(often))
 
 
 def test_patience_stops_and_says_why(run_of: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_score = protocol.score
-    monkeypatch.setattr(loop, "score", lambda judge, batches: dataclasses.replace(real_score(judge, batches), kid=2.0))
+    staged(monkeypatch, itertools.repeat(2.0))
     run = run_of("patient", "stopping.policy=patience", "stopping.patience=2", budget="100k")
     assert run.state["policy"] == "patience"
     assert "has not improved for 2 scores" in run.state["reason"]

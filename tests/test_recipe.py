@@ -86,6 +86,25 @@ def test_settings_are_read_as_the_type_of_their_field(setting: str, value: objec
         ("=3", ["no field"]),
         ("game.batch=1", [">= 2"]),
         ("game.label_smoothing=0.5", ["0.5"]),
+        ("stopping.alpha=0", ["stopping.alpha=0:", "a number >"]),
+        ("stopping.alpha=0.5", ["stopping.alpha=0.5", "< 0.5"]),
+        ("stopping.alpha=-0.05", ["-0.05", "a number >"]),
+        ("stopping.alpha=nan", ["nan", "number"]),
+        ("stopping.alpha=five", ["five", "a number"]),
+        ("stopping.delta=0", ["stopping.delta=0", "> 0"]),
+        ("stopping.delta=nan", ["nan", "number"]),
+        ("stopping.price=0", ["stopping.price=0", "> 0"]),
+        ("stopping.price=-1", ["-1", "> 0"]),
+        ("stopping.price=nan", ["nan", "number"]),
+        ("stopping.price=inf", ["inf", "finite"]),
+        ("stopping.share=-0.1", ["-0.1", ">= 0"]),
+        ("stopping.share=nan", ["nan", "number"]),
+        ("stopping.boundary=pocock", ["pocock", "alpha-spending", "normal-mixture"]),
+        ("stopping.boundary=alpha-spendin", ['Did you mean "alpha-spending"?']),
+        ("stopping.boundary=", ["alpha-spending", "normal-mixture"]),
+        ("stopping.policy=evidenz", ["evidence", "patience", 'Did you mean "evidence"?']),
+        ("stopping.patience=0", [">= 1"]),
+        ("stopping.prise=0.1", ["prise", 'Did you mean "stopping.price"?']),
     ],
 )
 def test_a_wrong_setting_is_refused_with_what_is_allowed(setting: str, words: list[str]) -> None:
@@ -143,6 +162,14 @@ def test_a_threshold_on_logits_that_are_no_probability_is_refused() -> None:
     assert "non-saturating" in refused("stopping.policy=discriminator-threshold")
     allowed = with_settings(Recipe(), ["stopping.policy=discriminator-threshold", "game.loss=non-saturating"])
     assert allowed.stopping.policy == "discriminator-threshold"
+
+
+@pytest.mark.parametrize(
+    "setting", ["stopping.alpha=0.49", "stopping.share=0", "stopping.price=0.001", "stopping.boundary=normal-mixture"]
+)
+def test_settings_of_the_evidence_at_the_edge_of_what_is_allowed_are_taken(setting: str) -> None:
+    name, _, value = setting.removeprefix("stopping.").partition("=")
+    assert str(getattr(with_settings(Recipe(), [setting]).stopping, name)) in (value, f"{value}.0")
 
 
 def test_a_penalty_is_switched_off_by_its_kind_alone() -> None:

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from equipoise.api import Best, Run, evaluate, load, resume, train
     from equipoise.errors import UserError
+    from equipoise.own.watch import Watch
 
 __version__ = "0.1.0"
-__all__ = ["Best", "Run", "UserError", "evaluate", "load", "resume", "train"]
+__all__ = ["Best", "Run", "UserError", "Watch", "evaluate", "load", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,6 +17,10 @@ def __getattr__(name: str) -> Any:
         from equipoise.errors import UserError
 
         return UserError
+    if name == "Watch":  # serves loops without torch, too
+        from equipoise.own.watch import Watch
+
+        return Watch
     if name in __all__:
         from equipoise import api
 

@@ -2,15 +2,14 @@
 
 import contextlib
 import dataclasses
-import math
 import platform
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, assert_never
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -22,13 +21,13 @@ from equipoise.errors import UserError, suggestion
 from equipoise.judge.features import Features, load_features
 from equipoise.judge.protocol import Judge, Score, make_judge, score
 from equipoise.nets.players import make_players
-from equipoise.problem import ImageProblem, Split, split_indices
+from equipoise.problem import ImageProblem, split_indices
 from equipoise.randomness import Randomness
 from equipoise.recipe import (
     Data,
     FeaturesName,
+    PolicyName,
     Recipe,
-    checked,
     from_dict,
     parsed_budget,
     refuse_idle_augmentation,
@@ -36,15 +35,21 @@ from equipoise.recipe import (
 )
 from equipoise.recipes import Facts, RecipeName, build, checked_name
 from equipoise.runs.folder import RunFolder, new_path, run_name
+from equipoise.runs.resume import recipe_to_go_on
 from equipoise.sampling import CHUNK, chunks, drawn
-from equipoise.watch.watch import Watch
+from equipoise.watch.referee import Referee
 
 MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
 MAX_SIZE_GPU = 256
 NUM_REAL = 5_000  # real images that a score is measured against, at most
 NUM_FOR_ENCODER = 60_000  # training images that the judge's encoder learns from, at most; they lie in memory
 BYTES_FOR_ENCODER = 2**30
+NUM_FOR_COPYING = 2_000  # training images that the judge compares with, to see whether a generator copies them
+MIN_HALF = 20  # images that each half of the validation split must have, or it stays whole
 TEST_SEED = 1  # other latents than those by which the best generator was chosen
+RESCORE_SEED = 2  # other latents than those by which the candidates were found
+
+JudgedSplit = Literal["validation", "validation, second half", "test"]
 
 Tell = Callable[[loop.Progress], None]  # told of the training about once a second
 Preparing = Callable[[str, float], None]  # told of a stage around the training and the share of it that is done
@@ -123,6 +128,7 @@ class Run:
     @cached_property
     def best(self) -> Best:
         """The best generator so far, loaded on the CPU; raises UserError before the first score."""
+        self.folder.refuse_own_loop()
         path = checkpoint.readable(self.folder.best)
         if not path.exists():
             raise UserError(f"{self.path}: no generator has been scored yet. Try: equipoise resume {self.path}")
@@ -195,17 +201,18 @@ def resume(
     path: str | Path,
     *,
     budget: str | None = None,
+    policy: PolicyName | None = None,
     tell: Tell = silent,
     preparing: Preparing = silent,
     note: Note = silent,
 ) -> Run:
-    """Go on with a run exactly where it was; a finished one needs a larger budget. Raises UserError."""
+    """Go on with a run exactly where it was, with another budget in all or another policy of stopping if given.
+
+    A finished run needs a larger budget, or, where a policy stopped it, another policy. Raises UserError.
+    """
     folder = RunFolder.open(Path(path))
-    recipe = from_dict(folder.read_recipe())
+    recipe = recipe_to_go_on(folder, budget, policy)
     data = described(folder)
-    if budget is not None:
-        recipe = checked(dataclasses.replace(recipe, budget=parsed_budget(budget)))
-    refuse_finished(folder, recipe, budget)
     folder.refuse_busy()
     chosen = chosen_device(recipe.device)
     place = data.get("path")  # the source as the recipe names it may be relative to another folder
@@ -219,8 +226,7 @@ def resume(
     note(_in_words(pool, recipe))
     features = features_of(pool, recipe.judging.features, chosen, preparing)
     with folder.lock():
-        if budget is not None:
-            folder.write_recipe(recipe)
+        _adopt(folder, recipe)
         return _trained(folder, recipe, pool, features, chosen, tell, preparing)
 
 
@@ -283,12 +289,52 @@ def features_of(pool: Pool, name: FeaturesName, device: torch.device, preparing:
     )
 
 
-def judge_of(pool: Pool, features: Features, split: Split, num_generated: int) -> Judge:
-    """Return a judge that compares with up to 5,000 real images of one split."""
-    indices = split_indices(pool, split)[:NUM_REAL]
-    batches = (to_float(gather(pool, indices[begin : begin + CHUNK])) for begin in range(0, len(indices), CHUNK))
-    seed = TEST_SEED if split == "test" else 0
-    return make_judge(features, batches, data_digest=pool.digest, split=split, num_generated=num_generated, seed=seed)
+def judge_of(pool: Pool, features: Features, split: JudgedSplit, num_generated: int) -> Judge:
+    """Return a judge that compares with up to 5,000 real images of what `judged_indices` returns.
+
+    The training's judge also looks for copies of up to 2,000 training images.
+    """
+    train = _batches(pool, split_indices(pool, "train")[:NUM_FOR_COPYING]) if split == "validation" else None
+    return make_judge(
+        features,
+        _batches(pool, judged_indices(pool, split)[:NUM_REAL]),
+        data_digest=pool.digest,
+        split=split,
+        num_generated=num_generated,
+        seed=_judge_seed(split),
+        train_batches=train,
+    )
+
+
+def judged_indices(pool: Pool, split: JudgedSplit) -> np.ndarray:
+    """Return the indices of the images to judge by; the training's "validation" is the first half of that split.
+
+    The second half, which judges the candidates again, is empty where the halves would have fewer than 20 images:
+    then the first is all of the split. A split's order is random and fixed, so both halves are random samples.
+    """
+    validation = split_indices(pool, "validation")
+    half = len(validation) // 2
+    cut = half if half >= MIN_HALF else len(validation)
+    match split:
+        case "validation":
+            return validation[:cut]
+        case "validation, second half":
+            return validation[cut:]
+        case "test":
+            return split_indices(pool, "test")
+        case _:
+            assert_never(split)
+
+
+def rescoring_judge(pool: Pool, features: Features, recipe: Recipe) -> Callable[[], Judge] | None:
+    """Return how to make the judge of the candidates, None where there are no images for it.
+
+    It sees at least twice the generated images of a score while training: the choice is between close scores.
+    """
+    if not len(judged_indices(pool, "validation, second half")):
+        return None
+    num = max(NUM_REAL, 2 * recipe.judging.num_samples)
+    return lambda: judge_of(pool, features, "validation, second half", num)
 
 
 def chosen_device(name: str) -> torch.device:
@@ -351,23 +397,15 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
         make_players(recipe.networks, size=size, channels=channels, num_classes=num_classes)
 
 
-def refuse_finished(folder: RunFolder, recipe: Recipe, budget: str | None) -> None:
-    """Raise UserError where a run has finished and this budget would not change that."""
-    state = folder.read_state()
-    if state["status"] != "finished":
+def _adopt(folder: RunFolder, recipe: Recipe) -> None:
+    """Write the recipe with which a run goes on, and another policy among its events."""
+    begun = from_dict(folder.read_recipe())
+    if recipe == begun:
         return
-    finished = f"{folder.path}: this run has finished ({state.get('reason', 'it does not say why')})"
-    if state.get("policy") not in ("budget", None):
-        raise UserError(f"{finished} A larger budget does not change that. Start a new run: equipoise train SOURCE")
-    resume = f"equipoise resume {shlex.quote(str(folder.path))} --budget"
-    if budget is None:
-        raise UserError(f"{finished} To train longer, give it a larger budget: {resume} 20m")
-    limit = recipe.budget.samples or recipe.budget.seconds or 0.0
-    spent = (state.get("samples") if recipe.budget.samples else state.get("seconds")) or 0.0
-    if limit <= spent:
-        spoken = f"{spent:,} samples" if recipe.budget.samples else f"{spent:,.0f} s"
-        larger = f"{2 * spent}" if recipe.budget.samples else f"{2 * math.ceil(spent)}s"
-        raise UserError(f"--budget {budget}: the budget is one in all, and {spoken} are spent. Try: {resume} {larger}")
+    if recipe.stopping.policy != begun.stopping.policy:
+        state, change = folder.read_state(), f"{begun.stopping.policy} → {recipe.stopping.policy}"
+        folder.log_event(state.get("samples") or 0, state.get("seconds") or 0.0, "another policy", change)
+    folder.write_recipe(recipe)
 
 
 def described(folder: RunFolder) -> dict[str, Any]:
@@ -404,10 +442,17 @@ def _trained(
         folder.write_state({"status": "running"})
         problem = ImageProblem(recipe, pool, device, precision)
         judge = judge_of(pool, features, "validation", recipe.judging.num_samples)
-        watch = Watch(recipe.stopping, recipe.budget, recipe.judging.metric)
-        outcome = loop.train(problem, recipe, folder, judge, watch, tell)
+        referee = Referee(recipe.stopping, recipe.budget, recipe.judging.metric)
+        outcome = loop.train(problem, recipe, folder, judge, referee, tell)
         preparing("writing the report", 0.0)
-        conclude(folder, problem, features, lambda: judge_of(pool, features, "test", NUM_REAL), outcome)
+        conclude(
+            folder,
+            problem,
+            features,
+            outcome,
+            make_test=lambda: judge_of(pool, features, "test", NUM_REAL),
+            make_rescoring=rescoring_judge(pool, features, recipe),
+        )
     except Exception as error:
         with contextlib.suppress(OSError):  # a full disk may be what ended it
             folder.write_state({"status": "failed", "reason": f"{type(error).__name__}: {error}"})
@@ -415,6 +460,23 @@ def _trained(
     finally:
         torch.set_num_threads(threads)
     return Run(folder)
+
+
+def _batches(pool: Pool, indices: np.ndarray) -> Iterator[Tensor]:
+    for begin in range(0, len(indices), CHUNK):
+        yield to_float(gather(pool, indices[begin : begin + CHUNK]))
+
+
+def _judge_seed(split: JudgedSplit) -> int:
+    match split:
+        case "validation":
+            return 0
+        case "validation, second half":
+            return RESCORE_SEED
+        case "test":
+            return TEST_SEED
+        case _:
+            assert_never(split)
 
 
 def _train_labels(pool: Pool) -> Tensor:

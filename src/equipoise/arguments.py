@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn, get_args
 from equipoise import __version__
 from equipoise.errors import UserError, listed, suggestion
 
-CommandName = Literal["train", "resume", "status", "sample", "evaluate", "compare", "recipes"]
+CommandName = Literal["train", "resume", "status", "sample", "evaluate", "compare", "replay", "recipes"]
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 MAX_SEED = 2**63 - 1
 RUN = "runs/modern-mnist-001"  # what a run is called in examples
@@ -54,6 +54,7 @@ def parser() -> Parser:
     _add_sample(commands)
     _add_evaluate(commands)
     _add_compare(commands)
+    _add_replay(commands)
     _add_recipes(commands)
     return top
 
@@ -93,10 +94,13 @@ def _add_train(commands: Any) -> None:
 
 def _add_resume(commands: Any) -> None:
     text = "go on with a run exactly where it was"
-    sub = _added(commands, "resume", text, f"equipoise resume {RUN}", f"equipoise resume {RUN} --budget 20m")
-    sub.add_argument("run", metavar="RUN", type=_path("RUN"), help="the run's folder")
-    text = "a new budget in all, to train a finished run for longer"
-    sub.add_argument("--budget", metavar="B", type=_budget, help=text)
+    again = f"equipoise resume {RUN}"
+    sub = _added(commands, "resume", text, again, f"{again} --budget 20m", f"{again} --policy budget")
+    add = sub.add_argument
+    add("run", metavar="RUN", type=_path("RUN"), help="the run's folder")
+    add("--budget", metavar="B", type=_budget, help="a new budget in all, to train a finished run for longer")
+    text = "what may stop it from now on: evidence, budget (nothing earlier), discriminator-threshold or patience"
+    add("--policy", metavar="NAME", type=_one_of("--policy", *_policies()), help=text)
 
 
 def _add_status(commands: Any) -> None:
@@ -145,6 +149,41 @@ def _add_compare(commands: Any) -> None:
     sub = _added(commands, "compare", text, f"equipoise compare {RUN} runs/dcgan-mnist-001")
     sub.add_argument("runs", metavar="RUN", type=_path("RUN"), nargs="+", help="two or more folders of runs")
     sub.add_argument("--json", action="store_true", help="as JSON")
+
+
+REPLAY_RULES = """
+A CSV file has a line for each evaluation and at least the columns run, step,
+and fid or kid; of a run folder, the scores under its last protocol are read.
+The policies see one evaluation at a time and never the rest:
+- Lower is better. A FID is above zero.
+- An empty cell, or a score that is not finite, is a failed evaluation: no
+  improvement, and never the best. A run needs one finite score at least.
+- A run has at least five evaluations, and its steps rise.
+- saved is 1 - step at the stop / last step; regret is the score of what the
+  policy hands over / the best of the whole run. Where the best is zero or
+  below (a KID can be), there is no regret, and the run counts in saved only.
+- The last row, oracle, stops at the first score within 2 % of the best."""
+
+
+def _add_replay(commands: Any) -> None:
+    sub = _added(
+        commands,
+        "replay",
+        "try stopping policies on recorded runs: what is saved, what lost",
+        f"equipoise replay {RUN}",
+        "equipoise replay scores.csv --policy patience --set stopping.patience=12",
+    )
+    sub.description = f"{sub.description}\n{REPLAY_RULES}"
+    add = sub.add_argument
+    text = "CSV files with the columns run,step,fid, and folders of runs"
+    add("sources", metavar="FILE.csv|RUN", type=_path("FILE.csv|RUN"), nargs="+", help=text)
+    text = "evidence, patience, budget or discriminator-threshold; one or more (default: the first three)"
+    add("--policy", metavar="NAME", type=_policy, nargs="+", action="extend", default=[], help=text)
+    text = "fid or kid (default: fid if it is a column, else kid; of a run folder, its own)"
+    add("--metric", metavar="M", type=_metric, help=text)
+    text = "change a field of stopping, as in stopping.patience=12; may be given many times"
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help=text)
+    add("--json", action="store_true", help="as JSON")
 
 
 def _add_recipes(commands: Any) -> None:
@@ -205,6 +244,25 @@ def _features(text: str) -> str:
     from equipoise.recipe import FeaturesName
 
     return _one_of("--features", *get_args(FeaturesName))(text)
+
+
+def _policies() -> tuple[str, ...]:
+    from equipoise.recipe import PolicyName
+
+    return get_args(PolicyName)
+
+
+def _policy(text: str) -> str:
+    names = _policies()
+    if text not in names and os.path.exists(text):
+        raise UserError(f'--policy "{text}": is a file; files come first. Try: equipoise replay {shlex.quote(text)}')
+    return _one_of("--policy", *names)(text)
+
+
+def _metric(text: str) -> str:
+    from equipoise.recipe import MetricName
+
+    return _one_of("--metric", *get_args(MetricName))(text)
 
 
 def _device(text: str) -> str:

@@ -1,7 +1,9 @@
 """The model card: what a generator is, how good it was found, and how to use it, as Markdown beside its weights."""
 
+from dataclasses import asdict
 from typing import Any
 
+from equipoise.runs.choice import how_chosen, rescoring_from
 from equipoise.runs.compare import HEADINGS, score_cells
 from equipoise.runs.folder import RunFolder
 from equipoise.watch.signals import score_from
@@ -10,6 +12,8 @@ from equipoise.watch.signals import score_from
 def model_card(run: RunFolder, state: dict[str, Any]) -> str:
     """Return the card of a run's best generator, as Markdown."""
     recipe, data, best = run.read_recipe(), run.read_data(), state["best"]
+    rescoring, metric = rescoring_from(state), recipe["judging"]["metric"]
+    again = asdict(rescoring.best.rescored) if rescoring else None
     colours = "grey" if data["channels"] == 1 else "colour"
     classes = f" in {len(data['classes'])} classes" if recipe["networks"]["conditional"] else ""
     protocol = best["protocol"]
@@ -17,12 +21,12 @@ def model_card(run: RunFolder, state: dict[str, Any]) -> str:
         f"# {_text(recipe['name'])} on {_text(data['source'])}",
         "",
         f"A generator of {colours} images of {data['size']}×{data['size']} pixels{classes}, after {best['samples']:,} "
-        f"samples: the best of its run by {recipe['judging']['metric'].upper()} on the validation split.",
+        f"samples: the best of its run by {metric.upper()} on the validation split.",
         "",
         f"| split | {' | '.join(HEADINGS[:-1])} |",
         f"|---|{'---|' * len(HEADINGS[:-1])}",
     ]
-    for split, line in (("validation", best), ("test", state["test"])):
+    for split, line in (("validation", best), ("validation, second half", again), ("test", state["test"])):
         if line is not None:
             lines.append(f"| {split} | {' | '.join(score_cells(score_from(line))[:-1])} |")
     lines += [
@@ -31,6 +35,7 @@ def model_card(run: RunFolder, state: dict[str, Any]) -> str:
         f"Protocol: {protocol['features']} features ({protocol['features_digest'][:12]}), "
         f"{protocol['num_generated']:,} generated images against {protocol['num_real']:,} real ones of the validation "
         "split. Scores under another protocol are not comparable.",
+        *(["", how_chosen(rescoring, metric)] if rescoring else []),
         "",
         "```python",
         "import equipoise as eq",

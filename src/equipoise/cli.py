@@ -68,6 +68,8 @@ def _run(arguments: Sequence[str]) -> int:
             return _evaluate(options)
         case "compare":
             return _compare(options)
+        case "replay":
+            return _replay(options)
         case "recipes":
             return _recipes(options)
         case _ as unreachable:
@@ -111,6 +113,7 @@ def _resume_same(options: argparse.Namespace, settings: list[str]) -> int:
     from equipoise.runs.folder import RunFolder
 
     run = RunFolder.open(options.out)
+    run.refuse_own_loop()
     _refuse_another_recipe(run, options, settings)
     state = run.read_state()
     if state["status"] == "finished":
@@ -134,9 +137,9 @@ def _refuse_another_recipe(run: Any, options: argparse.Namespace, settings: list
     data = dataclasses.replace(asked.data, source=options.source)
     asked = dataclasses.replace(asked, name=options.recipe or begun.name, budget=budget, data=data)
     for field, (before, now) in differences([begun, asked]).items():
-        remedy = f"equipoise resume {shlex.quote(str(run.path))}" + (
-            f" --budget {options.budget}" if field.startswith("budget.") else ""
-        )
+        remedy = f"equipoise resume {shlex.quote(str(run.path))}"
+        remedy += f" --budget {options.budget}" if field.startswith("budget.") else ""
+        remedy += f" --policy {now}" if field == "stopping.policy" else ""
         raise UserError(
             f"{run.path}: this run was begun with {field}={_word(before)}, and {_word(now)} is asked for. "
             f"To go on: {remedy}. "
@@ -145,15 +148,20 @@ def _refuse_another_recipe(run: Any, options: argparse.Namespace, settings: list
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from equipoise.recipe import from_dict
     from equipoise.runs.folder import RunFolder
+    from equipoise.runs.resume import recipe_to_go_on
 
     run = RunFolder.open(options.run)  # all before torch is imported: a mistake is told at once
-    from_dict(run.read_recipe())
+    recipe_to_go_on(run, options.budget, options.policy)
     run.refuse_busy()
     return _shown_training(
         lambda api, show: api.resume(
-            options.run, budget=options.budget, tell=show.tell, preparing=show.preparing, note=show.note
+            options.run,
+            budget=options.budget,
+            policy=options.policy,
+            tell=show.tell,
+            preparing=show.preparing,
+            note=show.note,
         )
     )
 
@@ -166,7 +174,7 @@ def _shown_training(training: Callable[[Any, Any], Any]) -> int:
 
         run = training(api, show)
     state, path = run.state, _shown(shlex.quote(str(run.path)))
-    print(f"\n{state['reason']}")
+    print(f"\n{_wrapped(state['reason'])}")
     for label, line in (("Best", state["best"]), ("Test", state["test"])):
         if line is not None:
             from equipoise.runs import format
@@ -179,6 +187,8 @@ def _shown_training(training: Callable[[Any, Any], Any]) -> int:
         print(f"Go on:  equipoise resume {path}")
         return EXIT_INTERRUPTED
     print(f"Sample: equipoise sample {path} -n 64 -o grid.png")
+    if state["policy"] in ("evidence", "patience", "discriminator-threshold"):
+        print(f"To train on all the same: equipoise resume {path} --policy budget")
     return 0
 
 
@@ -294,6 +304,16 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _replay(options: argparse.Namespace) -> int:
+    from equipoise.runs.replay import DEFAULT_POLICIES, read, replay_text, replay_values, stopping_with, summaries
+
+    stopping = stopping_with(options.set)
+    series = read(options.sources, options.metric)
+    found = summaries(list(dict.fromkeys(options.policy)) or DEFAULT_POLICIES, stopping, series)
+    print(_json(replay_values(found)) if options.json else replay_text(found, series))
+    return 0
+
+
 def _recipes(options: argparse.Namespace) -> int:
     from equipoise.recipes import listing, listing_values
 
@@ -321,6 +341,17 @@ def _shown(path: Path | str) -> str:
     from equipoise.display import printable
 
     return printable(str(path))
+
+
+def _wrapped(text: str) -> str:
+    """Break a long text into the lines of this terminal, of 96 letters at most."""
+    import shutil
+    import textwrap
+
+    from equipoise.display import WIDTH
+
+    width = max(20, min(WIDTH, shutil.get_terminal_size().columns))
+    return textwrap.fill(_shown(text), width, break_on_hyphens=False, break_long_words=False)
 
 
 def _json(values: Any) -> str:

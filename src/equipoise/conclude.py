@@ -1,7 +1,9 @@
-"""The end of a run: the best generator is tested once, pictures are made, and the report is written."""
+"""The end of a run: the candidates are judged again, the best one is tested once, and the report is written."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,42 +14,74 @@ from equipoise import checkpoint
 from equipoise.card import model_card
 from equipoise.data.pool import Pool, gather, to_float
 from equipoise.judge.features import Features
+from equipoise.judge.kid import Estimate
 from equipoise.judge.memorization import nearest
-from equipoise.judge.protocol import Judge, score, to_dict
-from equipoise.loop import NUM_SNAPSHOT, Outcome, generated
+from equipoise.judge.paired import kid_difference
+from equipoise.judge.protocol import Judge, NotFiniteError, extracted, score, score_features, to_dict
+from equipoise.judging import NUM_SNAPSHOT, generated
+from equipoise.loop import Outcome
 from equipoise.pictures import save_grid
 from equipoise.problem import ImageProblem
 from equipoise.randomness import Randomness
+from equipoise.recipe import MetricName
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.log import records
 from equipoise.runs.report import write_report
-from equipoise.watch.signals import ScoreLine
+from equipoise.watch.signals import ScoreLine, comparable, metric_value, score_from
 
 NUM_NEAREST = 10  # generated images shown beside their nearest training images
 CHUNK = 1_000
 
+INTERRUPTED = "The training was interrupted; the best generators are judged again when it ends."
+TOO_FEW = (
+    "The best generators were not judged again: the validation split is too small to be halved, so all of it served "
+    "the training, and the lowest of its scores flatters itself a little. Only the test score does not."
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A generator that may be the best one: its folder, its score while training, and what judging again found."""
+
+    path: Path
+    found: ScoreLine
+    rescored: ScoreLine
+    features: Tensor | None  # of its images [N, D]; None where they were not finite
+
 
 def conclude(
-    run: RunFolder, problem: ImageProblem, features: Features, make_test: Callable[[], Judge], outcome: Outcome
+    run: RunFolder,
+    problem: ImageProblem,
+    features: Features,
+    outcome: Outcome,
+    *,
+    make_test: Callable[[], Judge],
+    make_rescoring: Callable[[], Judge] | None,
 ) -> None:
-    """Write how the run ended; unless it was interrupted (leave soon then), test the best generator once.
+    """Write how the run ended; unless it was interrupted (leave soon then), choose the best generator and test it once.
 
-    `make_test` gives the judge by the test split, which nothing looks at before.
+    `make_test` gives the judge by the test split, which nothing looks at before; `make_rescoring` the one by
+    validation images that the training had no use of, None where they are too few for that.
     """
+    finished = outcome.stop.policy != "interrupted"
+    rescored, not_rescored = chosen(run, problem, make_rescoring) if finished else (None, INTERRUPTED)
     state: dict[str, Any] = {
-        "status": "stopped" if outcome.stop.policy == "interrupted" else "finished",
+        "status": "finished" if finished else "stopped",
         "samples": outcome.samples,
         "seconds": outcome.seconds,
         "reason": outcome.stop.reason,
         "policy": outcome.stop.policy,
         "best": run.read_json(checkpoint.readable(run.best) / "score.json") or None,
+        "rescored": rescored,
+        "not_rescored": not_rescored,
         "test": None,
     }
     if state["best"] is not None:
-        generator = best_generator(run, problem)
+        generator = generator_in(checkpoint.readable(run.best), problem)
         images = problem.generate(generator, Randomness(0), NUM_SNAPSHOT).cpu()
         problem.show(images, run.samples / "best.png")
         problem.show(problem.real("validation", NUM_SNAPSHOT), run.samples / "real.png")
-        if state["status"] == "finished":
+        if finished:
             pairs = with_nearest(images[:NUM_NEAREST], problem.pool, features)
             save_grid(pairs, run.samples / "nearest.png", NUM_NEAREST)
             test = make_test()
@@ -59,12 +93,77 @@ def conclude(
     write_report(run)
 
 
-def best_generator(run: RunFolder, problem: ImageProblem) -> nn.Module:
-    """Load the generator in `best/` into a fresh network on the problem's device."""
+def chosen(
+    run: RunFolder, problem: ImageProblem, make_judge: Callable[[], Judge] | None
+) -> tuple[dict[str, Any] | None, str | None]:
+    """Judge the candidates again and put the lowest of them into `best/`; return what was found, or why nothing was.
+
+    All have the same latents and the same real images. The training's champion stays where none is lower.
+    """
+    paths = candidate_folders(run)
+    if not paths:
+        return None, "No generator was scored, so none could be judged again."
+    if make_judge is None:
+        return None, TOO_FEW
+    judge, metric = make_judge(), problem.recipe.judging.metric
+    candidates = [judged_again(run, problem, judge, path) for path in paths]
+    winner = lowest(candidates, metric)
+    hand_over(run, winner.path)
+    scores = comparable([score_from(record) for record in records(run.scores)])
+    return {
+        "protocol": asdict(judge.protocol),
+        "num_scores": sum(math.isfinite(metric_value(line, metric)) for line in scores),
+        "candidates": [_with_difference(candidate, winner, judge.real) for candidate in candidates],
+        "winner": winner.found.samples,
+    }, None
+
+
+def candidate_folders(run: RunFolder) -> list[Path]:
+    """Return the undamaged folders of the candidates, the training's champion first; of a run without, `best/`."""
+    folder = run.candidates
+    found = [path for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
+    promoted = [record.get("samples") for record in records(run.scores) if record.get("best") is True]
+    paths = sorted(found, key=lambda path: (promoted[-1:] != [int(path.name)], int(path.name)))
+    good = [path for path in paths if checkpoint.verify(path) is None]
+    if good:
+        return good
+    best = checkpoint.readable(run.best)
+    return [best] if checkpoint.verify(best) is None else []
+
+
+def judged_again(run: RunFolder, problem: ImageProblem, judge: Judge, path: Path) -> Candidate:
+    """Score one candidate; one whose images are not finite gets a score of NaN."""
+    found = score_from(run.read_json(path / "score.json"))
+    batches = generated(problem, generator_in(path, problem), judge.protocol.num_generated, judge.protocol.seed)
+    try:
+        features = extracted(judge.features, batches)
+    except NotFiniteError:
+        nothing = ScoreLine(samples=found.samples, seconds=0.0, protocol=asdict(judge.protocol))
+        return Candidate(path, found, nothing, None)
+    result = to_dict(score_features(judge, features))
+    return Candidate(path, found, ScoreLine.from_score(found.samples, result), features)
+
+
+def lowest(candidates: Sequence[Candidate], metric: MetricName) -> Candidate:
+    """Return the candidate with the lowest finite score judged again, the first of equals, and where none is finite."""
+    finite = [one for one in candidates if math.isfinite(metric_value(one.rescored, metric))]
+    return min(finite, key=lambda one: metric_value(one.rescored, metric), default=candidates[0])
+
+
+def hand_over(run: RunFolder, path: Path) -> None:
+    """Put a candidate into `best/` in one step, unless it is there; the candidate stays, for a training to go on."""
+    best, values = checkpoint.readable(run.best), run.read_json(path / "score.json")
+    if path == best or (checkpoint.verify(best) is None and run.read_json(best / "score.json") == values):
+        return
+    tensors = load_file(path / "generator.safetensors")
+    checkpoint.write_folder(run.best, {"generator.safetensors": tensors}, {"score.json": values})
+
+
+def generator_in(path: Path, problem: ImageProblem) -> nn.Module:
+    """Load the generator of a folder such as `best/` into a fresh network on the problem's device."""
     with torch.random.fork_rng():
         generator = problem.networks().generator
-    tensors = load_file(checkpoint.readable(run.best) / "generator.safetensors")
-    checkpoint.load_module("generator", generator, tensors)
+    checkpoint.load_module("generator", generator, load_file(path / "generator.safetensors"))
     return generator.requires_grad_(False).eval()
 
 
@@ -80,3 +179,19 @@ def with_nearest(images: Tensor, pool: Pool, features: Features) -> Tensor:
         least = torch.where(closer, distances[:, 0].to(least), least)
         found = torch.where(closer, part[places[:, 0]], found)
     return torch.cat([images, to_float(gather(pool, found))])
+
+
+def _with_difference(candidate: Candidate, winner: Candidate, real: Tensor) -> dict[str, Any]:
+    """Return a candidate as plain values, with its KID minus the winner's."""
+    difference = Estimate(math.nan, math.nan)
+    if candidate is winner:
+        difference = Estimate(0.0, 0.0)
+    elif candidate.features is not None and winner.features is not None:
+        difference = kid_difference(real, champion=winner.features, challenger=candidate.features)
+    return {
+        "samples": candidate.found.samples,
+        "found": asdict(candidate.found),
+        "rescored": asdict(candidate.rescored),
+        "difference": difference.value,
+        "difference_se": difference.standard_error,
+    }

@@ -17,6 +17,7 @@ PLAIN_SECONDS = 15.0  # between two plain lines
 STAGE_SECONDS = 0.1  # between two refreshes of a stage's share
 WIDTH = 96  # columns of the panel, at most
 SENTENCE = 150  # letters of a long sentence about the game
+OUTLOOK = 140  # and of one about the stopping
 
 
 class Display:
@@ -166,9 +167,12 @@ def _rows(progress: "Progress", width: int) -> list[tuple[str, str]]:
     columns = max(20, width - 16)
     game = textwrap.wrap(printable(progress.sentence), columns)
     game += [""] * (math.ceil(SENTENCE / columns) - len(game))
+    outlook = textwrap.wrap(progress.outlook, columns)
+    outlook += [""] * (math.ceil(OUTLOOK / columns) - len(outlook))
     return [
         ("progress", " · ".join(parts)),
         ("last score", score),
         ("best score", best_text),
         ("game", "\n".join(game)),
+        *([("stopping", "\n".join(outlook))] if progress.outlook else []),
     ]

@@ -4,75 +4,28 @@ Time is counted in samples: real samples shown to the discriminator. Every rando
 (seed, stream, samples), so a resumed run goes on exactly where it was.
 """
 
-import copy
-import dataclasses
-import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any, assert_never
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import assert_never
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from equipoise import checkpoint
 from equipoise.game.ema import ema_decay, update_ema
-from equipoise.game.optimizers import (
-    gradient_norm,
-    load_optimizer_tensors,
-    make_optimizer,
-    optimizer_tensors,
-    set_rate,
-)
+from equipoise.game.optimizers import gradient_norm, set_rate
 from equipoise.game.schedules import scheduled
 from equipoise.interrupt import Interruption
-from equipoise.judge.protocol import Judge, score, to_dict
-from equipoise.pace import Pace, Stopwatch, measured_pace
+from equipoise.judge.protocol import Judge
+from equipoise.judging import adopt_judge, judge_now
+from equipoise.pace import Stopwatch, measured_pace
 from equipoise.problem import Moment, Players, Problem, Terms
 from equipoise.randomness import Randomness, stream_seed
 from equipoise.recipe import Game, MetricName, Player, Recipe
 from equipoise.runs.folder import RunFolder
-from equipoise.sampling import chunks
+from equipoise.state import Meter, State, restore, save, start
+from equipoise.watch.referee import Referee
 from equipoise.watch.signals import ScoreLine, StepStats
 from equipoise.watch.stopping import Continue, Stop
-from equipoise.watch.watch import Watch
-
-NUM_SNAPSHOT = 64  # samples of fixed latents in a picture
-
-
-@dataclass
-class Meter:
-    """Sums of the steps' numbers since the last log line."""
-
-    sums: dict[str, Tensor] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, numbers: dict[str, Tensor]) -> None:
-        """Add one step's numbers."""
-        for name, value in numbers.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value.float()
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def mean(self, name: str) -> float:
-        """Return the mean of a number, NaN if no step had it."""
-        return float(self.sums[name]) / self.counts[name] if name in self.sums else math.nan
-
-
-@dataclass
-class State:
-    """All that training changes; everything in here goes into a checkpoint."""
-
-    players: Players
-    average: nn.Module  # the moving average of the generator: what is judged and handed over
-    generator_optimizer: torch.optim.Optimizer
-    discriminator_optimizer: torch.optim.Optimizer
-    strength: float  # of the augmentation
-    samples: int = 0
-    discriminator_steps: int = 0
-    seconds: float = 0.0  # spent in training and judging, over all sessions
-    meter: Meter = field(default_factory=Meter)
-    pace: Pace | None = None  # measured once, and kept in the run folder
 
 
 @dataclass(frozen=True)
@@ -89,6 +42,7 @@ class Progress:
     metric: MetricName
     last: ScoreLine | None
     best: ScoreLine | None
+    outlook: str = ""  # how near the policy is to a stop
 
 
 @dataclass(frozen=True)
@@ -105,13 +59,13 @@ def train(
     recipe: Recipe,
     run: RunFolder,
     judge: Judge,
-    watch: Watch,
+    referee: Referee,
     tell: Callable[[Progress], None],
 ) -> Outcome:
     """Train until a verdict says stop; the run folder then holds the best generator and a last checkpoint."""
-    state = restore(start(problem, recipe), recipe, watch, run)
-    adopt_judge(problem, state, judge, watch, run)
-    ended = watch.verdict(state.samples, state.seconds) if state.samples else Continue()
+    state = restore(start(problem, recipe), recipe, referee, run)
+    adopt_judge(problem, state, judge, referee, run)
+    ended = referee.verdict(state.samples, state.seconds) if state.samples else Continue()
     if isinstance(ended, Stop):  # killed after its last checkpoint: nothing is left to train
         return Outcome(ended, state.samples, state.seconds)
     stopwatch, judged_at = Stopwatch(state.seconds, state.samples), 0
@@ -130,29 +84,30 @@ def train(
             must_save = False
             if state.pace is None and stopwatch.is_warm(state.samples, recipe.budget):
                 speed, judged_at = stopwatch.speed(state.samples), state.samples
-                line = judge_now(problem, state, judge, watch, run)
-                state.pace = measured_pace(speed, line.seconds if line else 1.0, recipe)
+                line = judge_now(problem, state, judge, referee, run)
+                # The first look has no champion to draw beside it; all later ones cost up to twice as much.
+                state.pace = measured_pace(speed, 2 * line.seconds if line else 1.0, recipe)
                 run.write_pace(asdict(state.pace))
                 must_save = True  # the pace was measured once: a resume must find it
             if state.pace is not None and state.pace.is_log_due(state.samples):
                 stats = step_stats(state, stopwatch.lap(state.samples))
-                watch.observe(stats)
+                referee.observe(stats)
                 run.log_step(asdict(stats))
-                tell(progress_of(state, recipe, watch, stats))
+                tell(progress_of(state, recipe, referee, stats))
             if state.pace is not None and state.pace.is_judging_due(state.samples) and judged_at < state.samples:
-                line, judged_at = judge_now(problem, state, judge, watch, run), state.samples
-                must_save |= line is not None and line is watch.best  # or best/ would outlive what the run knows of
+                line, judged_at = judge_now(problem, state, judge, referee, run), state.samples
+                must_save |= line in referee.candidates  # or their files would outlive what the run knows of
             state.seconds = stopwatch.seconds()
 
-            verdict = interruption.verdict() or watch.verdict(state.samples, state.seconds)
+            verdict = interruption.verdict() or referee.verdict(state.samples, state.seconds)
             match verdict:
                 case Continue():
                     if must_save or (state.pace is not None and state.pace.is_saving_due(state.samples)):
-                        save(state, watch, run)
+                        save(state, referee, run)
                 case Stop() as stop:
                     if not interruption.requested and judged_at < state.samples:
-                        judge_now(problem, state, judge, watch, run)
-                    save(state, watch, run)
+                        judge_now(problem, state, judge, referee, run)
+                    save(state, referee, run)
                     run.log_event(state.samples, state.seconds, "stop", stop.reason)
                     return Outcome(stop, state.samples, state.seconds)
                 case _:
@@ -210,7 +165,7 @@ def apply_gradients(
     return numbers | {signal: values.mean() for signal, values in terms.signals.items()}
 
 
-def progress_of(state: State, recipe: Recipe, watch: Watch, stats: StepStats) -> Progress:
+def progress_of(state: State, recipe: Recipe, referee: Referee, stats: StepStats) -> Progress:
     """Return what is to be shown after a log line."""
     horizon = state.pace.horizon if state.pace else 0
     left = (horizon - state.samples) / stats.samples_per_second
@@ -223,10 +178,11 @@ def progress_of(state: State, recipe: Recipe, watch: Watch, stats: StepStats) ->
         share=min(1.0, state.seconds / (state.seconds + max(0.0, left))),
         samples_per_second=state.samples / max(state.seconds, 1e-9),
         seconds_left=max(0.0, left),
-        sentence=watch.sentence(),
-        metric=watch.metric,
-        last=watch.last,
-        best=watch.best,
+        sentence=referee.sentence(),
+        metric=referee.metric,
+        last=referee.last,
+        best=referee.best,
+        outlook=referee.outlook(),
     )
 
 
@@ -290,124 +246,4 @@ def step_stats(state: State, samples_per_second: float) -> StepStats:
         samples_per_second=samples_per_second,
         skipped_steps=round(skipped),
         terms={name: terms[name] for name in terms if not name.endswith(("_loss", "_gradient", "_skipped"))},
-    )
-
-
-def judge_now(problem: Problem, state: State, judge: Judge, watch: Watch, run: RunFolder) -> ScoreLine | None:
-    """Score the averaged generator on the validation split; keep it if it is the best; never disturb training."""
-    begin = time.monotonic()
-    batches = generated(problem, state.average, judge.protocol.num_generated, judge.protocol.seed)
-    try:
-        result = score(judge, batches)
-    except Exception as error:  # judging must never end a training: the event says what went wrong
-        run.log_event(state.samples, state.seconds, "judging failed", f"{type(error).__name__}: {error}")
-        watch.score(None)
-        return None
-    values = to_dict(result) | {"seconds": time.monotonic() - begin}
-    line = ScoreLine.from_score(state.samples, values)
-    is_best = watch.score(line)
-    run.log_score(asdict(line) | {"best": is_best})
-    if is_best:
-        tensors = checkpoint.module_tensors("generator", state.average)
-        checkpoint.write_folder(run.best, {"generator.safetensors": tensors}, {"score.json": asdict(line)})
-    if run.is_snapshot_due(state.samples):
-        samples = problem.generate(state.average, Randomness(0), NUM_SNAPSHOT)
-        problem.show(samples.cpu(), run.snapshot_path(state.samples))
-    return line
-
-
-def adopt_judge(problem: Problem, state: State, judge: Judge, watch: Watch, run: RunFolder) -> None:
-    """Score the best generator anew if this judge's protocol is not the one it was found under.
-
-    Another machine, thread count or version may have taught the encoder other weights: old scores say nothing then.
-    """
-    if watch.best is None or watch.best.protocol == asdict(judge.protocol):
-        return
-    message = "the judge is not the one this run began with: its scores are not comparable, the best is scored anew"
-    run.log_event(state.samples, state.seconds, "another judge", message)
-    best, folder = watch.best, checkpoint.readable(run.best)
-    watch.forget_scores()
-    if checkpoint.verify(folder) is not None:
-        return
-    found = dataclasses.replace(state, average=copy.deepcopy(state.average), samples=best.samples)
-    checkpoint.load_module("generator", found.average, load_file(folder / "generator.safetensors"))
-    judge_now(problem, found, judge, watch, run)
-
-
-def generated(problem: Problem, generator: nn.Module, num: int, seed: int) -> Iterator[Tensor]:
-    """Yield `num` generated samples in chunks; the same seed gives the same latents to every generator."""
-    for begin, size in chunks(num):
-        yield problem.generate(generator, Randomness(seed, begin), size)
-
-
-def start(problem: Problem, recipe: Recipe) -> State:
-    """Build networks and optimizers with weights drawn from the recipe's seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(stream_seed(recipe.seed, "weights", 0))
-        players = problem.networks()
-        average = problem.networks().generator
-    average.load_state_dict(players.generator.state_dict())
-    average.requires_grad_(False).eval()
-    return State(
-        players,
-        average,
-        make_optimizer(recipe.game.generator, players.generator.parameters()),
-        make_optimizer(recipe.game.discriminator, players.discriminator.parameters()),
-        recipe.augment.strength,
-    )
-
-
-def save(state: State, watch: Watch, run: RunFolder) -> None:
-    """Write everything that a resume needs as one checkpoint."""
-    tensors = checkpoint.module_tensors("generator", state.players.generator)
-    tensors |= checkpoint.module_tensors("discriminator", state.players.discriminator)
-    tensors |= checkpoint.module_tensors("average", state.average)
-    values: dict[str, Any] = {}
-    for name, optimizer in _optimizers(state):
-        moments, values[name] = optimizer_tensors(optimizer)
-        tensors |= {f"{name}.{key}": tensor for key, tensor in moments.items()}
-    values |= {
-        "samples": state.samples,
-        "discriminator_steps": state.discriminator_steps,
-        "seconds": state.seconds,
-        "strength": state.strength,
-        "meter": {name: [float(total), state.meter.counts[name]] for name, total in state.meter.sums.items()},
-        "pace": [state.pace.samples_per_second, state.pace.judge_seconds] if state.pace else None,
-        "watch": watch.state_dict(),
-    }
-    checkpoint.save(run.checkpoints, state.samples, tensors, values)
-
-
-def restore(state: State, recipe: Recipe, watch: Watch, run: RunFolder) -> State:
-    """Put the newest good checkpoint into a fresh state, and cut the logs back to it; a new run stays as it is."""
-    found = checkpoint.latest(run.checkpoints, on_damage=lambda text: run.log_event(0, 0.0, "damage", text))
-    if found is None:
-        run.cut_logs(0)
-        return state
-    checkpoint.load_module("generator", state.players.generator, found.tensors)
-    checkpoint.load_module("discriminator", state.players.discriminator, found.tensors)
-    checkpoint.load_module("average", state.average, found.tensors)
-    for name, optimizer in _optimizers(state):
-        start_of_name = len(name) + 1
-        moments = {key[start_of_name:]: t for key, t in found.tensors.items() if key.startswith(f"{name}.")}
-        load_optimizer_tensors(optimizer, moments, found.values[name])
-    state.samples = found.values["samples"]
-    state.discriminator_steps = found.values["discriminator_steps"]
-    state.seconds = found.values["seconds"]
-    state.strength = found.values["strength"]
-    for name, (total, count) in found.values["meter"].items():
-        state.meter.sums[name], state.meter.counts[name] = torch.tensor(total), count
-    if found.values["pace"] is not None:  # measured once; a new budget moves what follows from it
-        speed, judge_seconds = found.values["pace"]
-        state.pace = measured_pace(speed, judge_seconds, recipe)
-        run.write_pace(asdict(state.pace))
-    watch.load_state_dict(found.values["watch"])
-    run.cut_logs(state.samples)
-    return state
-
-
-def _optimizers(state: State) -> tuple[tuple[str, torch.optim.Optimizer], ...]:
-    return (
-        ("generator_optimizer", state.generator_optimizer),
-        ("discriminator_optimizer", state.discriminator_optimizer),
     )

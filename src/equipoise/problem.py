@@ -55,6 +55,15 @@ class Terms:
     signals: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class MeanLogits:
+    """What a discriminator says on average of samples it trains on, of others, and of generated ones."""
+
+    train: float
+    validation: float
+    generated: float
+
+
 class Problem(Protocol):
     """What the loop asks of a problem; `batch` is the problem's own type, opaque to the loop."""
 
@@ -76,6 +85,10 @@ class Problem(Protocol):
 
     def generate(self, generator: nn.Module, randomness: Randomness, num: int) -> Tensor:
         """Draw `num` samples from a generator, for the judge and for people."""
+        ...
+
+    def mean_logits(self, players: Players, randomness: Randomness, num: int) -> MeanLogits:
+        """Ask the discriminator about up to `num` samples of each kind, without changing anything."""
         ...
 
     def real(self, split: Split, num: int) -> Tensor:
@@ -186,6 +199,30 @@ class ImageProblem:
     def generate(self, generator: nn.Module, randomness: Randomness, num: int) -> Tensor:
         """Draw `num` images `[num, C, H, W]` in [-1, 1]; with classes, each as often as in the training split."""
         return drawn(generator, randomness, num, self.recipe.networks.latent_size, self.class_counts)
+
+    @torch.no_grad()
+    def mean_logits(self, players: Players, randomness: Randomness, num: int) -> MeanLogits:
+        """Ask the discriminator about the first `num` images of the two splits, and about as many generated ones."""
+        generator, discriminator = players.generator, players.discriminator
+        modes = generator.training, discriminator.training
+        generator.eval()
+        discriminator.eval()  # running statistics must not see these images
+        try:
+            train, validation = (split_indices(self.pool, split)[:num] for split in ("train", "validation"))
+            labels = self._labels(torch.from_numpy(train))
+            latents = randomness.normal("latents", len(train), self.recipe.networks.latent_size).to(self.device)
+            found = (
+                discriminator(to_float(gather(self.pool, train)).to(self.device), labels),
+                discriminator(
+                    to_float(gather(self.pool, validation)).to(self.device),
+                    self._labels(torch.from_numpy(validation)),
+                ),
+                discriminator(generator(latents, labels), labels),
+            )
+            return MeanLogits(*(float(logits.mean()) for logits in found))
+        finally:
+            generator.train(modes[0])
+            discriminator.train(modes[1])
 
     def real(self, split: Split, num: int) -> Tensor:
         """Return up to `num` images of one split as `[n, C, H, W]` in [-1, 1]; a split's order is random and fixed."""

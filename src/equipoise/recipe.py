@@ -25,7 +25,8 @@ FamilyName = Literal["mlp", "dcgan", "resnet", "modern"]
 AugmentationName = Literal["flip", "translation", "rotation", "scale", "crop", "color", "cutout"]
 FeaturesName = Literal["auto", "encoder", "inception", "dinov2"]
 MetricName = Literal["kid", "fid"]
-PolicyName = Literal["budget", "discriminator-threshold", "patience"]
+PolicyName = Literal["evidence", "budget", "discriminator-threshold", "patience"]
+BoundaryName = Literal["alpha-spending", "normal-mixture"]
 
 PROBABILISTIC: tuple[LossName, ...] = ("minimax", "non-saturating", "least-squares")  # D's output is one
 
@@ -130,9 +131,14 @@ class Judging:
 class Stopping:
     """When to stop before the budget is spent."""
 
-    policy: PolicyName = "budget"
-    patience: Count = 10  # evaluations without a better score
-    threshold: Fraction = 0.5  # mean D(G(z)) that counts as "fooled"
+    policy: PolicyName = "evidence"
+    alpha: Annotated[float, msgspec.Meta(ge=1e-6, lt=0.5)] = 0.05  # evidence: error of its certificates, over all looks
+    delta: Positive = 0.02  # evidence: relative gain that would matter
+    price: Positive = 0.02  # evidence: relative gain that a quarter more training must promise
+    share: NotNegative = 0.5  # evidence: how long the best must have stood, as a share of what it took
+    boundary: BoundaryName = "alpha-spending"  # evidence: what makes looking again and again valid
+    patience: Count = 10  # patience: evaluations without a better score
+    threshold: Fraction = 0.5  # discriminator-threshold: mean D(G(z)) that counts as "fooled"
 
 
 @dataclass(frozen=True, kw_only=True)

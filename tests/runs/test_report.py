@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
+from equipoise.errors import UserError
 from equipoise.recipe import Recipe
 from equipoise.runs import page
 from equipoise.runs.folder import RunFolder
@@ -15,8 +16,8 @@ from equipoise.watch.signals import comparable, score_from
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 VOID = {"meta", "img", "path", "rect", "circle", "polygon", "polyline"}
 SECTIONS = [
-    "Samples", "Nearest training images", "How the samples developed", "Scores", "The game", "Why it stopped",
-    "The data", "The recipe", "The environment", "How to use the result",
+    "Samples", "Nearest training images", "How the samples developed", "Scores", "The choice of the best generator",
+    "Why it stopped", "The game", "The data", "The recipe", "The environment", "How to use the result",
 ]  # fmt: skip
 
 
@@ -62,13 +63,31 @@ def assert_stands_alone(text: str, checker: Checker) -> None:
     assert "default-src 'none'" in text
 
 
+def rescored(run: RunFolder, candidates: list[tuple[float, float, float]], num_scores: int) -> None:
+    """Write into the state what judging again found: (KID while training, again, difference); the first has won."""
+    protocol = {"split": "validation, second half", "num_real": 3000, "num_generated": 5000}
+    best = run.read_state()["best"]
+    lines = [
+        {
+            "samples": 1000 + index,
+            "found": {**best, "samples": 1000 + index, "kid": found, "kid_se": 0.001},
+            "rescored": {**best, "samples": 1000 + index, "kid": again, "kid_se": 0.001, "protocol": protocol},
+            "difference": difference,
+            "difference_se": 0.0005,
+        }
+        for index, (found, again, difference) in enumerate(candidates)
+    ]
+    values = {"protocol": protocol, "num_scores": num_scores, "candidates": lines, "winner": 1000}
+    run.write_state(run.read_state() | {"rescored": values})
+
+
 def test_a_whole_report_stands_alone_with_every_section_in_order(tmp_path, fake_run):
     run = fake_run(tmp_path / "run")
     text, checker = read(run)
     assert_stands_alone(text, checker)
     assert re.findall(r"<h2>(.*?)</h2>", text) == SECTIONS
     assert checker.tags.count("img") == 3 + 6
-    assert checker.tags.count("svg") == 4 + 2 + 7
+    assert checker.tags.count("svg") == 4 + 2 + 7 + 2
     assert "best generator was reached after 1.98M of 2.4M samples, with a KID of 0.0066 ± 0.0008" in text
     assert "2,000 generated against 5,000 real images of the validation split" in text
     assert "The budget of 10 min of training is spent." in text
@@ -91,6 +110,82 @@ def test_names_and_reasons_with_markup_are_inert(tmp_path, fake_run):
     assert_stands_alone(text, checker)
     assert "script" not in checker.tags
     assert EVIL in "".join(checker.text)
+
+
+def test_the_choice_is_a_table_of_the_candidates_with_the_winner_first(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    rescored(run, [(0.0210, 0.0262, 0.0), (0.0200, 0.0290, 0.0028)], num_scores=40)
+    text, checker = read(run)
+    assert_stands_alone(text, checker)
+    rows = re.findall(r"<tr( class=winner)?><td>(.*?)</td></tr>", text)
+    assert [bool(winner) for winner, _ in rows] == [True, False]
+    assert rows[0][1].split("</td><td>")[1:] == ["0.0210 ± 0.0010", "0.0262 ± 0.0010", "–", "handed over"]
+    assert rows[1][1].split("</td><td>")[1:] == ["0.0200 ± 0.0010", "0.0290 ± 0.0010", "0.0028 ± 0.0005", ""]
+    assert "5,000 generated images against 3,000 real ones" in text
+    assert "The lowest of 40 noisy scores flatter themselves. Here, more than noise explains: KID 0.0210" in text
+    assert "the choice is clear" in text
+    assert "On the test split, looked at once: 0.0104" in text
+    assert "<dt>KID, judged again</dt><dd>0.0262 <small>± 0.0010</small></dd>" in text
+
+
+def test_a_run_that_was_not_judged_again_says_why(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    assert "The best generators are judged again when a training ends." in read(run)[0]
+    run.write_state(run.read_state() | {"rescored": None, "not_rescored": f"Too few images. {EVIL}"})
+    text, checker = read(run)
+    assert "Too few images. &lt;script&gt;" in text
+    assert "judged again</dt>" not in text
+    assert_stands_alone(text, checker)
+
+
+def test_markup_among_the_candidates_is_inert_and_a_damaged_choice_is_a_clear_error(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    rescored(run, [(0.021, 0.026, 0.0)], num_scores=1)
+    state = run.read_state()
+    state["rescored"]["protocol"] |= {"num_real": EVIL, EVIL: EVIL}
+    run.write_state(state)
+    assert_stands_alone(*read(run))
+    for damage in ({"winner": 7}, {"winner": None}, {"candidates": EVIL}, {"protocol": 3}, {"candidates": []}):
+        run.write_state(state | {"rescored": state["rescored"] | damage})
+        with pytest.raises(UserError, match=r"state\.json: damaged") as error:
+            write_report(run)
+        assert "\n" not in str(error.value)
+
+
+def test_generators_that_became_the_best_are_ringed_and_differences_drawn_with_their_bars(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5, num_scores=6)
+    lines = records(run.scores)
+    assert "Difference to the best so far" not in read(run)[0]
+    run.scores.unlink()
+    for index, line in enumerate(lines):
+        compared = {"champion": 7, "difference": [None, -0.5, -0.02, 0.001, 0.002, -0.001][index]}
+        run.log_score({**line, **compared, "difference_se": 0.004, "best": index in (0, 1, 2)})
+    text, checker = read(run)
+    assert_stands_alone(text, checker)
+    assert text.count('<circle class="ring"') == 2 * 3  # in the wide and the narrow chart
+    drawn = re.findall(r'<path class="bars accent" d="(.*?)"/>', text)
+    assert [path.count("M") for path in drawn] == [5, 5]
+    assert "2 early ones lie outside of the picture" in text
+
+
+def test_the_whole_reason_is_given_however_many_sentences_it_has(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    reason = "No gain is certified at α = 0.05 within δ = 0.001. The forecast is 0.0004. Spent: 3:20 & more."
+    run.write_state(run.read_state() | {"reason": reason, "policy": "evidence"})
+    text, _ = read(run)
+    assert f'<p class="quote">{reason.replace("&", "&amp;")}</p>' in text.replace("&nbsp;", " ")
+
+
+def test_forecasts_are_drawn_against_their_price_under_the_evidence_policy_only(tmp_path, fake_run):
+    title = "What more training was forecast to bring"
+    text, _ = read(fake_run(tmp_path / "run", "stopping.price=0.035"))
+    ending = text.split("<h2>Why it stopped</h2>")[1].split("<h2>")[0]
+    assert title in ending
+    assert ">price 3.5 %</text>" in ending
+    assert ">forecast</text>" in ending
+    for name, settings, num in (("few", [], 4), ("other", ["stopping.policy=patience"], 40)):
+        text, _ = read(fake_run(tmp_path / name, *settings, num_scores=num))
+        assert title not in text
 
 
 def test_only_what_differs_from_the_default_is_emphasised(tmp_path, fake_run):

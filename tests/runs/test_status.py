@@ -16,7 +16,7 @@ from equipoise.watch.signals import ScoreLine
 @pytest.mark.parametrize(
     ("module", "attribute"),
     [("equipoise.runs.status", "status"), ("equipoise.runs.compare", "compare"),
-     ("equipoise.runs.report", "write_report"), ("equipoise.watch.watch", "Watch")],
+     ("equipoise.runs.report", "write_report"), ("equipoise.watch.referee", "Referee")],
 )  # fmt: skip
 def test_reading_runs_needs_neither_torch_nor_numpy(module, attribute):
     code = (
@@ -73,6 +73,51 @@ def test_a_run_that_can_go_on_says_how(tmp_path, fake_run, written, shown):
     assert_fits_a_screen(text)
     assert f"state       {shown}; go on with: equipoise resume" in text.replace("\n            ", " ")
     assert status_values(run)["state"] == shown
+
+
+def test_where_the_stopping_stands_is_told_on_two_lines_until_it_has_stopped(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", status="running")
+    text = status(run)
+    assert_fits_a_screen(text)
+    told = text.split("\nstopping    ")[1].splitlines()
+    assert told[0].startswith("Unbeaten for 7 of ")
+    assert told[1].endswith(("no mean gain since (certified).", "a gain since is not ruled out."))
+    values = json.loads(msgspec.json.encode(status_values(run)))["outlook"]
+    assert values["num_since"] == 7
+    assert 0 < values["forecast"] < values["price"] == 0.02
+    run.write_state(run.read_state() | {"status": "finished"})
+    assert "\nstopping  " not in status(run)
+    for name, settings, num in (("budget", ["stopping.policy=budget"], 40), ("early", [], 1)):
+        other = fake_run(tmp_path / name, *settings, status="running", num_scores=num)
+        assert status_values(other)["outlook"] is None
+        assert ("\nstopping  " in status(other)) == (name == "early")
+
+
+def test_a_running_runs_best_is_the_one_that_is_handed_over_not_the_lowest_that_chance_explains(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    first = ScoreLine(samples=100, seconds=1.0, kid=0.05, kid_se=0.01)
+    second = ScoreLine(
+        samples=200, seconds=1.0, kid=0.045, kid_se=0.01, champion=100, difference=-0.005, difference_se=0.01
+    )
+    for line in (first, second):
+        run.log_score(asdict(line))
+    assert read_status(run).best == first
+
+
+def test_a_long_reason_is_whole_where_there_is_room_and_else_says_where_the_rest_is(tmp_path, fake_run):
+    reason = " ".join(f"Sentence {index} of the reason says one more thing about it." for index in range(12))
+    run = fake_run(tmp_path / "run")
+    run.report.write_text("a report")
+    run.write_state(run.read_state() | {"reason": reason, "policy": "evidence"})
+    text = status(run)
+    assert_fits_a_screen(text)
+    assert reason in " ".join(text.split())
+    run.write_state(run.read_state() | {"reason": reason * 3})
+    text = status(run)
+    assert_fits_a_screen(text)
+    assert "stopped by  Sentence 0 of the reason" in text
+    assert "(in full in the report)" in text
+    assert "\nreport  " in text.split("(in full in the report)")[1]
 
 
 def test_a_training_that_writes_its_own_report_at_the_end_does_not_count_as_running(tmp_path, fake_run):

@@ -35,6 +35,7 @@ class Line:
     points: tuple[Point, ...]
     tone: Tone = "accent"
     dots: bool = False
+    bars: bool = False  # each point stands alone, with a bar for its range: nothing joins it to the next
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,12 @@ def line_chart(
     bounds: tuple[float, float] | None = None,
     reference: float | None = None,
     mark: tuple[float, float, str] | None = None,
+    rings: Sequence[tuple[float, float]] = (),
     unit: str = "samples",
 ) -> str:
     """Return a chart as an SVG element; `reference` is a dashed level, `mark` a point (x, y, label) to point out.
 
-    Returns an empty string if no line has two points.
+    `rings` are points (x, y) to ring without a label. Returns an empty string if no line has two points.
     """
     lines = [line for line in lines if len(line.points) >= 2]
     if not lines:
@@ -102,8 +104,9 @@ def line_chart(
     if reference is not None:
         parts.append(f'<path class="level" d="M{LEFT} {y.at(reference):.1f}H{x.end:.1f}"/>')
     parts.append(f'<g clip-path="url(#{clip})">')
-    parts += [_band(line, x, y) for line in lines]
+    parts += [_bars(line, x, y) if line.bars else _band(line, x, y) for line in lines]
     parts += [_stroke(line, x, y) for line in lines]
+    parts += [f'<circle class="ring" cx="{x.at(at):.1f}" cy="{y.at(level):.1f}" r="4.5"/>' for at, level in rings]
     parts.append("</g>")
     parts += _end_labels(lines, x, y)
     if mark is not None:
@@ -201,8 +204,21 @@ def _band(line: Line, x: Axis, y: Axis) -> str:
     return f'<polygon class="band {line.tone}" points="{upper} {lower}"/>'
 
 
+def _bars(line: Line, x: Axis, y: Axis) -> str:
+    """Return a bar over the range of each point."""
+    path = "".join(
+        f"M{x.at(point.x):.1f} {y.at(point.low):.1f}V{y.at(point.high):.1f}"
+        for point in line.points
+        if point.high > point.low
+    )
+    return f'<path class="bars {line.tone}" d="{path}"/>' if path else ""
+
+
 def _stroke(line: Line, x: Axis, y: Axis) -> str:
     places = [(x.at(point.x), y.at(point.y)) for point in line.points]
+    if line.bars:
+        dots = "".join(f'<circle cx="{at:.1f}" cy="{level:.1f}" r="2.5"/>' for at, level in places)
+        return f'<g class="dots {line.tone}">{dots}</g>'
     path = " ".join(f"{at:.1f},{level:.1f}" for at, level in places)
     dots = "".join(f'<circle cx="{at:.1f}" cy="{level:.1f}" r="2"/>' for at, level in places) if line.dots else ""
     return f'<polyline class="line {line.tone}" points="{path}"/><g class="dots {line.tone}">{dots}</g>'

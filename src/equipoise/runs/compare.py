@@ -36,9 +36,12 @@ def flattened(values: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def differences(recipes: Sequence[Recipe]) -> dict[str, list[Any]]:
-    """Return the dotted fields in which recipes differ, each with the value of every recipe in order."""
-    flats = [flattened(to_dict(recipe)) for recipe in recipes]
+def differences(recipes: Sequence[Recipe | dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return the dotted fields in which recipes differ, each with the value of every recipe in order.
+
+    They may be given as plain values; what one does not have is None.
+    """
+    flats = [flattened(to_dict(recipe) if isinstance(recipe, Recipe) else recipe) for recipe in recipes]
     fields = dict.fromkeys(field for flat in flats for field in flat)
     rows = {field: [flat.get(field) for flat in flats] for field in fields}
     return {field: row for field, row in rows.items() if any(value != row[0] for value in row)}
@@ -56,8 +59,12 @@ def compare(runs: Sequence[RunFolder]) -> str:
     states = [read_status(run) for run in runs]
     names = _names(runs)
     lines = ["Recipes", ""]
-    differing = differences([state.recipe for state in states])
-    rows = [[field, *map(_shown, values)] for field, values in differing.items()]
+    settings = [state.settings for state in states]
+    flats = [flattened(values) for values in settings]
+    rows = [
+        [field, *(_shown(value) if field in flat else "–" for value, flat in zip(values, flats, strict=True))]
+        for field, values in differences(settings).items()
+    ]
     lines += table(["", *names], rows) if rows else ["  The recipes are the same."]
     groups = _grouped(_entries(runs, states, names))
     for split in ("validation", "test"):
@@ -79,7 +86,7 @@ def compare_values(runs: Sequence[RunFolder]) -> dict[str, Any]:
         "runs": [{"name": name, "path": str(run.path)} for name, run in zip(names, runs, strict=True)],
         "differences": {
             field: dict(zip(names, values, strict=True))
-            for field, values in differences([state.recipe for state in states]).items()
+            for field, values in differences([state.settings for state in states]).items()
         },
         "groups": [
             {

@@ -21,6 +21,7 @@ from equipoise.runs.files import read_json, write_json
 from equipoise.runs.log import append, cut
 
 SUBFOLDERS = ("log", "checkpoints", "samples")
+OWN_LOOP = "own loop"  # the name in the recipe of a run that a Watch follows; the recipe holds what applies, no more
 _RESTORE = "Restore it from a copy."
 SNAPSHOT_GROWTH = 1.2  # snapshots grow apart: some 40 of them for any length of run
 
@@ -40,8 +41,11 @@ class RunFolder:
     path: Path
 
     @staticmethod
-    def create(path: Path, recipe: Recipe) -> "RunFolder":
-        """Make a new run folder; raises UserError where anything else is already, or nothing can be written."""
+    def create(path: Path, recipe: Recipe | Mapping[str, Any]) -> "RunFolder":
+        """Make a new run folder; raises UserError where anything else is already, or nothing can be written.
+
+        Of a recipe's plain values some may be left out, where they do not apply.
+        """
         run = RunFolder(path)
         RunFolder.refuse_taken(path)
         with _writing_to(path):
@@ -75,6 +79,19 @@ class RunFolder:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             if not os.access(above, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    @property
+    def is_own_loop(self) -> bool:
+        """Return whether a Watch follows this run, in a training loop that is not Equipoise's."""
+        return self.read_recipe().get("name") == OWN_LOOP
+
+    def refuse_own_loop(self) -> None:
+        """Raise UserError where only the loop that trained this run knows its networks."""
+        if self.is_own_loop:
+            raise UserError(
+                f"{self.path}: was trained by a loop of its own, which alone knows its networks. To go on: start that "
+                f"script with Watch({str(self.path)!r}, resume=True). Its best generator's weights are in {self.best}"
+            )
 
     def refuse_busy(self) -> None:
         """Raise RunBusyError while a training holds this run."""
@@ -128,6 +145,11 @@ class RunFolder:
         return self.path / "best"
 
     @property
+    def candidates(self) -> Path:
+        """Return the folder of the generators that may yet be the best one, one sub-folder each, named by samples."""
+        return self.path / "candidates"
+
+    @property
     def samples(self) -> Path:
         """Return the folder of sample grids."""
         return self.path / "samples"
@@ -170,9 +192,9 @@ class RunFolder:
         """Read versions and device, empty if not written yet; raises UserError if damaged."""
         return read_json(self.path / "environment.json") or {}
 
-    def write_recipe(self, recipe: Recipe) -> None:
-        """Write the recipe in one step; raises OSError, as do the other writers."""
-        write_json(self.path / "recipe.json", to_dict(recipe))
+    def write_recipe(self, recipe: Recipe | Mapping[str, Any]) -> None:
+        """Write the recipe, or its plain values, in one step; raises OSError, as do the other writers."""
+        write_json(self.path / "recipe.json", to_dict(recipe) if isinstance(recipe, Recipe) else recipe)
 
     def write_state(self, values: Mapping[str, Any]) -> None:
         """Write how the run stands."""

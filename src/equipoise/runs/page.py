@@ -64,12 +64,17 @@ svg .band.ink { fill: var(--other); }
 svg .dots.accent, svg .label.accent { fill: var(--accent); } svg .dots.ink { fill: var(--other); }
 svg .label.ink { fill: var(--soft); }
 svg .best { fill: var(--paper); stroke: var(--accent); stroke-width: 2.25; }
+svg .ring { fill: none; stroke: var(--accent); stroke-width: 1.25; }
+svg .bars { fill: none; stroke-opacity: .45; stroke-width: 1.5; } svg .bars.accent { stroke: var(--accent); }
+svg .bars.ink { stroke: var(--other); }
 .narrow { display: none; }
 table { border-collapse: collapse; font-size: 14px; width: 100%; }
 td, th { text-align: left; padding: 7px 20px 7px 0; border-bottom: 1px solid var(--rule); vertical-align: top;
   font-weight: 400; overflow-wrap: anywhere; }
 th { color: var(--soft); white-space: nowrap; width: 15em; }
 thead th { font-size: 13px; }
+.grid th, .grid td { width: auto; white-space: nowrap; } .grid tr.winner td { font-weight: 600; color: var(--ink); }
+.scroll { overflow-x: auto; } .scroll + .note, .note + .note { margin-top: 14px; max-width: 48em; }
 tr.changed td, tr.changed th { font-weight: 600; color: var(--ink); }
 tr.changed td:last-child { font-weight: 400; color: var(--soft); }
 details { margin-top: 20px; } details + details { margin-top: 10px; }
@@ -80,6 +85,7 @@ pre { background: var(--wash); border-radius: 6px; padding: 16px 20px; overflow-
   "SF Mono", SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 .howto { display: grid; gap: 24px; } .howto > div { min-width: 0; } .howto h3 { margin-bottom: 8px; }
 .quote { border-left: 2px solid var(--accent); padding-left: 18px; font-size: 18px; max-width: 40em; }
+.quote + .wide { margin-top: 40px; }
 footer { margin-top: 96px; color: var(--faint); font-size: 13px; }
 @media (max-width: 680px) {
   main { padding: 40px 20px 64px; } section { margin-top: 64px; }
@@ -132,6 +138,16 @@ def rows(pairs: Iterable[tuple[str, str]]) -> str:
     """Return a table of names and values, both plain text."""
     body = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in pairs)
     return f"<table><tbody>{body}</tbody></table>"
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]], winner: int | None = None) -> str:
+    """Return a table of plain text with a heading for each column; the line of index `winner` stands out."""
+    top = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
+    body = "".join(
+        f"<tr{' class=winner' if index == winner else ''}>{''.join(f'<td>{escape(text)}</td>' for text in line)}</tr>"
+        for index, line in enumerate(lines)
+    )
+    return f'<div class="scroll"><table class="grid"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def folded(summary: str, body: str) -> str:

@@ -3,17 +3,20 @@
 import json
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
 from equipoise.recipe import Recipe, to_dict
 from equipoise.runs import format, page
-from equipoise.runs.charts import line_chart, line_of, wants_log
+from equipoise.runs.charts import Line, Point, line_chart, line_of, wants_log
+from equipoise.runs.choice import choice_section, rescoring_from
 from equipoise.runs.compare import flattened
 from equipoise.runs.files import write_bytes
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.log import records
+from equipoise.runs.outlook import forecasts
+from equipoise.runs.own import OWN_SETTINGS, own_scores_note, own_subject, own_use
 from equipoise.runs.status import Status, read_status, shown_path
 from equipoise.watch.signals import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from
 
@@ -38,21 +41,24 @@ def write_report(run: RunFolder) -> Path:
     """Write `report.html` into the run's folder, in one step, and return its path; raises UserError or OSError."""
     now = read_status(run)
     steps = [stats_from(record) for record in records(run.steps)]
-    scores = comparable([score_from(record) for record in records(run.scores)])
-    data = run.read_data()
+    taken = records(run.scores)
+    scores = comparable([score_from(record) for record in taken])
+    promoted = {record.get("samples") for record in taken if record.get("best") is True}
+    state, data = run.read_state(), run.read_data()
     body = "\n".join(
         [
-            _headline(now, data, run.read_environment()),
+            _headline(now, state, data),
             _samples(run, now),
             _nearest(run),
             _development(run),
-            _scores(now, scores),
-            _signals(steps),
+            _scores(now, scores, promoted, data),
+            choice_section(state, now.metric, now.test),
             _ending(run, now),
+            _signals(steps),
             _data(data),
-            _recipe(now.recipe),
+            _recipe(now),
             _environment(run.read_environment()),
-            _use(run, now),
+            own_use(run, now) if now.is_own_loop else _use(run, now),
             "<footer>Written by Equipoise from the files of this run alone.</footer>",
         ]
     )
@@ -60,20 +66,21 @@ def write_report(run: RunFolder) -> Path:
     return run.report
 
 
-def _headline(now: Status, data: dict[str, Any], environment: dict[str, Any]) -> str:
+def _headline(now: Status, state: dict[str, Any], data: dict[str, Any]) -> str:
     what = f"{_article(now.recipe.name)} {now.recipe.name} GAN trained on {now.recipe.data.source}"
+    what = own_subject(data) if now.is_own_loop else what
     if data.get("size"):
         channels = _COLOURS.get(data.get("channels", 0), "")
         what += (
             f": {data['size']} × {data['size']} {channels} images, {data.get('num_train', 0):,} of them to learn from"
         )
-    numbers = _key_numbers(now, environment)
+    numbers = _key_numbers(now, state)
     best = now.best
     protocol = _protocol(best.protocol) if best and best.protocol else ""
     return (
         f'<header><p class="eyebrow">Equipoise · training report</p><h1>{page.escape(now.name)}</h1>'
         f'<p class="what">{page.escape(what)}.</p>'
-        f'<p class="verdict">{page.escape(_verdict(now))}</p>'
+        f'<p class="verdict">{page.escape(_verdict(now, state))}</p>'
         + (f'<p class="game">{page.escape(now.diagnosis)}</p>' if now.samples else "")
         + '<dl class="numbers">'
         + "".join(f"<div><dt>{page.escape(name)}</dt><dd>{_split_error(text)}</dd></div>" for name, text in numbers)
@@ -92,21 +99,25 @@ def _article(word: str) -> str:
     return "An" if word[:1].lower() in "aeiou" else "A"
 
 
-def _verdict(now: Status) -> str:
+def _verdict(now: Status, state: dict[str, Any]) -> str:
     word = STATE_WORDS[now.state]
     if not now.best:
         return f"{word}; no generator has been scored yet."
-    name = now.metric.upper()
+    score = f"{now.metric.upper()} of {format.score(now.best, now.metric)}"
+    if rescoring := rescoring_from(state):
+        score += f" while training and {format.score(rescoring.best.rescored, now.metric)} judged again"
     return (
         f"{word}: the best generator was reached after {format.count(now.best.samples)} of "
-        f"{format.count(now.samples)} samples, with a {name} of {format.score(now.best, now.metric)} (lower is better)."
+        f"{format.count(now.samples)} samples, with a {score} (lower is better)."
     )
 
 
-def _key_numbers(now: Status, environment: dict[str, Any]) -> list[tuple[str, str]]:
+def _key_numbers(now: Status, state: dict[str, Any]) -> list[tuple[str, str]]:
     numbers = []
     if now.best:
         numbers.append((f"Best {now.metric.upper()}, validation", format.score(now.best, now.metric)))
+    if rescoring := rescoring_from(state):
+        numbers.append((f"{now.metric.upper()}, judged again", format.score(rescoring.best.rescored, now.metric)))
     if now.test:
         numbers.append((f"{now.metric.upper()}, test", format.score(now.test, now.metric)))
     if now.best and math.isfinite(now.best.fid) and now.metric == "kid":
@@ -189,8 +200,12 @@ def _spread(items: Sequence[Any], num: int) -> list[Any]:
     return [items[round(index * (len(items) - 1) / (num - 1))] for index in range(num)]
 
 
-def _scores(now: Status, scores: Sequence[ScoreLine]) -> str:
+def _scores(now: Status, scores: Sequence[ScoreLine], promoted: Container[Any], data: dict[str, Any]) -> str:
     title = "Scores"
+    note = (
+        "Taken on validation images that training never sees. The lowest of many noisy scores looks a little better "
+        "than it is; a score on the test split, taken once at the end, does not."
+    )
     finite = [line for line in scores if math.isfinite(metric_value(line, now.metric))]
     if not finite:
         return page.section(title, "No score has been taken yet.")
@@ -214,15 +229,14 @@ def _scores(now: Status, scores: Sequence[ScoreLine]) -> str:
     ]
     return page.section(
         title,
-        "Taken on validation images that training never sees. The lowest of many noisy scores looks a little better "
-        "than it is; a score on the test split, taken once at the end, does not.",
-        f'<div class="wide">{_distances(now, finite)}</div>',
+        own_scores_note(data) if now.is_own_loop else note,
+        f'<div class="wide">{_distances(now, finite, promoted)}{_differences(finite)}</div>',
         f'<div class="charts">{"".join(charts)}</div>',
         _protocol_table(now),
     )
 
 
-def _distances(now: Status, finite: Sequence[ScoreLine]) -> str:
+def _distances(now: Status, finite: Sequence[ScoreLine], promoted: Container[Any]) -> str:
     """Return the charts of what decides, KID or FID, and of the other of the two."""
     xs = [line.samples for line in finite]
     kid = line_of("KID", xs, [line.kid for line in finite], [line.kid_se for line in finite])
@@ -236,19 +250,59 @@ def _distances(now: Status, finite: Sequence[ScoreLine]) -> str:
     if now.best:
         value = metric_value(now.best, now.metric)
         mark = (float(now.best.samples), value, f"best {format.score(now.best, now.metric)}")
+    rings = [(float(line.samples), metric_value(line, now.metric)) for line in finite if line.samples in promoted]
     parts = []
     for index, (name, line) in enumerate(order):
         log = wants_log([point.y for point in line.points])
         charts = [
             line_chart(
-                [line], title=name.upper(), width=width, height=height, log=log, mark=mark if index == 0 else None
+                [line],
+                title=name.upper(),
+                width=width,
+                height=height,
+                log=log,
+                mark=mark if index == 0 else None,
+                rings=rings if index == 0 else (),
             )
             for width, height in ((BROAD, NARROW) if index == 0 else ((960, 220), NARROW))
         ]
         if charts[0]:
+            caption = captions[name] + (" Rings: generators that became the best one." if rings and index == 0 else "")
             scale = " Logarithmic scale." if log else ""
-            parts.append(page.chart_figure(name.upper(), captions[name] + scale, charts))
+            parts.append(page.chart_figure(name.upper(), caption + scale, charts))
     return "".join(parts)
+
+
+def _differences(finite: Sequence[ScoreLine]) -> str:
+    """Return the chart of each score's paired difference to the best generator until then."""
+    taken = [line for line in finite if math.isfinite(line.difference + line.difference_se)]
+    if len(taken) < 2:
+        return ""
+    points = [
+        Point(line.samples, line.difference, line.difference - 2 * error, line.difference + 2 * error)
+        for line in taken
+        for error in [line.difference_se]
+    ]
+    reach = 1.1 * max(max(abs(point.low), abs(point.high)) for point in points[len(points) // 2 :]) or 1.0
+    beyond = sum(abs(point.y) > reach for point in points)
+    caption = (
+        "Each generator's KID minus that of the best one until then, with the same latents and the same real images; "
+        "bars of ± two standard errors. Wholly below zero: better than noise explains."
+    )
+    if beyond:
+        caption += f" {beyond} early {'one lies' if beyond == 1 else 'ones lie'} outside of the picture."
+    charts = [
+        line_chart(
+            [Line("", tuple(points), bars=True)],
+            title="Difference to the best so far",
+            width=width,
+            height=height,
+            bounds=(-reach, reach),
+            reference=0.0,
+        )
+        for width, height in ((960, 220), NARROW)
+    ]
+    return page.chart_figure("Difference to the best so far", caption, charts)
 
 
 def _chart(
@@ -395,10 +449,35 @@ def _ending(run: RunFolder, now: Status) -> str:
     left = f"The last 30 of {len(events)} events" if len(events) > 30 else "All events of the run"
     log = page.folded(left, page.rows(rows)) if rows else ""
     if now.state in ("running", "new"):
-        return page.section("Why it stopped", "It has not stopped: this report was written on the way.", log)
+        on_the_way = "It has not stopped: this report was written on the way."
+        return page.section("Why it stopped", on_the_way, _forecasts(run, now), log)
     reason = now.reason or "No reason was written down; it may have been killed."
     policy = f"Decided by the policy “{now.policy}”." if now.policy and now.policy != "interrupted" else ""
-    return page.section("Why it stopped", policy, f'<p class="quote">{page.escape(reason)}</p>', log)
+    together = page.escape(reason).replace(" %", "&nbsp;%").replace(" = ", "&nbsp;=&nbsp;")
+    quote = f'<p class="quote">{together}</p>'
+    return page.section("Why it stopped", policy, quote, _forecasts(run, now), log)
+
+
+def _forecasts(run: RunFolder, now: Status) -> str:
+    """Return the chart of what more training was forecast to bring, against its price; empty where none is drawn."""
+    found = forecasts(run, now.recipe)
+    if len(found) < 2:
+        return ""
+    title, price = "What more training was forecast to bring", 100 * now.recipe.stopping.price
+    xs = [point.samples for point in found]
+    gain = line_of("forecast", xs, [100 * point.gain for point in found])
+    level = Line(f"price {price:g} %", tuple(Point(x, price, price, price) for x in (0, xs[-1])), "ink")
+    top = 1.1 * max(price, *(point.y for point in gain.points))
+    charts = [
+        line_chart([gain, level], title=title, width=width, height=height, bounds=(0.0, top))
+        for width, height in ((960, 220), NARROW)
+    ]
+    caption = (
+        f"The expected gain of a quarter more training, in per cent of the best {now.metric.upper()}, as forecast "
+        "after each score. Below the price, more training is not expected to pay; the run stops there once its best "
+        "generator has also stood long enough, with a certificate that none since is better."
+    )
+    return f'<div class="wide">{page.chart_figure(title, caption, charts)}</div>'
 
 
 def _data(data: dict[str, Any]) -> str:
@@ -432,8 +511,8 @@ def _data(data: dict[str, Any]) -> str:
     return page.section(title, "", page.rows(rows), listed)
 
 
-def _recipe(recipe: Recipe) -> str:
-    values, defaults = flattened(to_dict(recipe)), flattened(to_dict(Recipe()))
+def _recipe(now: Status) -> str:
+    values, defaults = flattened(now.settings), flattened(to_dict(Recipe()))
     lines, num_changed = [], 0
     for field, value in values.items():
         changed = value != defaults.get(field)
@@ -444,9 +523,10 @@ def _recipe(recipe: Recipe) -> str:
             f"<td>{page.escape(_shown(value))}</td><td>{page.escape(default)}</td></tr>"
         )
     table = f"<table><tbody>{''.join(lines)}</tbody></table>"
+    about = "Everything that determines the run; with the same data, it can be trained again from this alone."
     return page.section(
-        "The recipe",
-        "Everything that determines the run; with the same data, it can be trained again from this alone.",
+        "The settings of the watch" if now.is_own_loop else "The recipe",
+        OWN_SETTINGS if now.is_own_loop else about,
         page.folded(f"All {len(values)} fields, of which {num_changed} differ from the default (in bold)", table),
     )
 

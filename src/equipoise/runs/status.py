@@ -1,5 +1,6 @@
 """The state of a run on one screen, read from its folder alone."""
 
+import dataclasses
 import math
 import shlex
 import statistics
@@ -8,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
-from equipoise.recipe import MetricName, Recipe, from_dict
+from equipoise.recipe import Budget, MetricName, Recipe, from_dict, to_dict
 from equipoise.runs import format
-from equipoise.runs.folder import Holder, RunFolder
+from equipoise.runs.folder import OWN_LOOP, Holder, RunFolder
 from equipoise.runs.log import last_records, records
+from equipoise.runs.outlook import outlook_values, referee_of
 from equipoise.watch.diagnoses import describe
 from equipoise.watch.signals import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from
 
 State = Literal["new", "running", "interrupted", "stopped", "finished", "failed"]
 
-WIDTH = 80
+WIDTH, HEIGHT = 80, 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,7 @@ class Status:
 
     name: str
     recipe: Recipe
+    settings: dict[str, Any]  # of the recipe, those that apply: few in an own loop
     state: State
     holder: Holder | None
     samples: int
@@ -39,16 +42,24 @@ class Status:
     diagnosis: str
     policy: str | None
     reason: str | None
+    outlook: str  # how near the policy is to a stop; empty where only the budget stops the run
+    outlook_values: dict[str, Any] | None
 
     @property
     def metric(self) -> MetricName:
         """Return what "best" means in this run."""
         return self.recipe.judging.metric
 
+    @property
+    def is_own_loop(self) -> bool:
+        """Return whether a Watch follows this run, in a training loop that is not Equipoise's."""
+        return self.recipe.name == OWN_LOOP
+
 
 def read_status(run: RunFolder) -> Status:
     """Read the state of a run; raises UserError if one of its files is damaged."""
-    recipe, pace, state, holder = from_dict(run.read_recipe()), run.read_pace(), run.read_state(), run.holder()
+    settings, pace, state, holder = run.read_recipe(), run.read_pace(), run.read_state(), run.holder()
+    recipe = _recipe_of(settings)
     steps = [stats_from(record) for record in last_records(run.steps, 256)]
     scores = comparable([score_from(record) for record in records(run.scores)])
     samples = max([steps[-1].samples if steps else 0, state.get("samples") or 0])
@@ -56,9 +67,11 @@ def read_status(run: RunFolder) -> Status:
     horizon = pace.get("horizon") or recipe.budget.samples
     rate = _rate(steps, pace)
     now = _state(state["status"], holder)
+    referee = referee_of(run, recipe)
     return Status(
         name=run.path.resolve().name,
         recipe=recipe,
+        settings=settings if recipe.name == OWN_LOOP else to_dict(recipe),
         state=now,
         holder=holder,
         samples=samples,
@@ -67,11 +80,13 @@ def read_status(run: RunFolder) -> Status:
         samples_per_second=rate,
         seconds_left=max(0, horizon - samples) / rate if horizon and rate > 0 and now == "running" else math.nan,
         last=scores[-1] if scores else None,
-        best=score_from(state["best"]) if state.get("best") else best_of(scores, recipe.judging.metric),
+        best=score_from(state["best"]) if state.get("best") else referee.best,
         test=score_from(state["test"]) if state.get("test") else None,
-        diagnosis=describe(steps, scores, recipe.judging.metric),
+        diagnosis=_said(run, recipe) or describe(steps, scores, recipe.judging.metric),
         policy=state.get("policy"),
         reason=state.get("reason"),
+        outlook=referee.outlook() if scores else "",
+        outlook_values=outlook_values(referee),
     )
 
 
@@ -79,14 +94,17 @@ def status(run: RunFolder) -> str:
     """Return the state of a run as plain text: at most 24 lines of 80 columns."""
     now = read_status(run)
     budget = now.recipe.budget
-    paid = format.duration(budget.seconds) if budget.seconds else f"{format.count(budget.samples or 0)} samples"
+    if budget.samples is None and budget.seconds is None:
+        paid = "no budget"
+    else:
+        paid = format.duration(budget.seconds) if budget.seconds else f"{format.count(budget.samples or 0)} samples"
+        paid = f"budget {paid}"
     trained = format.duration(now.seconds) if now.samples else "–"
     if now.samples and math.isfinite(now.samples_per_second):
         trained += f" at {now.samples / max(now.seconds, 1e-9):,.0f} samples/s"
     rows = [
         ("run", str(run.path)),
-        ("recipe", f"{now.recipe.name}, seed {now.recipe.seed}, budget {paid}"),
-        ("source", now.recipe.data.source),
+        *_origin(now, run, paid),
         ("state", _state_text(now, run)),
         ("progress", _progress(now)),
         ("trained", trained),
@@ -95,9 +113,11 @@ def status(run: RunFolder) -> str:
     rows += [("best score", _score_text(now.best, now.metric))] if now.best else [("best score", "none yet")]
     rows += [("on test", _score_text(now.test, now.metric))] if now.test else []
     rows += [("game", now.diagnosis)] if now.samples else []
-    rows += [("stopped by" if now.policy else "reason", now.reason)] if now.reason else []
-    rows += [("report", str(run.report))] if run.report.exists() else []
-    return "\n".join(line for label, text in rows for line in _lines(label, text)[:4])
+    rows += [("stopping", now.outlook)] if now.outlook and now.state != "finished" else []
+    report = _lines("report", str(run.report))[:4] if run.report.exists() else []
+    lines = [line for label, text in rows for line in _lines(label, text)[:4]]
+    reason = _lines("stopped by" if now.policy else "reason", now.reason) if now.reason else []
+    return "\n".join([*lines, *_cut(reason, HEIGHT - len(lines) - len(report)), *report])
 
 
 def status_values(run: RunFolder) -> dict[str, Any]:
@@ -107,8 +127,8 @@ def status_values(run: RunFolder) -> dict[str, Any]:
         "path": str(run.path),
         "name": now.name,
         "recipe": now.recipe.name,
-        "source": now.recipe.data.source,
-        "seed": now.recipe.seed,
+        "source": now.recipe.data.source if not now.is_own_loop else run.read_data().get("source"),
+        "seed": now.settings.get("seed"),
         "state": now.state,
         "holder": {"host": now.holder.host, "pid": now.holder.pid} if now.holder else None,
         "samples": now.samples,
@@ -123,6 +143,7 @@ def status_values(run: RunFolder) -> dict[str, Any]:
         "diagnosis": now.diagnosis,
         "policy": now.policy,
         "reason": now.reason,
+        "outlook": now.outlook_values,
     }
 
 
@@ -158,8 +179,30 @@ def _state(written: str, holder: Holder | None) -> State:
             return "interrupted"  # it says running, but nobody holds the lock
 
 
+def _recipe_of(settings: dict[str, Any]) -> Recipe:
+    """Return the recipe; in an own loop without a budget there is none, and no default takes its place."""
+    recipe = from_dict(settings)
+    if recipe.name == OWN_LOOP and "budget" not in settings:
+        return dataclasses.replace(recipe, budget=Budget(samples=None, seconds=None))
+    return recipe
+
+
+def _said(run: RunFolder, recipe: Recipe) -> str | None:
+    """Return what an own loop's watch said of the game, since it alone knows which signals it is never given."""
+    return run.read_json(run.path / "watch.json").get("sentence") if recipe.name == OWN_LOOP else None
+
+
+def _origin(now: Status, run: RunFolder, paid: str) -> list[tuple[str, str]]:
+    if not now.is_own_loop:
+        return [("recipe", f"{now.recipe.name}, seed {now.recipe.seed}, {paid}"), ("source", now.recipe.data.source)]
+    source = run.read_data().get("source")
+    return [("recipe", f"a training loop of its own, {paid}"), *([("source", source)] if source else [])]
+
+
 def _state_text(now: Status, run: RunFolder) -> str:
     resume = f"go on with: equipoise resume {shlex.quote(str(run.path))}"
+    if now.is_own_loop:
+        resume = f"go on with: Watch({str(run.path)!r}, resume=True)"
     match now.state:
         case "new":
             return "not started"
@@ -199,6 +242,12 @@ def _score_text(line: ScoreLine, metric: MetricName) -> str:
     if math.isfinite(line.coverage):
         parts.append(f"coverage {line.coverage:.2f}")
     return ", ".join(parts) + f", at {format.count(line.samples)} samples"
+
+
+def _cut(lines: list[str], num: int) -> list[str]:
+    """Return at most `num` lines (at least two) of a long reason, all of which is in the report."""
+    num = max(2, num)
+    return lines if len(lines) <= num else [*lines[: num - 1], f"{'':<11} … (in full in the report)"]
 
 
 def _lines(label: str, text: str) -> list[str]:

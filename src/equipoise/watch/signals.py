@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from equipoise.recipe import MetricName
 
 
@@ -45,6 +47,11 @@ class ScoreLine:
     recall: float = math.nan
     density: float = math.nan
     coverage: float = math.nan
+    champion: int = 0  # samples of the best generator that this one was compared with; 0: none
+    difference: float = math.nan  # KID of this generator minus the champion's, same latents and same reals
+    difference_se: float = math.nan
+    copying: float = math.nan  # C_T: far below 0 means nearer to the training images than held-out ones are
+    discriminator_gap: float = math.nan  # (D(train) − D(validation)) / (D(train) − D(generated)); 0: none
     protocol: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
@@ -66,6 +73,11 @@ def metric_value(line: ScoreLine, metric: MetricName) -> float:
 def metric_error(line: ScoreLine, metric: MetricName) -> float:
     """Return the standard error of `metric_value`, NaN where none is known."""
     return line.kid_se if metric == "kid" else math.nan
+
+
+def record_of(line: ScoreLine) -> dict[str, Any]:
+    """Return a score as plain JSON values, in which null stands for what is not finite."""
+    return msgspec.json.decode(msgspec.json.encode(line))
 
 
 def stats_from(record: Mapping[str, Any]) -> StepStats:

@@ -1,0 +1,177 @@
+"""The forecast of the evidence policy: fitted to published trainings, and checked on families left out.
+
+    EQUIPOISE_DATA=... python bench/forecast.py
+
+Reads fid-trajectories/development.csv (98 complete published trainings). At every evaluation with a quarter more
+training still to come, the gain in log FID over that quarter is regressed on what the policy knows there:
+mean gain = level · speed^power / (1 + (gap / (reach · noise))²), by quasi-Poisson likelihood, each run weighing the
+same. Each family (the part of a run's name before the slash) is predicted by a fit to the others. Writes
+records/forecast.json: coefficients, their spread over the fits, and forecast against truth in bands.
+"""
+
+import itertools
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import write_record
+from scipy.optimize import minimize
+
+from equipoise.runs.replay import Series, read_csv
+from equipoise.watch.evidence import LEVEL, REACH, SPEED_POWER, Evidence, EvidenceState, evidence_step, examined
+from equipoise.watch.signals import ScoreLine
+
+BANDS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.2)
+MATTERS = math.log(1.02)
+FIRST = 4  # evaluations before which nothing is asked
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is known at every evaluation of one run, as arrays of one length."""
+
+    name: str
+    samples: np.ndarray
+    best: np.ndarray  # FID so far
+    speed: np.ndarray
+    gap: np.ndarray
+    noise: np.ndarray
+    stood: np.ndarray
+    num_since: np.ndarray
+    bound: np.ndarray
+    gain: np.ndarray  # in log FID until 1.25 times the samples; NaN where the run ends before
+
+    @property
+    def family(self) -> str:
+        """Return the part of the name before the slash."""
+        return self.name.split("/")[0]
+
+
+def tables() -> list[Table]:
+    """Read all published trainings."""
+    folder = os.environ.get("EQUIPOISE_DATA")
+    if folder is None:
+        raise SystemExit("EQUIPOISE_DATA names no folder; the published trainings are in its fid-trajectories/")
+    found = read_csv(Path(folder) / "fid-trajectories" / "development.csv", "fid")
+    return [table(series) for series in found]
+
+
+def table(series: Series) -> Table:
+    """Let the policy look at one run, evaluation by evaluation, and note what it finds."""
+    policy, state, best = Evidence(metric="fid"), EvidenceState(), math.inf
+    rows: list[list[float]] = []
+    for line in series.lines:
+        bare = ScoreLine(samples=line.samples, seconds=0.0, fid=line.fid)  # no voters: scores alone
+        state, best = evidence_step(policy, state, bare, bare.fid < best), min(best, line.fid)
+        found = examined(policy, state)
+        if found is None:
+            rows.append([line.samples, best, 1.0, 0.0, 1.0, 0.0, 0, -math.inf])
+            continue
+        rows.append(
+            [line.samples, best, found.speed, found.gap, found.noise, found.stood, found.num_since, found.bound]
+        )
+    samples, lowest, speed, gap, noise, stood, num_since, bound = np.array(rows).T
+    return Table(series.name, samples, lowest, speed, gap, noise, stood, num_since, bound, gains(samples, lowest))
+
+
+def gains(samples: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Return the gain in log score that a quarter more training brought, NaN where the run ends before."""
+    found = np.full(len(samples), np.nan)
+    for i, now in enumerate(samples):
+        if 1.25 * now <= samples[-1]:
+            found[i] = math.log(best[i] / best[np.searchsorted(samples, 1.25 * now, side="right") - 1])
+    return found
+
+
+def predicted(coefficients: np.ndarray, of: Table) -> np.ndarray:
+    """Return the forecast at every evaluation; coefficients are (log level, power, log reach)."""
+    level, power, reach = np.exp(coefficients[0]), coefficients[1], np.exp(coefficients[2])
+    return level * of.speed**power / (1 + (np.maximum(of.gap, 0) / (reach * of.noise)) ** 2)
+
+
+def fitted(runs: list[Table]) -> np.ndarray:
+    """Return the coefficients of greatest quasi-Poisson likelihood, each run weighing the same."""
+
+    def loss(coefficients: np.ndarray) -> float:
+        total = 0.0
+        for run in runs:
+            asked = np.isfinite(run.gain) & (np.arange(len(run.gain)) >= FIRST - 1)
+            if asked.any():
+                mean = predicted(coefficients, run)[asked] + 1e-6
+                total += float((mean - run.gain[asked] * np.log(mean)).sum() / len(run.gain))
+        return total
+
+    start = np.array([math.log(0.1), 0.25, math.log(2.0)])
+    return minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-8, "maxiter": 2000}).x
+
+
+def left_out(runs: list[Table]) -> dict[str, np.ndarray]:
+    """Return for each family the coefficients fitted to all the others."""
+    families = sorted({run.family for run in runs})
+    return {family: fitted([run for run in runs if run.family != family]) for family in families}
+
+
+def calibration(runs: list[Table], coefficients: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return forecast and truth in bands of the forecast, each family forecast by a fit to the others."""
+    rows = []
+    for run in runs:
+        asked = np.isfinite(run.gain) & (np.arange(len(run.gain)) >= FIRST - 1)
+        mean = predicted(coefficients[run.family], run)
+        rows += [(mean[i], run.gain[i], 1 / len(run.gain)) for i in np.nonzero(asked)[0]]
+    forecast, gain, weight = np.array(rows).T
+    found = []
+    for low, high in itertools.pairwise(BANDS):
+        inside = (forecast >= low) & (forecast < high)
+        found.append(
+            {
+                "band": [low, high],
+                "evaluations": int(inside.sum()),
+                "forecast": round(float(np.average(forecast[inside], weights=weight[inside])), 4),
+                "gain": round(float(np.average(gain[inside], weights=weight[inside])), 4),
+                "share_over_2pct": round(float(np.average(gain[inside] > MATTERS, weights=weight[inside])), 3),
+            }
+        )
+    return found
+
+
+def typical_gain(runs: list[Table]) -> float:
+    """Return the mean gain of a quarter more training where it was over 2 %."""
+    gains = [run.gain[(run.gain > MATTERS) & (np.arange(len(run.gain)) >= FIRST - 1)] for run in runs]
+    weights = [np.full(len(gain), 1 / len(run.gain)) for run, gain in zip(runs, gains, strict=True)]
+    return float(np.average(np.concatenate(gains), weights=np.concatenate(weights)))
+
+
+def spoken(coefficients: np.ndarray) -> dict[str, float]:
+    """Return coefficients by the names that the policy gives them."""
+    level, reach = math.exp(coefficients[0]), math.exp(coefficients[2])
+    return {"level": round(level, 4), "speed_power": round(float(coefficients[1]), 3), "reach": round(reach, 3)}
+
+
+def main() -> None:
+    """Fit, leave out, and write the record."""
+    runs = tables()
+    whole, others = spoken(fitted(runs)), left_out(runs)
+    spread = {
+        name: [min(values), max(values)]
+        for name in whole
+        for values in [[spoken(coefficients)[name] for coefficients in others.values()]]
+    }
+    record = {
+        "runs": len(runs),
+        "families": len(others),
+        "in_use": {"level": LEVEL, "speed_power": SPEED_POWER, "reach": REACH},
+        "fitted": whole,
+        "fitted_without_one_family": spread,
+        "typical_gain": round(typical_gain(runs), 3),
+        "calibration": calibration(runs, others),
+    }
+    write_record("forecast", record)
+    for name, value in record.items():
+        print(name, value)
+
+
+if __name__ == "__main__":
+    main()
