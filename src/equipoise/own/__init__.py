@@ -1,0 +1,1 @@
+"""`equipoise.Watch`: following a training loop that Equipoise did not write."""

@@ -1,0 +1,92 @@
+"""The Keras callback in a real `fit`, on the torch backend: signals, judging, stopping, kept weights."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras = pytest.importorskip("keras", reason="Keras is not installed")
+
+from equipoise.errors import UserError  # noqa: E402
+from equipoise.integrations.keras import WatchCallback  # noqa: E402
+from equipoise.own.watch import Watch  # noqa: E402
+from equipoise.runs.folder import RunFolder  # noqa: E402
+from equipoise.runs.log import records  # noqa: E402
+
+
+def make_generator() -> Any:
+    """Return a network from latents [N, 4] to images [N, 8, 8, 1]."""
+    layers = [keras.layers.Input((4,)), keras.layers.Dense(64, activation="tanh"), keras.layers.Reshape((8, 8, 1))]
+    return keras.Sequential(layers)
+
+
+class Game(keras.Model):
+    """A generator that is moved by hand, and signals that are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = make_generator()
+        self.num = 0
+        self.built = True
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        self.num += 1
+        weights = self.generator.get_weights()
+        self.generator.set_weights([weights[0], np.full_like(weights[1], 0.1 * self.num)])
+        logits = keras.ops.convert_to_tensor([[1.0], [2.0], [-3.0]])
+        return {"d_loss": 0.25, "real_logits": logits, "fake_logits": logits - 1.5, "fid": 100.0 - self.num}
+
+
+def fit(callback: WatchCallback, **options: Any) -> Game:
+    """Train on 40 samples an epoch in batches of 4."""
+    game = Game()
+    game.compile()
+    game.fit(np.zeros((40, 1), "float32"), batch_size=4, verbose=0, callbacks=[callback], **options)
+    return game
+
+
+def test_signals_scores_and_the_stop(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "run", loss="hinge", log_every=20, policy="budget", budget="100", tell=None)
+    game = fit(WatchCallback(watch, batch=4, metric="fid"), epochs=5)
+    assert game.num == 25, "stopped within an epoch, where the budget was spent"
+    lines = records(tmp_path / "run" / "log" / "steps.jsonl")
+    assert [line["samples"] for line in lines] == [20, 40, 60, 80, 100]
+    assert lines[0]["accuracy"] == pytest.approx(2 / 3)
+    assert lines[0]["discriminator_loss"] == 0.25
+    scores = records(tmp_path / "run" / "log" / "scores.jsonl")
+    assert [line["fid"] for line in scores] == [90.0, 80.0, 75.0]
+    kept = make_generator()
+    kept.load_weights(tmp_path / "run" / "best" / "generator.weights.h5")
+    assert kept.get_weights()[1][0] == pytest.approx(2.5)
+    state = RunFolder.open(tmp_path / "run").read_state()
+    assert (state["status"], state["policy"]) == ("finished", "budget")
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_generator_is_judged_against_the_best_and_left_as_it_was(tmp_path: Path) -> None:
+    real = np.random.default_rng(0).integers(100, 150, (400, 1, 8, 8)).astype(np.uint8)
+    options: dict[str, Any] = {"policy": "budget", "settings": ["judging.num_samples=100"], "tell": None}
+    watch = Watch(tmp_path / "run", real=real, latents=4, judge_every=20, **options)
+    game = fit(WatchCallback(watch, batch=4), epochs=1)
+    assert game.generator.get_weights()[1][0] == pytest.approx(1.0), "the champion's weights were only lent"
+    lines = records(tmp_path / "run" / "log" / "scores.jsonl")
+    assert [(line["samples"], line["champion"]) for line in lines] == [(20, 0), (40, 20)]
+    assert lines[1]["difference"] > 0, "its images grow brighter than the real ones"
+    assert RunFolder.open(tmp_path / "run").read_state()["test"]["samples"] == 20
+    again = Watch(tmp_path / "run", real=real, latents=4, judge_every=20, resume=True, **options)
+    fit(WatchCallback(again, batch=4), epochs=1)
+    assert records(tmp_path / "run" / "log" / "scores.jsonl")[2]["champion"] == 20
+
+
+def test_mistakes_are_told_in_one_line(tmp_path: Path) -> None:
+    with Watch(tmp_path / "run", tell=None) as watch:
+        with pytest.raises(UserError, match="no signal d_los"):
+            WatchCallback(watch, batch=4, names={"d": "d_los"})
+        with pytest.raises(UserError, match='Game has no attribute "net_g"'):
+            fit(WatchCallback(watch, batch=4, generator="net_g"), epochs=1)
+        with pytest.raises(UserError, match='metric="kid" is not in the logs'):
+            fit(WatchCallback(watch, batch=4, metric="kid"), epochs=1)

@@ -1,0 +1,136 @@
+"""The Lightning callback in a real trainer: signals, judging, stopping, checkpoints, every refusal."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+pl = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed")
+
+from equipoise.errors import UserError  # noqa: E402
+from equipoise.integrations.lightning import WatchCallback  # noqa: E402
+from equipoise.own.watch import Watch  # noqa: E402
+from equipoise.runs.folder import RunFolder  # noqa: E402
+from equipoise.runs.log import records  # noqa: E402
+
+
+class Game(pl.LightningModule):
+    """A discriminator that answers what it is told, and a generator of one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.nets = nn.ModuleDict({"g": nn.Linear(4, 64)})
+
+    def training_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        optimizer: Any = self.optimizers()
+        loss = self.nets["g"](torch.ones(1, 4)).square().mean()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        self.log("d_loss", torch.tensor(0.25))
+        self.log("game/g", loss)
+        logits = torch.tensor([1.0, 2.0, -3.0])
+        return {"real_logits": logits, "fake_logits": logits - 1.5, "unknown": logits}
+
+    def validation_step(self, batch: list[Tensor]) -> None:
+        self.log("val_fid", 10.0 - self.current_epoch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def fit(callback: WatchCallback, path: Path | None = None, **options: Any) -> Any:
+    """Train on 40 samples an epoch in batches of 4."""
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    quiet["enable_checkpointing"] = False  # it would write into the present folder
+    trainer = pl.Trainer(**(quiet | {"callbacks": [callback], "devices": 1} | options))
+    loader = DataLoader(TensorDataset(torch.zeros(40, 1)), batch_size=4)
+    trainer.fit(Game(), loader, loader, ckpt_path=path)
+    return trainer
+
+
+def test_signals_come_from_what_is_returned_and_logged(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "run", loss="hinge", log_every=20, policy="budget", budget="60", tell=None)
+    names = {"d_loss": "discriminator_loss", "game/g": "generator_loss"}
+    callback = WatchCallback(watch, generator="nets.g", names=names, metric="val_fid")
+    trainer = fit(callback, max_epochs=5)
+    assert trainer.global_step == 15, "stopped within an epoch, where the budget was spent"
+    lines = records(tmp_path / "run" / "log" / "steps.jsonl")
+    assert [line["samples"] for line in lines] == [20, 40, 60]
+    assert lines[0]["accuracy"] == pytest.approx(2 / 3)
+    assert lines[0]["discriminator_loss"] == 0.25
+    assert lines[0]["generator_loss"] > 0
+    scores = records(tmp_path / "run" / "log" / "scores.jsonl")
+    assert scores[0]["fid"] == 10.0
+    assert (tmp_path / "run" / "best" / "generator.safetensors").exists()
+    state = RunFolder.open(tmp_path / "run").read_state()
+    assert (state["status"], state["policy"]) == ("finished", "budget")
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_generator_is_judged_when_it_is_due(tmp_path: Path) -> None:
+    real = np.random.default_rng(0).integers(0, 255, (400, 1, 8, 8)).astype(np.uint8)
+    watch = Watch(
+        tmp_path / "run",
+        real=real,
+        latents=4,
+        generate=lambda generator, latents: generator(latents).view(-1, 1, 8, 8).tanh(),
+        judge_every=40,
+        policy="budget",
+        settings=["judging.num_samples=100"],
+        tell=None,
+    )
+    fit(WatchCallback(watch, generator="nets.g"), max_epochs=2)
+    assert [line["samples"] for line in records(tmp_path / "run" / "log" / "scores.jsonl")] == [40, 80]
+    assert "by itself" in RunFolder.open(tmp_path / "run").read_state()["reason"]
+
+
+def test_its_checkpoints_hold_the_watch(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"log_every": 20, "policy": "patience", "settings": ["stopping.patience=3"], "tell": None}
+    first = Watch(tmp_path / "run", **options)
+    trainer = fit(WatchCallback(first, generator="nets", metric="val_fid"), max_epochs=2)
+    assert first.samples == 80
+    trainer.save_checkpoint(tmp_path / "at-80.ckpt")
+    second = Watch(tmp_path / "run", resume=True, **options)
+    fit(WatchCallback(second, generator="nets", metric="val_fid"), tmp_path / "at-80.ckpt", max_epochs=3)
+    assert second.samples == 120
+    lines = records(tmp_path / "run" / "log" / "scores.jsonl")
+    assert [(line["samples"], line["fid"]) for line in lines] == [(40, 10.0), (80, 9.0), (120, 8.0)]
+
+
+def test_an_error_in_the_training_is_written_down(tmp_path: Path) -> None:
+    class Failing(Game):
+        def training_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
+            raise RuntimeError("mine")
+
+    watch = Watch(tmp_path / "run", tell=None)
+    trainer = pl.Trainer(
+        callbacks=[WatchCallback(watch, generator="nets")],
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        max_epochs=1,
+        accelerator="cpu",
+    )
+    with pytest.raises(RuntimeError, match="mine"):
+        trainer.fit(Failing(), DataLoader(TensorDataset(torch.zeros(4, 1))))
+    state = RunFolder.open(tmp_path / "run").read_state()
+    assert (state["status"], state["reason"]) == ("failed", "RuntimeError: mine")
+
+
+def test_mistakes_are_told_in_one_line(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "run", tell=None)
+    with pytest.raises(UserError, match="no signal d_los"):
+        WatchCallback(watch, names={"d": "d_los"})
+    with pytest.raises(UserError, match='Game has no attribute "generator"'):
+        fit(WatchCallback(watch), max_epochs=1)
+    again = Watch(tmp_path / "again", tell=None)
+    with pytest.raises(UserError, match="found: d_loss, game/g, val_fid"):
+        fit(WatchCallback(again, generator="nets", metric="val_kid"), max_epochs=1, num_sanity_val_steps=0)
