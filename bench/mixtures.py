@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.game.losses import discriminator_loss, generator_loss
-from equipoise.problem import MeanLogits, Moment, Players, Split, Terms, signals
+from equipoise.problem import Moment, Opinions, Players, Split, Terms, signals
 from equipoise.randomness import Randomness
 
 Shape = Literal["ring", "grid"]
@@ -58,14 +58,14 @@ class Mixture:
         return generator(randomness.normal("latents", num, LATENTS))
 
     @torch.no_grad()
-    def mean_logits(self, players: Players, randomness: Randomness, num: int) -> MeanLogits:
+    def opinions(self, players: Players, randomness: Randomness, num: int) -> Opinions:
         """Ask the discriminator about points of each kind."""
         kinds = (
             self.real("train", num),
             self.real("validation", num),
             self.generate(players.generator, randomness, num),
         )
-        return MeanLogits(*(float(players.discriminator(points).mean()) for points in kinds))
+        return Opinions(*(players.discriminator(points) for points in kinds))
 
     def real(self, split: Split, num: int) -> Tensor:
         """Return the first points of a split."""

@@ -19,7 +19,7 @@ RECORDS = Path(__file__).parent / "records"
 
 def numbers() -> dict[str, str]:
     """Return every quoted number by its name."""
-    return demo() | overhead() | precision() | startup() | recipes() | frontier() | forecast()
+    return demo() | overhead() | precision() | startup() | recipes() | frontier() | forecast() | stopping()
 
 
 def demo() -> dict[str, str]:
@@ -80,6 +80,29 @@ def forecast() -> dict[str, str]:
         "forecast.middle_share": f"{100 * bands[0.01, 0.02]['share_over_2pct']:.0f} %",
         "forecast.high_share": f"{100 * bands[0.07, 0.2]['share_over_2pct']:.0f} %",
     }
+
+
+def stopping() -> dict[str, str]:
+    """Return the policies on own over-long runs."""
+    record = _read("stopping")
+    kinds = {
+        "all": "evidence, all signals",
+        "paired": "evidence, paired, no voters",
+        "voters": "evidence, voters, not paired",
+        "scores": "evidence, scores alone",
+        "patience_10": "patience 10",
+        "patience_15": "patience 15",
+        "patience_20": "patience 20",
+        "budget": "budget, paired",
+    }
+    found = {"stopping.date": record["date"], "stopping.runs": str(record["policies"]["evidence, all signals"]["runs"])}
+    for name, kind in kinds.items():
+        row = record["policies"][kind]
+        found[f"stopping.{name}"] = (
+            f"{_percent(row['saved'])} | {row['chosen']['within_10pct']} | {row['chosen']['median']:.2f} | "
+            f"{row['chosen']['worst']:.1f} | {row['best']['median']:.2f}"
+        )
+    return found
 
 
 def overhead() -> dict[str, str]:

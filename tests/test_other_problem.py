@@ -12,7 +12,7 @@ from equipoise import loop
 from equipoise.game.losses import discriminator_loss, generator_loss
 from equipoise.judge.features import Features
 from equipoise.judge.protocol import make_judge
-from equipoise.problem import MeanLogits, Moment, Players, Split, Terms, signals
+from equipoise.problem import Moment, Opinions, Players, Split, Terms, signals
 from equipoise.randomness import Randomness
 from equipoise.recipe import Budget, Recipe, with_settings
 from equipoise.runs import log
@@ -52,10 +52,10 @@ class Ring:
         return generator(randomness.normal("latents", num, 2))
 
     @torch.no_grad()
-    def mean_logits(self, players: Players, randomness: Randomness, num: int) -> MeanLogits:
+    def opinions(self, players: Players, randomness: Randomness, num: int) -> Opinions:
         fake = self.generate(players.generator, randomness, num)
         kinds = (self.real("train", num), self.real("validation", num), fake)
-        return MeanLogits(*(float(players.discriminator(points).mean()) for points in kinds))
+        return Opinions(*(players.discriminator(points) for points in kinds))
 
     def real(self, split: Split, num: int) -> Tensor:
         return self.batch(Randomness({"train": 1, "validation": 2, "test": 3}[split]), num)

@@ -27,6 +27,7 @@ from equipoise.watch.signals import ScoreLine, record_of
 
 NUM_SNAPSHOT = 64  # samples of fixed latents in a picture
 NUM_OPINIONS = 500  # samples of each kind on which the discriminator is asked
+LEAST_SCALE = 5.0  # standard errors by which it must tell its training samples from generated ones
 
 
 def judge_now(problem: Problem, state: State, judge: Judge, referee: Referee, run: RunFolder) -> ScoreLine | None:
@@ -68,12 +69,13 @@ def judge_now(problem: Problem, state: State, judge: Judge, referee: Referee, ru
 def discriminator_gap(problem: Problem, state: State, seed: int) -> float:
     """Return (D(train) − D(validation)) / (D(train) − D(generated)), after arXiv:2006.06676, Eq. 1.
 
-    Near 0 the discriminator knows its training samples no better than others, near 1 by heart; NaN where it does not
-    tell them from generated ones, so that there is no scale to measure on.
+    Near 0 the discriminator knows its training samples no better than others, near 1 by heart; NaN where it hardly
+    tells them from generated ones, so that there is no scale to measure on.
     """
-    means = problem.mean_logits(state.players, Randomness(seed), NUM_OPINIONS)
-    scale = means.train - means.generated
-    return (means.train - means.validation) / scale if scale > 0 else math.nan
+    found = problem.opinions(state.players, Randomness(seed), NUM_OPINIONS)
+    scale = float(found.train.mean() - found.generated.mean())
+    error = math.sqrt(float(found.train.var() / len(found.train) + found.generated.var() / len(found.generated)))
+    return float(found.train.mean() - found.validation.mean()) / scale if scale > LEAST_SCALE * error else math.nan
 
 
 def adopt_judge(problem: Problem, state: State, judge: Judge, referee: Referee, run: RunFolder) -> None:

@@ -56,12 +56,12 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class MeanLogits:
-    """What a discriminator says on average of samples it trains on, of others, and of generated ones."""
+class Opinions:
+    """A discriminator's logits `[N]` of samples it trains on, of others, and of generated ones."""
 
-    train: float
-    validation: float
-    generated: float
+    train: Tensor
+    validation: Tensor
+    generated: Tensor
 
 
 class Problem(Protocol):
@@ -87,7 +87,7 @@ class Problem(Protocol):
         """Draw `num` samples from a generator, for the judge and for people."""
         ...
 
-    def mean_logits(self, players: Players, randomness: Randomness, num: int) -> MeanLogits:
+    def opinions(self, players: Players, randomness: Randomness, num: int) -> Opinions:
         """Ask the discriminator about up to `num` samples of each kind, without changing anything."""
         ...
 
@@ -201,7 +201,7 @@ class ImageProblem:
         return drawn(generator, randomness, num, self.recipe.networks.latent_size, self.class_counts)
 
     @torch.no_grad()
-    def mean_logits(self, players: Players, randomness: Randomness, num: int) -> MeanLogits:
+    def opinions(self, players: Players, randomness: Randomness, num: int) -> Opinions:
         """Ask the discriminator about the first `num` images of the two splits, and about as many generated ones."""
         generator, discriminator = players.generator, players.discriminator
         modes = generator.training, discriminator.training
@@ -219,7 +219,7 @@ class ImageProblem:
                 ),
                 discriminator(generator(latents, labels), labels),
             )
-            return MeanLogits(*(float(logits.mean()) for logits in found))
+            return Opinions(*(logits.float().cpu() for logits in found))
         finally:
             generator.train(modes[0])
             discriminator.train(modes[1])

@@ -104,3 +104,7 @@ def test_labels_at_the_ends_of_near_lines_do_not_touch():
     chart = line_chart(lines, title="t", width=400, height=200, bounds=(0.0, 1.0))
     labels = [float(e.get("y") or 0) for e in parsed(chart).iter(f"{SVG}text") if "label" in (e.get("class") or "")]
     assert abs(labels[0] - labels[1]) >= 15
+
+
+def test_a_range_around_zero_has_more_ticks_than_zero_alone():
+    assert ticks(-0.0049, 0.0049) == pytest.approx([-0.004, -0.002, 0, 0.002, 0.004])

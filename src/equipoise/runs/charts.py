@@ -118,7 +118,11 @@ def ticks(low: float, high: float, num: int = 4) -> list[float]:
     """Return about `num` round values (1, 2 or 5 times a power of ten) within a range."""
     rough = (high - low) / max(1, num)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    steps = [power * factor for factor in (1, 2, 5, 10)]
+    place = next(place for place, step in enumerate(steps) if step >= rough * 0.999)
+    if place and math.floor(high / steps[place]) - math.ceil(low / steps[place]) < 1:  # a single tick says no scale
+        place -= 1
+    step = steps[place]
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(index * step, 12) + 0.0 for index in range(first, last + 1)]
 

@@ -21,6 +21,7 @@ AHEAD = 0.85
 WINNING = 0.98
 VANISHED = 0.1  # of the upper quartile of the generator's own earlier gradients
 COLLAPSED = 0.5  # of the best coverage so far
+SOME_COVERAGE = 0.05  # below it there is no variety to lose
 
 
 def condition(recent: Sequence[StepStats]) -> Condition:
@@ -88,7 +89,7 @@ def trend(scores: Sequence[ScoreLine], metric: MetricName = "kid") -> Trend:
 def coverage_fall(scores: Sequence[ScoreLine]) -> tuple[float, float] | None:
     """Return the best coverage and the present one if less than half of it is left (mode collapse), else None."""
     values = _finite(line.coverage for line in scores)
-    if len(values) < 2 or values[-1] >= COLLAPSED * max(values[:-1]):
+    if len(values) < 2 or max(values[:-1]) < SOME_COVERAGE or values[-1] >= COLLAPSED * max(values[:-1]):
         return None
     return max(values[:-1]), values[-1]
 

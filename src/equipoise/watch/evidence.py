@@ -28,7 +28,8 @@ REACH = 1.72  # noise widths from which a run hardly comes back
 TYPICAL_GAIN = 0.105  # what such trainings gained where they gained more than 2 %
 COPYING = -3.0  # C_T (arXiv:2004.05675): standard deviations nearer to the training images than held-out ones are
 GAP_OF_OVERFITTING = 0.5  # (D(train) − D(validation)) / (D(train) − D(generated)), after arXiv:2006.06676
-FALLEN = 0.5  # of the best coverage or recall
+FALLEN = 0.5  # of the best coverage or recall, once that was at least
+SOME = 0.05
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ def _alarms(state: EvidenceState, line: ScoreLine) -> tuple[str, ...]:
         ("coverage", line.coverage, state.best_coverage),
         ("recall", line.recall, state.best_recall),
     ):
-        if math.isfinite(value) and value < FALLEN * best:
+        if math.isfinite(value) and best >= SOME and value < FALLEN * best:
             alarms.append(f"{name} has fallen from {best:.2f} to {value:.2f}")
     if line.copying < COPYING:
         alarms.append(
