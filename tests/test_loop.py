@@ -16,13 +16,14 @@ from torch import Tensor
 
 import equipoise as eq
 from equipoise import api, checkpoint, judging, loop
+from equipoise import state as state_module
 from equipoise.data.pool import Pool, prepare
 from equipoise.judge import protocol
 from equipoise.judge.kid import Estimate
 from equipoise.problem import ImageProblem, Moment, Players, Terms
 from equipoise.randomness import Randomness
 from equipoise.recipe import Data, Recipe, with_settings
-from equipoise.runs import log
+from equipoise.runs import log, replay
 from equipoise.watch.referee import Referee
 
 SMALL = [
@@ -232,6 +233,48 @@ def test_a_run_resumed_from_a_checkpoint_is_bit_for_bit_the_run_that_never_stopp
     assert scores(again) == scores(resumed)
 
 
+@pytest.mark.parametrize("where", ["save", "prune_candidates"])
+@pytest.mark.parametrize("place", [1, 3, -1])
+def test_a_kill_around_any_save_leaves_the_same_candidates_and_the_same_choice(
+    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, place: int
+) -> None:
+    """Cut just before the candidates are pruned, or just before a checkpoint is written."""
+    kids = [9.0, 8.0, 7.0, 6.0, 6.5, 5.0, 6.0, 4.0, 5.5, 4.5]
+    cuts: list[Path] = []
+    real = {"save": checkpoint.save, "prune_candidates": state_module.prune_candidates}[where]
+
+    def copying(*given: Any) -> Any:
+        cuts.append(tmp_path / f"cut-{len(cuts)}")
+        shutil.copytree(tmp_path / "whole", cuts[-1])
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        staged(patch, iter(kids))
+        patch.setattr(checkpoint if where == "save" else state_module, where, copying)
+        whole = run_of("whole", "judging.every=80", "data.validation=0.3")
+    kept = {path.name for path in whole.folder.candidates.iterdir()}
+    cut = cuts[place]
+    seen = len(log.records(cut / "log" / "scores.jsonl"))
+    found = checkpoint.latest(cut / "checkpoints")
+    taken = len(
+        [
+            line
+            for line in log.records(cut / "log" / "scores.jsonl")
+            if found and line["samples"] <= found.values["samples"]
+        ]
+    )
+    assert seen >= taken
+    with monkeypatch.context() as patch:
+        best = found.values["watch"]["best"]["kid"] if found else 0.0
+        staged(patch, iter(kids[taken:]), best=best)
+        resumed = eq.resume(cut)
+    assert {path.name for path in resumed.folder.candidates.iterdir()} == kept
+    assert [one["samples"] for one in resumed.state["rescored"]["candidates"]] == [
+        one["samples"] for one in whole.state["rescored"]["candidates"]
+    ]
+    assert same_tensors(final_tensors(whole), final_tensors(resumed))
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_again_and_ends_the_same(
     run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,7 +322,11 @@ def test_an_interrupt_before_the_pace_is_known_records_none_and_goes_on_exactly(
 def test_a_resume_under_another_judge_scores_the_best_anew_instead_of_mixing_protocols(
     run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_of("first", budget="400")
+    run = run_of("first", "judging.every=40", "data.validation=0.3", budget="400")
+    before = sorted(int(path.name) for path in run.folder.candidates.iterdir())
+    assert len(before) == 3
+    damaged = run.folder.candidates / str(run.state["rescored"]["candidates"][0]["samples"]) / "generator.safetensors"
+    damaged.write_bytes(b"")  # the champion is in the checkpoint besides
     real = api.features_of
     monkeypatch.setattr(
         api, "features_of", lambda *given, **named: dataclasses.replace(real(*given, **named), digest="another")
@@ -287,6 +334,12 @@ def test_a_resume_under_another_judge_scores_the_best_anew_instead_of_mixing_pro
     resumed = eq.resume(run.path, budget="800")
     events = [event["kind"] for event in log.records(resumed.folder.events)]
     assert "another judge" in events
+    kept = sorted(int(path.name) for path in resumed.folder.candidates.iterdir())
+    lines = [line for line in log.records(resumed.folder.scores) if line["protocol"]["features_digest"] == "another"]
+    anew = [line["samples"] for line in lines]
+    assert anew[: len(before)] == before, "every candidate is scored anew, in order"
+    assert kept
+    assert replay.read_run(resumed.path).lines[0].samples == before[0]
     assert resumed.best.score["protocol"]["features_digest"] == "another"
     assert resumed.state["status"] == "finished"
 
@@ -318,9 +371,9 @@ def test_the_scores_of_evaluate_and_of_the_runs_own_test_agree(run_of: RunMaker,
     assert found.kid == pytest.approx(run.state["test"]["kid"], rel=1e-5)
 
 
-def staged(monkeypatch: pytest.MonkeyPatch, kids: Iterator[float], error: float = 0.0) -> None:
-    """Let the judge find these KIDs, and the paired differences that follow from them."""
-    real_score, found = protocol.score_features, [0.0, 0.0]
+def staged(monkeypatch: pytest.MonkeyPatch, kids: Iterator[float], error: float = 0.0, best: float = 0.0) -> None:
+    """Let the judge of the training find these KIDs, and the paired differences that follow from them."""
+    real_score, found = protocol.score_features, [best, 0.0]
 
     def score_features(judge: Any, fake: Any) -> Any:
         found[1] = next(kids)
@@ -451,3 +504,29 @@ def test_the_judge_of_a_run_is_kept_apart_from_its_test(run_of: RunMaker) -> Non
     assert state["best"]["protocol"]["split"] == "validation"
     assert state["test"]["protocol"]["split"] == "test"
     assert api.load(run_of("other").path).state["test"] is not None
+
+
+def test_a_voter_that_fails_costs_no_score(run_of: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: Any) -> None:
+        raise MemoryError("no memory left")
+
+    monkeypatch.setattr(ImageProblem, "opinions", crash)
+    run = run_of("unasked")
+    assert run.state["best"] is not None
+    assert all(line["discriminator_gap"] is None for line in log.records(run.folder.scores))
+    assert "voter failed" in [event["kind"] for event in log.records(run.folder.events)]
+
+
+def test_a_run_decided_by_fid_draws_nobody_beside_its_generator(
+    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    real = judging.generated
+
+    def generated(problem: Any, generator: Any, num: int, seed: int) -> Any:
+        seeds.append(seed)
+        return real(problem, generator, num, seed)
+
+    monkeypatch.setattr(judging, "generated", generated)
+    run = run_of("by-fid", "judging.metric=fid")
+    assert len(seeds) == len(log.records(run.folder.scores))

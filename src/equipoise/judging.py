@@ -30,14 +30,19 @@ NUM_OPINIONS = 500  # samples of each kind on which the discriminator is asked
 LEAST_SCALE = 5.0  # standard errors by which it must tell its training samples from generated ones
 
 
-def judge_now(problem: Problem, state: State, judge: Judge, referee: Referee, run: RunFolder) -> ScoreLine | None:
-    """Score the averaged generator on the validation split and beside the best one; keep it if it may be the best."""
+def judge_now(
+    problem: Problem, state: State, judge: Judge, referee: Referee, run: RunFolder, gap: float | None = None
+) -> ScoreLine | None:
+    """Score the averaged generator on the validation split and beside the best one; keep it if it may be the best.
+
+    `gap` stands in for the discriminator's, where its opinion is not of this generator's time.
+    """
     begin = time.monotonic()
     seed, num = stream_seed(judge.protocol.seed, "judging", state.samples), judge.protocol.num_generated
     try:
         fake = extracted(judge.features, generated(problem, state.average, num, seed))
         values = to_dict(score_features(judge, fake))
-        if state.champion is not None and referee.best is not None:
+        if referee.metric == "kid" and state.champion is not None and referee.best is not None:
             champion = extracted(judge.features, generated(problem, state.champion, num, seed))
             found = kid_difference(judge.real, champion, fake)
             values |= {
@@ -45,11 +50,11 @@ def judge_now(problem: Problem, state: State, judge: Judge, referee: Referee, ru
                 "difference": found.value,
                 "difference_se": found.standard_error,
             }
-        values["discriminator_gap"] = discriminator_gap(problem, state, seed)
     except Exception as error:  # judging must never end a training: the event says what went wrong
         run.log_event(state.samples, state.seconds, "judging failed", f"{type(error).__name__}: {error}")
         referee.score(None)
         return None
+    values["discriminator_gap"] = asked(problem, state, seed, run) if gap is None else gap
     line = ScoreLine.from_score(state.samples, values | {"seconds": time.monotonic() - begin})
     is_best = referee.score(line)
     record = record_of(line)
@@ -66,6 +71,16 @@ def judge_now(problem: Problem, state: State, judge: Judge, referee: Referee, ru
     return line
 
 
+def asked(problem: Problem, state: State, seed: int, run: RunFolder) -> float:
+    """Return the discriminator's gap; NaN and an event where it cannot be had, since it is only a voter."""
+    try:
+        return discriminator_gap(problem, state, seed)
+    except Exception as error:
+        message = f"the discriminator's gap: {type(error).__name__}: {error}"
+        run.log_event(state.samples, state.seconds, "voter failed", message)
+        return math.nan
+
+
 def discriminator_gap(problem: Problem, state: State, seed: int) -> float:
     """Return (D(train) − D(validation)) / (D(train) − D(generated)), after arXiv:2006.06676, Eq. 1.
 
@@ -78,24 +93,31 @@ def discriminator_gap(problem: Problem, state: State, seed: int) -> float:
     return float(found.train.mean() - found.validation.mean()) / scale if scale > LEAST_SCALE * error else math.nan
 
 
-def adopt_judge(problem: Problem, state: State, judge: Judge, referee: Referee, run: RunFolder) -> None:
-    """Score the best generator anew if this judge's protocol is not the one it was found under.
+def adopt_judge(problem: Problem, state: State, judge: Judge, referee: Referee, run: RunFolder) -> bool:
+    """Score the candidates anew if this judge's protocol is not the one they were found under; return whether it was.
 
     Another machine, thread count or version may have taught the encoder other weights: old scores say nothing then.
     """
-    if referee.best is None or referee.best.protocol == asdict(judge.protocol):
-        return
-    message = "the judge is not the one this run began with: its scores are not comparable, the best is scored anew"
+    best = referee.best
+    if best is None or best.protocol == asdict(judge.protocol):
+        return False
+    message = "the judge is not the one this run began with: scores are not comparable, the candidates are scored anew"
     run.log_event(state.samples, state.seconds, "another judge", message)
-    best, folder = referee.best, run.candidates / str(referee.best.samples)  # best/ may hold what rescoring chose
+    lines = sorted(referee.candidates, key=lambda line: line.samples)
+    champion, found = state.champion, dataclasses.replace(state, average=copy.deepcopy(state.average), champion=None)
     referee.forget_scores()
-    state.champion = None
-    if checkpoint.verify(folder) is not None:
-        return
-    found = dataclasses.replace(state, average=copy.deepcopy(state.average), samples=best.samples, champion=None)
-    checkpoint.load_module("generator", found.average, load_file(folder / "generator.safetensors"))
-    judge_now(problem, found, judge, referee, run)
+    for line in lines:
+        folder = run.candidates / str(line.samples)
+        if line == best and champion is not None:  # the checkpoint holds it, whatever became of its folder
+            found.average.load_state_dict(champion.state_dict())
+        elif checkpoint.verify(folder) is None:
+            checkpoint.load_module("generator", found.average, load_file(folder / "generator.safetensors"))
+        else:
+            continue
+        found.samples = line.samples
+        judge_now(problem, found, judge, referee, run, gap=math.nan)
     state.champion = found.champion
+    return True
 
 
 def generated(problem: Problem, generator: nn.Module, num: int, seed: int) -> Iterator[Tensor]:

@@ -64,7 +64,8 @@ def train(
 ) -> Outcome:
     """Train until a verdict says stop; the run folder then holds the best generator and a last checkpoint."""
     state = restore(start(problem, recipe), recipe, referee, run)
-    adopt_judge(problem, state, judge, referee, run)
+    if adopt_judge(problem, state, judge, referee, run):
+        save(state, referee, run)
     ended = referee.verdict(state.samples, state.seconds) if state.samples else Continue()
     if isinstance(ended, Stop):  # killed after its last checkpoint: nothing is left to train
         return Outcome(ended, state.samples, state.seconds)
@@ -85,8 +86,9 @@ def train(
             if state.pace is None and stopwatch.is_warm(state.samples, recipe.budget):
                 speed, judged_at = stopwatch.speed(state.samples), state.samples
                 line = judge_now(problem, state, judge, referee, run)
-                # The first look has no champion to draw beside it; all later ones cost up to twice as much.
-                state.pace = measured_pace(speed, 2 * line.seconds if line else 1.0, recipe)
+                # The first look has no champion to draw beside it; later ones with pairs cost up to twice as much.
+                price = line.seconds * (2 if referee.metric == "kid" else 1) if line else 1.0
+                state.pace = measured_pace(speed, price, recipe)
                 run.write_pace(asdict(state.pace))
                 must_save = True  # the pace was measured once: a resume must find it
             if state.pace is not None and state.pace.is_log_due(state.samples):

@@ -24,7 +24,7 @@ from equipoise.nets.players import make_players
 from equipoise.pictures import save_grid
 from equipoise.randomness import Randomness
 from equipoise.recipe import LossName, Recipe
-from equipoise.sampling import drawn
+from equipoise.sampling import chunks, drawn
 
 Split = Literal["train", "validation", "test"]
 
@@ -209,17 +209,17 @@ class ImageProblem:
         discriminator.eval()  # running statistics must not see these images
         try:
             train, validation = (split_indices(self.pool, split)[:num] for split in ("train", "validation"))
-            labels = self._labels(torch.from_numpy(train))
             latents = randomness.normal("latents", len(train), self.recipe.networks.latent_size).to(self.device)
-            found = (
-                discriminator(to_float(gather(self.pool, train)).to(self.device), labels),
-                discriminator(
-                    to_float(gather(self.pool, validation)).to(self.device),
-                    self._labels(torch.from_numpy(validation)),
-                ),
-                discriminator(generator(latents, labels), labels),
-            )
-            return Opinions(*(logits.float().cpu() for logits in found))
+            found: dict[str, list[Tensor]] = {"train": [], "validation": [], "generated": []}
+            for name, indices in (("train", train), ("validation", validation)):
+                for begin, size in chunks(len(indices)):  # large images would not fit into memory at once
+                    part = indices[begin : begin + size]
+                    labels = self._labels(torch.from_numpy(part))
+                    found[name].append(discriminator(to_float(gather(self.pool, part)).to(self.device), labels))
+                    if name == "train":
+                        fake = generator(latents[begin : begin + size], labels)
+                        found["generated"].append(discriminator(fake, labels))
+            return Opinions(**{name: torch.cat(logits).float().cpu() for name, logits in found.items()})
         finally:
             generator.train(modes[0])
             discriminator.train(modes[1])

@@ -101,6 +101,7 @@ def restore(state: State, recipe: Recipe, referee: Referee, run: RunFolder) -> S
     found = checkpoint.latest(run.checkpoints, on_damage=lambda text: run.log_event(0, 0.0, "damage", text))
     if found is None:
         run.cut_logs(0)
+        prune_candidates(referee, run)
         return state
     checkpoint.load_module("generator", state.players.generator, found.tensors)
     checkpoint.load_module("discriminator", state.players.discriminator, found.tensors)
@@ -124,6 +125,7 @@ def restore(state: State, recipe: Recipe, referee: Referee, run: RunFolder) -> S
         run.write_pace(asdict(state.pace))
     referee.load_state_dict(found.values["watch"])
     run.cut_logs(state.samples)
+    prune_candidates(referee, run)  # what a kill left of looks that are taken again
     return state
 
 

@@ -467,7 +467,7 @@ def test_the_reason_states_what_is_certified_what_is_forecast_and_what_was_spent
     assert f"would bring {percent(found.forecast)}" in words
     assert re.search(r"less than the price of 3(\.0)? %", words)
     assert "Spent: 67 % as much training again" in words
-    assert "Besides" not in words
+    assert "halved" not in words
 
 
 @pytest.mark.parametrize(
@@ -500,7 +500,7 @@ def test_the_reason_tells_pairs_from_bare_scores_and_names_alarms():
     assert "paired differences, same latents and same real images" in words
     assert "recorded score" not in words
     assert "at these real images" not in words
-    assert "Besides, coverage has fallen from 0.90 to 0.10 and generated images lie nearer" in words
+    assert "halved for each of these: coverage has fallen from 0.90 to 0.10; generated images lie nearer" in words
     mixture = reason(replace(PAIRED, boundary="normal-mixture"), [*good, *worse])
     assert "same latents and these real images" in mixture
     bare = reason(replace(BARE, boundary="normal-mixture"), fids(*COLLAPSE))

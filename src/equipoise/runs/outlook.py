@@ -1,7 +1,6 @@
 """Where the stopping stands, from a run's folder alone: its log goes once more through the referee of its policy."""
 
 import dataclasses
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.log import last_records, records
 from equipoise.watch.referee import Referee
-from equipoise.watch.signals import ScoreLine, score_from, stats_from
+from equipoise.watch.signals import ScoreLine, comparable, score_from, stats_from
 
 NUM_STEPS = 256  # logging intervals, the last ones: more than any policy remembers
 FEWEST_LOOKS = 5  # scores from which forecasts are worth drawing
@@ -59,8 +58,7 @@ def forecasts(run: RunFolder, recipe: Recipe) -> list[Forecast]:
 def _scores(run: RunFolder) -> list[ScoreLine]:
     """Return what the referee has taken in since the judge was last changed, in order."""
     scores, events = [score_from(record) for record in records(run.scores)], records(run.events)
-    same = itertools.takewhile(lambda line: line.protocol == scores[-1].protocol, reversed(scores))
-    lines = list(same)[::-1]
+    lines = comparable(scores)
     begin = lines[0].samples if len(lines) < len(scores) else 0
     failed = [event.get("samples") or 0 for event in events if event.get("kind") == "judging failed"]
     nothing = [ScoreLine(samples=at, seconds=0.0) for at in failed if at > begin]

@@ -270,7 +270,9 @@ def _refuse_disorder(where: str, run: str, last: Sequence[ScoreLine]) -> None:
 
 
 def _refuse_impossible(where: str, line: ScoreLine, metric: MetricName) -> None:
-    """Raise UserError for a FID of zero or below, which no two sets of images have."""
+    """Raise UserError for a FID of zero or below, which no two sets of images have, and for an error below zero."""
+    if line.kid_se < 0 or line.difference_se < 0:
+        raise UserError(f"{where}: a standard error below zero. Leave the cell empty where none is known.")
     if metric == "fid" and line.fid <= 0:
         raise UserError(
             f"{where}: FID {line.fid:g}, and a FID is above zero. Leave the cell empty where an evaluation failed."

@@ -50,7 +50,7 @@ class Look:
 
     samples: int
     measured: float
-    score: float  # the same, but at least its standard error, since an unbiased KID may fall below zero
+    score: float  # the same, but at least its error or scatter, since an unbiased KID may fall below zero
     gap: float | None  # to the champion, relative, from the same latents and reals
     gap_error: float | None
 
@@ -102,7 +102,7 @@ def evidence_step(policy: Evidence, state: EvidenceState, line: ScoreLine, promo
     if not math.isfinite(score):
         return state
     error = metric_error(line, policy.metric)
-    floor = max(error, 1e-9) if math.isfinite(error) else 1e-9
+    floor = max(1e-9, error if math.isfinite(error) else _scatter(state.looks) if policy.metric == "kid" else 0.0)
     gap = gap_error = None
     champion = state.looks[state.champion] if state.looks else None
     if champion is not None and _is_paired(policy, line, champion.samples):
@@ -245,6 +245,12 @@ def _noise(looks: Sequence[Look]) -> float:
     return max(LEAST_NOISE, statistics.median(changes) / 0.6745 / math.sqrt(2)) if changes else LEAST_NOISE
 
 
+def _scatter(looks: Sequence[Look]) -> float:
+    """Return the standard deviation of one score as measured, in place of an error that nobody gave."""
+    changes = [abs(b.measured - a.measured) for a, b in itertools.pairwise(looks[-NOISE_WINDOW - 1 :])]
+    return statistics.median(changes) / 0.6745 / math.sqrt(2) if changes else 0.0
+
+
 def _speed(looks: Sequence[Look]) -> float:
     """Return the gain in log score per e-fold of samples since half of the present ones; at least 1 %."""
     now = looks[-1].samples
@@ -280,19 +286,20 @@ def _or_zero(value: float) -> float:
 def _reason(policy: Evidence, state: EvidenceState, found: Findings) -> str:
     name, best, champion = policy.metric.upper(), found.best, state.looks[state.champion]
     what, it = ("generator better beyond chance", "it") if found.paired else ("lower score", "that recorded score")
-    in_hand = f" The best beyond chance is that of {champion.samples:,} samples." if champion != best else ""
+    is_another = champion != best and any(look.gap is not None for look in state.looks)
+    in_hand = f" The best beyond chance is that of {champion.samples:,} samples." if is_another else ""
     above = f"{percent(abs(found.mean_gap))} {'above' if found.mean_gap >= 0 else 'below'} {it}"
     hope, price = percent(found.forecast), as_set(policy.price)
     near = "just under " if hope == percent(policy.price) else ""
-    voters = f" Besides, {' and '.join(found.alarms)}." if found.alarms else ""
+    halved = f", halved for each of these: {'; '.join(found.alarms)}" if found.alarms else ""
     spent = f"{percent(found.stood)} as much training again as the best one took" if best.samples else "all of it since"
     return (
         f"No {what} since {best.samples:,} samples ({name} {best.measured:.3g}), and more training is not expected to "
         f"pay.{in_hand} Certified: the {found.num_since} scores since then are on average {above}, and not better than "
         f"it by δ = {as_set(policy.delta)}, with an error of at most α = {as_set(found.alpha)} over "
         f"{_certified_by(policy, found)}. Forecast, not certified: a quarter more training would bring {near}{hope} "
-        f"(a chance of {percent(found.chance)} of some {percent(TYPICAL_GAIN)}), less than the price of {price}."
-        f"{voters} Spent: {spent}."
+        f"(a chance of {percent(found.chance)} of some {percent(TYPICAL_GAIN)}{halved}), less than the price of "
+        f"{price}. Spent: {spent}."
     )
 
 

@@ -56,6 +56,7 @@ class Referee:
             stopping.alpha, stopping.delta, stopping.price, stopping.share, stopping.boundary, metric
         )
         self._evidence_state = EvidenceState()
+        self._evidence_verdict: Verdict = Continue()  # it changes with a score only, and is asked for at every step
         self._num_paired = 0
         self._runners_up: tuple[ScoreLine, ...] = ()
         self._patience = Patience(stopping.patience, metric)
@@ -95,6 +96,7 @@ class Referee:
         promoted = finite and (best is None or promotes(self._evidence, line, best, self._num_paired))
         self._patience_state = patience_step(self._patience, self._patience_state, line)
         self._evidence_state = evidence_step(self._evidence, self._evidence_state, line, promoted)
+        self._evidence_verdict = evidence_verdict(self._evidence, self._evidence_state)
         self._scores = (*self._scores, line)[-SCORES:]
         if promoted:
             self.best = line
@@ -108,6 +110,7 @@ class Referee:
         """Begin the scores anew, for a judge with another protocol."""
         self.best, self._scores, self._runners_up, self._num_paired = None, (), (), 0
         self._patience_state, self._evidence_state = PatienceState(), EvidenceState()
+        self._evidence_verdict = Continue()
 
     def verdict(self, samples: int, seconds: float) -> Verdict:
         """Return what to do now: the first stop of divergence, the policy and the budget, else go on."""
@@ -171,13 +174,14 @@ class Referee:
                 "version. Resume with the version that wrote it."
             ) from None
         self._threshold_state, self._patience_state, self._evidence_state = threshold, patience, evidence
+        self._evidence_verdict = evidence_verdict(self._evidence, evidence)
         self._num_paired, self._runners_up, self.best = num_paired, runners_up, best
         self._history, self._scores = history, scores
 
     def _policy_verdict(self) -> Verdict:
         match self.stopping.policy:
             case "evidence":
-                return evidence_verdict(self._evidence, self._evidence_state)
+                return self._evidence_verdict
             case "budget":
                 return Continue()
             case "discriminator-threshold":

@@ -1,6 +1,7 @@
 """The numbers of the game: what one logging interval and one score hold."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,8 +62,8 @@ class ScoreLine:
 
 
 def comparable(scores: Sequence[ScoreLine]) -> list[ScoreLine]:
-    """Return the scores under the protocol of the last one: only those may stand side by side."""
-    return [line for line in scores if line.protocol == scores[-1].protocol]
+    """Return the last scores under one protocol: only those may stand side by side, earlier ones were given up."""
+    return list(itertools.takewhile(lambda line: line.protocol == scores[-1].protocol, reversed(scores)))[::-1]
 
 
 def metric_value(line: ScoreLine, metric: MetricName) -> float:
