@@ -12,6 +12,7 @@ records/forecast.json: coefficients, their spread over the fits, and forecast ag
 import itertools
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,6 @@ class Table:
     num_since: np.ndarray
     bound: np.ndarray
     gain: np.ndarray  # in log FID until 1.25 times the samples; NaN where the run ends before
-
-    @property
-    def family(self) -> str:
-        """Return the part of the name before the slash."""
-        return self.name.split("/")[0]
 
 
 def tables() -> list[Table]:
@@ -108,10 +104,20 @@ def fitted(runs: list[Table]) -> np.ndarray:
     return minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-8, "maxiter": 2000}).x
 
 
-def left_out(runs: list[Table]) -> dict[str, np.ndarray]:
-    """Return for each family the coefficients fitted to all the others."""
-    families = sorted({run.family for run in runs})
-    return {family: fitted([run for run in runs if run.family != family]) for family in families}
+def left_out(runs: list[Table], group: Callable[[Table], str]) -> dict[str, np.ndarray]:
+    """Return for each group of runs the coefficients fitted to all the others."""
+    groups = sorted({group(run) for run in runs})
+    return {name: fitted([run for run in runs if group(run) != name]) for name in groups}
+
+
+def family(run: Table) -> str:
+    """Return the part of a run's name before the slash."""
+    return run.name.split("/")[0]
+
+
+def source(run: Table) -> str:
+    """Return where a run was published: IVGAN numbers its runs by seed, PyTorch-StudioGAN does not."""
+    return "IVGAN" if run.name.split("/")[1].startswith("seed") else "PyTorch-StudioGAN"
 
 
 def calibration(runs: list[Table], coefficients: dict[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -119,7 +125,7 @@ def calibration(runs: list[Table], coefficients: dict[str, np.ndarray]) -> list[
     rows = []
     for run in runs:
         asked = np.isfinite(run.gain) & (np.arange(len(run.gain)) >= FIRST - 1)
-        mean = predicted(coefficients[run.family], run)
+        mean = predicted(coefficients[family(run)], run)
         rows += [(mean[i], run.gain[i], 1 / len(run.gain)) for i in np.nonzero(asked)[0]]
     forecast, gain, weight = np.array(rows).T
     found = []
@@ -153,7 +159,7 @@ def spoken(coefficients: np.ndarray) -> dict[str, float]:
 def main() -> None:
     """Fit, leave out, and write the record."""
     runs = tables()
-    whole, others = spoken(fitted(runs)), left_out(runs)
+    whole, others = spoken(fitted(runs)), left_out(runs, family)
     spread = {
         name: [min(values), max(values)]
         for name in whole

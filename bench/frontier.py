@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from common import RECORDS, write_record
 from forecast import MATTERS as TWO_PERCENT
-from forecast import Table, left_out, predicted, tables
+from forecast import Table, family, left_out, predicted, source, tables
 
 from equipoise.recipe import Stopping
 from equipoise.watch.evidence import LEVEL, NUM_SINCE, REACH, SPEED_POWER
@@ -108,13 +108,13 @@ def chosen(runs: list[Table], coefficients: np.ndarray) -> tuple[float, float]:
     return best[1], best[2]
 
 
-def cross_validated(runs: list[Table], others: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return what evidence does where forecast, price and share all come from the other families."""
+def cross_validated(runs: list[Table], group: Callable[[Table], str]) -> dict[str, Any]:
+    """Return what evidence does where forecast, price and share all come from the other groups of runs."""
     results, choices = [], {}
-    for family, coefficients in others.items():
-        choice = chosen([run for run in runs if run.family != family], coefficients)
-        choices[family] = choice
-        results += [stopped(evidence(*choice, coefficients), run) for run in runs if run.family == family]
+    for name, coefficients in left_out(runs, group).items():
+        choice = chosen([run for run in runs if group(run) != name], coefficients)
+        choices[name] = choice
+        results += [stopped(evidence(*choice, coefficients), run) for run in runs if group(run) == name]
     counts = {f"price {p:g}, share {s:g}": list(choices.values()).count((p, s)) for p, s in set(choices.values())}
     return outcome(results) | {"chosen": counts}
 
@@ -132,8 +132,8 @@ def learned(runs: list[Table], kind: str) -> list[dict[str, Any]]:
         return np.stack([*logs, run.gap, run.gap / run.noise, np.maximum(run.bound, -5)], 1)
 
     chances: dict[str, np.ndarray] = {}
-    for family in {run.family for run in runs}:
-        train = [run for run in runs if run.family != family]
+    for name in {family(run) for run in runs}:
+        train = [run for run in runs if family(run) != name]
         target = np.concatenate([np.log(run.best / run.best[-1]) > TWO_PERCENT for run in train])
         weight = np.concatenate([np.full(len(run.best), 1 / len(run.best)) for run in train])
         inputs = np.concatenate([known(run) for run in train])
@@ -144,7 +144,7 @@ def learned(runs: list[Table], kind: str) -> list[dict[str, Any]]:
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
             model.fit(inputs, target, logisticregression__sample_weight=weight)
         for run in runs:
-            if run.family == family:
+            if family(run) == name:
                 chances[run.name] = model.predict_proba(known(run))[:, 1]
     rows = []
     for level in (0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005):
@@ -206,7 +206,6 @@ def picture(kinds: dict[str, list[dict[str, Any]]], marked: dict[str, dict[str, 
 def main() -> None:
     """Replay all, and write the record and the picture."""
     runs = tables()
-    others = left_out(runs)
     kinds: dict[str, list[dict[str, Any]]] = {
         "patience": [{"rule": f"patience {num}"} | over(patience(num), runs) for num in PATIENCE],
         "relative patience": [
@@ -232,16 +231,18 @@ def main() -> None:
         "logistic regression": learned(runs, "logistic regression"),
     }
     default = over(evidence(Stopping().price, Stopping().share), runs)
-    crossed = cross_validated(runs, others)
+    crossed, by_source = cross_validated(runs, family), cross_validated(runs, source)
     record = {
         "runs": len(runs),
-        "families": len(others),
+        "families": len({family(run) for run in runs}),
         "oracle": over(oracle, runs),
         "default": default,
         "left_out": crossed,
+        "source_left_out": by_source,
         "patience_at_as_many_within_2pct": {
             "default": at_least(kinds["patience"], default["within_2pct"]),
             "left_out": at_least(kinds["patience"], crossed["within_2pct"]),
+            "source_left_out": at_least(kinds["patience"], by_source["within_2pct"]),
         },
         "most_saved_at_least_within_2pct": {
             kind: {str(within): at_least(rows, within) for within in (98, 97, 96, 95, 94, 92, 90)}

@@ -44,11 +44,11 @@ def demo() -> dict[str, str]:
 def frontier() -> dict[str, str]:
     """Return the stopping rules on published trainings."""
     record, found = _read("frontier"), {}
-    for name in ("default", "left_out"):
+    for name in ("default", "left_out", "source_left_out"):
         found |= {
             f"frontier.{name}_saved": _percent(record[name]["saved"]),
             f"frontier.{name}_within": str(record[name]["within_2pct"]),
-            f"frontier.{name}_worst": f"{record[name]['worst_regret']:.2f}",
+            f"frontier.{name}_worst": f"{record[name]['worst_regret']:.3f}",
             f"frontier.patience_{name}": _percent(record["patience_at_as_many_within_2pct"][name]),
         }
     with (RECORDS / "frontier.csv").open() as file:
@@ -58,14 +58,14 @@ def frontier() -> dict[str, str]:
         found |= {
             f"frontier.patience_{num}_saved": _percent(float(row["saved"])),
             f"frontier.patience_{num}_within": row["within_2pct"],
-            f"frontier.patience_{num}_worst": f"{float(row['worst_regret']):.2f}",
+            f"frontier.patience_{num}_worst": f"{float(row['worst_regret']):.3f}",
         }
     most = record["most_saved_at_least_within_2pct"]
     return found | {
         "frontier.date": record["date"],
         "frontier.oracle_saved": _percent(record["oracle"]["saved"]),
         "frontier.relative_97": _percent(most["relative patience"]["97"]),
-        "frontier.evidence_95": _percent(most["evidence"]["95"]),
+        "frontier.evidence_95": _percent(max(most[kind]["95"] for kind in ("evidence", "forecast alone"))),
         "frontier.trees_95": _percent(most["boosted trees"]["95"]),
         "frontier.logistic_95": _percent(most["logistic regression"]["95"]),
     }
@@ -73,12 +73,12 @@ def frontier() -> dict[str, str]:
 
 def forecast() -> dict[str, str]:
     """Return how the forecast of the evidence policy fared on families left out."""
-    bands = {tuple(band["band"]): band for band in _read("forecast")["calibration"]}
     return {
-        "forecast.low_num": str(bands[0.0, 0.005]["evaluations"]),
-        "forecast.low_share": f"{100 * bands[0.0, 0.005]['share_over_2pct']:.0f} %",
-        "forecast.middle_share": f"{100 * bands[0.01, 0.02]['share_over_2pct']:.0f} %",
-        "forecast.high_share": f"{100 * bands[0.07, 0.2]['share_over_2pct']:.0f} %",
+        f"forecast.from_{100 * band['band'][0]:g}": (
+            f"{band['evaluations']} | {_percent(band['forecast'])} | {_percent(band['gain'])} | "
+            f"{100 * band['share_over_2pct']:.0f} %"
+        )
+        for band in _read("forecast")["calibration"]
     }
 
 
@@ -95,13 +95,15 @@ def stopping() -> dict[str, str]:
         "patience_20": "patience 20",
         "budget": "budget, paired",
     }
-    found = {"stopping.date": record["date"], "stopping.runs": str(record["policies"]["evidence, all signals"]["runs"])}
-    for name, kind in kinds.items():
-        row = record["policies"][kind]
-        found[f"stopping.{name}"] = (
-            f"{_percent(row['saved'])} | {row['chosen']['within_10pct']} | {row['chosen']['median']:.2f} | "
-            f"{row['chosen']['worst']:.1f} | {row['best']['median']:.2f}"
-        )
+    found = {"stopping.date": record["date"]}
+    for group in ("digits", "points"):
+        found[f"stopping.{group}_runs"] = f"{record[group]['patience 10']['runs']} runs"
+        for name, kind in kinds.items():
+            row = record[group][kind]
+            found[f"stopping.{group}_{name}"] = (
+                f"{_percent(row['saved'])} | {row['chosen']['within_10pct']} | {row['chosen']['median']:.2f} | "
+                f"{row['chosen']['worst']:.2f} | {row['best']['median']:.2f}"
+            )
     return found
 
 

@@ -196,9 +196,17 @@ def replayed() -> dict[str, Any]:
         "budget, scores alone": (Stopping(policy="budget"), PAIRED + VOTERS),
     }
     return {
-        kind: table([(series, ended(stopping, without(series, columns))) for series in runs], rows)
-        for kind, (stopping, columns) in kinds.items()
+        group: {
+            kind: table([(one, ended(stopping, without(one, columns))) for one in runs if is_of(group, one)], rows)
+            for kind, (stopping, columns) in kinds.items()
+        }
+        for group in ("digits", "points")
     }
+
+
+def is_of(group: str, series: Series) -> bool:
+    """Return whether a run is one of digits, or one of points in the plane."""
+    return (series.name.split("/")[0] in ("ring", "grid")) == (group == "points")
 
 
 def table(found: list[tuple[Series, End]], rows: dict[tuple[str, int], dict[str, str]]) -> dict[str, Any]:
@@ -247,9 +255,10 @@ def main() -> None:
         record(options.problems, options.seeds)
         return
     found = replayed()
-    write_record("stopping", {"policies": found})
-    for kind, row in found.items():
-        print(kind, {name: value for name, value in row.items() if name != "each"})
+    write_record("stopping", found)
+    for group, kinds in found.items():
+        for kind, row in kinds.items():
+            print(group, kind, {name: value for name, value in row.items() if name != "each"})
 
 
 if __name__ == "__main__":

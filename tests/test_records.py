@@ -11,7 +11,17 @@ from equipoise.recipes import ABOUT, SETTING
 ROOT = Path(__file__).parent.parent
 TEXTS = ("README.md", "README.zh-CN.md", "docs/stopping.md")
 ON_STOPPING = ("frontier", "forecast", "stopping")  # the page quotes all of them, the READMEs these few
-IN_BOTH = ("frontier.default_saved", "frontier.default_within", "frontier.left_out_saved", "frontier.left_out_within")
+IN_BOTH = tuple(
+    f"frontier.{name}"
+    for name in (
+        "default_saved",
+        "default_within",
+        "left_out_saved",
+        "left_out_within",
+        "patience_left_out",
+        "oracle_saved",
+    )
+)
 LANGUAGE_BOUND = {"recipes.setting"}  # worded anew in Chinese
 
 

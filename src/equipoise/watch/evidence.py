@@ -261,13 +261,15 @@ def _speed(looks: Sequence[Look]) -> float:
 
 def _alarms(state: EvidenceState, line: ScoreLine) -> tuple[str, ...]:
     """Return what speaks against more training besides the score, as half-sentences."""
-    alarms = []
+    alarms, fallen = [], []
     for name, value, best in (
         ("coverage", line.coverage, state.best_coverage),
         ("recall", line.recall, state.best_recall),
     ):
         if math.isfinite(value) and best >= SOME and value < FALLEN * best:
-            alarms.append(f"{name} has fallen from {best:.2f} to {value:.2f}")
+            fallen.append(f"{name} has fallen from {best:.2f} to {value:.2f}")
+    if fallen:  # one voice: both speak of variety
+        alarms.append(" and ".join(fallen))
     if line.copying < COPYING:
         alarms.append(
             f"generated images lie nearer to the training images than held-out ones do (C_T {line.copying:.1f})"
