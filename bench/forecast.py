@@ -22,7 +22,7 @@ from common import write_record
 from scipy.optimize import minimize
 
 from equipoise.runs.replay import Series, read_csv
-from equipoise.watch.evidence import LEVEL, REACH, SPEED_POWER, Evidence, EvidenceState, evidence_step, examined
+from equipoise.watch.evidence import FADING, LEVEL, REACH, SPEED_POWER, Evidence, EvidenceState, evidence_step, examined
 from equipoise.watch.signals import ScoreLine
 
 BANDS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.2)
@@ -85,7 +85,8 @@ def gains(samples: np.ndarray, best: np.ndarray) -> np.ndarray:
 def predicted(coefficients: np.ndarray, of: Table) -> np.ndarray:
     """Return the forecast at every evaluation; coefficients are (log level, power, log reach)."""
     level, power, reach = np.exp(coefficients[0]), coefficients[1], np.exp(coefficients[2])
-    return level * of.speed**power / (1 + (np.maximum(of.gap, 0) / (reach * of.noise)) ** 2)
+    fading = np.minimum(1, FADING / np.maximum(of.stood, 1e-9))
+    return fading * level * of.speed**power / (1 + (np.maximum(of.gap, 0) / (reach * of.noise)) ** 2)
 
 
 def fitted(runs: list[Table]) -> np.ndarray:

@@ -171,8 +171,8 @@ class End:
 
 def ended(stopping: Stopping, series: Series) -> End:
     """Show a policy one run, score by score."""
-    referee, last = Referee(stopping, Budget(samples=None, seconds=None), "kid"), series.lines[-1].samples
-    at = last
+    at = last = series.lines[-1].samples
+    referee = Referee(stopping, Budget(samples=last, seconds=None), "kid")
     for line in series.lines:
         referee.score(line)
         if isinstance(referee.verdict(line.samples, 0.0), Stop):

@@ -34,6 +34,7 @@ SMALL = [
     "--set=game.batch=8",
     "--set=judging.num_samples=100",
     "--set=judging.every=160",
+    "--set=stopping.policy=budget",
 ]
 
 
@@ -202,6 +203,9 @@ def test_a_run_whose_policy_stopped_it_is_not_promised_more_by_a_larger_budget_b
 ) -> None:
     state = json.loads((copy / "state.json").read_text())
     (copy / "state.json").write_text(json.dumps(state | {"policy": "evidence", "reason": "No better one. Certified."}))
+    recipe = json.loads((copy / "recipe.json").read_text())
+    recipe["stopping"]["policy"] = "evidence"
+    (copy / "recipe.json").write_text(json.dumps(recipe))
     line = refused("resume", copy, "--budget", "2k")
     assert "A larger budget does not change that" in line
     assert line.endswith(f"equipoise resume {copy} --policy budget\n")

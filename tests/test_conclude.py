@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -32,6 +33,7 @@ SMALL = [
     "game.batch=8",
     "judging.num_samples=100",
     "data.validation=0.4",
+    "stopping.policy=budget",
 ]
 PIXELS = Features("encoder", "f" * 64, 64, lambda images: images.flatten(1).float())
 ENDED = Outcome(Stop("budget", "The budget is spent."), 300, 1.5)
@@ -236,7 +238,7 @@ def test_a_kill_while_the_winner_is_put_in_place_leaves_a_whole_best_and_the_sam
 ) -> None:
     ended.add(100, 0.020, FAR, best=True)
     ended.add(200, 0.021, CLOSE)
-    real = checkpoint.os.rename
+    real = os.rename
     for allowed in range(3):
         left = [allowed]
 
@@ -247,7 +249,7 @@ def test_a_kill_while_the_winner_is_put_in_place_leaves_a_whole_best_and_the_sam
             real(*paths)
 
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint.os, "rename", rename)
+            patch.setattr("os.rename", rename)
             if allowed < 2:
                 with pytest.raises(KeyboardInterrupt):
                     ended.conclude()

@@ -29,7 +29,7 @@ ALLOWED = {
     "display": {"runs", "loop"},
     "pace": GROUND,
     "interrupt": {"watch"},
-    "checkpoint": {"errors"},
+    "checkpoint": {"errors", "runs"},
     "sampling": {"randomness"},
     "pictures": GROUND | {"data", "runs"},
     "card": {"runs", "watch"},

@@ -33,6 +33,7 @@ SMALL = [
     "game.batch=8",
     "judging.num_samples=100",
     "judging.every=160",
+    "stopping.policy=budget",
 ]
 
 

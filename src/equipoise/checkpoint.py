@@ -3,9 +3,7 @@
 Only safetensors and JSON are written and read: nothing that could carry code.
 """
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +14,9 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from equipoise.errors import UserError
+from equipoise.runs.files import readable as readable
+from equipoise.runs.files import verify, written_whole
 
-MANIFEST = "manifest.json"
 NUM_KEPT = 2
 
 
@@ -62,41 +61,13 @@ def latest(folder: Path, on_damage: Callable[[str], None] | None = None) -> Chec
 
 def write_folder(final: Path, tensors: dict[str, dict[str, Tensor]], values: dict[str, Any]) -> None:
     """Write tensors and JSON values as files of one folder that appears whole or not at all."""
-    aside = final.with_name(f".{final.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    for name, group in tensors.items():
-        plain = {key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}
-        # Not save_file: on a full disk it raises an error of its own, and no OSError.
-        (aside / name).write_bytes(safetensors.torch.save(plain))
-    for name, value in values.items():
-        (aside / name).write_text(json.dumps(value, indent=1))
-    digests = {path.name: _digest(path) for path in sorted(aside.iterdir())}
-    (aside / MANIFEST).write_text(json.dumps(digests, indent=1))
-    for path in aside.iterdir():
-        _sync(path)
-    _sync(aside)
-    _replace_folder(aside, final)
-
-
-def verify(path: Path) -> str | None:
-    """Return what is wrong with a folder written by `write_folder`, or None if all is well."""
-    try:
-        digests = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError):
-        return f"{MANIFEST} cannot be read"
-    for name, digest in digests.items():
-        if not (path / name).is_file():
-            return f"{name} is missing"
-        if _digest(path / name) != digest:
-            return f"{name} does not match its SHA-256"
-    return None
-
-
-def readable(final: Path) -> Path:
-    """Return the folder to read: `final`, or the one it was about to replace if a crash fell between."""
-    old = final.with_name(f".{final.name}.old")
-    return final if final.exists() or not old.exists() else old
+    with written_whole(final) as folder:
+        for name, group in tensors.items():
+            plain = {key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}
+            # Not save_file: on a full disk it raises an error of its own, and no OSError.
+            (folder / name).write_bytes(safetensors.torch.save(plain))
+        for name, value in values.items():
+            (folder / name).write_text(json.dumps(value, indent=1))
 
 
 def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
@@ -114,30 +85,3 @@ def _complete(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]
-
-
-def _replace_folder(aside: Path, final: Path) -> None:
-    """Put a folder in place of another; between the two renames `readable` finds the old one."""
-    old = final.with_name(f".{final.name}.old")
-    if final.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(final, old)
-    os.rename(aside, final)
-    _sync(final.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

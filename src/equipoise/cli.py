@@ -182,6 +182,12 @@ def _shown_training(training: Callable[[Any, Any], Any]) -> int:
             kid, fid = format.with_error(line["kid"], line["kid_se"]), format.value(line["fid"])
             where = f"the validation split, after {line['samples']:,} samples" if label == "Best" else "the test split"
             print(f"{label}:   KID {kid}, FID {fid} on {where}")
+    if state["best"] is not None:
+        from equipoise.watch.diagnoses import failure
+        from equipoise.watch.signals import score_from
+
+        if failed := failure(score_from(state["best"])):
+            print(_wrapped(failed))
     print(f"Report: {_shown(run.report)}")
     if state["status"] == "stopped":
         print(f"Go on:  equipoise resume {path}")

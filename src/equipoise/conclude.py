@@ -113,7 +113,7 @@ def chosen(
     return {
         "protocol": asdict(judge.protocol),
         "num_scores": sum(math.isfinite(metric_value(line, metric)) for line in scores),
-        "candidates": [_with_difference(candidate, winner, judge.real) for candidate in candidates],
+        "candidates": [with_difference(candidate, winner, judge.real) for candidate in candidates],
         "winner": winner.found.samples,
     }, None
 
@@ -181,7 +181,7 @@ def with_nearest(images: Tensor, pool: Pool, features: Features) -> Tensor:
     return torch.cat([images, to_float(gather(pool, found))])
 
 
-def _with_difference(candidate: Candidate, winner: Candidate, real: Tensor) -> dict[str, Any]:
+def with_difference(candidate: Candidate, winner: Candidate, real: Tensor) -> dict[str, Any]:
     """Return a candidate as plain values, with its KID minus the winner's."""
     difference = Estimate(math.nan, math.nan)
     if candidate is winner:

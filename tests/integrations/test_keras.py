@@ -67,8 +67,12 @@ def test_signals_scores_and_the_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_generator_is_judged_against_the_best_and_left_as_it_was(tmp_path: Path) -> None:
-    real = np.random.default_rng(0).integers(100, 150, (400, 1, 8, 8)).astype(np.uint8)
+def test_the_generator_is_judged_against_the_best_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("equipoise.api", "equipoise.own.judge"):  # an end in an instant
+        monkeypatch.setattr(f"{module}.NUM_REAL", 200)
+    real = np.random.default_rng(0).integers(100, 150, (600, 1, 8, 8)).astype(np.uint8)
     options: dict[str, Any] = {"policy": "budget", "settings": ["judging.num_samples=100"], "tell": None}
     watch = Watch(tmp_path / "run", real=real, latents=4, judge_every=20, **options)
     game = fit(WatchCallback(watch, batch=4), epochs=1)
@@ -76,7 +80,9 @@ def test_the_generator_is_judged_against_the_best_and_left_as_it_was(tmp_path: P
     lines = records(tmp_path / "run" / "log" / "scores.jsonl")
     assert [(line["samples"], line["champion"]) for line in lines] == [(20, 0), (40, 20)]
     assert lines[1]["difference"] > 0, "its images grow brighter than the real ones"
-    assert RunFolder.open(tmp_path / "run").read_state()["test"]["samples"] == 20
+    state = RunFolder.open(tmp_path / "run").read_state()
+    assert [one["samples"] for one in state["rescored"]["candidates"]] == [20, 40], "both were loaded and judged again"
+    assert state["rescored"]["winner"] == state["test"]["samples"] == 20
     again = Watch(tmp_path / "run", real=real, latents=4, judge_every=20, resume=True, **options)
     fit(WatchCallback(again, batch=4), epochs=1)
     assert records(tmp_path / "run" / "log" / "scores.jsonl")[2]["champion"] == 20

@@ -74,8 +74,10 @@ def test_signals_come_from_what_is_returned_and_logged(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_generator_is_judged_when_it_is_due(tmp_path: Path) -> None:
-    real = np.random.default_rng(0).integers(0, 255, (400, 1, 8, 8)).astype(np.uint8)
+def test_the_generator_is_judged_when_it_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("equipoise.api", "equipoise.own.judge"):  # an end in an instant
+        monkeypatch.setattr(f"{module}.NUM_REAL", 200)
+    real = np.random.default_rng(0).integers(0, 255, (600, 1, 8, 8)).astype(np.uint8)
     watch = Watch(
         tmp_path / "run",
         real=real,
@@ -88,7 +90,10 @@ def test_the_generator_is_judged_when_it_is_due(tmp_path: Path) -> None:
     )
     fit(WatchCallback(watch, generator="nets.g"), max_epochs=2)
     assert [line["samples"] for line in records(tmp_path / "run" / "log" / "scores.jsonl")] == [40, 80]
-    assert "by itself" in RunFolder.open(tmp_path / "run").read_state()["reason"]
+    state = RunFolder.open(tmp_path / "run").read_state()
+    assert "by itself" in state["reason"]
+    assert len(state["rescored"]["candidates"]) == 2
+    assert state["test"]["samples"] == state["best"]["samples"] == state["rescored"]["winner"]
 
 
 def test_its_checkpoints_hold_the_watch(tmp_path: Path) -> None:

@@ -217,6 +217,7 @@ def train(watch: Watch, begin: int, end: int) -> int:
     return end
 
 
+@pytest.mark.usefixtures("unsynced")
 @pytest.mark.parametrize("policy", ["patience", "evidence"])
 def test_interrupted_anywhere_the_verdicts_are_the_same(tmp_path: Path, policy: str) -> None:
     options: dict[str, Any] = {"policy": policy, "judge_every": 21, "loss": "non-saturating"}
@@ -242,6 +243,7 @@ def test_interrupted_anywhere_the_verdicts_are_the_same(tmp_path: Path, policy: 
         second.close()
 
 
+@pytest.mark.usefixtures("unsynced")
 def test_a_state_of_ones_own_checkpoint_is_taken_back_exactly(tmp_path: Path) -> None:
     options: dict[str, Any] = {"policy": "patience", "judge_every": 21}
     first = opened(tmp_path / "run", **options)
@@ -256,7 +258,7 @@ def test_a_state_of_ones_own_checkpoint_is_taken_back_exactly(tmp_path: Path) ->
     second.load_state_dict(state)
     assert {**second.state_dict(), "seconds": 0} == {**state, "seconds": 0}
     assert records(tmp_path / "run" / "log" / "scores.jsonl")[-1]["samples"] <= state["samples"]
-    kept = tmp_path / "run" / "candidates" / f"{later:012d}" / "generator.safetensors"
+    kept = tmp_path / "run" / "later" / str(later) / "generator.safetensors"
     assert load_file(kept)["step"].item() == later // 7 - 1, "the later best is set aside, not lost"
     assert train(second, 12, 3000) == train(opened(tmp_path / "other", **options), 0, 3000)
 
@@ -289,7 +291,7 @@ def test_tied_weights_and_mixed_dicts_are_kept(tmp_path: Path) -> None:
     assert checkpoint.verify(tmp_path / "mixed") == "score.json does not match its SHA-256"
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("small")
 def test_a_judged_generator_is_kept_when_it_beats_the_best_on_the_same_latents(
     tmp_path: Path, real: np.ndarray
 ) -> None:
@@ -327,7 +329,7 @@ def test_a_judged_generator_is_kept_when_it_beats_the_best_on_the_same_latents(
     assert "<img" in (tmp_path / "run" / "report.html").read_text()
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("small")
 def test_the_champion_comes_back_from_the_disk(tmp_path: Path, real: np.ndarray) -> None:
     watch = judged(tmp_path / "run", real)
     generator = Shifted(0.4)
@@ -346,7 +348,7 @@ def test_the_champion_comes_back_from_the_disk(tmp_path: Path, real: np.ndarray)
     again.close()
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("small")
 def test_scores_of_another_judge_are_left_and_the_best_is_scored_anew(tmp_path: Path, real: np.ndarray) -> None:
     watch = judged(tmp_path / "run", real)
     watch.step(10)
@@ -361,7 +363,7 @@ def test_scores_of_another_judge_are_left_and_the_best_is_scored_anew(tmp_path: 
     again.close()
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("small")
 def test_functions_are_judged_by_their_score_alone(tmp_path: Path, real: np.ndarray) -> None:
     watch = judged(tmp_path / "run", torch.from_numpy(real))
     good, bad = Shifted(0.5).eval(), Shifted(-0.5).eval()
@@ -375,7 +377,7 @@ def test_functions_are_judged_by_their_score_alone(tmp_path: Path, real: np.ndar
     watch.close()
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("small")
 def test_real_images_are_split_by_content(tmp_path: Path, real: np.ndarray) -> None:
     watch = judged(tmp_path / "run", np.concatenate([real, real]))
     train = watch.train_indices
@@ -453,6 +455,8 @@ REFUSED: list[tuple[Callable[[Watch], Any], str]] = [
     (lambda watch: watch.score(fid="low"), "not all numbers"),  # type: ignore[arg-type]
     (lambda watch: watch.score(fit=1.0), 'Did you mean "fid"'),
     (lambda watch: watch.score(fid=1.0, keep=3), "keep=int"),
+    (lambda watch: watch.score(fid=0.0), r"above zero, for example score\(fid=math.exp\(loss\)\)"),
+    (lambda watch: watch.score(fid=-1.5), "fid=-1.5"),
     (lambda watch: watch.step(0), "at least 1"),
     (lambda watch: watch.step(1.5), "at least 1"),  # type: ignore[arg-type]
     (lambda watch: watch.step(8, d_loss=1.0), "no signal d_loss"),
@@ -461,6 +465,8 @@ REFUSED: list[tuple[Callable[[Watch], Any], str]] = [
     (lambda watch: watch.judge(Shifted()), "no real images"),
     (lambda watch: watch.train_indices, "no real images"),
     (lambda watch: watch.load_state_dict({}), "no state of a watch"),
+    (lambda watch: watch.load_state_dict(watch.state_dict() | {"samples": 9, "meter": {"loss": 3}}), "no state of a"),
+    (lambda watch: watch.load_state_dict(watch.state_dict() | {"samples": 9, "referee": {}}), "does not fit"),
     (lambda watch: (watch.close(), watch.step(8)), "is closed"),
     (lambda watch: (watch.close(), watch.score(fid=1.0)), "is closed"),
 ]
@@ -469,9 +475,45 @@ REFUSED: list[tuple[Callable[[Watch], Any], str]] = [
 @pytest.mark.parametrize(("mistake", "words"), REFUSED)
 def test_a_mistake_is_told_in_one_line(tmp_path: Path, mistake: Callable[[Watch], Any], words: str) -> None:
     watch = opened(tmp_path / "run")
+    state = watch.state_dict()
     with pytest.raises(UserError, match=words) as error:
         mistake(watch)
     assert "\n" not in str(error.value)
+    assert watch.state_dict() == state, "nothing is half-done"
+    watch.close()
+
+
+def test_a_kid_below_zero_needs_its_error(tmp_path: Path) -> None:
+    watch = opened(tmp_path / "run", metric="kid", policy="evidence")
+    for wrong in ({}, {"kid_se": 0.0}, {"kid_se": math.nan}):
+        with pytest.raises(UserError, match="standard error"):
+            watch.score(kid=-0.001, **wrong)
+    for step in range(8):
+        watch.step(10)
+        watch.score(kid=-0.001 * step, kid_se=0.01)
+    assert watch.best is not None
+    assert watch.best.kid == -0.007
+    watch.close()
+
+
+@pytest.mark.usefixtures("unsynced")
+def test_folder_and_state_stay_small_however_long_a_run_is(tmp_path: Path) -> None:
+    watch = opened(tmp_path / "run", log_every=100, loss="non-saturating")
+    files, candidates, history = [], [], []
+    for step in range(10_000):
+        watch.step(1, real_logits=[1.0, -1.0], fake_logits=[0.5, -2.0], discriminator_loss=0.7, generator_loss=0.7)
+        if step % 33 == 0:  # each score is the best
+            watch.score(fid=1e6 / (1 + step), keep={"weight": np.ones(100)})
+        if step % 1000 == 999:
+            history.append(len(watch.state_dict()["referee"]["history"]))
+            written = {path.name for path in (tmp_path / "run").iterdir()} - {"pace.json"}  # once two seconds are over
+            files.append(len(written) + sum(1 for _ in (tmp_path / "run").rglob("*/**/*")))
+            candidates.append(len(list((tmp_path / "run" / "candidates").iterdir())))
+    assert len(records(tmp_path / "run" / "log" / "scores.jsonl")) == 304
+    assert max(candidates) == 9, "three now, and three for each of the last two states that were given out"
+    assert max(files) == files[2]
+    assert max(history) < 100
+    assert (tmp_path / "run" / "watch.json").stat().st_size < 300_000
     watch.close()
 
 
@@ -501,7 +543,7 @@ def test_a_watch_that_cannot_be_leaves_no_folder(tmp_path: Path, options: dict[s
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("small")
 def test_images_of_another_shape_or_range_are_refused_at_the_first_score(tmp_path: Path, real: np.ndarray) -> None:
     watch = judged(tmp_path / "run", real)
     with pytest.raises(UserError, match=r"gave \[8, 1, 4, 16\]"):

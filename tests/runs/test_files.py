@@ -4,7 +4,7 @@ import os
 import pytest
 
 from equipoise.errors import UserError
-from equipoise.runs.files import read_json, write_bytes, write_json
+from equipoise.runs.files import read_json, readable, verify, write_bytes, write_json, written_whole
 
 
 @pytest.mark.parametrize("function", ["replace", "fsync"])
@@ -45,3 +45,37 @@ def test_damaged_json_is_one_line_that_names_the_file(tmp_path):
         with pytest.raises(UserError, match=r"a\.json: damaged") as caught:
             read_json(tmp_path / "a.json")
         assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_filled_leaves_the_old_one_and_nothing_beside_it(tmp_path):
+    with written_whole(tmp_path / "best") as folder:
+        (folder / "a").write_text("1")
+
+    def fill():
+        with written_whole(tmp_path / "best") as folder:
+            (folder / "a").write_text("2")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fill()
+    assert os.listdir(tmp_path) == ["best"]
+    assert (tmp_path / "best" / "a").read_text() == "1"
+    assert verify(tmp_path / "best") is None
+
+
+def test_a_manifest_speaks_of_sub_folders_too(tmp_path):
+    with written_whole(tmp_path / "best") as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a").write_text("1")
+    assert verify(tmp_path / "best") is None
+    (tmp_path / "best" / "deep" / "a").write_text("2")
+    assert verify(tmp_path / "best") == "deep/a does not match its SHA-256"
+    (tmp_path / "best" / "deep" / "a").unlink()
+    assert verify(tmp_path / "best") == "deep/a is missing"
+
+
+def test_between_two_renames_the_old_folder_is_the_readable_one(tmp_path):
+    (tmp_path / ".best.old").mkdir()
+    assert readable(tmp_path / "best") == tmp_path / ".best.old"
+    (tmp_path / "best").mkdir()
+    assert readable(tmp_path / "best") == tmp_path / "best"

@@ -152,7 +152,8 @@ def test_a_paired_gap_below_zero_promises_no_more_than_none():
     found = findings(replace(PAIRED, price=1.0), below)
     assert found.paired
     assert found.gap == pytest.approx(math.log(0.999), rel=1e-12)
-    assert found.forecast == pytest.approx(0.097 * 0.01**0.25, rel=1e-12)
+    assert found.stood == 2.5  # longer than twice what it took: hope fades
+    assert found.forecast == pytest.approx(0.097 * 0.01**0.25 * 2 / 2.5, rel=1e-12)
 
 
 def test_alpha_spending_takes_the_sampling_errors_of_pairs_for_one_and_the_same():
@@ -392,7 +393,7 @@ def test_a_larger_delta_stops_no_later_and_a_smaller_alpha_no_earlier(values, de
 
 def test_price_share_and_delta_each_decide_somewhere():
     plateau = fids(*PLATEAU)
-    assert first_stop(replace(BARE, price=0.01), plateau) is None
+    assert first_stop(replace(BARE, price=0.01), plateau) == 37  # only once hope has faded
     assert at_once(first_stop(replace(BARE, price=0.04), plateau)) < math.inf
     collapse = fids(*COLLAPSE)
     assert first_stop(replace(BARE, share=1.0), collapse) == 12
@@ -457,7 +458,9 @@ def test_the_reason_states_what_is_certified_what_is_forecast_and_what_was_spent
     words = reason(policy, fids(*COLLAPSE))
     found = findings(policy, fids(*COLLAPSE[:10]))
     assert "6,000 samples (FID 5)" in words
-    assert re.search(rf"the 4 scores since then are on average {re.escape(percent(found.mean_gap))} above", words)
+    assert re.search(
+        rf"the 4 scores since then are on average {re.escape(percent(math.expm1(found.mean_gap)))} above", words
+    )
     assert re.search(r"δ = 5(\.0)? %", words)
     assert re.search(r"α = 1(\.0)? %", words)
     assert "all 10 looks" in words
@@ -466,7 +469,7 @@ def test_the_reason_states_what_is_certified_what_is_forecast_and_what_was_spent
     assert "Forecast, not certified: " in words
     assert f"would bring {percent(found.forecast)}" in words
     assert re.search(r"less than the price of 3(\.0)? %", words)
-    assert "Spent: 67 % as much training again" in words
+    assert "Spent since then: 67 % of the training" in words
     assert "halved" not in words
 
 
@@ -488,7 +491,7 @@ def test_a_forecast_below_its_price_also_reads_so():
     words = reason(replace(BARE, price=found.forecast * 1.001), fids(*PLATEAU))
     told = re.search(r"would bring (just under )?([\d.]+) %.* price of ([\d.]+) %", words)
     assert told
-    assert float(told[2]) < float(told[3]) or (told[1] and told[2] == told[3])
+    assert told[1] or float(told[2]) < float(told[3])
 
 
 def test_the_reason_tells_pairs_from_bare_scores_and_names_alarms():
@@ -627,3 +630,9 @@ def test_the_watch_needs_neither_torch_nor_numpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_flat_run_ends_once_its_best_has_stood_for_long():
+    assert first_stop(BARE, fids(*[5.0] * 200)) == 5
+    falling = [20.0 * 0.8**index for index in range(10)]
+    assert first_stop(BARE, fids(*falling, *[2.69] * 100)) == 41  # the best took ten, and stood for three times that

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import hashlib
 import sys
 import time
@@ -15,17 +16,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from equipoise.api import NUM_REAL, chosen_device, features_of, judge_of, silent
+from equipoise.api import NUM_REAL, chosen_device, features_of, judge_of, rescoring_judge, silent
 from equipoise.conclude import NUM_NEAREST, with_nearest
 from equipoise.data.pool import Pool, default_cache, gather, prepare, to_float
 from equipoise.data.splits import content_digests, split, to_hashes
 from equipoise.errors import UserError
 from equipoise.judge.paired import kid_difference
-from equipoise.judge.protocol import extracted, score_features, to_dict
+from equipoise.judge.protocol import Judge, extracted, score_features, to_dict
 from equipoise.own.keep import KERAS_WEIGHTS, WEIGHTS, is_keras
 from equipoise.pictures import save_grid
 from equipoise.randomness import Randomness, stream_seed
-from equipoise.recipe import Data, Judging
+from equipoise.recipe import Data, Judging, Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.sampling import chunks
 from equipoise.watch.signals import ScoreLine
@@ -61,6 +62,8 @@ class ImageJudge:
         """Learn what real images look like on their training split; raises UserError for unusable images."""
         self.pool = pool_of(real)
         self.champion: Champion | None = None
+        self.like: Any = None  # the module or Keras model that was judged last: kept weights are loaded into its copy
+        self.has_judged = False
         self._latents = (latents,) if isinstance(latents, int) else tuple(latents)
         self._generate = generate
         self._judging = judging
@@ -70,15 +73,23 @@ class ImageJudge:
         self.protocol: dict[str, Any] = asdict(self._judge.protocol)
 
     def score(self, generator: Any, samples: int) -> ScoreLine:
-        """Score a generator, and the champion beside it if there is one.
+        """Score a generator, and the champion beside it where KID decides and there is one.
 
         Raises UserError for images of another shape, NotFiniteError where some hold NaN.
         """
+        return self._scored(self._bound(generator), samples)
+
+    def score_kept(self, kept: Champion) -> ScoreLine:
+        """Score one that was loaded as `score` does."""
+        return self._scored(kept.draw, kept.samples)
+
+    def _scored(self, draw: Draw, samples: int) -> ScoreLine:
         begin, seed = time.monotonic(), stream_seed(self._seed, "judging", samples)
-        fake = self._extracted(self._bound(generator), seed)
+        fake = self._extracted(draw, seed, self._judging.num_samples)
         values = to_dict(score_features(self._judge, fake))
-        if self.champion is not None:
-            found = kid_difference(self._judge.real, self._extracted(self.champion.draw, seed), fake)
+        if self.champion is not None and self._judging.metric == "kid":
+            champion = self._extracted(self.champion.draw, seed, self._judging.num_samples)
+            found = kid_difference(self._judge.real, champion, fake)
             values |= {
                 "champion": self.champion.samples,
                 "difference": found.value,
@@ -86,28 +97,42 @@ class ImageJudge:
             }
         return ScoreLine.from_score(samples, values | {"seconds": time.monotonic() - begin})
 
-    def score_champion(self, champion: Champion) -> ScoreLine:
-        """Score a champion alone."""
-        fake = self._extracted(champion.draw, stream_seed(self._seed, "judging", champion.samples))
-        return ScoreLine.from_score(champion.samples, to_dict(score_features(self._judge, fake)))
-
     def adopt(self, generator: Any, samples: int) -> None:
         """Make a copy of this generator the champion; one that cannot be copied leaves none."""
         draw = frozen(generator, self._generate)
         self.champion = Champion(draw, samples) if draw else None
 
-    def load(self, generator: Any, folder: Path, samples: int) -> Champion | None:
-        """Return the champion whose weights lie in a folder, in a copy of this generator; None if there is none."""
-        draw = frozen(generator, self._generate, folder)
+    def load(self, folder: Path, samples: int) -> Champion | None:
+        """Return the generator whose weights lie in a folder, in a copy of the one judged last; None if it cannot be.
+
+        There is none to copy before the first of a session was judged.
+        """
+        draw = None if self.like is None else frozen(self.like, self._generate, folder)
         return Champion(draw, samples) if draw else None
 
-    def test(self) -> dict[str, Any] | None:
-        """Score the champion once on the test split with latents of its own, as the fields of a score line."""
-        if self.champion is None:
+    def rescoring(self) -> Judge | None:
+        """Return the judge by validation images that had no part before, None where they are too few for that."""
+        make = rescoring_judge(self.pool, self._features, dataclasses.replace(Recipe(), judging=self._judging))
+        return make() if make else None
+
+    def judged_again(self, candidate: Champion, judge: Judge) -> tuple[ScoreLine, Tensor]:
+        """Score a candidate by another judge, with latents that are the same for all; return its features [N, D], too.
+
+        Raises NotFiniteError.
+        """
+        fake = self._extracted(candidate.draw, stream_seed(self._seed, "rescoring", 0), judge.protocol.num_generated)
+        return ScoreLine.from_score(candidate.samples, to_dict(score_features(judge, fake))), fake
+
+    def test(self, samples: int) -> dict[str, Any] | None:
+        """Score the champion once on the test split with latents of its own, as the fields of a score line.
+
+        None where it is not the one that was reached at these samples.
+        """
+        if self.champion is None or self.champion.samples != samples:
             return None
         judge = judge_of(self.pool, self._features, "test", NUM_REAL)
         seed = stream_seed(self._seed, "test", self.champion.samples)
-        fake = extracted(self._features, self._batches(self.champion.draw, seed, NUM_REAL))
+        fake = self._extracted(self.champion.draw, seed, NUM_REAL)
         return asdict(ScoreLine.from_score(self.champion.samples, to_dict(score_features(judge, fake))))
 
     def snapshot(self, generator: Any, path: Path) -> None:
@@ -153,8 +178,8 @@ class ImageJudge:
     def _bound(self, generator: Any) -> Draw:
         return lambda latents: drawn(generator, self._generate, latents)
 
-    def _extracted(self, draw: Draw, seed: int) -> Tensor:
-        return extracted(self._features, self._batches(draw, seed, self._judging.num_samples))
+    def _extracted(self, draw: Draw, seed: int, num: int) -> Tensor:
+        return extracted(self._features, self._batches(draw, seed, num))
 
     def _batches(self, draw: Draw, seed: int, num: int) -> Iterator[Tensor]:
         for begin, size in chunks(num):

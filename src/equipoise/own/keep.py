@@ -3,9 +3,6 @@
 The folder appears whole or not at all, with its score and a manifest of SHA-256; torch is not needed for it.
 """
 
-import hashlib
-import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -14,11 +11,11 @@ from typing import Any
 
 from equipoise.errors import UserError
 from equipoise.own.meter import is_tensor
-from equipoise.runs.files import sync_folder, write_json
+from equipoise.runs.files import MANIFEST, write_json, written_whole
 
 WEIGHTS = "generator.safetensors"
 KERAS_WEIGHTS = "generator.weights.h5"
-MANIFEST = "manifest.json"
+SCORE = "score.json"
 
 
 def keep(final: Path, what: Any, score: Mapping[str, Any]) -> None:
@@ -27,39 +24,21 @@ def keep(final: Path, what: Any, score: Mapping[str, Any]) -> None:
     A torch module or a dict of tensors or arrays becomes `generator.safetensors`, a Keras model
     `generator.weights.h5`, and a function is called with the folder to write into.
     """
-    fill = _filler(what)
-    aside = final.with_name(f".{final.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        fill(aside)
-        write_json(aside / "score.json", dict(score))
-        files = sorted(path for path in aside.rglob("*") if path.is_file())
-        digests = {path.relative_to(aside).as_posix(): _digest(path) for path in files}
-        (aside / MANIFEST).write_text(json.dumps(digests, indent=1))
-        for path in [aside, *aside.rglob("*")]:
-            sync_folder(path)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    replace_folder(aside, final)
+    fill = filler(what)
+    with written_whole(final) as folder:
+        fill(folder)
+        write_json(folder / SCORE, dict(score))
 
 
-def replace_folder(aside: Path, final: Path) -> None:
-    """Put a folder in place of another, which waits as `.<name>.old` until that is done."""
-    old = final.with_name(f".{final.name}.old")
-    if final.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(final, old)
-    os.rename(aside, final)
-    sync_folder(final.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def readable(final: Path) -> Path:
-    """Return the folder to read: `final`, or the one it was about to replace if a crash fell between."""
-    old = final.with_name(f".{final.name}.old")
-    return final if final.exists() or not old.exists() else old
+def copying(source: Path) -> Callable[[Path], Any]:
+    """Return what to keep where the same is to lie in another folder, or with another score."""
+    without = shutil.ignore_patterns(SCORE, MANIFEST)  # in its first folder: what is below belongs to the weights
+    return lambda folder: shutil.copytree(
+        source,
+        folder,
+        dirs_exist_ok=True,
+        ignore=lambda inside, names: without(inside, names) if Path(inside) == source else set(),
+    )
 
 
 def is_module(what: Any) -> bool:
@@ -74,7 +53,8 @@ def is_keras(what: Any) -> bool:
     return keras is not None and isinstance(what, keras.Model)
 
 
-def _filler(what: Any) -> Callable[[Path], Any]:
+def filler(what: Any) -> Callable[[Path], Any]:
+    """Return what writes it into a folder; raises UserError if it is nothing that can be written."""
     if is_keras(what):  # first: under the torch backend it is a torch module, too
         return lambda folder: what.save_weights(folder / KERAS_WEIGHTS)
     if is_module(what):
@@ -111,8 +91,3 @@ def _array(name: str, value: Any) -> Any:
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise UserError(f'keep: "{name}" is {type(value).__name__} of {array.dtype}; give tensors or arrays of numbers')
     return array
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

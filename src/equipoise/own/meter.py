@@ -7,11 +7,12 @@ until `fold`, which reads all of them at once.
 import math
 import statistics
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from equipoise.errors import UserError
-from equipoise.recipe import LossName
+from equipoise.errors import UserError, listed, suggestion
+from equipoise.recipe import LossName, MetricName
 
 SIGNALS = (
     "discriminator_loss",
@@ -125,6 +126,37 @@ def probability_numbers(real: Any, fake: Any) -> dict[str, Any]:
     found = logit_numbers("least-squares", real, fake)
     named = {"real_logit": "real_probability", "fake_logit": "fake_probability", "accuracy": "accuracy"}
     return {named[name]: value for name, value in found.items() if not name.endswith("_probability")}
+
+
+def score_numbers(metric: MetricName, numbers: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the numbers of a score that were given; raises UserError if they cannot be one.
+
+    The rules for stopping compare by ratios, so what decides must be above zero, or come with a standard error.
+    """
+    for name in numbers:
+        if name not in NUMBERS:
+            raise UserError(
+                f"score: there is no number {name}; there are {listed(NUMBERS)}.{suggestion(name, NUMBERS)}"
+            )
+    if numbers.get(metric) is None:
+        other = [name for name in ("fid", "kid") if numbers.get(name) is not None]
+        remedy = f'Watch(..., metric="{other[0]}")' if other else f"score({metric}=12.3, keep=generator)"
+        raise UserError(f"score: {metric} is missing, and it decides what is best. Try: {remedy}")
+    try:
+        values = {name: float(value) for name, value in numbers.items() if value is not None}
+    except (TypeError, ValueError):
+        raise UserError(f"score: {dict(numbers)} are not all numbers. Try: score({metric}=12.3)") from None
+    if values[metric] <= 0 and metric == "fid":
+        raise UserError(
+            f"score: fid={values['fid']:g}, and scores are compared by ratios. Give a number above zero, for example "
+            "score(fid=math.exp(loss))"
+        )
+    if values[metric] <= 0 and not 0 < values.get("kid_se", math.nan) < math.inf:
+        raise UserError(
+            f"score: kid={values['kid']:g} says nothing without its standard error, a number above zero. "
+            f"Try: score(kid={values['kid']:g}, kid_se=0.002)"
+        )
+    return values
 
 
 def boundary(loss: LossName | None) -> float | None:

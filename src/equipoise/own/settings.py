@@ -4,6 +4,7 @@ import dataclasses
 import platform
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from equipoise.errors import UserError
@@ -18,7 +19,7 @@ from equipoise.recipe import (
     to_dict,
     with_settings,
 )
-from equipoise.runs.folder import OWN_LOOP
+from equipoise.runs.folder import OWN_LOOP, RunFolder
 
 
 def recipe_of(
@@ -85,3 +86,23 @@ def environment() -> dict[str, Any]:
         if name in sys.modules:
             values[name] = str(getattr(sys.modules[name], "__version__", "unknown"))
     return values
+
+
+def refuse_unfit(path: Path, metric: MetricName, resume: bool) -> None:
+    """Raise UserError where a watch can neither begin a run in this folder nor go on with the one in it."""
+    if not RunFolder.is_run(path):
+        RunFolder.refuse_taken(path)
+        return
+    run = RunFolder(path)
+    if not run.is_own_loop:
+        raise UserError(f"{path}: holds a run of equipoise train. Give the watch a folder of its own")
+    run.refuse_busy()
+    if not resume:
+        other = path.with_name(f"{path.name}-2")
+        raise UserError(
+            f"{path}: holds a run already. To go on with it: Watch({str(path)!r}, resume=True). To begin another: "
+            f"Watch({str(other)!r})"
+        )
+    before = run.read_recipe().get("judging", {}).get("metric")
+    if before != metric:
+        raise UserError(f'{path}: this run was begun with metric="{before}". Try: Watch(..., metric="{before}")')

@@ -7,8 +7,8 @@ to judge images.
 
 import contextlib
 import dataclasses
+import itertools
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -17,9 +17,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from equipoise.errors import UserError, listed, suggestion
-from equipoise.own.keep import is_keras, is_module, keep, readable
-from equipoise.own.meter import GIVEN, NUMBERS, SIGNALS, Meter, logit_numbers, probability_numbers, reduced
-from equipoise.own.settings import environment, recipe_of, recorded, whole
+from equipoise.own.candidates import SELF_SCORED, found, hand_over, keep_candidate, prune, set_later_aside
+from equipoise.own.keep import filler, is_keras, is_module
+from equipoise.own.meter import (
+    GIVEN,
+    SIGNALS,
+    Meter,
+    logit_numbers,
+    probability_numbers,
+    reduced,
+    score_numbers,
+)
+from equipoise.own.settings import environment, recipe_of, recorded, refuse_unfit, whole
 from equipoise.pace import LOG_SECONDS, MOST_JUDGINGS, WARM_SECONDS, Stopwatch
 from equipoise.recipe import LossName, MetricName, PolicyName
 from equipoise.runs import format
@@ -27,7 +36,7 @@ from equipoise.runs.files import write_json
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.report import write_report
 from equipoise.watch.referee import Referee
-from equipoise.watch.signals import ScoreLine, StepStats, metric_value, score_from, stats_from
+from equipoise.watch.signals import ScoreLine, StepStats, metric_value, record_of, score_from, stats_from
 from equipoise.watch.stopping import Continue, Stop, budget_verdict
 
 if TYPE_CHECKING:
@@ -37,6 +46,7 @@ STATE = "watch.json"
 TELL_SECONDS = 15.0  # between two lines on how the game is going
 SAVE_SECONDS = 10.0  # between two writings of the state where no score comes between
 JUDGE_SECONDS = 10.0  # between two scores, at least, where no budget says how long the run is
+NUM_PINNED = 2  # states last given out by `state_dict`, whose candidates are kept besides the present ones
 
 
 class Watch:
@@ -85,7 +95,7 @@ class Watch:
         path = Path(folder)
         is_old = resume and RunFolder.is_run(path)
         try:
-            self._refuse_unfit(path, resume)
+            refuse_unfit(path, self.metric, resume)
         except UserError as error:  # the folder's words are for the command line
             raise type(error)(str(error).replace(": --out", ":").replace(" with --out", "")) from None
         self._protocol = {"numbers": protocol or f"of the loop of {path.resolve().name}"}
@@ -108,8 +118,8 @@ class Watch:
 
     @property
     def best(self) -> ScoreLine | None:
-        """The score of the best generator so far, None before the first."""
-        return self._referee.best
+        """The score of the best generator so far, None before the first; once closed, of the one handed over."""
+        return self._handed_over or self._referee.best
 
     @property
     def folder(self) -> Path:
@@ -176,29 +186,20 @@ class Watch:
     def score(self, *, keep: Any = None, **numbers: float | None) -> bool:
         """Take the loop's own score and return whether it is the best so far, which is then kept.
 
-        `fid` or `kid` (whichever `metric` says) is any number of which lower is better; `kid_se`, `precision`,
-        `recall`, `density` and `coverage` may come with it. `keep` is a torch module, a dict of tensors or arrays, a
-        Keras model, or a function that writes into the folder it is given. Raises UserError.
+        `fid` or `kid` (whichever `metric` says) is a number above zero of which lower is better and ratios mean
+        something; a `kid` with its `kid_se` may be below. `precision`, `recall`, `density` and `coverage` may come with
+        it. `keep` is a torch module, a dict of tensors or arrays, a Keras model, or a function that writes into the
+        folder it is given. Raises UserError.
         """
         self._refuse_closed()
-        for name in numbers:
-            if name not in NUMBERS:
-                raise UserError(
-                    f"score: there is no number {name}; there are {listed(NUMBERS)}.{suggestion(name, NUMBERS)}"
-                )
-        if numbers.get(self.metric) is None:
-            other = [name for name in ("fid", "kid") if numbers.get(name) is not None]
-            remedy = f'Watch(..., metric="{other[0]}")' if other else f"score({self.metric}=12.3, keep=generator)"
-            raise UserError(f"score: {self.metric} is missing, and it decides what is best. Try: {remedy}")
+        values = score_numbers(self.metric, numbers)
+        if keep is not None:
+            filler(keep)  # before anything is taken in
         if self._referee.best is not None and self._referee.best.protocol != self._protocol:
             raise UserError(
                 f"score: the scores so far are under another protocol ({self._referee.best.protocol}), so they are not "
                 "comparable. Use either judge or score, with the same protocol= for the whole run"
             )
-        try:
-            values = {name: float(value) for name, value in numbers.items() if value is not None}
-        except (TypeError, ValueError):
-            raise UserError(f"score: {numbers} are not all numbers. Try: score({self.metric}=12.3)") from None
         seconds = time.monotonic() - self._due_at if self._due_at is not None else math.nan
         line = score_from({**values, "samples": self._samples, "seconds": seconds, "protocol": self._protocol})
         if math.isfinite(metric_value(line, self.metric)):
@@ -209,19 +210,25 @@ class Watch:
     def judge(self, generator: Any, keep: Any = None) -> bool:
         """Score a generator, against the best so far on the same latents; return whether it is the new best.
 
-        `generator` is a torch module or a Keras model, which is kept where it is the best, or a function of latents
-        [N, ...], which is compared by its score alone, with `keep` as in `score`. Raises UserError.
+        `generator` is a torch module or a Keras model, which is kept where it may be the one to hand over, or a
+        function of latents [N, ...], which is compared by its score alone, with `keep` as in `score`. Raises UserError.
         """
         self._refuse_closed()
         if self._judge is None:
             raise UserError("judge: no real images to judge by. Try: Watch(..., real=images, latents=100), or score()")
         if not callable(generator):
             raise UserError(f"judge: {type(generator).__name__}; give a torch module, a Keras model or a function")
-        if is_module(generator) or is_keras(generator):
-            keep = generator if keep is None else keep
-            self._restore_champion(self._judge, generator)
+        from equipoise.own.choice import take_up
+
+        is_copied = is_module(generator) or is_keras(generator)
+        if keep is None and is_copied:
+            keep = generator
+        if keep is not None:
+            filler(keep)  # before anything is taken in
         if self._referee.last is None:
             self._judge.refuse_misfit(generator)
+        self._judge.like, self._judge.has_judged = generator if is_copied else None, True
+        take_up(self._run, self._referee, self._judge, self._event)
         try:
             line = self._judge.score(generator, self._samples)
         except UserError:
@@ -245,7 +252,14 @@ class Watch:
         return outlook[:1].upper() + outlook[1:]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the watch knows, as plain JSON, for a checkpoint of the loop's own."""
+        """Return everything the watch knows, as plain JSON, for a checkpoint of the loop's own.
+
+        What is kept on the disk for the last two of these states stays there, so that one can go back to them.
+        """
+        self._pin()
+        return self._state()
+
+    def _state(self) -> dict[str, Any]:
         return {
             "samples": self._samples,
             "seconds": self.seconds,
@@ -265,26 +279,31 @@ class Watch:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take a state back exactly, and cut the run's logs back to it; raises UserError if it is none."""
         self._refuse_closed()
+        self._load(state)
+        self._pin()
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         try:
-            self._samples, self._seconds = int(state["samples"]), float(state["seconds"])
-            self._speed, self._log_every = state["speed"], state["log_every"]
-            self._next_log = state["next_log"]
-            self._judge_every = self._recipe.judging.every or state["judge_every"]
-            self._next_judging, self._seen = state["next_judging"], set(state["seen"])
-            self._judged_at = int(state["judged_at"])
-            self._is_broken = bool(state["is_broken"])
-            self._meter.load_state_dict(state["meter"])
-            self._referee.load_state_dict(state["referee"])
-        except (KeyError, TypeError, ValueError) as error:
+            samples, seconds = int(state["samples"]), float(state["seconds"])
+            speed, log_every, judge_every = state["speed"], state["log_every"], state["judge_every"]
+            next_log, next_judging, judged_at = state["next_log"], state["next_judging"], int(state["judged_at"])
+            seen, is_broken, meter = set(state["seen"]), bool(state["is_broken"]), Meter()
+            meter.load_state_dict(state["meter"])
+            self._referee.load_state_dict(state["referee"])  # the last that can fail, and it takes all or nothing
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"this is no state of a watch ({error!r}); give what state_dict() returned") from None
+        self._samples, self._seconds, self._speed = samples, seconds, speed
+        self._log_every, self._next_log = log_every, next_log
+        self._judge_every, self._next_judging = self._recipe.judging.every or judge_every, next_judging
+        self._judged_at, self._seen, self._is_broken, self._meter = judged_at, seen, is_broken, meter
         self._stopwatch, self._due_at, self._stop = None, None, None
         self._run.cut_logs(self._samples)
-        self._set_aside_later_best()
+        self._go_back()
         self._decide(self._referee.verdict(self._samples, self._seconds))
         self._save()
 
     def close(self) -> None:
-        """End the run: test the best generator once, write the report, release the folder; once is enough."""
+        """End the run: judge the candidates again, test the best once, write the report; once is enough."""
         stop = self.verdict if not self._is_closed else None
         self._close("finished", stop.policy if stop else None, stop.reason if stop else self._ended_by_itself())
 
@@ -311,25 +330,6 @@ class Watch:
 
     # What follows is for the watch itself.
 
-    def _refuse_unfit(self, path: Path, resume: bool) -> None:
-        """Raise UserError where this run can neither be begun nor gone on with."""
-        if not RunFolder.is_run(path):
-            RunFolder.refuse_taken(path)
-            return
-        run = RunFolder(path)
-        if not run.is_own_loop:
-            raise UserError(f"{path}: holds a run of equipoise train. Give the watch a folder of its own")
-        run.refuse_busy()
-        if not resume:
-            other = path.with_name(f"{path.name}-2")
-            raise UserError(
-                f"{path}: holds a run already. To go on with it: Watch({str(path)!r}, resume=True). To begin another: "
-                f"Watch({str(other)!r})"
-            )
-        before = run.read_recipe().get("judging", {}).get("metric")
-        if before != self.metric:
-            raise UserError(f'{path}: this run was begun with metric="{before}". Try: Watch(..., metric="{before}")')
-
     def _judge_of(self, real: Any, latents: int | tuple[int, ...], generate: "Generate | None") -> "ImageJudge":
         from equipoise.own.judge import ImageJudge
 
@@ -355,6 +355,9 @@ class Watch:
         self._told_at = self._saved_at = -math.inf
         self._seen: set[str] = set()  # signals that were ever given
         self._is_broken = False  # the last losses were not finite
+        self._pinned: list[list[int]] = []  # samples of the candidates of the states that were given out last
+        self._handed_over: ScoreLine | None = None  # at the end
+        self._before: dict[str, Any] = {}  # how an earlier session ended
         self._stop: Stop | None = None
         self._meter = Meter()
         self._referee = Referee(self._recipe.stopping, self._recipe.budget, self.metric)
@@ -367,7 +370,9 @@ class Watch:
             self._run.write_data(self._judge.described(source))
         self._run.write_environment(environment())
         if is_old and (state := self._run.read_json(self._run.path / STATE)):
-            self.load_state_dict(state)
+            self._before = self._run.read_state()
+            self._pinned = [[int(samples) for samples in pinned] for pinned in state.get("pinned", [])]
+            self._load(state)
         else:
             self._save()
 
@@ -425,19 +430,32 @@ class Watch:
 
     def _take(self, line: ScoreLine | None, kept: Any) -> bool:
         """Take in a score, None for one that failed; keep what belongs to it if it is the best."""
+        before = self._referee.state_dict()
         is_best = self._referee.score(line)
-        if is_best and line is not None:
-            if kept is not None:
-                keep(self._run.best, kept, asdict(line))
-            elif self._run.best.exists():
-                self._event("not kept", "a new best score came without keep=, so best/ holds an earlier generator")
         if line is not None:
-            self._run.log_score(asdict(line) | {"best": is_best})
+            try:
+                self._keep(line, kept, is_best)
+            except BaseException:  # a full disk, an error in a function of the loop's: nothing half-done
+                self._referee.load_state_dict(before)
+                raise
+            self._run.log_score(record_of(line) | {"best": is_best})
         self._plan_judging()
         self._decide(self._referee.verdict(self._samples, self.seconds))
         self._tell()
         self._save()
         return is_best
+
+    def _keep(self, line: ScoreLine, kept: Any, is_best: bool) -> None:
+        """Keep what belongs to a score if it is the best, or may be by judging again at the end."""
+        of_these_samples = [other for other in self._referee.candidates if other.samples == line.samples]
+        is_wanted = is_best or (self._judge is not None and self._judge.like is not None)
+        if kept is None:
+            if is_best and self._run.best.exists():
+                self._event("not kept", "a new best score came without keep=, so best/ holds an earlier generator")
+        elif is_wanted and of_these_samples and of_these_samples[0] is line:  # their folder is the better one's
+            folder = keep_candidate(self._run, line, kept)
+            if is_best:
+                hand_over(self._run, folder)
 
     def _plan_judging(self) -> None:
         """Say when the next score is due; how long the first one took decides it, unless the caller did."""
@@ -483,10 +501,19 @@ class Watch:
         self._say(f"{kind}: {message}")
 
     def _save(self) -> None:
-        """Write the state that `resume=True` takes back."""
+        """Write the state that `resume=True` takes back; only then remove what it no longer speaks of."""
         self._saved_at = time.monotonic()
-        write_json(self._run.path / STATE, self.state_dict())
+        write_json(self._run.path / STATE, self._state() | {"pinned": self._pinned})
         self._run.write_state(self._standing("running", None, None))
+        prune(self._run, {*itertools.chain(*self._pinned), *self._candidates()})
+
+    def _candidates(self) -> list[int]:
+        return [line.samples for line in self._referee.candidates]
+
+    def _pin(self) -> None:
+        """Keep the present candidates for a return to this state."""
+        others = [pinned for pinned in self._pinned if pinned != self._candidates()]
+        self._pinned = [*others, self._candidates()][-NUM_PINNED:]
 
     def _standing(self, status: str, policy: str | None, reason: str | None) -> dict[str, Any]:
         best = self._referee.best
@@ -498,38 +525,30 @@ class Watch:
             "policy": policy,
             "best": asdict(best) if best else None,
             "test": None,
-            "not_rescored": "A watch keeps the best generator alone, so there are no others to judge again.",
+            "not_tested": None,  # why, where there should be one
+            "rescored": None,
+            "not_rescored": SELF_SCORED if self._judge is None else None,
         }
 
-    def _restore_champion(self, judge: "ImageJudge", generator: Any) -> None:
-        """After a resume, take the best generator from the disk; score it anew where the judge is another one."""
-        best, folder = self._referee.best, readable(self._run.best)
-        if best is None or judge.champion is not None:
-            return
-        if self._run.read_json(folder / "score.json").get("samples") == best.samples:
-            judge.champion = judge.load(generator, folder, best.samples)
-        if best.protocol == judge.protocol:
-            return
-        self._event(
-            "another judge", "scores so far were taken by another judge: they are left, the best is scored anew"
-        )
-        self._referee.forget_scores()
-        if judge.champion is not None:
-            line = judge.score_champion(judge.champion)
-            self._referee.score(line)
-            self._run.log_score(asdict(line) | {"best": True})
-
-    def _set_aside_later_best(self) -> None:
-        """Move a best generator that is later than the state to `candidates`, so that nothing of it is lost."""
-        folder = readable(self._run.best)
-        samples = self._run.read_json(folder / "score.json").get("samples")
-        if not isinstance(samples, int) or samples <= self._samples:
-            return
-        self._run.candidates.mkdir(exist_ok=True)
-        place = self._run.candidates / f"{samples:012d}"
-        if not place.exists():
-            os.rename(folder, place)
-        self._event("set aside", f"the best generator, of {samples:,} samples, is later than this state: see {place}")
+    def _go_back(self) -> None:
+        """Make `best/` that of the present state again, and set a later one aside."""
+        best = self._referee.best
+        if moved := set_later_aside(self._run, best, self._referee.candidates):
+            samples, place = moved
+            self._event(
+                "set aside", f"a best generator, of {samples:,} samples, that this state does not know: {place}"
+            )
+        folder = found(self._run, best) if best else None
+        if folder is not None:
+            hand_over(self._run, folder)
+        elif best is not None and moved:
+            self._event(
+                "not found",
+                f"the best generator of this state, of {best.samples:,} samples, is no longer kept: only the last "
+                f"{NUM_PINNED} states are. Its score still counts",
+            )
+        if self._judge is not None:
+            self._judge.champion = None
 
     def _ended_by_itself(self) -> str:
         return f"The loop ended by itself after {self._samples:,} samples, before any rule said stop."
@@ -540,10 +559,14 @@ class Watch:
         self._is_closed, seconds = True, self.seconds
         self._stopwatch, self._seconds = None, seconds  # the clock stands
         try:
-            state = self._standing(status, policy, reason)
             self._save()
+            state = self._standing(status, policy, reason)
             if self._judge is not None:
-                state["test"] = self._tested(self._judge, status == "finished")
+                from equipoise.own.choice import concluded
+
+                is_final = status == "finished"
+                state |= concluded(self._run, self._referee, self._judge, self._before, is_final, self._event)
+                self._handed_over = score_from(state["best"]) if state["rescored"] else None
             self._run.write_state(state)
             write_report(self._run)
         finally:
@@ -552,22 +575,13 @@ class Watch:
 
     def _outcome(self, state: dict[str, Any]) -> str:
         """Return the end of the run in a line: the best generator and its test, or why there is none."""
-        if self._referee.best is None:
+        if state["best"] is None:
             return f"{state['reason']} No generator was scored."
-        name, best = self.metric.upper(), self._referee.best
+        name, best = self.metric.upper(), score_from(state["best"])
         text = f"Best: {name} {format.score(best, self.metric)} after {best.samples:,} samples"
         if state["test"] is not None:
             text += f", {format.score(score_from(state['test']), self.metric)} on the test split"
         return f"{text}."
-
-    def _tested(self, judge: "ImageJudge", is_final: bool) -> dict[str, Any] | None:
-        """Make the report's pictures, and score the best generator by the test split if this is the end."""
-        try:
-            judge.pictures(self._run)
-            return judge.test() if is_final else None
-        except Exception as error:  # the run itself is safe: its report says what is missing
-            self._event("test failed", f"{type(error).__name__}: {error}")
-            return None
 
     def _refuse_closed(self) -> None:
         if self._is_closed:

@@ -30,6 +30,8 @@ def own_scores_note(data: dict[str, Any]) -> str:
 def own_use(run: RunFolder, now: Status) -> str:
     """Return the section on how to use the result, by what lies in `best/`."""
     title, path = "How to use the result", shown_path(run.path)
+    untested = run.read_state().get("not_tested")
+    note = page.note(f"{untested[:1].upper()}{untested[1:]}.") if untested else ""
     if (run.best / "generator.safetensors").is_file():
         code = (
             "from safetensors.torch import load_file\n\n"
@@ -41,5 +43,10 @@ def own_use(run: RunFolder, now: Status) -> str:
         code = f"ls {shlex.quote(f'{path}/best')}     # as the loop wrote it"
     else:
         why = "no generator has been scored yet" if now.best is None else "no generator was given to be kept (keep=)"
-        return page.section(title, f"There is nothing to use: {why}.")
-    return page.section(title, "The best generator's weights, for the network that the loop defines:", page.code(code))
+        return page.section(title, f"There is nothing to use: {why}.", note)
+    return page.section(
+        title,
+        "The best generator's weights, for the network that the loop defines:",
+        page.code(code),
+        note,
+    )

@@ -117,7 +117,7 @@ def read(paths: Sequence[Path], metric: MetricName | None = None) -> list[Series
         if not exists:
             raise UserError(
                 f"{path}: does not exist; give a CSV file with the columns {HEAD}, or a run's folder. "
-                "Try: equipoise replay scores.csv"
+                "Try: equipoise replay runs/modern-mnist-001"
             )
         if whole in seen:
             raise UserError(f"{path}: is given twice, and its runs would count twice. Give it once.")

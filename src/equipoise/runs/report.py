@@ -18,6 +18,7 @@ from equipoise.runs.log import records
 from equipoise.runs.outlook import forecasts
 from equipoise.runs.own import OWN_SETTINGS, own_scores_note, own_subject, own_use
 from equipoise.runs.status import Status, read_status, shown_path
+from equipoise.watch.diagnoses import failure
 from equipoise.watch.signals import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from
 
 BROAD, NARROW, SMALL = (960, 320), (400, 260), (460, 230)
@@ -82,6 +83,7 @@ def _headline(now: Status, state: dict[str, Any], data: dict[str, Any]) -> str:
         f'<p class="what">{page.escape(what)}.</p>'
         f'<p class="verdict">{page.escape(_verdict(now, state))}</p>'
         + (f'<p class="game">{page.escape(now.diagnosis)}</p>' if now.samples else "")
+        + (f'<p class="game">{page.escape(failed)}</p>' if best and (failed := failure(best)) else "")
         + '<dl class="numbers">'
         + "".join(f"<div><dt>{page.escape(name)}</dt><dd>{_split_error(text)}</dd></div>" for name, text in numbers)
         + "</dl>"

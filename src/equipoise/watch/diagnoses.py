@@ -81,9 +81,20 @@ def trend(scores: Sequence[ScoreLine], metric: MetricName = "kid") -> Trend:
     error = math.hypot(metric_error(before, metric), metric_error(now, metric))
     margin = 2 * error if math.isfinite(error) else 0.02 * abs(metric_value(before, metric))
     gain = metric_value(before, metric) - metric_value(now, metric)
-    if abs(gain) <= margin:
+    last = metric_value(lines[-1], metric) - metric_value(now, metric)
+    if abs(gain) <= margin or (gain > 0 and last > margin):  # it has fallen, and has risen since
         return "level"
     return "falling" if gain > 0 else "rising"
+
+
+def failure(line: ScoreLine) -> str | None:
+    """Say in a sentence that a generator shows hardly anything of the real variety, None if it does."""
+    if not line.coverage < SOME_COVERAGE:
+        return None
+    return (
+        f"It shows hardly any of what the real images show (coverage {line.coverage:.2f}): this training has not "
+        "succeeded. Train for longer, or try another recipe: equipoise recipes"
+    )
 
 
 def coverage_fall(scores: Sequence[ScoreLine]) -> tuple[float, float] | None:

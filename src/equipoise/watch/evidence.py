@@ -25,6 +25,7 @@ AHEAD = 1.25  # it speaks of training on until 1.25 times the samples so far
 LEVEL = 0.097
 SPEED_POWER = 0.25
 REACH = 1.72  # noise widths from which a run hardly comes back
+FADING = 2.0  # share that a best has stood from which hope fades in proportion: a flat run must end, too
 TYPICAL_GAIN = 0.105  # what such trainings gained where they gained more than 2 %
 COPYING = -3.0  # C_T (arXiv:2004.05675): standard deviations nearer to the training images than held-out ones are
 GAP_OF_OVERFITTING = 0.5  # (D(train) − D(validation)) / (D(train) − D(generated)), after arXiv:2006.06676
@@ -162,31 +163,33 @@ def _found(
     looks, last = state.looks, state.looks[-1]
     noise, speed, spacing = _noise(looks), _speed(looks), last.samples / len(looks)
     window = max(NUM_SINCE, math.ceil(STANDING * len(looks)))
-    gap = min(gaps[-window:], default=0.0)
+    gap, stood = min(gaps[-window:], default=0.0), (last.samples - best.samples) / max(best.samples, spacing)
     return Findings(
         alpha=policy.alpha,
         best=best,
         num_looks=len(looks),
         num_since=len(gaps),
-        stood=(last.samples - best.samples) / max(best.samples, spacing),
+        stood=stood,
         noise=noise,
         gap=gap,
         mean_gap=statistics.fmean(gaps) if gaps else 0.0,
         half_width=_half_width(policy, gaps, noise, errors, len(looks)),
         speed=speed,
         # Fitted to gaps above the lowest score; the champion is at least as high, so a paired gap promises no less.
-        forecast=forecast(speed, gap, noise) / 2 ** len(state.alarms),
+        forecast=forecast(speed, gap, noise, stood) / 2 ** len(state.alarms),
         paired=paired,
         alarms=state.alarms,
     )
 
 
-def forecast(speed: float, gap: float, noise: float) -> float:
+def forecast(speed: float, gap: float, noise: float, stood: float) -> float:
     """Return the expected relative gain of a quarter more training: less where a run was slow, or has fallen behind.
 
-    0.097 · speed^¼ / (1 + (gap / 1.72 noise)²), fitted by quasi-Poisson regression to published trainings.
+    0.097 · speed^¼ / (1 + (gap / 1.72 noise)²), fitted by quasi-Poisson regression to published trainings, and
+    fading once the best has stood for more than twice what it took.
     """
-    return LEVEL * speed**SPEED_POWER / (1 + (max(gap, 0.0) / (REACH * noise)) ** 2)
+    fading = min(1.0, FADING / stood) if stood > 0 else 1.0
+    return fading * LEVEL * speed**SPEED_POWER / (1 + (max(gap, 0.0) / (REACH * noise)) ** 2)
 
 
 def evidence_verdict(policy: Evidence, state: EvidenceState) -> Verdict:
@@ -290,18 +293,19 @@ def _reason(policy: Evidence, state: EvidenceState, found: Findings) -> str:
     what, it = ("generator better beyond chance", "it") if found.paired else ("lower score", "that recorded score")
     is_another = champion != best and any(look.gap is not None for look in state.looks)
     in_hand = f" The best beyond chance is that of {champion.samples:,} samples." if is_another else ""
-    above = f"{percent(abs(found.mean_gap))} {'above' if found.mean_gap >= 0 else 'below'} {it}"
+    mean = math.expm1(found.mean_gap)  # the geometric mean, as gaps are logarithms
+    above = f"{percent(abs(mean))} {'above' if mean >= 0 else 'below'} {it}"
     hope, price = percent(found.forecast), as_set(policy.price)
     near = "just under " if hope == percent(policy.price) else ""
     halved = f", halved for each of these: {'; '.join(found.alarms)}" if found.alarms else ""
-    spent = f"{percent(found.stood)} as much training again as the best one took" if best.samples else "all of it since"
+    spent = f"{percent(found.stood)} of the training that the best one took" if best.samples else "all of it"
     return (
         f"No {what} since {best.samples:,} samples ({name} {best.measured:.3g}), and more training is not expected to "
         f"pay.{in_hand} Certified: the {found.num_since} scores since then are on average {above}, and not better than "
         f"it by δ = {as_set(policy.delta)}, with an error of at most α = {as_set(found.alpha)} over "
         f"{_certified_by(policy, found)}. Forecast, not certified: a quarter more training would bring {near}{hope} "
-        f"(a chance of {percent(found.chance)} of some {percent(TYPICAL_GAIN)}{halved}), less than the price of "
-        f"{price}. Spent: {spent}."
+        f"(a chance of {percent(found.chance)} for some {percent(TYPICAL_GAIN)}{halved}), less than the price of "
+        f"{price}. Spent since then: {spent}."
     )
 
 
