@@ -588,3 +588,18 @@ def test_a_larger_budget_goes_on_after_a_stop(tmp_path: Path) -> None:
     assert again.samples == 20
     assert again.verdict is None
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"policy": "evidnce"}, 'policy="evidnce": allowed are evidence, budget'),
+        ({"loss": "bce"}, 'loss="bce": allowed are minimax, non-saturating'),
+        ({"metric": "is"}, 'metric="is": allowed are kid or fid'),
+    ],
+)
+def test_a_name_that_does_not_exist_is_told_with_those_that_do(tmp_path, given, said):
+    with pytest.raises(UserError) as error:
+        Watch(tmp_path / "run", **given)
+    assert said in str(error.value)
+    assert not (tmp_path / "run").exists()

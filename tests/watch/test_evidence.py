@@ -636,3 +636,9 @@ def test_a_flat_run_ends_once_its_best_has_stood_for_long():
     assert first_stop(BARE, fids(*[5.0] * 200)) == 5
     falling = [20.0 * 0.8**index for index in range(10)]
     assert first_stop(BARE, fids(*falling, *[2.69] * 100)) == 41  # the best took ten, and stood for three times that
+
+
+def test_scores_before_any_training_are_no_division_by_zero():
+    lines = [replace(line, samples=0) for line in fids(3, 2, 4, 4, 4, 4)]
+    assert findings(BARE, lines).stood == 0
+    assert first_stop(BARE, lines) is None

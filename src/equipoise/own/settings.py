@@ -5,9 +5,9 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from equipoise.errors import UserError
+from equipoise.errors import UserError, listed, suggestion
 from equipoise.recipe import (
     Budget,
     LossName,
@@ -32,6 +32,10 @@ def recipe_of(
     seed: int,
 ) -> Recipe:
     """Return the settings that apply to an own loop as a recipe; the rest of it means nothing."""
+    _refuse_unknown("policy", policy, get_args(PolicyName))
+    _refuse_unknown("metric", metric, get_args(MetricName))
+    if loss is not None:
+        _refuse_unknown("loss", loss, get_args(LossName))
     for setting in settings:
         if not setting.startswith(("judging.", "stopping.")):
             raise UserError(f'settings "{setting}": a watch has only judging. and stopping. Try: stopping.patience=20')
@@ -48,6 +52,13 @@ def recipe_of(
     )
     recipe = checked(with_settings(checked(base), settings))
     return recipe if budget else dataclasses.replace(recipe, budget=Budget(samples=None, seconds=None))
+
+
+def _refuse_unknown(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise UserError for a name that does not exist."""
+    if value not in allowed:
+        near = suggestion(str(value), allowed) or f' Try: {name}="{allowed[0]}"'
+        raise UserError(f'{name}="{value}": allowed are {listed(allowed)}.{near}')
 
 
 def recorded(recipe: Recipe, loss: LossName | None, *, is_judging: bool) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def _found(
     looks, last = state.looks, state.looks[-1]
     noise, speed, spacing = _noise(looks), _speed(looks), last.samples / len(looks)
     window = max(NUM_SINCE, math.ceil(STANDING * len(looks)))
-    gap, stood = min(gaps[-window:], default=0.0), (last.samples - best.samples) / max(best.samples, spacing)
+    gap, stood = min(gaps[-window:], default=0.0), (last.samples - best.samples) / max(best.samples, spacing, 1)
     return Findings(
         alpha=policy.alpha,
         best=best,
