@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from equipoise.errors import UserError
-from equipoise.own.meter import GIVEN, SIGNALS
+from equipoise.own.meter import signal_names
 from equipoise.own.watch import Watch
 
 if TYPE_CHECKING:
@@ -39,14 +39,11 @@ class WatchCallback(Callback):
     ) -> None:
         """Follow with this watch; raises UserError for a name that the watch does not know."""
         super().__init__()
-        known = (*SIGNALS, *GIVEN)
-        if unknown := [name for name in names.values() if name not in known]:
-            raise UserError(f"names: the watch knows no signal {unknown[0]}; it knows {', '.join(known)}")
         self.watch = watch
         self.batch = batch
         self.generator = generator
         self.metric = metric
-        self.names = {name: name for name in known} | dict(names)
+        self.names = signal_names(names)
         self._num_told = 0  # batches of this epoch
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

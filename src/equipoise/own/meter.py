@@ -94,6 +94,14 @@ def is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def signal_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Return every name under which a signal is taken, those in `names` added; raises UserError for an unknown one."""
+    known = (*SIGNALS, *GIVEN)
+    if unknown := [name for name in names.values() if name not in known]:
+        raise UserError(f"names: the watch knows no signal {unknown[0]}; it knows {', '.join(known)}")
+    return {name: name for name in known} | dict(names)
+
+
 def reduced(name: str, value: Any) -> Any:
     """Return a number as a float, or as a tensor of one element: the mean of what was given. Raises UserError."""
     if is_tensor(value):
