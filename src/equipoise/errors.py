@@ -1,6 +1,7 @@
 """Mistakes a user can make, told in one line: what was received, what is allowed, what to type."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -14,6 +15,15 @@ class UserError(Exception):
 
 class RunBusyError(UserError):
     """A second training in one run folder; the command line exits with 3."""
+
+
+class StorageError(UserError):
+    """What the disk did not take, or gave up, while something was being written; the command line exits with 4."""
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Return whether it is the disk that fails, being full, over a quota or broken, and not a permission."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def suggestion(word: str, allowed: Iterable[str]) -> str:

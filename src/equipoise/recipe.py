@@ -37,6 +37,7 @@ Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Size = Annotated[int, msgspec.Meta(ge=8, le=256)]
 
+_LONGEST = 80  # characters of what was typed that a message quotes
 MAX_BUDGET = 2**53  # the last whole number up to which a float counts every one
 
 
@@ -125,6 +126,16 @@ class Judging:
     num_samples: Annotated[int, msgspec.Meta(ge=100)] = 2_000  # generated images a score
     every: Count | None = None  # in samples; None: spaced so that judging takes `share` of the time
     share: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.05
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=MAX_BUDGET)] = 1800.0  # seconds; longer looks are given up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """How often what is written, in samples; with all of them and `judging.every`, runs of any machine act alike."""
+
+    every: Count | None = None  # checkpoints; None: about one a minute, and one at each new best
+    keep: Count | None = None  # every n-th of those stays for good; None: the last two and the best one's alone
+    log_every: Count | None = None  # signals; None: about once a second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +171,10 @@ class Recipe:
     game: Game = field(default_factory=Game)
     augment: Augment = field(default_factory=Augment)
     judging: Judging = field(default_factory=Judging)
+    saving: Saving = field(default_factory=Saving)
     stopping: Stopping = field(default_factory=Stopping)
     budget: Budget = field(default_factory=Budget)
-    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = (
+    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z")] = (
         "auto"  # auto: a GPU if there is one
     )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -187,6 +199,8 @@ def checked(recipe: Recipe) -> Recipe:
     """Return the recipe if every value is allowed; raises UserError that names the field."""
     values = to_dict(recipe)
     for path, value in _leaves(values):
+        if isinstance(value, str) and not _is_text(value):
+            raise UserError(f"{path}={_short(ascii(value))}: is no text in UTF-8. Rename what it names, or link to it")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{path}={value}: must be a finite number. Try: --set {path}=0.001")
     try:
@@ -250,7 +264,7 @@ def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator:
-            raise UserError(f'--set "{setting}": expected FIELD=VALUE. Try: --set game.penalty.gamma=0.5')
+            raise UserError(f'--set "{_short(setting)}": expected FIELD=VALUE. Try: --set game.penalty.gamma=0.5')
         recipe = _with_setting(recipe, path.strip().split("."), text.strip(), path.strip())
     return checked(recipe)
 
@@ -259,11 +273,13 @@ def _with_setting(node: Any, keys: list[str], text: str, path: str) -> Any:
     hints = typing.get_type_hints(type(node), include_extras=True)
     key, rest = keys[0], keys[1:]
     if key not in hints:
-        prefix = path[: path.rindex(key)] if key else path
+        prefix = _short(path[: path.rindex(key)] if key else path)
         owner = f"{prefix}…" if prefix else "a recipe"
         every = [name for name, _ in _leaves(to_dict(Recipe()))]
-        near = suggestion(path, every) or suggestion(key, hints)
-        raise UserError(f'--set {path}: there is no field "{key}" here; {owner} has {listed(hints)}.{near}')
+        near = suggestion(path, every) or suggestion(key, hints) if len(path) <= _LONGEST else ""
+        raise UserError(
+            f'--set {_short(path)}: there is no field "{_short(key)}" here; {owner} has {listed(hints)}.{near}'
+        )
     child = getattr(node, key)
     if dataclasses.is_dataclass(child):
         if not rest:
@@ -271,7 +287,7 @@ def _with_setting(node: Any, keys: list[str], text: str, path: str) -> Any:
             raise UserError(f"--set {path}: this is a group; set one of {listed(fields)}.")
         return dataclasses.replace(node, **{key: _with_setting(child, rest, text, path)})
     if rest:
-        raise UserError(f'--set {path}: "{key}" is a single value and has no field "{rest[0]}".')
+        raise UserError(f'--set {_short(path)}: "{key}" is a single value and has no field "{_short(rest[0])}".')
     return dataclasses.replace(node, **{key: _parsed(text, hints[key], path)})
 
 
@@ -286,10 +302,11 @@ def _parsed(text: str, kind: Any, path: str) -> Any:
     except msgspec.ValidationError as error:
         choices = _choices(kind)
         if choices:
-            raise UserError(f"--set {path}={text}: allowed are {listed(choices)}.{suggestion(text, choices)}") from None
-        raise UserError(f"--set {path}={text}: {_plain(str(error))}.") from None
+            near = suggestion(text, choices) if len(text) <= _LONGEST else ""
+            raise UserError(f"--set {path}={_short(text)}: allowed are {listed(choices)}.{near}") from None
+        raise UserError(f"--set {path}={_short(text)}: {_plain(str(error))}.") from None
     if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"--set {path}={text}: must be a finite number.")
+        raise UserError(f"--set {path}={_short(text)}: must be a finite number.")
     return value
 
 
@@ -316,7 +333,8 @@ def _refuse_unknown_keys(values: Any, kind: Any, prefix: str) -> None:
     hints = typing.get_type_hints(kind)
     for key, value in values.items():
         if key not in hints:
-            raise UserError(f'recipe: there is no field "{prefix}{key}".{suggestion(str(key), hints)}')
+            near = suggestion(str(key), hints) if len(str(key)) <= _LONGEST else ""
+            raise UserError(f'recipe: there is no field "{prefix}{_short(str(key))}".{near}')
         _refuse_unknown_keys(value, hints[key], f"{prefix}{key}.")
 
 
@@ -324,9 +342,22 @@ def _plain(message: str) -> str:
     """Turn a msgspec message into words: types by their plain names, the field by its path."""
     for python, plain in (("`int`", "a whole number"), ("`float`", "a number"), ("`bool`", "true or false")):
         message = message.replace(python, plain)
-    message = re.sub(r"`str` matching regex '\^\(auto\|.*\$'", "auto, cpu, mps, cuda or cuda:N", message)
+    message = re.sub(r"`str` matching regex '\^\(auto\|.*\\Z'", "auto, cpu, mps, cuda or cuda:N", message)
     message = message.replace("`str`", "text").replace(" - at `$.", " at `").replace("`null`", "none")
-    return re.sub(r"^Expected", "expected", message)
+    message = re.sub(r"^Expected", "expected", message)
+    return message if len(message) <= 2 * _LONGEST else f"{message[:_LONGEST]} … {message[-_LONGEST:]}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -338,7 +369,7 @@ def parsed_budget(text: str) -> Budget:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhkM]?)", text.strip())
     if not match or float(match[1]) <= 0:
         raise UserError(
-            f'--budget "{text}": give a time (90s, 10m, 2h) or a number of samples (60k, 2M). Try: --budget 10m'
+            f'--budget "{_short(text)}": give a time (90s, 10m, 2h) or a number of samples (60k, 2M). Try: --budget 10m'
         )
     unit = match[2]
     amount = float(match[1]) * (_UNITS | _MULTIPLES)[unit]  # infinite where there are hundreds of digits
@@ -348,5 +379,5 @@ def parsed_budget(text: str) -> Budget:
     if unit in _UNITS:
         return Budget(samples=None, seconds=amount)
     if round(amount) < 1:
-        raise UserError(f'--budget "{text}": less than one sample. Try: --budget 60k')
+        raise UserError(f'--budget "{_short(text)}": less than one sample. Try: --budget 60k')
     return Budget(samples=round(amount), seconds=None)

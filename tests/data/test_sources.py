@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from equipoise.data import arrays, sources
+from equipoise.data import archives, arrays, sources
 from equipoise.data.decode import BrokenImage
 from equipoise.data.sources import Images, labels_from_folders, open_source
 from equipoise.errors import UserError
@@ -147,7 +147,7 @@ def test_hostile_names_in_a_zip_are_passed_over_and_nothing_is_unpacked(tmp_path
 def test_a_bomb_in_a_zip_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("bomb.png", b"\0" * (arrays.RATIO_FLOOR + 1))
+        archive.writestr("bomb.png", b"\0" * (archives.RATIO_FLOOR + 1))
         archive.writestr("large.png", bytes(range(256)) * 8)
     images = loaded(path)
     with pytest.raises(BrokenImage, match="200:1"):

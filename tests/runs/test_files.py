@@ -79,3 +79,32 @@ def test_between_two_renames_the_old_folder_is_the_readable_one(tmp_path):
     assert readable(tmp_path / "best") == tmp_path / ".best.old"
     (tmp_path / "best").mkdir()
     assert readable(tmp_path / "best") == tmp_path / "best"
+
+
+def test_only_the_files_asked_for_may_stand_in_a_manifest_and_none_is_a_link(tmp_path):
+    with written_whole(tmp_path / "best") as folder:
+        (folder / "a").write_text("1")
+        (folder / "b").write_text("2")
+    best = tmp_path / "best"
+    assert verify(best, ["a", "b"]) is None
+    assert verify(best, ["a"]) == "manifest.json speaks of a file that does not belong here: 'b'"
+    assert verify(best, ["a", "b", "c"]) == "manifest.json does not speak of c"
+    (best / "a").rename(tmp_path / "elsewhere")
+    (best / "a").symlink_to(tmp_path / "elsewhere")
+    assert verify(best) is None, "a loop of one's own may keep links"
+    assert verify(best, ["a", "b"]) == "a is a link"
+
+
+def test_json_of_endless_depth_or_size_or_from_a_pipe_is_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    path.write_text('{"a":' * 100_000)
+    with pytest.raises(UserError, match="damaged"):
+        read_json(path)
+    path.write_text('{"a": 1}')
+    monkeypatch.setattr("equipoise.runs.files.MAX_JSON_BYTES", 7)
+    with pytest.raises(UserError, match="more than 7 bytes"):
+        read_json(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="no regular file"):
+        read_json(path)

@@ -1,11 +1,12 @@
 import json
 import math
 import os
+import tracemalloc
 from dataclasses import dataclass
 
 import pytest
 
-from equipoise.runs.log import append, cut, last_records, records
+from equipoise.runs.log import MAX_LINE, append, cut, last_records, records
 
 
 def test_a_log_torn_at_any_byte_of_its_last_record_loses_that_record_only(tmp_path):
@@ -99,3 +100,56 @@ def test_an_unreadable_line_within_a_log_is_left_out(tmp_path):
     path.write_bytes(b'{"samples": 1}\n\0\0\0\0\n[1]\n{"samples": 2}\n')
     assert records(path) == [{"samples": 1}, {"samples": 2}]
     assert records(tmp_path / "none.jsonl") == last_records(tmp_path / "none.jsonl", 3) == []
+
+
+@pytest.mark.parametrize("read", [records, lambda path: last_records(path, 9)])
+def test_a_log_torn_at_any_byte_is_read_and_cut_without_that_record(tmp_path, read):
+    path = tmp_path / "log.jsonl"
+    whole = b'{"samples":1}\n{"samples":2,"name":"gr\xc3\xb6\xc3\x9fer"}\n'
+    for size in range(14, len(whole)):
+        for rest in (b"", b"\0" * 100):
+            path.write_bytes(whole[:size] + rest)
+            assert read(path) == [{"samples": 1}]
+            assert cut(path, 0) == 1
+            assert read(path) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\0" * 4096, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"7", b'{"a":1e999}', b"NaN"],
+)
+def test_a_line_of_any_other_kind_is_left_out_by_every_reader(tmp_path, line):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"samples":1}\n' + line + b'\n{"samples":2}\n')
+    assert records(path) == last_records(path, 5) == [{"samples": 1}, {"samples": 2}]
+    assert cut(path, 1) == 1
+    assert records(path) == [{"samples": 1}]
+
+
+@pytest.mark.parametrize("is_torn", [False, True])
+def test_a_line_of_100_mb_takes_no_such_memory(tmp_path, is_torn):
+    path = tmp_path / "log.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"samples":1}\n')
+        file.truncate(100_000_000)
+        file.seek(100_000_000)
+        file.write(b"" if is_torn else b'\n{"samples":2}\n')
+    tracemalloc.start()
+    try:
+        assert last_records(path, 1) == ([] if is_torn else [{"samples": 2}])
+        assert records(path) == [{"samples": 1}] if is_torn else [{"samples": 1}, {"samples": 2}]
+        assert cut(path, 1) == (not is_torn)
+        assert tracemalloc.get_traced_memory()[1] < 5 * MAX_LINE
+    finally:
+        tracemalloc.stop()
+
+
+def test_cut_keeps_what_does_not_say_where_it_belongs_and_every_byte_of_what_stays(tmp_path):
+    path = tmp_path / "log.jsonl"
+    odd = [b'{"samples":%s}\n' % value for value in (b"true", b'"300"', b"null", b"[]", b"-5", b"1.5", b"{}")]
+    odd += [b'{"other" : 1.50, "number": 123456789012345678901234567890}\n']
+    path.write_bytes(
+        b"".join(odd) + b'{"samples":201}\n{"samples":200.5}\n{"samples":1e300}\n{"samples":%d}\n' % 10**30
+    )
+    assert cut(path, 200) == 4
+    assert path.read_bytes() == b"".join(odd)

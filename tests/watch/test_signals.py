@@ -2,6 +2,7 @@ import json
 import math
 
 import msgspec
+import pytest
 
 from equipoise.watch.signals import ScoreLine, metric_error, metric_value, record_of, score_from, stats_from
 
@@ -36,3 +37,14 @@ def test_the_metric_chooses_value_and_error():
     assert (metric_value(line, "kid"), metric_error(line, "kid")) == (0.1, 0.01)
     assert metric_value(line, "fid") == 9.0
     assert math.isnan(metric_error(line, "fid"))
+
+
+@pytest.mark.parametrize("odd", [True, "x", [1], {"a": 1}, None, 10**400, 1e200, -(10**30)])
+def test_a_record_of_another_type_is_read_as_if_the_value_were_not_there(odd: object) -> None:
+    stats = stats_from({"samples": odd, "seconds": odd, "skipped_steps": odd, "terms": odd, "unknown": odd})
+    assert (stats.samples, stats.skipped_steps) == (0, 0)
+    assert math.isnan(stats.seconds) or odd == -(10**30)
+    line = score_from({"samples": odd, "kid": odd, "champion": odd, "protocol": odd if odd != {"a": 1} else None})
+    assert (line.samples, line.champion, line.protocol) == (0, 0, {})
+    assert math.isnan(line.kid) or odd == -(10**30)
+    assert stats_from({"terms": {"a": odd, "b": 1}}).terms["b"] == 1

@@ -1,22 +1,20 @@
 """Images and labels out of `.npz` files, as uint8 [N, H, W, C] and int64 [N]."""
 
+import math
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from equipoise.data import archives
 from equipoise.errors import UserError, listed
 
 IMAGE_KEYS = ("images", "x", "x_train", "arr_0")
 LABEL_KEYS = ("labels", "y", "y_train")
 MAX_BYTES = 2**36  # 64 GiB unpacked
-MAX_RATIO = 200  # what unpacks to more than RATIO_FLOOR bytes and to more than so many times its size is a bomb
-RATIO_FLOOR = 2**24
-
-
-def is_bomb(unpacked: int, packed: int) -> bool:
-    """Return whether compressed bytes promise more than an honest file holds."""
-    return unpacked > RATIO_FLOOR and unpacked > MAX_RATIO * packed
+MAX_ARRAYS = 10_000
+_BLOCK = 2**20
 
 
 def read_images(path: Path, what: str) -> np.ndarray:
@@ -43,33 +41,50 @@ def read_labels(path: Path, what: str, num_images: int) -> tuple[np.ndarray | No
     key = _first_key(path, what, LABEL_KEYS)
     if key is None:
         return None, ()
-    values = _read(path, key, what)
+    parts = [_one_each(_read(path, key, what), f'{what}: array "{key}"')]
     if key == "y_train" and "y_test" in _keys(path, what):
-        values = np.concatenate([values.reshape(len(values)), _read(path, "y_test", what).ravel()])
-    if values.size != num_images or values.shape[:1] != (num_images,):
+        parts.append(_one_each(_read(path, "y_test", what), f'{what}: array "y_test"'))
+    values = np.concatenate(parts)
+    if len(values) != num_images:
         raise UserError(f'{what}: array "{key}" has shape {values.shape}; expected one label for each of {num_images}')
-    if values.dtype.kind == "f" and not (values == np.rint(values)).all():
-        raise UserError(f'{what}: array "{key}" holds fractions; allowed are whole numbers or text')
-    if values.dtype.kind == "f":
-        values = values.astype(np.int64)
-    names, labels = np.unique(values.reshape(num_images), return_inverse=True)
-    return labels.reshape(num_images).astype(np.int64), tuple(str(name) for name in names)
+    names, labels = np.unique(values, return_inverse=True)
+    try:
+        classes = tuple(str(name).encode(errors="replace").decode() for name in names)
+    except (ValueError, SystemError):  # NumPy's text may hold numbers that stand for no letter
+        raise UserError(f'{what}: array "{key}" holds text that is none; allowed are whole numbers or text') from None
+    return labels.astype(np.int64), classes
+
+
+def _one_each(values: np.ndarray, what: str) -> np.ndarray:
+    """Return labels as [N] of whole numbers or text; raises UserError."""
+    if not values.ndim or values.size != len(values):
+        raise UserError(f"{what} has shape {values.shape}; expected one label for each image")
+    values = values.reshape(len(values))
+    if values.dtype.kind not in "biufSU":
+        raise UserError(f"{what} holds {str(values.dtype)[:40]}; allowed are whole numbers or text")
+    if values.dtype.kind != "f":
+        return values
+    if not ((values == np.rint(values)) & (np.abs(values) <= 2**53)).all():  # false for NaN as well
+        raise UserError(f"{what} holds fractions; allowed are whole numbers or text")
+    return values.astype(np.int64)
 
 
 def _keys(path: Path, what: str) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-            if unpacked > MAX_BYTES:
-                raise UserError(f"{what}: unpacks to more than {MAX_BYTES >> 30} GiB; split it, or give a folder")
-            if is_bomb(unpacked, path.stat().st_size):  # the whole file's size: what a member says of itself may lie
-                raise UserError(
-                    f"{what}: unpacks to more than {MAX_RATIO} times its size. "
-                    "Try: np.savez instead of np.savez_compressed"
-                )
-            return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{what}: cannot be read as an .npz file ({error})") from None
+    with archives.opened(path, what, "an .npz file", MAX_ARRAYS) as archive:
+        members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > MAX_BYTES:
+        raise UserError(f"{what}: unpacks to more than {MAX_BYTES >> 30} GiB; split it, or give a folder")
+    if archives.is_bomb(unpacked, path.stat().st_size):  # the whole file's size: what a member says of itself may lie
+        raise UserError(
+            f"{what}: unpacks to more than {archives.MAX_RATIO} times its size. "
+            "Try: np.savez instead of np.savez_compressed"
+        )
+    keys = [member.filename.removesuffix(".npy") for member in members]
+    if len(set(keys)) < len(keys):
+        twice = next(key for index, key in enumerate(keys) if key in keys[:index])
+        raise UserError(f'{what}: holds two arrays named "{twice[:80]}". Save it again, with each of them once')
+    return keys
 
 
 def _first_key(path: Path, what: str, wanted: tuple[str, ...]) -> str | None:
@@ -79,13 +94,44 @@ def _first_key(path: Path, what: str, wanted: tuple[str, ...]) -> str | None:
 
 def _read(path: Path, key: str, what: str) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive[key]
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.removesuffix(".npy") == key)
+            member = archive.getinfo(name)
+            if reason := archives.flaw(member, MAX_BYTES):
+                raise ValueError(reason)
+            with archive.open(member) as file:
+                return read_array(file, member.file_size)
     except ValueError as error:
-        reason = "it holds Python objects, which are never loaded" if "pickle" in str(error) else str(error)
-        raise UserError(f'{what}: array "{key}" cannot be read: {reason}') from None
+        raise UserError(f'{what}: array "{key}" cannot be read: {str(error)[:200]}') from None
     except Exception as error:  # a damaged archive fails in zipfile, zlib or numpy
         raise UserError(f'{what}: array "{key}" is damaged ({type(error).__name__})') from None
+
+
+def read_array(file: IO[bytes], num_bytes: int) -> np.ndarray:
+    """Read an array in NumPy's format that fills `num_bytes` of a file; raises ValueError where it does not.
+
+    No Python object is ever made, and no memory taken that the file has no bytes for, as NumPy's own reader would.
+    """
+    match np.lib.format.read_magic(file):
+        case (1, 0):
+            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        case (2, 0):
+            shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
+        case version:
+            raise ValueError(f"version {version} of NumPy's format is not read")
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never loaded")
+    promised, there = math.prod(shape) * dtype.itemsize, num_bytes - file.tell()
+    if promised != there or not dtype.itemsize or min(shape, default=0) < 0:
+        raise ValueError(f"its header promises {promised:,} bytes, and {there:,} are there")
+    values = np.empty(math.prod(shape), dtype)
+    view, filled = values.view(np.uint8).data, 0
+    while filled < promised:
+        num = file.readinto(view[filled : filled + _BLOCK])  # pyright: ignore[reportAttributeAccessIssue]
+        if not num:
+            raise ValueError("it ends too early")
+        filled += num
+    return values.reshape(shape, order="F" if is_fortran else "C")
 
 
 def _as_uint8_images(values: np.ndarray, what: str) -> np.ndarray:

@@ -1,7 +1,10 @@
 """One encoded image of any mode to uint8 [C, H, W] of one size, or a plain reason why not."""
 
+import contextlib
 import io
+import logging
 import struct
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
@@ -22,7 +25,12 @@ from PIL import (
 from equipoise.errors import UserError, suggestion
 
 MAX_PIXELS = 2**27  # 134 megapixels, 400 MB as RGB: above it a file is more likely a bomb than a photo
+LARGE_PIXELS = 2**24  # images of more are decoded one at a time: several at once could fill the memory
+MAX_PIXELS_PER_BYTE = 2_000  # of large ones: a palette of two colours can take 40,000 bytes of memory for one of file
 FORMATS = ("PNG", "JPEG", "WebP", "GIF", "BMP", "TIFF", "PPM")
+
+_one_at_a_time = threading.Lock()
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # its remarks on odd files name no file, and ours do
 
 _ORIENTATION = 0x0112
 _TRANSPOSED = {
@@ -59,6 +67,18 @@ class Target:
     channels: Literal[1, 3]
     fit: Literal["crop", "pad", "stretch"]
     background: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image; width and height are those of the upright image."""
+
+    format: str  # one of FORMATS, or array
+    mode: str  # in plain words
+    width: int
+    height: int
+    is_turned: bool  # by EXIF
+    is_animated: bool  # or of several pages
 
 
 def parse_background(color: str) -> tuple[int, int, int]:
@@ -109,6 +129,8 @@ def open_image(raw: bytes | np.ndarray) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise BrokenImage(f"too large: {width}x{height} pixels")
+    if width * height > max(LARGE_PIXELS, MAX_PIXELS_PER_BYTE * len(raw)):
+        raise BrokenImage(f"too large: {width}x{height} pixels in a file of {len(raw):,} bytes")
     return image
 
 
@@ -128,7 +150,22 @@ def has_color(raw: bytes | np.ndarray, background: tuple[int, int, int]) -> bool
 
 def decode(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
     """Return an image as uint8 [C, H, W]: upright, on the background, fitted to a square; raises BrokenImage."""
+    return _decoded(open_image(raw), target)
+
+
+def decode_described(raw: bytes | np.ndarray, target: Target) -> tuple[np.ndarray, Header]:
+    """Return what `decode` does, and what the file said of its image; raises BrokenImage."""
     image = open_image(raw)
+    kind = "array" if isinstance(raw, np.ndarray) else format_of(raw[:16]) or ""
+    mode, (width, height) = _mode_in_words(image, kind), image.size  # a JPEG that is decoded smaller changes its size
+    pixels = _decoded(image, target)
+    orientation = _orientation(image)
+    if orientation >= 5:
+        width, height = height, width
+    return pixels, Header(kind, mode, width, height, orientation != 1, _is_animated(image))
+
+
+def _decoded(image: Image.Image, target: Target) -> np.ndarray:
     if image.format == "JPEG":  # decode large photos at 1/2, 1/4 or 1/8, but never below twice the target
         image.draft(None, (2 * target.size, 2 * target.size))
     pixels = np.asarray(_guarded(image, lambda: _fitted(_upright(image, _flat(image, target.background)), target)))
@@ -164,14 +201,18 @@ def _damage(kind: str, error: Exception) -> str:
     text = str(error).lower()
     if isinstance(error, MemoryError):
         return "too large for this machine's memory"
+    if any(word in text for word in ("unknown pixel mode", "unknown raw mode", "unsupported", "not supported")):
+        return f"this kind of {kind} is not supported"
     if isinstance(error, (EOFError, struct.error)) or any(word in text for word in ("truncat", "end of file", "eof")):
         return f"truncated {kind}"
     return f"damaged {kind}"
 
 
 def _guarded(image: Image.Image, decoding: Callable[[], Image.Image]) -> Image.Image:
+    width, height = image.size
     try:
-        return decoding()
+        with _one_at_a_time if width * height > LARGE_PIXELS else contextlib.nullcontext():
+            return decoding()
     except BrokenImage:
         raise
     except Exception as error:  # hostile bytes reach C decoders: whatever they raise is this file's fault alone
@@ -218,11 +259,33 @@ def _deep_to_uint8(values: np.ndarray, mode: str) -> np.ndarray:
 
 
 def _upright(image: Image.Image, flat: Image.Image) -> Image.Image:
+    orientation = _orientation(image)
+    return flat.transpose(_TRANSPOSED[orientation]) if orientation in _TRANSPOSED else flat
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return 1 for upright, or how EXIF says to turn: 2 to 8; the image is loaded."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged metadata does not make the pixels unusable
-        orientation = 1
-    return flat.transpose(_TRANSPOSED[orientation]) if orientation in _TRANSPOSED else flat
+        return 1
+    return orientation if orientation in _TRANSPOSED else 1
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second frame does not matter
+        return False
+
+
+def _mode_in_words(image: Image.Image, kind: str) -> str:
+    words = {"1": "black and white", "L": "grey", "La": "grey", "LA": "grey", "P": "palette", "PA": "palette"}
+    words |= {"RGBA": "RGB", "RGBa": "RGB", "RGBX": "RGB", "F": "grey in floats"}
+    deep = "16-bit grey" if image.mode != "I" or kind in ("PNG", "PPM") else "32-bit grey"
+    name = deep if image.mode.startswith("I") else words.get(image.mode, image.mode)
+    is_clear = image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
+    return f"{name} with transparency" if is_clear else name
 
 
 def _fitted(image: Image.Image, target: Target) -> Image.Image:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from equipoise import recipe
 from equipoise.data import store
+from equipoise.data.cache import default_cache as default_cache
+from equipoise.data.cache import writing_to
 from equipoise.data.decode import BrokenImage, Target, decode, has_color, parse_background, smaller_side
 from equipoise.data.sources import Images, Source, open_source
 from equipoise.data.splits import Splits, split
@@ -45,6 +48,16 @@ class Rejected:
 
 
 @dataclass(frozen=True, eq=False)
+class Reading:
+    """A source that is being read; `rejected` (name, reason) grows as the batches are taken."""
+
+    images: Images
+    target: Target
+    rejected: list[tuple[str, str]]
+    batches: Iterator[tuple[np.ndarray, np.ndarray]]  # (positions [n], uint8 [n, C, H, W]); raises UserError at the end
+
+
+@dataclass(frozen=True, eq=False)
 class Pool:
     """All usable images of a source, prepared; `folder` is this pool's own place in the cache."""
 
@@ -59,13 +72,6 @@ class Pool:
     folder: Path
 
 
-def default_cache() -> Path:
-    """Return the folder for prepared data: $EQUIPOISE_CACHE, else `equipoise` in the user's cache folder."""
-    if chosen := os.environ.get("EQUIPOISE_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "equipoise"
-
-
 def prepare(
     data: recipe.Data, *, cache: Path | None = None, max_size: int = 256, progress: Progress | None = None
 ) -> Pool:
@@ -78,10 +84,10 @@ def prepare(
     background = parse_background(data.background)
     source = open_source(data.source)
     key = _key(source, data.size or f"<={max_size}", data.channels, data.fit, background)
-    with _writing_to(cache):
+    with writing_to(cache):
         found = store.find(cache, key)
         if found is None:
-            _build(cache, key, source, data, background, max_size, progress)
+            _build(cache, key, source, data, max_size, progress)
             found = store.find(cache, key)
             if found is not None:  # a run's recipe holds the size and channels found here: asked for, they are the same
                 _, channels, size, _ = found[0].images.shape
@@ -160,36 +166,38 @@ def _pool(stored: store.Stored, listing: store.Listing, data: recipe.Data) -> Po
 
 
 @contextlib.contextmanager
-def _writing_to(cache: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f'cache folder "{cache}": cannot be written ({error.strerror or error}). '
-            "Try: set EQUIPOISE_CACHE to a folder with space that you can write to"
-        ) from None
-
-
-def _build(
-    cache: Path,
-    key: str,
+def reading(
     source: Source,
     data: recipe.Data,
-    background: tuple[int, int, int],
     max_size: int,
-    progress: Progress | None,
-) -> None:
-    images = source.load()
+    progress: Progress | None = None,
+    decoding: Callable[[bytes | np.ndarray, Target], np.ndarray] = decode,
+) -> Iterator[Reading]:
+    """Find out what the images of a source shall become, and decode them as they are asked for; raises UserError."""
+    images, background = source.load(), parse_background(data.background)
     rejected: list[tuple[str, str]] = []
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as executor:  # Pillow decodes outside the interpreter's lock
+    num_threads = min(16, os.cpu_count() or 1)
+    with ThreadPoolExecutor(num_threads) as executor, _quiet():  # Pillow decodes outside the interpreter's lock
         target = _target(images, data, background, max_size, executor)
         if _is_ready(images, target):
             batches = _sliced(images, progress)
         else:
-            batches = _decoded(images, target, executor, rejected, progress)
-        checked = _unless_broken(batches, source.name, rejected, len(images.names))
-        content = store.write(cache, checked, images.labels, images.classes)
-    store.note(cache, key, store.Listing(content, rejected, images.num_skipped))
+            batches = _decoded(images, lambda raw: decoding(raw, target), executor, rejected, progress)
+        yield Reading(images, target, rejected, _unless_broken(batches, source.name, rejected, len(images.names)))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's remarks on odd files, which name no file, from the terminal; what cannot be used is listed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _build(cache: Path, key: str, source: Source, data: recipe.Data, max_size: int, progress: Progress | None) -> None:
+    with reading(source, data, max_size, progress) as read:
+        content = store.write(cache, read.batches, read.images.labels, read.images.classes)
+    store.note(cache, key, store.Listing(content, read.rejected, read.images.num_skipped))
 
 
 def _target(
@@ -255,14 +263,14 @@ def _sliced(images: Images, progress: Progress | None) -> Iterator[tuple[np.ndar
 
 def _decoded(
     images: Images,
-    target: Target,
+    decoding: Callable[[bytes | np.ndarray], np.ndarray],
     executor: ThreadPoolExecutor,
     rejected: list[tuple[str, str]],
     progress: Progress | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (positions, images) chunk by chunk; broken ones are added to `rejected`."""
     num = len(images.names)
-    attempt = partial(_attempt, images, partial(decode, target=target))
+    attempt = partial(_attempt, images, decoding)
     for start in range(0, num, _CHUNK):
         stop = min(num, start + _CHUNK)
         blocks = [range(first, min(stop, first + _BLOCK)) for first in range(start, stop, _BLOCK)]

@@ -1,20 +1,20 @@
 """Where images come from: the embedded digits, a folder, a zip, an `.npz`, or a dataset of the hub."""
 
+import errno
 import hashlib
 import os
-import re
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from equipoise.data import arrays
+from equipoise.data import archives, arrays
 from equipoise.data.decode import FORMATS, BrokenImage, format_of
 from equipoise.errors import UserError, listed, suggestion
 
@@ -38,6 +38,7 @@ class Images:
     classes: tuple[str, ...] = ()
     num_skipped: int = 0  # files passed over because of their names
     array: np.ndarray | None = None  # all images at once, uint8 [N, H, W, C], where they lie in memory
+    skipped: Mapping[str, int] = field(default_factory=dict)  # what was passed over, by suffix or by why
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def open_source(source: str) -> Source:
     what = f'source "{source}"'
     if stat.S_ISDIR(mode):
         return _open_folder(path, what)
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{what}: neither a file nor a folder; allowed are {KINDS}")
     match path.suffix.lower():
         case ".npz":
             return Source(source, _file_fingerprint(path), partial(_load_npz, path, what))
@@ -125,32 +128,44 @@ def _load_npz(path: Path, what: str) -> Images:
 # Choosing files by name
 
 
-def _chosen(names: Sequence[str], head: Callable[[int], bytes], what: str) -> list[int]:
-    """Return the indices of names that may be images; raises UserError when there are none."""
+def _chosen(names: Sequence[str], head: Callable[[int], bytes], what: str) -> tuple[list[int], Counter[str]]:
+    """Return the indices of names that may be images, and counts of the others; raises UserError without any image."""
     chosen, passed, runs = [], Counter[str](), _run_folders(names)
     for index, name in enumerate(names):
         suffix = Path(name).suffix.lower()
         if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
             passed["hidden"] += 1
-        elif name.startswith(runs):
+        elif runs and not runs.isdisjoint(_above(name)):
             passed["of runs"] += 1
         elif suffix in SUFFIXES or (not suffix and format_of(head(index))):
             chosen.append(index)
         else:
             passed[suffix or "without a suffix"] += 1
     if chosen:
-        return chosen
+        return chosen, passed
     if not names:
         raise UserError(f"{what}: empty; put images in it, or give {KINDS}")
     found = ", ".join(f"{count} {kind}" for kind, count in passed.most_common(5))
     raise UserError(f"{what}: no images among {len(names)} files ({found}); allowed are {listed(FORMATS)} files")
 
 
-def _run_folders(names: Sequence[str]) -> tuple[str, ...]:
+def _run_folders(names: Sequence[str]) -> set[str]:
     """Return the folders, as `path/`, that are runs: their grids are not to be trained on, and new ones keep coming."""
     folders = {name.removesuffix("recipe.json") for name in names if f"/{name}".endswith("/recipe.json")}
-    beside = {folder: (f"{folder}checkpoints/", f"{folder}log/") for folder in folders}
-    return tuple(folder for folder in folders if any(name.startswith(beside[folder]) for name in names))
+    if not folders:
+        return set()
+    inside = {above for name in names for above in _above(name) if above.endswith(("checkpoints/", "log/"))}
+    return {folder for folder in folders if f"{folder}checkpoints/" in inside or f"{folder}log/" in inside}
+
+
+def _above(name: str) -> Iterator[str]:
+    """Yield the folders around a file, as `path/`, the source itself first as an empty string."""
+    end = 0
+    while True:
+        yield name[:end]
+        end = name.find("/", end) + 1
+        if not end:
+            return
 
 
 # Folders
@@ -162,16 +177,16 @@ def _open_folder(path: Path, what: str) -> Source:
     except OSError as error:
         raise UserError(f"{what}: {error.filename} cannot be read ({error.strerror})") from None
     names = [name for name, _ in found]
-    chosen = _chosen(names, lambda index: _head(path / names[index]), what)
+    chosen, passed = _chosen(names, lambda index: _head(path / names[index]), what)
     listing = "\n".join(f"{found[index][0]}\t{found[index][1]}" for index in chosen)
     digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
-    images = _from_names([names[index] for index in chosen], len(names) - len(chosen), partial(_read_file, path))
+    images = _from_names([names[index] for index in chosen], passed, partial(_read_file, path))
     return Source(str(path), f"{path.resolve()} {digest}", lambda: images)
 
 
-def _from_names(names: list[str], num_skipped: int, read: Callable[[str], bytes]) -> Images:
+def _from_names(names: list[str], passed: Counter[str], read: Callable[[str], bytes]) -> Images:
     labels, classes = labels_from_folders(names)
-    return Images(names, lambda index: read(names[index]), labels, classes, num_skipped)
+    return Images(names, lambda index: read(names[index]), labels, classes, passed.total(), skipped=passed)
 
 
 def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
@@ -184,19 +199,20 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tup
         for entry in entries:
             name = prefix + entry.name
             hidden = entry.name.startswith(".") or entry.name == "__MACOSX"
-            if entry.is_dir():
-                if not hidden:
-                    yield from _walk(Path(entry.path), f"{name}/", seen)
-            elif entry.is_file():
+            try:
                 status = entry.stat()
-                yield name, f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-            elif entry.is_symlink():
+            except OSError:  # a link that points nowhere or to itself, or a file that has gone meanwhile
                 yield name, "points nowhere"
+                continue
+            if not stat.S_ISDIR(status.st_mode):
+                yield name, f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+            elif not hidden:
+                yield from _walk(Path(entry.path), f"{name}/", seen)
 
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_opened_at_once) as file:
             return file.read(16)
     except OSError:
         return b""
@@ -204,10 +220,33 @@ def _head(path: Path) -> bytes:
 
 def _read_file(folder: Path, name: str) -> bytes:
     try:
-        with (folder / name).open("rb") as file:
+        with open(folder / name, "rb", opener=_opened_at_once) as file:
             return _capped(file.read(MAX_FILE_BYTES + 1))
     except OSError as error:
-        raise BrokenImage(f"cannot be read ({error.strerror})") from None
+        raise BrokenImage(_unreadable(error)) from None
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    """Open a regular file; raises OSError for a pipe or a device, from which a read might never return."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ENOTSUP, "not a file but a pipe, a socket or a device")
+    return descriptor
+
+
+def _unreadable(error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT:
+            return "a link that points nowhere, or a file that is gone"
+        case errno.ELOOP:
+            return "a link that leads back to itself"
+        case errno.EACCES | errno.EPERM:
+            return "no permission to read it"
+        case errno.ENOTSUP | errno.ENXIO:
+            return "not a file but a pipe, a socket or a device"
+        case _:
+            return f"cannot be read ({error.strerror})"
 
 
 def _capped(content: bytes) -> bytes:
@@ -220,30 +259,28 @@ def _capped(content: bytes) -> bytes:
 
 
 def _load_zip(path: Path, what: str) -> Images:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise UserError(f"{what}: cannot be read as a zip file ({error})") from None
-    members = [member for member in archive.infolist() if not member.is_dir()]
-    if len(members) > MAX_MEMBERS:
-        raise UserError(f"{what}: {len(members)} files; at most {MAX_MEMBERS} are allowed. Try: unpack it to a folder")
-    safe = sorted((member for member in members if _is_safe(member.filename)), key=lambda member: member.filename)
+    archive = archives.opened(path, what, "a zip file", MAX_MEMBERS)
+    members = [member for member in archive.infolist() if not member.filename.endswith("/")]
+    safe = sorted((member for member in members if archives.is_safe_name(member)), key=lambda member: member.filename)
     if members and not safe:
         raise UserError(f'{what}: every file name in it is unsafe, such as "{members[0].filename[:80]}"')
-    chosen = _chosen([member.filename for member in safe], lambda index: _member_head(archive, safe[index]), what)
+    chosen, passed = _chosen([member.filename for member in safe], lambda at: _member_head(archive, safe[at]), what)
+    passed += Counter({"with an unsafe name": len(members) - len(safe)})
     kept = [safe[index] for index in chosen]
+    repeated = archives.shared(kept)
     labels, classes = labels_from_folders([member.filename for member in kept])
-    names = [member.filename for member in kept]
-    return Images(names, lambda index: _read_member(archive, kept[index]), labels, classes, len(members) - len(kept))
 
+    def read(index: int) -> bytes:
+        if index in repeated:
+            raise BrokenImage(repeated[index])
+        return _read_member(archive, kept[index])
 
-def _is_safe(name: str) -> bool:
-    parts = name.split("/")
-    odd = "\\" in name or any(ord(letter) < 32 for letter in name) or re.match(r"^[A-Za-z]:", name)
-    return not odd and bool(parts[0]) and ".." not in parts
+    return Images([member.filename for member in kept], read, labels, classes, passed.total(), skipped=passed)
 
 
 def _member_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    if archives.flaw(member, MAX_FILE_BYTES):
+        return b""
     try:
         with archive.open(member) as file:
             return file.read(16)
@@ -252,19 +289,11 @@ def _member_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    if member.flag_bits & 1:
-        raise BrokenImage("encrypted")
-    if member.file_size > MAX_FILE_BYTES:
-        raise BrokenImage(f"too large: more than {MAX_FILE_BYTES >> 20} MiB")
-    if arrays.is_bomb(member.file_size, member.compress_size):
-        raise BrokenImage(f"too large: compressed more than {arrays.MAX_RATIO}:1")
+    if reason := archives.flaw(member, MAX_FILE_BYTES):
+        raise BrokenImage(reason)
     try:
         with archive.open(member) as file:
-            return _capped(file.read(MAX_FILE_BYTES + 1))
-    except NotImplementedError:
-        raise BrokenImage("compressed by a method that is not supported") from None
-    except BrokenImage:
-        raise
+            return file.read(member.file_size)  # with more, as much would be unpacked, whatever the size promised
     except Exception:  # zipfile and its decompressors raise many types on damaged members
         raise BrokenImage("damaged in the zip file") from None
 

@@ -10,21 +10,25 @@ import hashlib
 import json
 import mmap
 import os
+import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
+from equipoise.data.arrays import read_array
 from equipoise.data.splits import content_digests, to_hashes
 
 VERSION = 1  # of the layout and of the decoding; a change leaves older pools unread
 _NUM_VERIFIED = 64  # images compared with their hashes whenever a pool is opened
 _STALE_SECONDS = 86_400.0
+_MAX_JSON_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,12 @@ class Stored:
 def find(cache: Path, key: str) -> tuple[Stored, Listing] | None:
     """Return what a source became before, or None when it is not here or is damaged."""
     try:
-        values = json.loads((cache / "sources" / f"{key}.json").read_text("utf-8"))
+        values = _json(cache / "sources" / f"{key}.json")
         rejected = [(str(name), str(reason)) for name, reason in values["rejected"]]
         listing = Listing(str(values["content"]), rejected, int(values["num_skipped"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+    if not re.fullmatch("[0-9a-f]{64}", listing.content):  # it becomes a part of a path
         return None
     stored = _opened(cache / "pools" / listing.content)
     return (stored, listing) if stored else None
@@ -75,7 +81,7 @@ def write(
     aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=pools))
     try:
         positions, digests, shape = _write_images(aside / "images.bin", batches)
-        kept, names = _kept_labels(labels, classes, positions)
+        kept, names = kept_labels(labels, classes, positions)
         _save(aside / "hashes.npy", to_hashes(digests))
         if kept is not None:
             _save(aside / "labels.npy", kept)
@@ -117,7 +123,7 @@ def _write_images(
     return np.concatenate(positions), digests, shape
 
 
-def _kept_labels(
+def kept_labels(
     labels: np.ndarray | None, classes: tuple[str, ...], positions: np.ndarray
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return labels of the usable images, numbered over the classes that still have any."""
@@ -161,23 +167,53 @@ def _publish(aside: Path, folder: Path) -> None:
 def _opened(folder: Path) -> Stored | None:
     """Map a pool, or return None when a file is missing, has another size or differs from its hashes."""
     try:
-        meta = json.loads((folder / "pool.json").read_text("utf-8"))
-        num, *shape = (int(length) for length in meta["shape"])
+        meta = _json(folder / "pool.json")
+        num, *shape = meta["shape"]
         classes = tuple(str(name) for name in meta["classes"])
-        hashes = np.load(folder / "hashes.npy", allow_pickle=False)
-        labels = np.load(folder / "labels.npy", allow_pickle=False) if classes else None
+        is_shape = len(shape) == 3 and all(type(length) is int and length > 0 for length in meta["shape"])
+        if meta["version"] != VERSION or not is_shape:
+            return None
+        hashes = _loaded(folder / "hashes.npy", np.dtype(np.uint64), num)
+        labels = _loaded(folder / "labels.npy", np.dtype(np.int64), num) if classes else None
         images = _mapped(folder / "images.bin").reshape(num, *shape)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, RecursionError):
         return None
     sample = np.linspace(0, num - 1, min(num, _NUM_VERIFIED)).astype(np.int64)
-    whole = meta.get("version") == VERSION and len(hashes) == num and (labels is None or len(labels) == num)
-    if not whole or (to_hashes(content_digests(images[sample])) != hashes[sample]).any():
+    if (to_hashes(content_digests(images[sample])) != hashes[sample]).any():
+        return None
+    if labels is not None and (labels.min() < 0 or labels.max() >= len(classes)):
         return None
     return Stored(folder, images, hashes, labels, classes)
 
 
+def _loaded(path: Path, dtype: np.dtype, num: int) -> np.ndarray:
+    """Read an array [num]; raises ValueError where the file holds anything else, such as a pickle."""
+    with _regular(path) as file:
+        values = read_array(file, os.fstat(file.fileno()).st_size)
+    if values.shape != (num,) or values.dtype != dtype:
+        raise ValueError(f"{path} holds {values.dtype} {values.shape}")
+    return values
+
+
+def _regular(path: Path) -> BinaryIO:
+    """Open a file for reading; raises OSError for a pipe or a device, which could keep one waiting."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def _json(path: Path) -> Any:
+    """Read a JSON file of this cache; raises OSError or ValueError."""
+    with _regular(path) as file:
+        if os.fstat(file.fileno()).st_size > _MAX_JSON_BYTES:
+            raise ValueError(f"{path} is too large")
+        return json.loads(file.read())
+
+
 def _mapped(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
+    with _regular(path) as file:
         view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if hasattr(mmap, "MADV_WILLNEED"):  # the first epoch should not wait for the disk either
         view.madvise(mmap.MADV_WILLNEED)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
@@ -33,6 +32,7 @@ RATE = 3e-3
 WIDTH = 32
 TEMPERATURE = 0.3
 CORRUPTION_WEIGHT = 10.0  # of the squared error of strengths in 0..1, against the contrastive loss
+MAX_BYTES = 2**26  # of a kept encoder; the largest takes a fiftieth of that
 NUM_FOR_SCALE = 4000  # images that the features are standardised by
 
 
@@ -213,14 +213,26 @@ def _standardise(encoder: Encoder, train_images: np.ndarray, generator: torch.Ge
 def _read(stem: Path, encoder: Encoder) -> str | None:
     """Fill the encoder from `stem`.safetensors; None where it is missing or not what its `.json` says."""
     try:
-        digest = json.loads(stem.with_suffix(".json").read_text())["sha256"]
-        data = stem.with_suffix(".safetensors").read_bytes()
+        digest = json.loads(_bytes(stem.with_suffix(".json")))["sha256"]
+        data = _bytes(stem.with_suffix(".safetensors"))
         if hashlib.sha256(data).hexdigest() != digest:
             return None
-        encoder.load_state_dict(safetensors.torch.load(data))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError):
-        return None  # a cache: what cannot be read is made again
+        state = safetensors.torch.load(data)
+        if {name: value.dtype for name, value in state.items()} != {
+            name: value.dtype for name, value in encoder.state_dict().items()
+        }:
+            return None
+        encoder.load_state_dict(state)
+    except Exception:  # a cache: what cannot be read, for whatever reason, is made again
+        return None
     return digest
+
+
+def _bytes(path: Path) -> bytes:
+    """Read a file of the cache; raises OSError or ValueError."""
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:  # a pipe would keep one waiting
+        raise ValueError(f"{path} is no file of an encoder")
+    return path.read_bytes()
 
 
 def _write(stem: Path, encoder: Encoder, pool_digest: str, steps: int) -> str:

@@ -1,6 +1,7 @@
 """Published weights of feature networks: found beside the data, fetched once, and checked by their SHA-256."""
 
 import hashlib
+import io
 import os
 import urllib.request
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from equipoise.errors import UserError
 _Network = TypeVar("_Network", bound=nn.Module)
 
 TIMEOUT = 30.0  # seconds without an answer
+MAX_BYTES = 2**30  # of a file of weights; the largest one is a tenth of that
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,39 @@ def find_or_fetch(weights: Weights, cache: Path) -> Path:
 
 def read(path: Path, weights: Weights) -> tuple[dict[str, Tensor], str]:
     """Return the tensors by name and the file's SHA-256; raises UserError if it is not the published file."""
-    digest = _sha256(path)
+    data = _bytes(path)  # read once, so that what is opened is what was checked
+    digest = hashlib.sha256(data).hexdigest()
     if path.suffix == ".safetensors" and not weights.file.endswith(".safetensors"):
-        return safetensors.torch.load_file(path), digest  # converted by the user: no digest is published for it
+        return _tensors(path, data), digest  # converted by the user: no digest is published for it
     if digest != weights.sha256:
         raise UserError(
             f"{path}: SHA-256 {digest[:16]}… is not the published {weights.sha256[:16]}…; the file is damaged "
             f"or another one. Delete it, or put there the file from {weights.url}"
         )
     if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path), digest
+        return _tensors(path, data), digest
     # The one place where a pickle is opened: published as such, its digest checked above, tensors only.
-    return torch.load(path, map_location="cpu", weights_only=True), digest
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True), digest  # noqa: TID251
+    except Exception as error:  # what is no file of tensors is refused in many ways
+        raise UserError(f"{path}: is no file of tensors ({type(error).__name__}). Delete it or replace it.") from None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path}: larger than any published weights; it is another file. Delete it or replace it.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from None
+
+
+def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(data)
+    except Exception as error:  # a header can be wrong in many ways, and each raises another type
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: is no safetensors file of tensors ({reason}). Delete it or replace it.") from None
 
 
 def built(build: Callable[[dict[str, Tensor]], _Network], state: dict[str, Tensor], path: Path) -> _Network:
@@ -66,7 +89,8 @@ def built(build: Callable[[dict[str, Tensor]], _Network], state: dict[str, Tenso
     try:
         return build(state)
     except (KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[-1].strip()
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        reason = reason[0].strip()[:200]
         raise UserError(f"{path} holds the weights of another network ({reason}); delete it or replace it.") from None
 
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from equipoise.api import NUM_REAL, chosen_device, features_of, judge_of, rescoring_judge, silent
+from equipoise.api import NUM_REAL, features_of, judge_of, rescoring_judge, silent
+from equipoise.checkpoint import load_tensors
 from equipoise.conclude import NUM_NEAREST, with_nearest
 from equipoise.data.pool import Pool, default_cache, gather, prepare, to_float
 from equipoise.data.splits import content_digests, split, to_hashes
+from equipoise.device import chosen_device
 from equipoise.errors import UserError
 from equipoise.judge.paired import kid_difference
 from equipoise.judge.protocol import Judge, extracted, score_features, to_dict
@@ -249,8 +250,8 @@ def frozen(generator: Any, generate: Generate | None, folder: Path | None = None
     try:
         copied = copy.deepcopy(generator).requires_grad_(False).eval()
         if folder is not None:
-            copied.load_state_dict(load_file(folder / WEIGHTS))
-    except (RuntimeError, TypeError):  # tensors in the midst of a graph, locks; weights of another network
+            copied.load_state_dict(load_tensors(folder / WEIGHTS))
+    except (RuntimeError, TypeError, UserError):  # tensors in the midst of a graph, locks; damaged, another network's
         return None
     return lambda latents: drawn(copied, generate, latents)
 
@@ -272,7 +273,7 @@ def _frozen_keras(generator: Any, generate: Generate | None, folder: Path | None
         try:
             generator.load_weights(folder / KERAS_WEIGHTS)
             kept = generator.get_weights()
-        except ValueError:  # weights of another network
+        except Exception:  # weights of another network, or no such file at all: Keras raises many types
             return None
         finally:
             generator.set_weights(own)

@@ -1,12 +1,15 @@
 """Files and folders written whole or not at all, and JSON read with errors that say what to do."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
+import stat
+from collections.abc import Collection, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +18,21 @@ import msgspec
 from equipoise.errors import UserError
 
 MANIFEST = "manifest.json"  # SHA-256 of every other file of a folder
+MAX_JSON_BYTES = 2**28  # far more than any run writes; what is read takes ten times as much memory
+ASIDE = ".aside-"  # how the names of files begin that are being written
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file in one step: written aside, synced, renamed, and the folder synced; raises OSError."""
-    descriptor, aside = tempfile.mkstemp(prefix=".aside-", dir=path.parent)
+    aside = path.with_name(f"{ASIDE}{os.getpid()}-{secrets.token_hex(4)}")  # not mkstemp, which knows of no umask
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
+        with aside.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
     except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         raise
     sync(path.parent)
 
@@ -47,15 +51,32 @@ def write_json(path: Path, values: Any) -> None:
     write_bytes(path, msgspec.json.format(msgspec.json.encode(values), indent=2) + b"\n")
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read its bytes; raises OSError, also for a pipe or a device, which could keep one waiting."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a whole regular file; raises OSError, also where it holds more than `limit` bytes."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > limit:
+            raise OSError(errno.EFBIG, f"it holds more than {limit:,} bytes", str(path))
+        return file.read()
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object, None if there is no such file; raises UserError if it is damaged or unreadable."""
     try:
-        values = msgspec.json.decode(path.read_bytes())
+        values = msgspec.json.decode(read_bytes(path, MAX_JSON_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: damaged, no JSON ({error}). Restore it from a copy.") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: damaged, expected a JSON object. Restore it from a copy.")
@@ -84,24 +105,71 @@ def written_whole(final: Path) -> Iterator[Path]:
         raise
 
 
+def discard(folder: Path) -> None:
+    """Remove a folder so that it is there whole or not at all; raises OSError."""
+    gone = folder.with_name(f".{folder.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    os.rename(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def tidy(folder: Path) -> None:
+    """Clear up what a kill has left among things written whole; only for who may write there; raises OSError."""
+    for left in sorted(folder.glob(".*")) if folder.is_dir() else ():
+        if left.name.endswith((".partial", ".gone")):
+            shutil.rmtree(left, ignore_errors=True)
+        elif left.name.endswith(".old"):
+            final = folder / left.name[1 : -len(".old")]
+            if final.exists():
+                shutil.rmtree(left, ignore_errors=True)
+            else:  # between the two renames of a replacement
+                os.rename(left, final)
+        elif left.name.startswith(ASIDE):
+            left.unlink(missing_ok=True)
+
+
 def readable(final: Path) -> Path:
     """Return the folder to read: `final`, or the one it was about to replace if a crash fell between."""
     old = final.with_name(f".{final.name}.old")
     return final if final.exists() or not old.exists() else old
 
 
-def verify(path: Path) -> str | None:
-    """Return what is wrong with a folder that was `written_whole`, or None if all is well."""
+def verify(path: Path, names: Collection[str] | None = None) -> str | None:
+    """Return what is wrong with a folder that was `written_whole`, the bad file's name first, or None if all is well.
+
+    `names` are the files that its manifest must speak of, and no others; none of them may be a link then.
+    """
     try:
-        digests = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError):
+        digests = json.loads(read_bytes(path / MANIFEST, MAX_JSON_BYTES))
+    except (OSError, ValueError, RecursionError):
         return f"{MANIFEST} cannot be read"
+    if not isinstance(digests, dict):
+        return f"{MANIFEST} holds no names"
+    for name in names or ():
+        if name not in digests:
+            return f"{MANIFEST} does not speak of {name}"
     for name, digest in digests.items():
+        if not _is_below(name) or (names is not None and name not in names):
+            return f"{MANIFEST} speaks of a file that does not belong here: {name[:80]!r}"
+        if damage := _damage(path, name, digest, may_be_link=names is None):
+            return damage
+    return None
+
+
+def _is_below(name: str) -> bool:
+    """Return whether a name leads to a place within its folder."""
+    return "\0" not in name and not any(part in ("", ".", "..") for part in name.split("/"))
+
+
+def _damage(path: Path, name: str, digest: Any, *, may_be_link: bool) -> str | None:
+    try:
+        if not may_be_link and (path / name).is_symlink():
+            return f"{name} is a link"
         if not (path / name).is_file():
             return f"{name} is missing"
-        if _digest(path / name) != digest:
-            return f"{name} does not match its SHA-256"
-    return None
+        return None if _digest(path / name) == digest else f"{name} does not match its SHA-256"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
 
 
 def _replace_folder(aside: Path, final: Path) -> None:
@@ -116,5 +184,5 @@ def _replace_folder(aside: Path, final: Path) -> None:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,14 +15,16 @@ from typing import Any
 
 import msgspec
 
-from equipoise.errors import RunBusyError, UserError
+from equipoise.errors import RunBusyError, StorageError, UserError, is_of_disk
 from equipoise.recipe import Recipe, to_dict
-from equipoise.runs.files import read_json, write_json
+from equipoise.runs.files import ASIDE, read_json, sync, tidy, verify, write_json
 from equipoise.runs.log import append, cut
 
 SUBFOLDERS = ("log", "checkpoints", "samples")
 OWN_LOOP = "own loop"  # the name in the recipe of a run that a Watch follows; the recipe holds what applies, no more
 _RESTORE = "Restore it from a copy."
+_PERMISSIONS = "Check the disk and the permissions"
+_LONGEST = Path("checkpoints", f".{'0' * 18}.partial", "tensors.safetensors")  # the longest of a run's names
 SNAPSHOT_GROWTH = 1.2  # snapshots grow apart: some 40 of them for any length of run
 
 
@@ -34,6 +36,9 @@ class Holder:
     pid: int
 
 
+UNKNOWN = Holder("unknown", 0)  # who holds the lock without its file saying who
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run on the disk; made by `create` or `open`."""
@@ -41,22 +46,35 @@ class RunFolder:
     path: Path
 
     @staticmethod
-    def create(path: Path, recipe: Recipe | Mapping[str, Any]) -> "RunFolder":
+    def create(path: Path, recipe: Recipe | Mapping[str, Any], data: Mapping[str, Any] | None = None) -> "RunFolder":
         """Make a new run folder; raises UserError where anything else is already, or nothing can be written.
 
-        Of a recipe's plain values some may be left out, where they do not apply.
+        Of a recipe's plain values some may be left out, where they do not apply. `data` says what the images are. The
+        recipe comes last, as it makes the folder a run: what a kill leaves before it is begun anew.
         """
+        with RunFolder.begun(path, recipe, data) as run:
+            return run
+
+    @staticmethod
+    @contextlib.contextmanager
+    def begun(
+        path: Path, recipe: Recipe | Mapping[str, Any], data: Mapping[str, Any] | None = None
+    ) -> Iterator["RunFolder"]:
+        """Do what `create` does and hold the run while entered: nobody else can begin to train in it meanwhile."""
         run = RunFolder(path)
         RunFolder.refuse_taken(path)
-        with _writing_to(path):
-            path.mkdir(parents=True, exist_ok=True)
-            with run.lock():
+        with contextlib.ExitStack() as stack:
+            with _writing_to(path):
+                _make(path)
+                stack.enter_context(run.lock())
                 if RunFolder.is_run(path):
                     raise UserError(_taken(path))
                 for name in SUBFOLDERS:
                     (path / name).mkdir(exist_ok=True)
+                if data is not None:
+                    run.write_data(data)
                 run.write_recipe(recipe)
-        return run
+            yield run
 
     @staticmethod
     def refuse_taken(path: Path) -> None:
@@ -70,15 +88,17 @@ class RunFolder:
                 raise RunBusyError(_busy(path, holder))
             if exists and RunFolder.is_run(path):
                 raise UserError(_taken(path))
-            if exists and any(entry.name != "lock" for entry in path.iterdir()):
+            if exists and not _is_begun(path):
                 raise UserError(f"{path}: holds other files, and a run needs a folder of its own. {again}")
             above = path.absolute()
             while not above.exists():
                 above = above.parent
             if not above.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            if not os.access(above, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            if not _is_writable(above):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.stat(path / _LONGEST)  # or the first checkpoint would find that the path is too long
 
     @property
     def is_own_loop(self) -> bool:
@@ -92,6 +112,12 @@ class RunFolder:
                 f"{self.path}: was trained by a loop of its own, which alone knows its networks. To go on: start that "
                 f"script with Watch({str(self.path)!r}, resume=True). Its best generator's weights are in {self.best}"
             )
+
+    def refuse_unwritable(self) -> None:
+        """Raise UserError where this run can be read and not be gone on with."""
+        for folder in (self.path, *(self.path / name for name in SUBFOLDERS)):
+            if folder.exists() and not _is_writable(folder):
+                raise UserError(f"{folder}: cannot be written, so this run cannot go on. {_PERMISSIONS}")
 
     def refuse_busy(self) -> None:
         """Raise RunBusyError while a training holds this run."""
@@ -224,6 +250,17 @@ class RunFolder:
         """Append one event."""
         append(self.events, {"samples": samples, "seconds": seconds, "kind": kind, "message": message})
 
+    def sync_logs(self) -> None:
+        """Put what the logs hold on the disk."""
+        for path in (self.steps, self.scores, self.events, self.path / "log"):
+            if path.exists():
+                sync(path)
+
+    def tidy(self) -> None:
+        """Clear up what a kill has left of writing; only for who holds the lock."""
+        for folder in (self.path, self.path / "log", self.checkpoints, self.candidates, self.samples):
+            tidy(folder)
+
     def cut_logs(self, samples: int) -> None:
         """Drop from the logs and the snapshots what lies beyond a checkpoint's samples."""
         for log in (self.steps, self.scores, self.events):
@@ -246,15 +283,35 @@ class RunFolder:
         taken = [before for before, _ in self.snapshots()]
         return not taken or samples >= SNAPSHOT_GROWTH * taken[-1]
 
+    def newest_good(self) -> int | None:
+        """Return the samples of the newest checkpoint that is whole, None where there is none."""
+        with contextlib.suppress(OSError):
+            names = sorted((path.name for path in self.checkpoints.iterdir() if path.name.isdecimal()), reverse=True)
+            return next((int(name) for name in names if verify(self.checkpoints / name) is None), None)
+        return None
+
+    def stopped_by(self, error: OSError) -> StorageError:
+        """Return in one line what could not be written in a training, what is safe, and how to go on."""
+        place, samples = error.filename or self.path, self.newest_good()
+        what = f"{place}: cannot be written ({error.strerror or error})"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            what = f"the disk is full ({place})"
+        safe = "There is no checkpoint yet"
+        if samples is not None:
+            safe = f"The last checkpoint, of {samples:,} samples, is intact"
+        resume = f"equipoise resume {shlex.quote(str(self.path))}"
+        return StorageError(f"{what}. {safe}. Put that right, then go on: {resume}")
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for one training; raises RunBusyError that names the holder. The kernel frees it on death."""
         try:
             descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror}). Check its permissions.") from None
+            kind = StorageError if is_of_disk(error) else UserError
+            raise kind(f"{self.path}: cannot be written ({error.strerror}). {_PERMISSIONS}") from None
         try:
-            if not _locked(descriptor):
+            if not _locked(descriptor, self.path):
                 raise RunBusyError(_busy(self.path, _read_holder(descriptor)))
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, msgspec.json.encode(Holder(socket.gethostname(), os.getpid())), 0)
@@ -273,8 +330,10 @@ class RunFolder:
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read_holder_soon(descriptor) or UNKNOWN
         except OSError:
-            return _read_holder(descriptor) or Holder("unknown", 0)
+            return None  # of a file system without locks nobody can tell
         else:
             return None
         finally:
@@ -298,16 +357,60 @@ def new_path(base: Path, name: str) -> Path:
     return base / f"{clean}-{highest + 1:03}"
 
 
-def _locked(descriptor: int) -> bool:
-    """Try for a quarter of a second, since a reader asking who trains holds the lock for an instant."""
-    for _ in range(6):
+def _make(path: Path) -> None:
+    """Make a folder and those above it, each with its name on the disk."""
+    if not path.is_dir():
+        _make(path.absolute().parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
+
+
+def _is_begun(path: Path) -> bool:
+    """Return whether a folder holds nothing, or no more than a kill can leave of `create`."""
+    entries = list(path.iterdir())
+    begun = any(entry.name == "lock" for entry in entries)
+    return all(entry.name == "lock" or (begun and _is_of_create(entry)) for entry in entries)
+
+
+def _is_of_create(entry: Path) -> bool:
+    if entry.name in SUBFOLDERS:
+        return entry.is_dir() and not any(entry.iterdir())
+    return entry.name == "data.json" or entry.name.startswith(ASIDE)
+
+
+def _locked(descriptor: int, path: Path) -> bool:
+    """Try for a quarter of a second, since a reader asking who trains holds the lock for an instant.
+
+    Many readers at once hold it for longer: as long as nobody has said that he trains, for two seconds.
+    """
+    for attempt in range(40):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if attempt >= 5 and _read_holder(descriptor) is not None:
+                return False
             time.sleep(0.05)
+        except OSError as error:
+            raise UserError(
+                f"{path}: this file system keeps no locks ({error.strerror}), so two trainings could not be kept "
+                f"apart. {_elsewhere(Path('runs/new'))} on another disk"
+            ) from None
         else:
             return True
     return False
+
+
+def _read_holder_soon(descriptor: int) -> Holder | None:
+    """Wait an instant for who has just begun to hold the lock to say so."""
+    for _ in range(10):
+        if holder := _read_holder(descriptor):
+            return holder
+        time.sleep(0.02)
+    return None
+
+
+def _is_writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _read_holder(descriptor: int) -> Holder | None:
@@ -323,9 +426,8 @@ def _writing_to(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise UserError(
-            f"{path}: a run cannot be written here ({reason}). Try a folder of yours: --out runs/new"
-        ) from None
+        kind = StorageError if is_of_disk(error) else UserError
+        raise kind(f"{path}: a run cannot be written here ({reason}). Try a folder of yours: --out runs/new") from None
 
 
 def _elsewhere(path: Path) -> str:
@@ -339,7 +441,7 @@ def _taken(path: Path) -> str:
 
 
 def _busy(path: Path, holder: Holder | None) -> str:
-    who = f"process {holder.pid} on {holder.host}" if holder else "another process"
+    who = f"process {holder.pid} on {holder.host}" if holder and holder != UNKNOWN else "another process"
     return f"{path}: {who} is training here. Wait for it or stop it, or train elsewhere with --out"
 
 

@@ -2,13 +2,15 @@
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
-from equipoise.runs.files import write_bytes
+from equipoise.runs.files import open_regular, write_bytes
+
+MAX_LINE = 2**24  # bytes; no record is as long, so memory stays bounded whatever a log holds
 
 
 def append(path: Path, record: Any) -> None:
@@ -30,48 +32,67 @@ def append(path: Path, record: Any) -> None:
 def records(path: Path) -> list[dict[str, Any]]:
     """Return every whole record of a log; none if there is no log yet."""
     try:
-        return _parsed(path.read_bytes())
+        with open_regular(path) as file:
+            return [record for line in _lines(file) if (record := _parsed(line)) is not None]
     except FileNotFoundError:
         return []
 
 
 def last_records(path: Path, num: int) -> list[dict[str, Any]]:
     """Return at most the last `num` records without reading the whole log."""
+    if num < 1:
+        return []
     try:
-        with path.open("rb") as file:
-            position, data = file.seek(0, os.SEEK_END), b""
-            while position > 0 and data.count(b"\n") <= num:
-                start = max(0, position - 65_536)
-                file.seek(start)
-                data = file.read(position - start) + data
-                position = start
+        with open_regular(path) as file:
+            size, reach = file.seek(0, os.SEEK_END), 65_536
+            while True:
+                begin = max(0, size - reach)
+                file.seek(begin)
+                if begin > 0:
+                    file.readline(MAX_LINE)  # the rest of a line that began before
+                found = [record for line in _lines(file) if (record := _parsed(line)) is not None]
+                if len(found) >= num or begin == 0 or reach > MAX_LINE:
+                    return found[-num:]
+                reach *= 4
     except FileNotFoundError:
         return []
-    if position > 0:
-        data = data[data.index(b"\n") + 1 :] if b"\n" in data else b""
-    return _parsed(data)[-num:]
 
 
 def cut(path: Path, samples: int) -> int:
-    """Drop the records beyond a checkpoint's samples and return how many."""
-    every = records(path)
-    kept = [record for record in every if not isinstance(record.get("samples"), int) or record["samples"] <= samples]
-    if path.exists() and len(kept) < len(every):
-        write_bytes(path, b"".join(msgspec.json.encode(record) + b"\n" for record in kept))
-    return len(every) - len(kept)
+    """Drop the records beyond a checkpoint's samples and return how many; those that do not say where stay."""
+    try:
+        with open_regular(path) as file:
+            lines = [(line, record) for line in _lines(file) if (record := _parsed(line)) is not None]
+    except FileNotFoundError:
+        return 0
+    kept = [line for line, record in lines if not _is_beyond(record, samples)]
+    if len(kept) < len(lines):
+        write_bytes(path, b"".join(kept))
+    return len(lines) - len(kept)
 
 
-def _parsed(data: bytes) -> list[dict[str, Any]]:
-    lines = data.split(b"\n")[:-1]  # what follows the last newline is torn, or nothing
-    found = []
-    for line in lines:
-        try:
-            record = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue  # a block that a power cut left unwritten
-        if isinstance(record, Mapping):
-            found.append(dict(record))
-    return found
+def _is_beyond(record: dict[str, Any], samples: int) -> bool:
+    value = record.get("samples")
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > samples
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield whole lines; what follows the last newline is torn, and a line beyond `MAX_LINE` is no record."""
+    is_inside = False
+    while line := file.readline(MAX_LINE):
+        is_end = line.endswith(b"\n")
+        if is_end and not is_inside:
+            yield line
+        is_inside = not is_end
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """Return a record, None for a block that a power cut left unwritten, and for anything else that is none."""
+    try:
+        record = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _drop_torn_line(file: int) -> None:

@@ -8,7 +8,7 @@ from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.log import last_records, records
 from equipoise.watch.referee import Referee
-from equipoise.watch.signals import ScoreLine, comparable, score_from, stats_from
+from equipoise.watch.signals import ScoreLine, comparable, score_from, stats_from, whole_of
 
 NUM_STEPS = 256  # logging intervals, the last ones: more than any policy remembers
 FEWEST_LOOKS = 5  # scores from which forecasts are worth drawing
@@ -60,6 +60,6 @@ def _scores(run: RunFolder) -> list[ScoreLine]:
     scores, events = [score_from(record) for record in records(run.scores)], records(run.events)
     lines = comparable(scores)
     begin = lines[0].samples if len(lines) < len(scores) else 0
-    failed = [event.get("samples") or 0 for event in events if event.get("kind") == "judging failed"]
+    failed = [whole_of(event.get("samples")) for event in events if event.get("kind") == "judging failed"]
     nothing = [ScoreLine(samples=at, seconds=0.0) for at in failed if at > begin]
     return sorted([*lines, *nothing], key=lambda line: line.samples)

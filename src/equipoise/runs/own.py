@@ -31,7 +31,7 @@ def own_use(run: RunFolder, now: Status) -> str:
     """Return the section on how to use the result, by what lies in `best/`."""
     title, path = "How to use the result", shown_path(run.path)
     untested = run.read_state().get("not_tested")
-    note = page.note(f"{untested[:1].upper()}{untested[1:]}.") if untested else ""
+    note = page.note(f"{untested[:1].upper()}{untested[1:]}.") if isinstance(untested, str) and untested else ""
     if (run.best / "generator.safetensors").is_file():
         code = (
             "from safetensors.torch import load_file\n\n"

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -48,6 +48,7 @@ MEASURES = tuple(  # columns that are handed on; champion, a whole number, is on
 )
 HEAD = "run,step,fid"
 
+Line = TypeVar("Line", ScoreLine, StepStats)
 ReplayedName: TypeAlias = PolicyName | Literal["oracle"]
 
 
@@ -162,8 +163,8 @@ def read_run(path: Path, metric: MetricName | None = None) -> Series:
     probable = recipe.game.loss in PROBABILISTIC
     try:
         scores, events, steps = records(run.scores), records(run.events), records(run.steps) if probable else []
-        lines = comparable([msgspec.convert(vars(score_from(record)), ScoreLine) for record in scores])
-        signals = [msgspec.convert(vars(stats_from(record)), StepStats) for record in steps]
+        lines = comparable([_strictly(record, score_from(record)) for record in scores])
+        signals = [_strictly(record, stats_from(record)) for record in steps]
         failed = [msgspec.convert(record["samples"], int) for record in events if record["kind"] == "judging failed"]
     except OSError as error:
         raise UserError(_unreadable(path, error)) from None
@@ -175,6 +176,13 @@ def read_run(path: Path, metric: MetricName | None = None) -> Series:
         _refuse_impossible(f"{run.scores}, step {line.samples}", line, chosen)
     every = tuple(sorted([*lines, *_failures(failed, lines)], key=lambda line: line.samples))
     return _checked(str(path), Series(name, chosen, every, tuple(signals)))
+
+
+def _strictly(record: dict[str, Any], read: Line) -> Line:
+    """Return what was read of a log record if all of it could be; raises msgspec.ValidationError for a wrong type."""
+    given = {name: value for name, value in record.items() if value is not None and name != "terms"}
+    msgspec.convert({**vars(read), **given}, type(read))
+    return read
 
 
 def _failures(failed: Sequence[int], lines: Sequence[ScoreLine]) -> list[ScoreLine]:

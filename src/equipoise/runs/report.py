@@ -19,7 +19,7 @@ from equipoise.runs.outlook import forecasts
 from equipoise.runs.own import OWN_SETTINGS, own_scores_note, own_subject, own_use
 from equipoise.runs.status import Status, read_status, shown_path
 from equipoise.watch.diagnoses import failure
-from equipoise.watch.signals import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from
+from equipoise.watch.signals import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from, whole_of
 
 BROAD, NARROW, SMALL = (960, 320), (400, 260), (460, 230)
 NUM_SNAPSHOTS = 6
@@ -38,13 +38,21 @@ STATE_WORDS = {
 }
 
 
+def write_missing_report(run: RunFolder) -> None:
+    """Write the report of a finished run that was killed just before it; raises RunBusyError, UserError or OSError."""
+    if run.read_state()["status"] == "finished" and not run.report.exists():
+        with run.lock():
+            run.tidy()
+            write_report(run)
+
+
 def write_report(run: RunFolder) -> Path:
     """Write `report.html` into the run's folder, in one step, and return its path; raises UserError or OSError."""
     now = read_status(run)
     steps = [stats_from(record) for record in records(run.steps)]
     taken = records(run.scores)
     scores = comparable([score_from(record) for record in taken])
-    promoted = {record.get("samples") for record in taken if record.get("best") is True}
+    promoted = {whole_of(record.get("samples")) for record in taken if record.get("best") is True}
     state, data = run.read_state(), run.read_data()
     body = "\n".join(
         [
@@ -71,10 +79,8 @@ def _headline(now: Status, state: dict[str, Any], data: dict[str, Any]) -> str:
     what = f"{_article(now.recipe.name)} {now.recipe.name} GAN trained on {now.recipe.data.source}"
     what = own_subject(data) if now.is_own_loop else what
     if data.get("size"):
-        channels = _COLOURS.get(data.get("channels", 0), "")
-        what += (
-            f": {data['size']} × {data['size']} {channels} images, {data.get('num_train', 0):,} of them to learn from"
-        )
+        size, channels = data["size"], _COLOURS.get(whole_of(data.get("channels")), "")
+        what += f": {size} × {size} {channels} images, {whole_of(data.get('num_train')):,} of them to learn from"
     numbers = _key_numbers(now, state)
     best = now.best
     protocol = _protocol(best.protocol) if best and best.protocol else ""
@@ -139,9 +145,10 @@ def _protocol(protocol: dict[str, Any]) -> str:
         words.append(f"{protocol['features']} features")
     if "num_generated" in protocol and "num_real" in protocol:
         split = f" of the {protocol['split']} split" if "split" in protocol else ""
-        words.append(f"{protocol['num_generated']:,} generated against {protocol['num_real']:,} real images{split}")
+        num_generated, num_real = whole_of(protocol["num_generated"]), whole_of(protocol["num_real"])
+        words.append(f"{num_generated:,} generated against {num_real:,} real images{split}")
     how = ", ".join(words) or ", ".join(f"{key} {value}" for key, value in flattened(protocol).items())
-    few = protocol.get("num_real", FEW_REAL) < FEW_REAL
+    few = whole_of(protocol.get("num_real", FEW_REAL)) < FEW_REAL
     warning = " So few real images make every one of these numbers rough, and flatter the shares." if few else ""
     return f"Scored with {how}. Only scores of the same protocol can be compared.{warning}"
 
@@ -445,7 +452,10 @@ def _varying(title: str, caption: str, xs: Sequence[float], label: str, ys: Sequ
 def _ending(run: RunFolder, now: Status) -> str:
     events = records(run.events)
     rows = [
-        (f"{format.count(event.get('samples') or 0)} samples", f"{event.get('kind', '')}: {event.get('message', '')}")
+        (
+            f"{format.count(whole_of(event.get('samples')))} samples",
+            f"{event.get('kind', '')}: {event.get('message', '')}",
+        )
         for event in events[-30:]
     ]
     left = f"The last 30 of {len(events)} events" if len(events) > 30 else "All events of the run"
@@ -486,18 +496,19 @@ def _data(data: dict[str, Any]) -> str:
     title = "The data"
     if not data:
         return page.section(title, "What the images are has not been written down yet.")
-    classes = [str(name) for name in data.get("classes") or []]
-    rejected = data.get("rejected") or []
-    duplicates = data.get("num_duplicates") or 0
+    classes = [str(name) for name in _listed(data.get("classes"))]
+    rejected = [item for item in _listed(data.get("rejected")) if isinstance(item, dict)]
+    duplicates = whole_of(data.get("num_duplicates"))
     rows = [
         ("source", str(data.get("source", "–"))),
         (
             "images",
-            f"{data.get('size', '–')} × {data.get('size', '–')} pixels, {_COLOURS.get(data.get('channels', 0), '–')}",
+            f"{data.get('size', '–')} × {data.get('size', '–')} pixels, "
+            f"{_COLOURS.get(whole_of(data.get('channels')), '–')}",
         ),
-        ("for training", f"{data.get('num_train') or 0:,}"),
-        ("for validation", f"{data.get('num_validation') or 0:,}"),
-        ("for the final test", f"{data.get('num_test') or 0:,}"),
+        ("for training", f"{whole_of(data.get('num_train')):,}"),
+        ("for validation", f"{whole_of(data.get('num_validation')):,}"),
+        ("for the final test", f"{whole_of(data.get('num_test')):,}"),
         ("exact duplicates", f"{duplicates:,}, each kept on one side of the split" if duplicates else "none"),
         ("files left out", f"{len(rejected):,}" if rejected else "none"),
     ]
@@ -511,6 +522,10 @@ def _data(data: dict[str, Any]) -> str:
     more = page.note(f"and {len(rejected) - MOST_REJECTED:,} more") if len(rejected) > MOST_REJECTED else ""
     listed = page.folded("Files left out, and why", page.rows(reasons) + more) if reasons else ""
     return page.section(title, "", page.rows(rows), listed)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _recipe(now: Status) -> str:

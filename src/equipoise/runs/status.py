@@ -15,7 +15,16 @@ from equipoise.runs.folder import OWN_LOOP, Holder, RunFolder
 from equipoise.runs.log import last_records, records
 from equipoise.runs.outlook import outlook_values, referee_of
 from equipoise.watch.diagnoses import describe
-from equipoise.watch.signals import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from
+from equipoise.watch.signals import (
+    ScoreLine,
+    StepStats,
+    comparable,
+    metric_value,
+    number_of,
+    score_from,
+    stats_from,
+    whole_of,
+)
 
 State = Literal["new", "running", "interrupted", "stopped", "finished", "failed"]
 
@@ -62,9 +71,9 @@ def read_status(run: RunFolder) -> Status:
     recipe = _recipe_of(settings)
     steps = [stats_from(record) for record in last_records(run.steps, 256)]
     scores = comparable([score_from(record) for record in records(run.scores)])
-    samples = max([steps[-1].samples if steps else 0, state.get("samples") or 0])
-    seconds = max([steps[-1].seconds if steps else 0.0, state.get("seconds") or 0.0])
-    horizon = pace.get("horizon") or recipe.budget.samples
+    samples = max([steps[-1].samples if steps else 0, whole_of(state.get("samples"))])
+    seconds = max([0.0, *_finite(steps[-1].seconds if steps else 0.0, number_of(state.get("seconds")))])
+    horizon = whole_of(pace.get("horizon")) or recipe.budget.samples
     rate = _rate(steps, pace)
     now = _state(state["status"], holder)
     referee = referee_of(run, recipe)
@@ -83,8 +92,8 @@ def read_status(run: RunFolder) -> Status:
         best=score_from(state["best"]) if state.get("best") else referee.best,
         test=score_from(state["test"]) if state.get("test") else None,
         diagnosis=_said(run, recipe) or describe(steps, scores, recipe.judging.metric),
-        policy=state.get("policy"),
-        reason=state.get("reason"),
+        policy=_text(state.get("policy")),
+        reason=_text(state.get("reason")),
         outlook=referee.outlook() if scores else "",
         outlook_values=outlook_values(referee),
     )
@@ -164,7 +173,15 @@ def shown_path(path: Path) -> str:
 
 def _rate(steps: list[StepStats], pace: dict[str, Any]) -> float:
     rates = [stats.samples_per_second for stats in steps[-5:] if math.isfinite(stats.samples_per_second)]
-    return statistics.median(rates) if rates else float(pace.get("samples_per_second") or math.nan)
+    return statistics.median(rates) if rates else number_of(pace.get("samples_per_second"))
+
+
+def _finite(*numbers: float) -> list[float]:
+    return [number for number in numbers if math.isfinite(number)]
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _state(written: str, holder: Holder | None) -> State:
@@ -189,13 +206,13 @@ def _recipe_of(settings: dict[str, Any]) -> Recipe:
 
 def _said(run: RunFolder, recipe: Recipe) -> str | None:
     """Return what an own loop's watch said of the game, since it alone knows which signals it is never given."""
-    return run.read_json(run.path / "watch.json").get("sentence") if recipe.name == OWN_LOOP else None
+    return _text(run.read_json(run.path / "watch.json").get("sentence")) if recipe.name == OWN_LOOP else None
 
 
 def _origin(now: Status, run: RunFolder, paid: str) -> list[tuple[str, str]]:
     if not now.is_own_loop:
         return [("recipe", f"{now.recipe.name}, seed {now.recipe.seed}, {paid}"), ("source", now.recipe.data.source)]
-    source = run.read_data().get("source")
+    source = _text(run.read_data().get("source"))
     return [("recipe", f"a training loop of its own, {paid}"), *([("source", source)] if source else [])]
 
 

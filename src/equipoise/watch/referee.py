@@ -71,6 +71,11 @@ class Referee:
         """Return the last score that is finite."""
         return next((line for line in reversed(self._scores) if is_better(self.metric, line, None)), None)
 
+    @property
+    def is_refusing(self) -> bool:
+        """Return whether steps were refused in the last interval."""
+        return bool(self._history and self._history[-1].skipped_steps)
+
     def observe(self, stats: StepStats) -> None:
         """Take in the signals of one logging interval."""
         self._history = _thinned((*self._history, stats))

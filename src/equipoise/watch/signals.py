@@ -5,11 +5,14 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import msgspec
 
-from equipoise.recipe import MetricName
+from equipoise.recipe import MAX_BUDGET, MetricName
+
+MAX_NUMBER = 1e150  # beyond it, squares overflow; no signal of a game that can be told about is as large
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +85,12 @@ def record_of(line: ScoreLine) -> dict[str, Any]:
 
 
 def stats_from(record: Mapping[str, Any]) -> StepStats:
-    """Build the statistics from a log record, in which null stands for NaN."""
+    """Build the statistics from a log record, in which null stands for NaN; what is of another type is left out."""
     return StepStats(**_fields_from(StepStats, record))
 
 
 def score_from(record: Mapping[str, Any]) -> ScoreLine:
-    """Build a score from a log record, in which null stands for NaN."""
+    """Build a score from a log record, in which null stands for NaN; what is of another type is left out."""
     return ScoreLine(**_fields_from(ScoreLine, record))
 
 
@@ -95,12 +98,28 @@ def _fields_from(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for part in dataclasses.fields(kind):
         value = record.get(part.name)
-        if value is not None:
-            values[part.name] = value
-        elif part.type is float:
-            values[part.name] = math.nan
-        elif part.type is int and part.default is dataclasses.MISSING:
-            values[part.name] = 0
-    if "terms" in values:
-        values["terms"] = {name: math.nan if value is None else value for name, value in values["terms"].items()}
+        if part.type is float:
+            values[part.name] = number_of(value)
+        elif part.type is int:
+            values[part.name] = whole_of(value)
+        elif isinstance(value, Mapping):
+            is_numbers = part.name == "terms"
+            values[part.name] = {name: number_of(term) for name, term in value.items()} if is_numbers else value
     return values
+
+
+def whole_of(value: Any) -> int:
+    """Return a count out of a file, 0 for anything that is none."""
+    number = number_of(value)
+    return int(number) if 0 <= number <= MAX_BUDGET else 0
+
+
+def number_of(value: Any) -> float:
+    """Return a number out of a file as a float, NaN for anything else: it may be damaged, or written by others."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.nan
+    return number if abs(number) <= MAX_NUMBER else math.nan

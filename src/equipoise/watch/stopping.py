@@ -29,6 +29,9 @@ class Stop:
 
 Verdict: TypeAlias = Continue | Stop
 
+_DIVERGED = (
+    "The training has diverged. Try a lower rate: --set game.generator.rate=0.0001 --set game.discriminator.rate=0.0001"
+)
 NUM_STUCK = 3  # logging intervals without a single applied step
 
 
@@ -52,10 +55,14 @@ def divergence_verdict(recent: Sequence[StepStats]) -> Verdict:
             return Stop(
                 "diverged",
                 f"The {player}'s loss or gradient has not been finite once for {NUM_STUCK} intervals, so none of its "
-                "steps was applied: the training has diverged. Try a lower rate: --set game.generator.rate=0.0001 "
-                "--set game.discriminator.rate=0.0001",
+                f"steps was applied. {_DIVERGED}",
             )
     return Continue()
+
+
+def poisoned_stop(name: str) -> Stop:
+    """Return the stop of a training whose state holds a number that is not finite, so that it cannot be kept."""
+    return Stop("diverged", f"{name} is no longer finite, so nothing trained from here on could be kept. {_DIVERGED}")
 
 
 def spoken(seconds: float) -> str:

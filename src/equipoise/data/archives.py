@@ -1,0 +1,114 @@
+"""Zip files without trust: counted before they are listed, their members judged before they are read, never unpacked.
+
+What zipfile would do by itself: list as many members as it is given, whatever memory that takes, and unpack bzip2 and
+LZMA without a bound.
+"""
+
+import stat
+import struct
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from equipoise.errors import UserError
+
+MAX_RATIO = 200  # what unpacks to more than RATIO_FLOOR bytes and to more than so many times its size is a bomb
+RATIO_FLOOR = 2**24
+MAX_DIRECTORY = 2**31  # bytes of the list of members
+MAX_NAME = 1024  # characters
+_END, _LOCATOR, _ENTRY = b"PK\5\6", b"PK\6\7", b"PK\1\2"  # as zip files mark their parts
+_END_LENGTH, _LOCATOR_LENGTH, _LARGE_LENGTH, _LONGEST_COMMENT = 22, 20, 56, 65_535
+_LOCAL_LENGTH = 30  # of what stands before a member's name
+
+
+def opened(path: Path, what: str, kind: str, most: int) -> zipfile.ZipFile:
+    """Open a zip file; raises UserError where it cannot be read, or lists more than `most` members."""
+    try:
+        with path.open("rb") as file:
+            num = _num_listed(file)
+        if num > most:
+            raise UserError(f"{what}: {num} files; at most {most} are allowed. Try: unpack it to a folder")
+        return zipfile.ZipFile(path)
+    except UserError:
+        raise
+    except Exception as error:  # zipfile raises many types on what is damaged
+        reason = str(error)[:200] or type(error).__name__
+        raise UserError(f"{what}: cannot be read as {kind} ({reason})") from None
+
+
+def is_bomb(unpacked: int, packed: int) -> bool:
+    """Return whether compressed bytes promise more than an honest file holds."""
+    return unpacked > RATIO_FLOOR and unpacked > MAX_RATIO * packed
+
+
+def is_safe_name(member: zipfile.ZipInfo) -> bool:
+    """Return whether a member's name leads to a place below a folder, on any system, and can be shown."""
+    name = member.orig_filename  # zipfile cuts the other one at a NUL
+    parts = name.split("/")
+    is_odd = "\\" in name or name[1:2] == ":" or any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name)
+    return not is_odd and bool(parts[0]) and ".." not in parts and len(name) <= MAX_NAME
+
+
+def flaw(member: zipfile.ZipInfo, most_bytes: int) -> str | None:
+    """Say why a member is not read, None if it may be."""
+    if member.flag_bits & 1:
+        return "encrypted"
+    if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+        return "a link or a device, not a file"
+    if member.file_size > most_bytes:
+        return f"too large: more than {most_bytes >> 20} MiB"
+    if is_bomb(member.file_size, member.compress_size):
+        return f"too large: compressed more than {MAX_RATIO}:1"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "compressed by a method that is not supported"
+    return None
+
+
+def shared(members: Sequence[zipfile.ZipInfo]) -> dict[int, str]:
+    """Return the indices of members that repeat a name before them, or lie in the bytes of another, each with why."""
+    found, end, names = {}, -1, set()
+    for index in sorted(range(len(members)), key=lambda index: members[index].header_offset):
+        member = members[index]
+        if member.header_offset < end:
+            found[index] = "overlaps another file of the zip"
+        end = max(end, member.header_offset + _LOCAL_LENGTH + member.compress_size)
+    for index, member in enumerate(members):
+        if member.filename in names:
+            found[index] = "a second file of the same name in the zip"
+        names.add(member.filename)
+    return found
+
+
+def _num_listed(file: BinaryIO) -> int:
+    """Return at least as many members as zipfile would list; raises ValueError for a list beyond `MAX_DIRECTORY`."""
+    size = file.seek(0, 2)
+    begin = max(0, size - _LONGEST_COMMENT - _END_LENGTH - _LOCATOR_LENGTH)
+    file.seek(begin)
+    tail = file.read()
+    ends = {tail.rfind(_END), len(tail) - _END_LENGTH}  # zipfile takes the second for one without a comment
+    return max((_num_before(file, tail, end, begin) for end in ends if end >= 0), default=0)
+
+
+def _num_before(file: BinaryIO, tail: bytes, end: int, begin: int) -> int:
+    """Count the entries before an end record, which lies at `end` of a tail that begins at `begin` of the file."""
+    if tail[end : end + 4] != _END or len(tail) < end + _END_LENGTH:
+        return 0
+    (length,) = struct.unpack_from("<L", tail, end + 12)
+    start = begin + end - length
+    locator = end - _LOCATOR_LENGTH
+    if locator >= 0 and tail[locator : locator + 4] == _LOCATOR:
+        (told,) = struct.unpack_from("<Q", tail, locator + 8)
+        for place in (told, begin + locator - _LARGE_LENGTH):  # versions of zipfile differ in which they take
+            if 0 <= place <= begin + locator - _LARGE_LENGTH:
+                file.seek(place + 40)
+                (large,) = struct.unpack("<Q", file.read(8))
+                length, start = max(length, large), min(start, place - large)
+    if length > MAX_DIRECTORY:
+        raise ValueError(f"its list of files is longer than {MAX_DIRECTORY >> 30} GiB")
+    file.seek(max(0, start))
+    left, rest, num = begin + end - max(0, start), b"", 0
+    while left > 0 and (block := file.read(min(left, 2**20))):
+        num += (rest + block).count(_ENTRY)
+        left, rest = left - len(block), block[-3:]
+    return num

@@ -1,0 +1,56 @@
+"""Where a run's checkpoints lie and whether they are whole: all that can be known of them without torch."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from equipoise.errors import UserError
+from equipoise.runs.files import open_regular, verify
+
+FILES = ("tensors.safetensors", "state.json")
+MAX_HEADER = 2**24  # bytes that describe the tensors of a file: room for some 100,000
+MAX_DIMENSIONS = 64  # as in PyTorch
+
+
+def named(folder: Path) -> list[Path]:
+    """Return whatever has the name of a checkpoint, the newest first; what lies aside, or is another's, has not.
+
+    Raises UserError where the folder cannot be read.
+    """
+    try:
+        found = [path for path in folder.iterdir() if re.fullmatch("[0-9]{12,18}", path.name)]
+    except FileNotFoundError:
+        found = []
+        if folder.is_symlink():
+            raise UserError(f"{folder}: is a link that leads nowhere. Put it right, and go on") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror}). Check its permissions.") from None
+    found = [path for path in found if path.name == f"{int(path.name):012d}"]
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def damage_of(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint's files, the bad one first, or None if they are those of its manifest."""
+    if path.is_symlink():
+        return f"{path}: is a link, which is not followed"
+    damage = verify(path, FILES)
+    return f"{path}/{damage}" if damage else None
+
+
+def tensor_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return what a safetensors file says of its tensors, by name, and where their bytes begin.
+
+    Raises ValueError or OSError, also for a header so large, or of so many dimensions, that reading would take long.
+    """
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER:
+            raise ValueError(f"its header is longer than {MAX_HEADER >> 20} MiB")
+        header = msgspec.json.decode(file.read(length))
+    header.pop("__metadata__", None)
+    for name, entry in header.items():
+        if len(entry["shape"]) > MAX_DIMENSIONS:
+            raise ValueError(f"{name[:80]} has {len(entry['shape'])} dimensions")
+    return header, 8 + length

@@ -1,0 +1,241 @@
+"""The digest: it changes with each single thing that decides how a run goes on, and with nothing else."""
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from equipoise.cli import main
+from equipoise.errors import UserError
+from equipoise.recipe import Recipe
+from equipoise.runs.digest import digest, digest_text
+from equipoise.runs.files import MANIFEST, written_whole
+from equipoise.runs.folder import RunFolder
+
+VALUES: dict[str, Any] = {
+    "generator_optimizer": {"state": {}, "groups": [{"lr": 0.0002, "betas": [0.0, 0.99]}]},
+    "discriminator_optimizer": {"state": {}, "groups": [{"lr": 0.0002, "betas": [0.0, 0.99]}]},
+    "samples": 160,
+    "judged": 160,
+    "discriminator_steps": 20,
+    "seconds": 3.25,
+    "strength": 0.5,
+    "meter": {"penalty": 5},
+    "pace": None,
+    "has_champion": True,
+    "watch": {
+        "patience": {"best": 3.0, "num_worse": 1},
+        "history": [{"samples": 80, "seconds": 1.5, "penalty": 0.25, "samples_per_second": 90.0}],
+    },
+}
+PARTS = ("generator", "discriminator", "average", "champion", "generator_optimizer", "discriminator_optimizer", "meter")
+TENSORS = {f"{part}.0.weight": [0.5, -1.25, 3.0] for part in PARTS}
+
+Change = Callable[[dict[str, Any], dict[str, list[float]], dict[str, list[dict[str, Any]]]], object]
+
+
+def header_and_bytes(tensors: dict[str, list[float]], kind: str = "F32") -> bytes:
+    """Return a safetensors file by hand, its tensors in the order given."""
+    header: dict[str, Any] = {"__metadata__": {"by": "hand"}}
+    data = b""
+    for name, values in tensors.items():
+        part = struct.pack(f"<{len(values)}f", *values)
+        header[name] = {"dtype": kind, "shape": [len(values)], "data_offsets": [len(data), len(data) + len(part)]}
+        data += part
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def fresh() -> tuple[dict[str, Any], dict[str, list[float]], dict[str, list[dict[str, Any]]]]:
+    logs = {
+        "steps": [{"samples": 80, "seconds": 1.5, "penalty": 0.25}, {"samples": 160, "seconds": 3.0, "penalty": 0.125}],
+        "scores": [{"samples": 160, "seconds": 0.25, "kid": 3.0, "best": True}],
+    }
+    return json.loads(json.dumps(VALUES)), {name: list(values) for name, values in TENSORS.items()}, logs
+
+
+def checkpoint(run: RunFolder, samples: int, values: dict[str, Any], tensors: bytes) -> Path:
+    path = run.checkpoints / f"{samples:012d}"
+    with written_whole(path) as folder:
+        (folder / "tensors.safetensors").write_bytes(tensors)
+        (folder / "state.json").write_text(json.dumps(values))
+    return path
+
+
+def run_of(path: Path, change: Change = lambda *_: None, **options: Any) -> RunFolder:
+    run, (values, tensors, logs) = RunFolder.create(path, Recipe()), fresh()
+    change(values, tensors, logs)
+    for record in logs["steps"]:
+        run.log_step(record)
+    for record in logs["scores"]:
+        run.log_score(record)
+    checkpoint(run, values["samples"], values, header_and_bytes(tensors, **options))
+    return run
+
+
+def set_at(place: int, *path: Any, value: Any) -> Change:
+    """Return what sets one thing in the values (0), the tensors (1) or the logs (2)."""
+
+    def change(*parts: Any) -> None:
+        inner = parts[place]
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = value
+
+    return change
+
+
+LAST_BIT = struct.unpack("<f", struct.pack("<I", struct.unpack("<I", struct.pack("<f", 3.0))[0] + 1))[0]
+CHANGES: dict[str, tuple[Change, set[str]]] = {
+    "the last bit of a weight": (set_at(1, "generator.0.weight", 2, value=LAST_BIT), {"generator"}),
+    "the sign of a zero": (set_at(1, "average.0.weight", 0, value=-0.5), {"average"}),
+    "one weight of the champion": (set_at(1, "champion.0.weight", 0, value=0.25), {"champion"}),
+    "one moment of an optimizer": (
+        set_at(1, "generator_optimizer.0.weight", 1, value=1.0),
+        {"generator_optimizer"},
+    ),
+    "the rate in a group": (
+        set_at(0, "discriminator_optimizer", "groups", 0, "lr", value=0.0001),
+        {"discriminator_optimizer"},
+    ),
+    "the strength": (set_at(0, "strength", value=0.25), {"position"}),
+    "the steps of the discriminator": (set_at(0, "discriminator_steps", value=21), {"position"}),
+    "the last look": (set_at(0, "judged", value=80), {"position"}),
+    "what a later version adds": (set_at(0, "anything", value=1), {"position"}),
+    "a sum of signals": (set_at(1, "meter.0.weight", 0, value=0.75), {"signals"}),
+    "a count of signals": (set_at(0, "meter", "penalty", value=6), {"signals"}),
+    "one number of a policy": (set_at(0, "watch", "patience", "num_worse", value=2), {"policies"}),
+    "one number of the history": (set_at(0, "watch", "history", 0, "penalty", value=0.5), {"policies"}),
+    "one logged signal": (set_at(2, "steps", 1, "penalty", value=0.5), {"logs"}),
+    "one logged score": (set_at(2, "scores", 0, "kid", value=2.0), {"logs"}),
+    "which score was the best": (set_at(2, "scores", 0, "best", value=False), {"logs"}),
+    "one log record less": (lambda values, tensors, logs: logs["steps"].pop(), {"logs"}),
+    "a tensor's name": (
+        lambda values, tensors, logs: tensors.update({"generator.1.weight": tensors.pop("generator.0.weight")}),
+        {"generator"},
+    ),
+    "no champion": (lambda values, tensors, logs: tensors.pop("champion.0.weight"), {"champion"}),
+    "the samples": (set_at(0, "samples", value=168), {"position"}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_digest_changes_with_each_single_thing_and_names_the_part(tmp_path: Path, name: str) -> None:
+    change, parts = CHANGES[name]
+    one, other = digest(run_of(tmp_path / "one")), digest(run_of(tmp_path / "other", change))
+    assert one.sha256 != other.sha256
+    assert {part for part in one.parts.keys() | other.parts.keys() if one.parts.get(part) != other.parts.get(part)} == (
+        parts
+    )
+
+
+def test_a_digest_changes_with_the_type_of_a_tensor(tmp_path: Path) -> None:
+    one, other = digest(run_of(tmp_path / "one")), digest(run_of(tmp_path / "other", kind="I32"))
+    assert one.parts["generator"] != other.parts["generator"]
+
+
+def later(values: dict[str, Any], tensors: dict[str, list[float]], logs: dict[str, list[dict[str, Any]]]) -> None:
+    """Change every time that there is."""
+    values["seconds"] = values["watch"]["history"][0]["seconds"] = 99.0
+    values["watch"]["history"][0]["samples_per_second"] = 1.0
+    for record in (*logs["steps"], *logs["scores"]):
+        record["seconds"] = 99.0
+
+
+def beyond(values: dict[str, Any], tensors: dict[str, list[float]], logs: dict[str, list[dict[str, Any]]]) -> None:
+    logs["steps"].append({"samples": 240, "seconds": 4.0, "penalty": 9.0})
+
+
+def reordered(values: dict[str, Any], tensors: dict[str, list[float]], logs: dict[str, list[dict[str, Any]]]) -> None:
+    for name in sorted(tensors, reverse=True):
+        tensors[name] = tensors.pop(name)
+
+
+@pytest.mark.parametrize("change", [later, beyond, reordered], ids=["times", "lines beyond it", "order in the file"])
+def test_a_digest_is_the_same_whatever_decides_nothing(tmp_path: Path, change: Change) -> None:
+    one, other = run_of(tmp_path / "one"), run_of(tmp_path / "another name", change)
+    assert digest(one) == digest(other)
+
+
+def test_a_digest_is_of_the_newest_good_checkpoint(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run")
+    before, (values, tensors, _) = digest(run), fresh()
+    path = checkpoint(run, 240, values | {"samples": 240}, header_and_bytes(tensors))
+    assert digest(run).samples == 240
+    data = bytearray((path / "tensors.safetensors").read_bytes())
+    data[-1] ^= 1
+    (path / "tensors.safetensors").write_bytes(data)
+    assert digest(run) == before
+
+
+def no_checkpoint(run: RunFolder) -> None:
+    shutil.rmtree(run.checkpoints)
+
+
+def damaged(run: RunFolder) -> None:
+    for path in run.checkpoints.iterdir():
+        (path / MANIFEST).write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("deed", "words"), [(no_checkpoint, "no checkpoint yet"), (damaged, "no good checkpoint among 1")]
+)
+def test_a_run_without_a_good_checkpoint_is_refused_in_one_line(
+    tmp_path: Path, deed: Callable[[RunFolder], None], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(tmp_path / "run")
+    deed(run)
+    with pytest.raises(UserError, match=words):
+        digest(run)
+    assert main(["digest", str(run.path)]) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert not said.out
+
+
+BROKEN_HEADERS = {
+    "no length": b"",
+    "a length beyond the file": struct.pack("<Q", 2**62) + b"{}",
+    "no JSON": struct.pack("<Q", 4) + b"{{{{",
+    "no object": struct.pack("<Q", 2) + b"[]",
+    "a tensor without a place": struct.pack("<Q", 12) + b'{"a.b": {}}  ',
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_HEADERS)
+def test_tensors_that_are_none_are_refused_in_one_line_though_their_manifest_fits(tmp_path: Path, name: str) -> None:
+    run = run_of(tmp_path / "run")
+    checkpoint(run, 160, fresh()[0], BROKEN_HEADERS[name])
+    with pytest.raises(UserError) as caught:
+        digest(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_prints_the_digest_and_its_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_of(tmp_path / "run")
+    found = digest(run)
+    assert main(["digest", str(run.path)]) == 0
+    said = capsys.readouterr().out
+    assert said.strip() == digest_text(found).strip()
+    assert said.startswith(f"{found.sha256}  after 160 samples")
+    assert all(f"{name} " in said and part[:16] in said for name, part in found.parts.items())
+    assert main(["digest", "--json", str(run.path)]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values == {"samples": 160, "sha256": found.sha256, "parts": found.parts}
+
+
+def test_the_digest_is_taken_without_torch(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run")
+    code = (
+        "import sys; from equipoise.cli import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or bool({'torch', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "digest", str(run.path)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
