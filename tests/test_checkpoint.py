@@ -51,7 +51,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_named(tmp_path:
     assert found is not None
     assert found.values == {"samples": 64}
     assert len(told) == 1
-    assert newest.name in told[0]
+    assert f"{newest}/{name}" in told[0], "the bad file is named"
 
 
 def test_every_byte_counts_truncated_anywhere_it_is_noticed(tmp_path: Path) -> None:

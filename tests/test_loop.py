@@ -33,8 +33,11 @@ SMALL = [
     "game.batch=8",
     "judging.num_samples=100",
     "judging.every=160",
+    "saving.every=160",
+    "saving.log_every=80",  # nothing depends on this machine's speed, so two runs may be compared
     "stopping.policy=budget",
 ]
+MEASURED = ["saving.every=none", "saving.log_every=none"]
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +161,9 @@ def final_tensors(run: eq.Run) -> dict[str, Tensor]:
 
 
 def trained_tensors(run: eq.Run) -> dict[str, Tensor]:
-    """Return what training alone decides: the champion depends on when it was judged."""
-    return {name: tensor for name, tensor in final_tensors(run).items() if not name.startswith("champion.")}
+    """Return what training alone decides, whenever it was judged and whenever a line was logged."""
+    apart = ("champion.", "meter.")
+    return {name: tensor for name, tensor in final_tensors(run).items() if not name.startswith(apart)}
 
 
 def same_tensors(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -224,6 +228,7 @@ def test_a_run_resumed_from_a_checkpoint_is_bit_for_bit_the_run_that_never_stopp
             kept.append(copy)
         return path
 
+    monkeypatch.setattr(loop.Saver, "submit", lambda self, job: job())  # a copy of one moment
     monkeypatch.setattr(checkpoint, "save", keep_a_copy)
     again = run_of("again", *settings)
     assert same_tensors(final_tensors(whole), final_tensors(again)), "the same recipe must give the same run"
@@ -251,6 +256,7 @@ def test_a_kill_around_any_save_leaves_the_same_candidates_and_the_same_choice(
 
     with monkeypatch.context() as patch:
         staged(patch, iter(kids))
+        patch.setattr(loop.Saver, "submit", lambda self, job: job())  # a copy of one moment
         patch.setattr(checkpoint if where == "save" else state_module, where, copying)
         whole = run_of("whole", "judging.every=80", "data.validation=0.3")
     kept = {path.name for path in whole.folder.candidates.iterdir()}
@@ -299,7 +305,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_and_ends_the_same
 def test_an_interrupt_before_the_pace_is_known_records_none_and_goes_on_exactly(
     run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run_of("whole")
+    whole = run_of("whole", *MEASURED)
     monkeypatch.setattr(loop.Stopwatch, "is_warm", lambda *_: False)
     real_step, taken = loop.take_generator_step, []
 
@@ -310,14 +316,14 @@ def test_an_interrupt_before_the_pace_is_known_records_none_and_goes_on_exactly(
         return real_step(*arguments)
 
     monkeypatch.setattr(loop, "take_generator_step", interrupting)
-    early = run_of("early")
+    early = run_of("early", *MEASURED)
     assert early.state["status"] == "stopped"
     assert early.folder.read_pace() == {}
     assert not log.records(early.folder.scores)
     monkeypatch.undo()
     monkeypatch.setenv("EQUIPOISE_CACHE", os.environ.get("EQUIPOISE_CACHE", ""))
     resumed = eq.resume(tmp_path / "early")
-    assert same_tensors(final_tensors(whole), final_tensors(resumed))
+    assert same_tensors(trained_tensors(whole), trained_tensors(resumed))
 
 
 def test_a_resume_under_another_judge_scores_the_best_anew_instead_of_mixing_protocols(

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +10,14 @@ from typing import Any, Literal, assert_never
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from equipoise import __version__, checkpoint, loop
+from equipoise import checkpoint, loop
 from equipoise.conclude import conclude
-from equipoise.data.pool import Pool, default_cache, gather, prepare, to_float
+from equipoise.data.cache import default_cache, writing_to
+from equipoise.data.check import Check, check
+from equipoise.data.pool import Pool, gather, prepare, to_float
+from equipoise.device import chosen_device, chosen_precision, environment_of, threads_of
 from equipoise.errors import UserError, suggestion
 from equipoise.judge.features import Features, load_features
 from equipoise.judge.protocol import Judge, Score, make_judge, score
@@ -35,6 +36,7 @@ from equipoise.recipe import (
 )
 from equipoise.recipes import Facts, RecipeName, build, checked_name
 from equipoise.runs.folder import RunFolder, new_path, run_name
+from equipoise.runs.report import write_missing_report
 from equipoise.runs.resume import recipe_to_go_on
 from equipoise.sampling import CHUNK, chunks, drawn
 from equipoise.watch.referee import Referee
@@ -45,6 +47,7 @@ NUM_REAL = 5_000  # real images that a score is measured against, at most
 NUM_FOR_ENCODER = 60_000  # training images that the judge's encoder learns from, at most; they lie in memory
 BYTES_FOR_ENCODER = 2**30
 NUM_FOR_COPYING = 2_000  # training images that the judge compares with, to see whether a generator copies them
+LEAST_DISTINCT = 22  # images without which no setting helps
 MIN_HALF = 20  # images that each half of the validation split must have, or it stays whole
 TEST_SEED = 1  # other latents than those by which the best generator was chosen
 RESCORE_SEED = 2  # other latents than those by which the candidates were found
@@ -132,7 +135,7 @@ class Run:
         path = checkpoint.readable(self.folder.best)
         if not path.exists():
             raise UserError(f"{self.path}: no generator has been scored yet. Try: equipoise resume {self.path}")
-        damage = checkpoint.verify(path)
+        damage = checkpoint.verify(path, checkpoint.WEIGHTS_FILES)
         if damage is not None:
             raise UserError(f"{path}: {damage}. A checkpoint may still be good: equipoise resume {self.path}")
         data = described(self.folder)
@@ -141,7 +144,7 @@ class Run:
             generator, _ = make_players(
                 self.recipe.networks, size=data["size"], channels=data["channels"], num_classes=len(classes)
             )
-        checkpoint.load_module("generator", generator, load_file(path / "generator.safetensors"))
+        checkpoint.load_weights(path, generator)
         return Best(
             generator.requires_grad_(False).eval(),
             self.recipe.networks.latent_size,
@@ -173,28 +176,21 @@ def train(
     options += [f"data.size={size}"] if size is not None else []
     options += [f"seed={seed}"] if seed is not None else []
     options += [f"device={device}"] if device is not None else []
-    first = _with_options(_recipe(recipe, Facts()), source, budget, options)
+    first = with_options(_recipe(recipe, Facts()), source, budget, options)
     chosen = chosen_device(first.device)
     # Before the images are read, which may take long.
     RunFolder.refuse_taken(Path(out) if out is not None else new_path(Path("runs"), run_name(first)))
     pool = prepared(first.data, chosen, preparing)
-    facts = Facts(
-        size=pool.images.shape[2],
-        channels=pool.images.shape[1],
-        num_train=len(pool.splits.train),
-        is_cpu=chosen.type == "cpu",
-    )
-    final = _with_options(_recipe(recipe, facts), source, budget, options)
+    facts = _facts(pool, chosen)
+    final = with_options(_recipe(recipe, facts), source, budget, options)
     final = dataclasses.replace(final, data=dataclasses.replace(final.data, size=facts.size, channels=facts.channels))
     refuse_impossible(final, pool)
     note(_in_words(pool, final))
     features = features_of(pool, final.judging.features, chosen, preparing)
     path = Path(out) if out is not None else new_path(Path("runs"), run_name(final))
-    folder = RunFolder.create(path, final)  # only now: a mistake leaves no folder behind
-    folder.write_data(_described(pool, final))
-    note(f"The run's folder: {path}")
-    with folder.lock():
-        return _trained(folder, final, pool, features, chosen, tell, preparing)
+    with RunFolder.begun(path, final, _described(pool, final)) as folder:  # only now: a mistake leaves no folder behind
+        note(f"The run's folder: {path}")
+        return _trained(folder, final, pool, features, chosen, tell, preparing, note)
 
 
 def resume(
@@ -211,8 +207,10 @@ def resume(
     A finished run needs a larger budget, or, where a policy stopped it, another policy. Raises UserError.
     """
     folder = RunFolder.open(Path(path))
+    write_missing_report(folder)
     recipe = recipe_to_go_on(folder, budget, policy)
     data = described(folder)
+    folder.refuse_unwritable()
     folder.refuse_busy()
     chosen = chosen_device(recipe.device)
     place = data.get("path")  # the source as the recipe names it may be relative to another folder
@@ -224,10 +222,12 @@ def resume(
             "Put them back, or start a new run: equipoise train SOURCE"
         )
     note(_in_words(pool, recipe))
-    features = features_of(pool, recipe.judging.features, chosen, preparing)
-    with folder.lock():
-        _adopt(folder, recipe)
-        return _trained(folder, recipe, pool, features, chosen, tell, preparing)
+    begun = folder.read_environment()
+    with threads_of(begun.get("threads"), chosen):  # also while the judge learns, where the cache has lost it
+        features = features_of(pool, recipe.judging.features, chosen, preparing)
+        with folder.lock():
+            _adopt(folder, recipe)
+            return _trained(folder, recipe, pool, features, chosen, tell, preparing, note)
 
 
 def load(path: str | Path) -> Run:
@@ -267,10 +267,39 @@ def evaluate(
     return score(judge, batches)
 
 
+def check_data(
+    source: str | Path,
+    recipe: RecipeName | Recipe = "modern",
+    settings: Sequence[str] = (),
+    preparing: Preparing = silent,
+) -> Check:
+    """Look at every image of a source as a training would, which writes nothing; raises UserError if there is none."""
+    options = list(settings)
+    first = with_options(_recipe(recipe, Facts()), source, None, options)
+    device = chosen_device(first.device)
+
+    def final(pool: Pool) -> Recipe:
+        facts = _facts(pool, device)
+        made = with_options(_recipe(recipe, facts), source, None, options)
+        refuse_impossible(made, pool)
+        return made
+
+    return check(first.data, _largest(device), final, first, preparing)
+
+
 def prepared(data: Data, device: torch.device, preparing: Preparing = silent) -> Pool:
     """Return the pool of a source, at most as large as this device trains when no size is asked for."""
-    limit = MAX_SIZE_CPU if device.type == "cpu" else MAX_SIZE_GPU
-    return prepare(data, max_size=limit, progress=lambda done, total: preparing("reading the images", done / total))
+    progress = lambda done, total: preparing("reading the images", done / total)  # noqa: E731
+    return prepare(data, max_size=_largest(device), progress=progress)
+
+
+def _largest(device: torch.device) -> int:
+    return MAX_SIZE_CPU if device.type == "cpu" else MAX_SIZE_GPU
+
+
+def _facts(pool: Pool, device: torch.device) -> Facts:
+    _, channels, size, _ = pool.images.shape
+    return Facts(size, channels, len(pool.splits.train), device.type == "cpu")
 
 
 def features_of(pool: Pool, name: FeaturesName, device: torch.device, preparing: Preparing = silent) -> Features:
@@ -279,14 +308,16 @@ def features_of(pool: Pool, name: FeaturesName, device: torch.device, preparing:
         name = "encoder"
     bytes_each = pool.images[0].nbytes
     num = min(NUM_FOR_ENCODER, max(1, BYTES_FOR_ENCODER // bytes_each))
-    return load_features(
-        name,
-        train_images=pool.images[pool.splits.train[:num]],  # a split's order is random, so any first ones will do
-        cache=default_cache(),
-        pool_digest=pool.digest,
-        device=device,
-        report=lambda share: preparing("teaching the judge what these images look like", share),
-    )
+    cache = default_cache()
+    with writing_to(cache):
+        return load_features(
+            name,
+            train_images=pool.images[pool.splits.train[:num]],  # a split's order is random, so any first ones will do
+            cache=cache,
+            pool_digest=pool.digest,
+            device=device,
+            report=lambda share: preparing("teaching the judge what these images look like", share),
+        )
 
 
 def judge_of(pool: Pool, features: Features, split: JudgedSplit, num_generated: int) -> Judge:
@@ -337,47 +368,18 @@ def rescoring_judge(pool: Pool, features: Features, recipe: Recipe) -> Callable[
     return lambda: judge_of(pool, features, "validation, second half", num)
 
 
-def chosen_device(name: str) -> torch.device:
-    """Return the device that a recipe asks for; `auto` is the first GPU, else the CPU. Raises UserError."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices. Try: --device cpu"
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("--device mps: this machine has no Metal device. Try: --device cpu")
-    return device
-
-
-def chosen_precision(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """Return what `auto` means: bfloat16 where the processor multiplies it in hardware."""
-    if recipe.precision == "float32":
-        return torch.float32
-    if recipe.precision == "bfloat16":
-        return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16 if device.type == "cpu" and processor_has_bfloat16() else torch.float32
-
-
-def processor_has_bfloat16() -> bool:
-    """Return whether this processor multiplies bfloat16 in hardware, as far as Linux tells (elsewhere: no)."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return False
-    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
-
-
 def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
     """Raise UserError where recipe and data do not fit, before any network is built."""
     refuse_idle_augmentation(recipe.augment)
-    num = len(pool.splits.train)
+    num, num_distinct = len(pool.splits.train), len(pool.images) - pool.num_duplicates
+    if num_distinct < LEAST_DISTINCT:
+        raise UserError(
+            f"{recipe.data.source}: {num_distinct} distinct images; at least {LEAST_DISTINCT} are needed (10 to "
+            "validate by, 10 to test by, 2 to train on). Add images"
+        )
     if num < recipe.game.batch:
         raise UserError(
-            f"{recipe.data.source}: {num} distinct images are left to train on, fewer than one batch of "
+            f"{recipe.data.source}: {num} images are left to train on, fewer than one batch of "
             f"{recipe.game.batch}. Add images, or try: --set game.batch={max(2, num // 2)}"
         )
     if len(pool.splits.validation) < 10 or len(pool.splits.test) < 10:
@@ -424,26 +426,25 @@ def _trained(
     device: torch.device,
     tell: Tell,
     preparing: Preparing,
+    note: Note,
 ) -> Run:
-    """Train in a folder that the caller has locked, with the number of threads that the run began with."""
-    precision = chosen_precision(recipe, device)
-    before, threads = folder.read_environment(), torch.get_num_threads()
-    if before and device.type == "cpu":  # sums in another order would end the equality of a resumed run
-        torch.set_num_threads(before["threads"])
+    """Train in a folder that the caller has locked."""
+    precision, before = chosen_precision(recipe, device), folder.read_environment()
     try:
-        environment = _environment(device, precision)
+        environment = environment_of(device, precision)
         changed = [
-            f"{name} {before[name]} → {environment[name]}" for name in before if environment[name] != before[name]
+            f"{name} {before[name]} → {now}" for name, now in environment.items() if before.get(name, now) != now
         ]
         if changed:
             text = f"resumed under {'; '.join(changed)}: from here on not bit for bit the uninterrupted run"
             folder.log_event(0, 0.0, "another environment", text)
+            note(f"This run is {text}.")
         folder.write_environment(environment)
         folder.write_state({"status": "running"})
         problem = ImageProblem(recipe, pool, device, precision)
         judge = judge_of(pool, features, "validation", recipe.judging.num_samples)
         referee = Referee(recipe.stopping, recipe.budget, recipe.judging.metric)
-        outcome = loop.train(problem, recipe, folder, judge, referee, tell)
+        outcome = loop.train(problem, recipe, folder, judge, referee, tell, note)
         preparing("writing the report", 0.0)
         conclude(
             folder,
@@ -453,13 +454,18 @@ def _trained(
             make_test=lambda: judge_of(pool, features, "test", NUM_REAL),
             make_rescoring=rescoring_judge(pool, features, recipe),
         )
+    except OSError as error:
+        _failed(folder, error)
+        raise folder.stopped_by(error) from error
     except Exception as error:
-        with contextlib.suppress(OSError):  # a full disk may be what ended it
-            folder.write_state({"status": "failed", "reason": f"{type(error).__name__}: {error}"})
+        _failed(folder, error)
         raise
-    finally:
-        torch.set_num_threads(threads)
     return Run(folder)
+
+
+def _failed(folder: RunFolder, error: Exception) -> None:
+    with contextlib.suppress(OSError):  # a full disk may be what ended it
+        folder.write_state({"status": "failed", "reason": f"{type(error).__name__}: {error}"})
 
 
 def _batches(pool: Pool, indices: np.ndarray) -> Iterator[Tensor]:
@@ -488,7 +494,8 @@ def _recipe(recipe: RecipeName | Recipe, facts: Facts) -> Recipe:
     return recipe if isinstance(recipe, Recipe) else build(checked_name(recipe), facts)
 
 
-def _with_options(recipe: Recipe, source: str | Path | None, budget: str | None, settings: list[str]) -> Recipe:
+def with_options(recipe: Recipe, source: str | Path | None, budget: str | None, settings: list[str]) -> Recipe:
+    """Return a recipe with what the caller asks for besides; raises UserError for what is not allowed."""
     if source is not None:
         if _text(str(source)) != str(source):
             raise UserError(f'source "{_text(str(source))}": its name is no valid UTF-8. Rename it, then try again')
@@ -533,17 +540,3 @@ def _described(pool: Pool, recipe: Recipe) -> dict[str, Any]:
 def _text(name: str) -> str:
     """Return a file's name as text that can be written, whatever bytes it holds."""
     return name.encode(errors="replace").decode()
-
-
-def _environment(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {
-        "equipoise": __version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": device.type,
-        "device_name": name,
-        "threads": torch.get_num_threads(),
-        "precision": str(precision).removeprefix("torch."),
-    }

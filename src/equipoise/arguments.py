@@ -11,7 +11,9 @@ from typing import Any, Literal, NoReturn, get_args
 from equipoise import __version__
 from equipoise.errors import UserError, listed, suggestion
 
-CommandName = Literal["train", "resume", "status", "sample", "evaluate", "compare", "replay", "recipes"]
+CommandName = Literal[
+    "train", "resume", "status", "digest", "sample", "evaluate", "compare", "replay", "recipes", "data"
+]
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 MAX_SEED = 2**63 - 1
 RUN = "runs/modern-mnist-001"  # what a run is called in examples
@@ -51,11 +53,13 @@ def parser() -> Parser:
     _add_train(commands)
     _add_resume(commands)
     _add_status(commands)
+    _add_digest(commands)
     _add_sample(commands)
     _add_evaluate(commands)
     _add_compare(commands)
     _add_replay(commands)
     _add_recipes(commands)
+    _add_data(commands)
     return top
 
 
@@ -105,6 +109,13 @@ def _add_resume(commands: Any) -> None:
 
 def _add_status(commands: Any) -> None:
     sub = _added(commands, "status", "show how a run stands, on one screen", f"equipoise status {RUN}")
+    sub.add_argument("run", metavar="RUN", type=_path("RUN"), help="the run's folder")
+    sub.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_digest(commands: Any) -> None:
+    text = "print one digest of a run's state, to compare runs bit for bit"
+    sub = _added(commands, "digest", text, f"equipoise digest {RUN}")
     sub.add_argument("run", metavar="RUN", type=_path("RUN"), help="the run's folder")
     sub.add_argument("--json", action="store_true", help="as JSON")
 
@@ -192,6 +203,31 @@ def _add_recipes(commands: Any) -> None:
     sub.add_argument("--json", action="store_true", help="as JSON")
 
 
+def _add_data(commands: Any) -> None:
+    sub = _added(
+        commands,
+        "data",
+        "check a source before training: files, sizes, copies, classes, splits",
+        "equipoise data check photos/",
+        "equipoise data check photos/ --size 64 --fit pad --json",
+    )
+    sub.description = (
+        f"{sub.description}\nEvery image is decoded as `equipoise train` with the same options would do it,\n"
+        "and nothing is written. Exit code 0 if the training would start, 2 if not."
+    )
+    add = sub.add_argument
+    add("task", metavar="check", type=_data_task, help="the one thing to do with data so far")
+    add("source", metavar="SOURCE", help="mnist, a folder, a .zip, an .npz, or hub:NAME")
+    add("--recipe", metavar="NAME", type=_recipe, help="see `equipoise recipes` (default: modern)")
+    size = _whole("--size", 8, 256, 32)
+    add("--size", metavar="N", type=size, help="pixels a side, 8 to 256 (default: found from the images)")
+    fit = _one_of("--fit", "crop", "pad", "stretch")
+    add("--fit", metavar="HOW", type=fit, help="make rectangles square: crop, pad or stretch (default: crop)")
+    text = "change any field of the recipe, as in data.channels=1; may be given many times"
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help=text)
+    add("--json", action="store_true", help="as JSON, with every file and group")
+
+
 # Values
 
 
@@ -244,6 +280,13 @@ def _features(text: str) -> str:
     from equipoise.recipe import FeaturesName
 
     return _one_of("--features", *get_args(FeaturesName))(text)
+
+
+def _data_task(text: str) -> str:
+    if text == "check":
+        return text
+    source = shlex.quote(text) if text == "mnist" or text.startswith("hub:") or os.path.exists(text) else "SOURCE"
+    raise UserError(f'data "{text}": there is nothing but "check" to do with data. Try: equipoise data check {source}')
 
 
 def _policies() -> tuple[str, ...]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from equipoise.arguments import CommandName, parsed, parser
-from equipoise.errors import RunBusyError, UserError
+from equipoise.errors import RunBusyError, StorageError, UserError
 
 EXIT_MISTAKE = 2
 EXIT_BUSY = 3
-EXIT_NO_SPACE = 4
+EXIT_STORAGE = 4
 EXIT_INTERRUPTED = 130
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -24,14 +24,24 @@ MAX_GRID = 10_000  # images in one picture
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, 2 for a mistake, 3 for a busy run, 4 for a full disk, 130 when interrupted."""
+    """Run one command; return 0, 2 for a mistake, 3 for a busy run, 4 for a failing disk, 130 when interrupted."""
+    from equipoise.interrupt import leaving_in_order
+
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this: the next file would get its number
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter must not end a training
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        with leaving_in_order():
+            code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()  # here, where what it raises is told
+        return code
     except RunBusyError as error:
         return _failed(str(error), EXIT_BUSY)
+    except StorageError as error:
+        return _failed(str(error), EXIT_STORAGE)
     except UserError as error:
         return _failed(str(error), EXIT_MISTAKE)
     except KeyboardInterrupt:
@@ -43,10 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: the last flush is quiet
         return 0
     except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        return _failed(f"the disk is full{where}; the last checkpoint is intact. Make room, then go on", EXIT_NO_SPACE)
+        where = f"{error.filename}: " if error.filename else ""
+        what = f"{where}cannot be read or written ({error.strerror or error}). Check the disk and the permissions"
+        return _failed(what, EXIT_STORAGE)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -62,6 +71,8 @@ def _run(arguments: Sequence[str]) -> int:
             return _resume(options)
         case "status":
             return _status(options)
+        case "digest":
+            return _digest(options)
         case "sample":
             return _sample(options)
         case "evaluate":
@@ -72,14 +83,17 @@ def _run(arguments: Sequence[str]) -> int:
             return _replay(options)
         case "recipes":
             return _recipes(options)
+        case "data":
+            return _data(options)
         case _ as unreachable:
             assert_never(unreachable)
 
 
 def _train(options: argparse.Namespace) -> int:
+    from equipoise.data.cache import default_cache, refuse_unusable
     from equipoise.recipe import with_settings
     from equipoise.recipes import Facts, build, checked_name
-    from equipoise.runs.folder import RunFolder
+    from equipoise.runs.folder import RunFolder, new_path
 
     settings = [*options.set, *([f"data.fit={options.fit}"] if options.fit else [])]
     name = checked_name(options.recipe or "modern")
@@ -88,9 +102,9 @@ def _train(options: argparse.Namespace) -> int:
         raise UserError("--resume needs the run's folder. Try: equipoise train SOURCE --out DIR --resume")
     if options.resume and RunFolder.is_run(options.out):
         return _resume_same(options, settings)
-    if options.out is not None:
-        RunFolder.refuse_taken(options.out)
+    RunFolder.refuse_taken(options.out or new_path(Path("runs"), name))  # the name may be another, the place is not
     _refuse_missing(options.source)
+    refuse_unusable(default_cache())
     return _shown_training(
         lambda api, show: api.train(
             options.source,
@@ -110,15 +124,21 @@ def _train(options: argparse.Namespace) -> int:
 
 def _resume_same(options: argparse.Namespace, settings: list[str]) -> int:
     """Go on with the run in --out, if this command would have begun the same one."""
+    from equipoise.data.cache import default_cache, refuse_unusable
     from equipoise.runs.folder import RunFolder
+    from equipoise.runs.report import write_missing_report
 
     run = RunFolder.open(options.out)
     run.refuse_own_loop()
     _refuse_another_recipe(run, options, settings)
+    write_missing_report(run)
     state = run.read_state()
     if state["status"] == "finished":
         print(f"{_shown(run.path)} has finished already. {state.get('reason', '')}\nReport: {_shown(run.report)}")
         return 0
+    run.refuse_busy()
+    run.refuse_unwritable()
+    refuse_unusable(default_cache())
     return _shown_training(
         lambda api, show: api.resume(options.out, tell=show.tell, preparing=show.preparing, note=show.note)
     )
@@ -148,12 +168,17 @@ def _refuse_another_recipe(run: Any, options: argparse.Namespace, settings: list
 
 
 def _resume(options: argparse.Namespace) -> int:
+    from equipoise.data.cache import default_cache, refuse_unusable
     from equipoise.runs.folder import RunFolder
+    from equipoise.runs.report import write_missing_report
     from equipoise.runs.resume import recipe_to_go_on
 
     run = RunFolder.open(options.run)  # all before torch is imported: a mistake is told at once
+    write_missing_report(run)
     recipe_to_go_on(run, options.budget, options.policy)
     run.refuse_busy()
+    run.refuse_unwritable()
+    refuse_unusable(default_cache())
     return _shown_training(
         lambda api, show: api.resume(
             options.run,
@@ -167,12 +192,19 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _shown_training(training: Callable[[Any, Any], Any]) -> int:
-    from equipoise.display import Display
+    from equipoise.display import Display, in_vain
 
     with Display() as show:
         from equipoise import api
 
         run = training(api, show)
+    with in_vain(sys.stdout):
+        _tell_end(run)
+        sys.stdout.flush()
+    return EXIT_INTERRUPTED if run.state["status"] == "stopped" else 0
+
+
+def _tell_end(run: Any) -> None:
     state, path = run.state, _shown(shlex.quote(str(run.path)))
     print(f"\n{_wrapped(state['reason'])}")
     for label, line in (("Best", state["best"]), ("Test", state["test"])):
@@ -191,11 +223,10 @@ def _shown_training(training: Callable[[Any, Any], Any]) -> int:
     print(f"Report: {_shown(run.report)}")
     if state["status"] == "stopped":
         print(f"Go on:  equipoise resume {path}")
-        return EXIT_INTERRUPTED
+        return
     print(f"Sample: equipoise sample {path} -n 64 -o grid.png")
     if state["policy"] in ("evidence", "patience", "discriminator-threshold"):
         print(f"To train on all the same: equipoise resume {path} --policy budget")
-    return 0
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -204,6 +235,15 @@ def _status(options: argparse.Namespace) -> int:
 
     run = RunFolder.open(options.run)
     print(_json(status_values(run)) if options.json else status(run))
+    return 0
+
+
+def _digest(options: argparse.Namespace) -> int:
+    from equipoise.runs.digest import digest, digest_text, digest_values
+    from equipoise.runs.folder import RunFolder
+
+    found = digest(RunFolder.open(options.run))
+    print(_json(digest_values(found)) if options.json else digest_text(found))
     return 0
 
 
@@ -327,6 +367,28 @@ def _recipes(options: argparse.Namespace) -> int:
     return 0
 
 
+def _data(options: argparse.Namespace) -> int:
+    from equipoise.recipe import with_settings
+    from equipoise.recipes import Facts, build, checked_name
+
+    settings = [*options.set, *([f"data.fit={options.fit}"] if options.fit else [])]
+    settings += [f"data.size={options.size}"] if options.size is not None else []
+    name = checked_name(options.recipe or "modern")
+    with_settings(build(name, Facts()), settings)  # mistakes are told before torch is imported
+    _refuse_missing(options.source)
+    from equipoise.display import Display, is_terminal
+
+    with Display(sys.stderr) as show:
+        from equipoise import api
+        from equipoise.data.check import check_text, check_values
+
+        preparing = show.preparing if is_terminal(sys.stderr) else api.silent
+        found = api.check_data(options.source, name, settings, preparing)
+    print(_json(check_values(found)) if options.json else check_text(found))
+    refusal = found.training.refusal
+    return 0 if refusal is None else _failed(refusal, EXIT_MISTAKE)
+
+
 def _refuse_missing(source: str, option: str = "") -> None:
     """Refuse a source that does not exist before torch is imported; the rest is told when it is read."""
     if source == "mnist" or source.startswith("hub:") or (source.strip() and os.path.exists(Path(source).expanduser())):
@@ -367,7 +429,12 @@ def _json(values: Any) -> str:
 
 
 def _failed(message: str, code: int) -> int:
-    print(f"equipoise: {_shown(message)}", file=sys.stderr)
+    from equipoise.display import in_vain
+
+    with in_vain(sys.stdout):  # flushed here, or what could not be shown would be told once more at the exit
+        sys.stdout.flush()
+    with in_vain(sys.stderr):
+        print(f"equipoise: {_shown(message)}", file=sys.stderr, flush=True)
     return code
 
 

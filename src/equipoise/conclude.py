@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from equipoise import checkpoint
@@ -124,11 +123,16 @@ def candidate_folders(run: RunFolder) -> list[Path]:
     found = [path for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
     promoted = [record.get("samples") for record in records(run.scores) if record.get("best") is True]
     paths = sorted(found, key=lambda path: (promoted[-1:] != [int(path.name)], int(path.name)))
-    good = [path for path in paths if checkpoint.verify(path) is None]
+    good = [path for path in paths if is_whole(path)]
     if good:
         return good
     best = checkpoint.readable(run.best)
-    return [best] if checkpoint.verify(best) is None else []
+    return [best] if is_whole(best) else []
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a folder such as `best/` holds a generator with its score, undamaged."""
+    return checkpoint.verify(path, checkpoint.WEIGHTS_FILES) is None
 
 
 def judged_again(run: RunFolder, problem: ImageProblem, judge: Judge, path: Path) -> Candidate:
@@ -153,9 +157,9 @@ def lowest(candidates: Sequence[Candidate], metric: MetricName) -> Candidate:
 def hand_over(run: RunFolder, path: Path) -> None:
     """Put a candidate into `best/` in one step, unless it is there; the candidate stays, for a training to go on."""
     best, values = checkpoint.readable(run.best), run.read_json(path / "score.json")
-    if path == best or (checkpoint.verify(best) is None and run.read_json(best / "score.json") == values):
+    if path == best or (is_whole(best) and run.read_json(best / "score.json") == values):
         return
-    tensors = load_file(path / "generator.safetensors")
+    tensors = checkpoint.load_tensors(path / "generator.safetensors")
     checkpoint.write_folder(run.best, {"generator.safetensors": tensors}, {"score.json": values})
 
 
@@ -163,7 +167,7 @@ def generator_in(path: Path, problem: ImageProblem) -> nn.Module:
     """Load the generator of a folder such as `best/` into a fresh network on the problem's device."""
     with torch.random.fork_rng():
         generator = problem.networks().generator
-    checkpoint.load_module("generator", generator, load_file(path / "generator.safetensors"))
+    checkpoint.load_weights(path, generator)
     return generator.requires_grad_(False).eval()
 
 

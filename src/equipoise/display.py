@@ -1,10 +1,12 @@
 """The live display: a panel on a terminal, one plain line now and then elsewhere."""
 
+import contextlib
 import math
 import os
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -49,7 +51,8 @@ class Display:
         if self._live is not None:
             self._stage = ""
             self._draw()
-            self._live.__exit__(kind, error, trace)
+            with in_vain(self._stream):
+                self._live.__exit__(kind, error, trace)
         elif self._told is not None and not self._is_told and error is None:
             self._print(line(self._told))
 
@@ -73,7 +76,8 @@ class Display:
     def note(self, text: str) -> None:
         """Show one lasting line."""
         if self._live is not None:
-            self._live.console.print(printable(text), highlight=False, markup=False, emoji=False)
+            with in_vain(self._stream):
+                self._live.console.print(printable(text), highlight=False, markup=False, emoji=False)
         else:
             self._print(text)
 
@@ -95,10 +99,22 @@ class Display:
             parts.append(panel(self._told, min(WIDTH, self._live.console.width)))
         if stage or not parts:
             parts.append(Text(printable(stage)))
-        self._live.update(Group(*parts), refresh=True)
+        with in_vain(self._stream):
+            self._live.update(Group(*parts), refresh=True)
 
     def _print(self, text: str) -> None:
-        print(printable(text), file=self._stream, flush=True)
+        with in_vain(self._stream):
+            print(printable(text), file=self._stream, flush=True)
+
+
+@contextlib.contextmanager
+def in_vain(stream: TextIO) -> Iterator[None]:
+    """Go on in silence where what is shown can no longer be: a closed pipe, a terminal that is gone, a full disk."""
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(OSError):  # a stream without a descriptor has nothing to be sent elsewhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def is_terminal(stream: TextIO) -> bool:

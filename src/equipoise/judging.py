@@ -8,10 +8,11 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from equipoise import checkpoint
@@ -21,6 +22,7 @@ from equipoise.problem import Problem
 from equipoise.randomness import Randomness, stream_seed
 from equipoise.runs.folder import RunFolder
 from equipoise.sampling import chunks
+from equipoise.saver import at_once
 from equipoise.state import State
 from equipoise.watch.referee import Referee
 from equipoise.watch.signals import ScoreLine, record_of
@@ -31,44 +33,59 @@ LEAST_SCALE = 5.0  # standard errors by which it must tell its training samples 
 
 
 def judge_now(
-    problem: Problem, state: State, judge: Judge, referee: Referee, run: RunFolder, gap: float | None = None
+    problem: Problem,
+    state: State,
+    judge: Judge,
+    referee: Referee,
+    run: RunFolder,
+    write: Callable[[Callable[[], None]], None],
+    guard: Callable[[], AbstractContextManager[None]],
+    gap: float | None = None,
 ) -> ScoreLine | None:
     """Score the averaged generator on the validation split and beside the best one; keep it if it may be the best.
 
-    `gap` stands in for the discriminator's, where its opinion is not of this generator's time.
+    Under `guard` nothing changes, so that it may give the look up by raising; what it raises that is no Exception
+    leaves all as it was. `gap` stands in for the discriminator's, where its opinion is not of this generator's time.
     """
     begin = time.monotonic()
-    seed, num = stream_seed(judge.protocol.seed, "judging", state.samples), judge.protocol.num_generated
+    seed = stream_seed(judge.protocol.seed, "judging", state.samples)
     try:
-        fake = extracted(judge.features, generated(problem, state.average, num, seed))
-        values = to_dict(score_features(judge, fake))
-        if referee.metric == "kid" and state.champion is not None and referee.best is not None:
-            champion = extracted(judge.features, generated(problem, state.champion, num, seed))
-            found = kid_difference(judge.real, champion, fake)
-            values |= {
-                "champion": referee.best.samples,
-                "difference": found.value,
-                "difference_se": found.standard_error,
-            }
+        with guard():
+            values = judged(problem, state, judge, referee, seed)
+            values["discriminator_gap"] = asked(problem, state, seed, run) if gap is None else gap
     except Exception as error:  # judging must never end a training: the event says what went wrong
         run.log_event(state.samples, state.seconds, "judging failed", f"{type(error).__name__}: {error}")
+        state.judged = state.samples
         referee.score(None)
         return None
-    values["discriminator_gap"] = asked(problem, state, seed, run) if gap is None else gap
     line = ScoreLine.from_score(state.samples, values | {"seconds": time.monotonic() - begin})
+    state.judged = state.samples
     is_best = referee.score(line)
     record = record_of(line)
     run.log_score(record | {"best": is_best})
-    tensors = {"generator.safetensors": checkpoint.module_tensors("generator", state.average)}
+    tensors = {"generator.safetensors": checkpoint.copied(checkpoint.module_tensors("generator", state.average))}
     if line in referee.candidates:
-        checkpoint.write_folder(run.candidates / str(state.samples), tensors, {"score.json": record})
+        candidate = run.candidates / str(line.samples)
+        write(lambda: checkpoint.write_folder(candidate, tensors, {"score.json": record}))
     if is_best:
         state.champion = copy.deepcopy(state.average)
-        checkpoint.write_folder(run.best, tensors, {"score.json": record})
+        write(lambda: checkpoint.write_folder(run.best, tensors, {"score.json": record}))
     if run.is_snapshot_due(state.samples):
         samples = problem.generate(state.average, Randomness(0), NUM_SNAPSHOT)
         problem.show(samples.cpu(), run.snapshot_path(state.samples))
     return line
+
+
+def judged(problem: Problem, state: State, judge: Judge, referee: Referee, seed: int) -> dict[str, Any]:
+    """Return the score of the averaged generator, and its KID's difference to the best one's with the same latents."""
+    num = judge.protocol.num_generated
+    fake = extracted(judge.features, generated(problem, state.average, num, seed))
+    values = to_dict(score_features(judge, fake))
+    if referee.metric == "kid" and state.champion is not None and referee.best is not None:
+        champion = extracted(judge.features, generated(problem, state.champion, num, seed))
+        found = kid_difference(judge.real, champion, fake)
+        values |= {"champion": referee.best.samples, "difference": found.value, "difference_se": found.standard_error}
+    return values
 
 
 def asked(problem: Problem, state: State, seed: int, run: RunFolder) -> float:
@@ -110,12 +127,12 @@ def adopt_judge(problem: Problem, state: State, judge: Judge, referee: Referee, 
         folder = run.candidates / str(line.samples)
         if line == best and champion is not None:  # the checkpoint holds it, whatever became of its folder
             found.average.load_state_dict(champion.state_dict())
-        elif checkpoint.verify(folder) is None:
-            checkpoint.load_module("generator", found.average, load_file(folder / "generator.safetensors"))
+        elif checkpoint.verify(folder, checkpoint.WEIGHTS_FILES) is None:
+            checkpoint.load_weights(folder, found.average)
         else:
             continue
         found.samples = line.samples
-        judge_now(problem, found, judge, referee, run, gap=math.nan)
+        judge_now(problem, found, judge, referee, run, at_once, nullcontext, gap=math.nan)
     state.champion = found.champion
     return True
 

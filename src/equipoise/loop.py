@@ -5,7 +5,9 @@ Time is counted in samples: real samples shown to the discriminator. Every rando
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import assert_never
 
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from equipoise.game.ema import ema_decay, update_ema
 from equipoise.game.optimizers import gradient_norm, set_rate
 from equipoise.game.schedules import scheduled
-from equipoise.interrupt import Interruption
+from equipoise.interrupt import Abandoned, Interruption
 from equipoise.judge.protocol import Judge
 from equipoise.judging import adopt_judge, judge_now
 from equipoise.pace import Stopwatch, measured_pace
@@ -22,10 +24,11 @@ from equipoise.problem import Moment, Players, Problem, Terms
 from equipoise.randomness import Randomness, stream_seed
 from equipoise.recipe import Game, MetricName, Player, Recipe
 from equipoise.runs.folder import RunFolder
+from equipoise.saver import Saver, at_once
 from equipoise.state import Meter, State, restore, save, start
 from equipoise.watch.referee import Referee
 from equipoise.watch.signals import ScoreLine, StepStats
-from equipoise.watch.stopping import Continue, Stop
+from equipoise.watch.stopping import Continue, Stop, poisoned_stop
 
 
 @dataclass(frozen=True)
@@ -61,17 +64,58 @@ def train(
     judge: Judge,
     referee: Referee,
     tell: Callable[[Progress], None],
+    note: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
-    """Train until a verdict says stop; the run folder then holds the best generator and a last checkpoint."""
-    state = restore(start(problem, recipe), recipe, referee, run)
+    """Train until a verdict says stop; the run folder then holds the best generator and a last checkpoint.
+
+    Each turn first does what is due at its position, then takes one step, so that a resume at any position does what
+    the uninterrupted run does. Raises UserError where a run cannot go on, and OSError where it cannot be written.
+    """
+    state = restore(start(problem, recipe), recipe, referee, run, note)
     if adopt_judge(problem, state, judge, referee, run):
-        save(state, referee, run)
-    ended = referee.verdict(state.samples, state.seconds) if state.samples else Continue()
-    if isinstance(ended, Stop):  # killed after its last checkpoint: nothing is left to train
-        return Outcome(ended, state.samples, state.seconds)
-    stopwatch, judged_at = Stopwatch(state.seconds, state.samples), 0
-    with torch.random.fork_rng(), Interruption() as interruption:
+        save(state, referee, run, at_once)
+    stopwatch = Stopwatch(state.seconds, state.samples)
+    with torch.random.fork_rng(), Interruption() as interruption, Saver() as saver:
+        guard = partial(interruption.look, recipe.judging.timeout)
+        look = partial(judge_now, problem, state, judge, referee, run, saver.submit, guard)
         while True:
+            must_save = False
+            if state.pace is None and state.samples and stopwatch.is_warm(state.samples, recipe.budget):
+                speed = stopwatch.speed(state.samples)
+                with suppress(Abandoned):
+                    state.pace = measured_pace(speed, price_of(look(), referee.metric), recipe)
+                    run.write_pace(asdict(state.pace))
+                    must_save = True  # the pace was measured once: a resume must find it
+            elif state.pace is not None and state.pace.is_judging_due(state.samples) and state.judged < state.samples:
+                with suppress(Abandoned):
+                    must_save = look() in referee.candidates  # or their files would outlive what the run knows of
+            state.seconds = stopwatch.seconds()
+
+            verdict = interruption.verdict() or referee.verdict(state.samples, state.seconds)
+            if isinstance(verdict, Stop) and not interruption.requested and state.judged < state.samples:
+                with suppress(Abandoned):  # what is handed over must have been judged
+                    look()
+                    must_save = True
+                verdict = interruption.verdict() or verdict
+            match verdict:
+                case Continue():
+                    due = state.pace is not None and state.pace.is_saving_due(state.samples)
+                    is_due = must_save or (due and state.saved < state.samples)
+                    if is_due and (lost := save(state, referee, run, saver.submit)):
+                        stop = poisoned_stop(lost)
+                        run.log_event(state.samples, state.seconds, "stop", stop.reason)
+                        saver.wait()
+                        return Outcome(stop, state.samples, state.seconds)
+                case Stop() as stop:
+                    if state.saved < state.samples or must_save:
+                        run.log_event(state.samples, state.seconds, "stop", stop.reason)
+                        save(state, referee, run, saver.submit)
+                    saver.wait()
+                    return Outcome(stop, state.samples, state.seconds)
+                case _:
+                    assert_never(verdict)
+
+            saver.check()
             progress = state.pace.progress(state.samples) if state.pace else 0.0
             set_rates(state, recipe.game, progress)
             for _ in range(recipe.game.discriminator_steps):
@@ -81,39 +125,12 @@ def train(
             moment = moment_of(state, recipe, progress, "generator")
             state.meter.add(take_generator_step(problem, state, recipe.game, moment))
             state.seconds = stopwatch.seconds()
-
-            must_save = False
-            if state.pace is None and stopwatch.is_warm(state.samples, recipe.budget):
-                speed, judged_at = stopwatch.speed(state.samples), state.samples
-                line = judge_now(problem, state, judge, referee, run)
-                # The first look has no champion to draw beside it; later ones with pairs cost up to twice as much.
-                price = line.seconds * (2 if referee.metric == "kid" else 1) if line else 1.0
-                state.pace = measured_pace(speed, price, recipe)
-                run.write_pace(asdict(state.pace))
-                must_save = True  # the pace was measured once: a resume must find it
             if state.pace is not None and state.pace.is_log_due(state.samples):
                 stats = step_stats(state, stopwatch.lap(state.samples))
+                log_refused(stats, referee, run)
                 referee.observe(stats)
                 run.log_step(asdict(stats))
                 tell(progress_of(state, recipe, referee, stats))
-            if state.pace is not None and state.pace.is_judging_due(state.samples) and judged_at < state.samples:
-                line, judged_at = judge_now(problem, state, judge, referee, run), state.samples
-                must_save |= line in referee.candidates  # or their files would outlive what the run knows of
-            state.seconds = stopwatch.seconds()
-
-            verdict = interruption.verdict() or referee.verdict(state.samples, state.seconds)
-            match verdict:
-                case Continue():
-                    if must_save or (state.pace is not None and state.pace.is_saving_due(state.samples)):
-                        save(state, referee, run)
-                case Stop() as stop:
-                    if not interruption.requested and judged_at < state.samples:
-                        judge_now(problem, state, judge, referee, run)
-                    save(state, referee, run)
-                    run.log_event(state.samples, state.seconds, "stop", stop.reason)
-                    return Outcome(stop, state.samples, state.seconds)
-                case _:
-                    assert_never(verdict)
 
 
 def take_discriminator_step(problem: Problem, state: State, game: Game, moment: Moment) -> dict[str, Tensor]:
@@ -167,6 +184,18 @@ def apply_gradients(
     return numbers | {signal: values.mean() for signal, values in terms.signals.items()}
 
 
+def price_of(first: ScoreLine | None, metric: MetricName) -> float:
+    """Return what a look will cost in seconds; with pairs a later one has a champion to draw beside it."""
+    return first.seconds * (2 if metric == "kid" else 1) if first else 1.0
+
+
+def log_refused(stats: StepStats, referee: Referee, run: RunFolder) -> None:
+    """Log that steps are being refused, once until there is an interval without."""
+    if stats.skipped_steps and not referee.is_refusing:
+        text = f"a loss or a gradient was not finite, so {stats.skipped_steps} steps of this interval were not applied"
+        run.log_event(stats.samples, stats.seconds, "refused steps", text)
+
+
 def progress_of(state: State, recipe: Recipe, referee: Referee, stats: StepStats) -> Progress:
     """Return what is to be shown after a log line."""
     horizon = state.pace.horizon if state.pace else 0
@@ -177,7 +206,7 @@ def progress_of(state: State, recipe: Recipe, referee: Referee, stats: StepStats
         name=f"{recipe.name} on {recipe.data.source}",
         samples=state.samples,
         horizon=0 if recipe.budget.seconds is not None else horizon,
-        share=min(1.0, state.seconds / (state.seconds + max(0.0, left))),
+        share=min(1.0, state.seconds / max(1e-9, state.seconds + max(0.0, left))),
         samples_per_second=state.samples / max(state.seconds, 1e-9),
         seconds_left=max(0.0, left),
         sentence=referee.sentence(),

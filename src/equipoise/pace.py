@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from equipoise.recipe import Budget, Recipe
 
@@ -23,6 +23,7 @@ class Pace:
     log_every: int
     judge_every: int
     save_every: int
+    keep_every: int | None = None  # checkpoints that stay for good; a multiple of save_every
 
     def progress(self, samples: int) -> float:
         """Return the share of the horizon that is behind, from 0 to 1."""
@@ -86,13 +87,29 @@ def measured_pace(speed: float, judge_seconds: float, recipe: Recipe) -> Pace:
     step = recipe.game.batch * recipe.game.discriminator_steps
     horizon = horizon_of(speed, recipe)
     log_every = min(_multiple(speed * LOG_SECONDS, step), max(step, horizon // step * step))
-    if recipe.judging.every is not None:
-        judge_every = _multiple(recipe.judging.every, step)
-    else:
-        spaced = judge_seconds * speed / recipe.judging.share
-        judge_every = _multiple(max(spaced, horizon / MOST_JUDGINGS), log_every)
+    judge_every = _multiple(max(judge_seconds * speed / recipe.judging.share, horizon / MOST_JUDGINGS), log_every)
     save_every = _multiple(min(speed * SAVE_SECONDS, horizon / 4), log_every)
-    return Pace(speed, judge_seconds, horizon, log_every, judge_every, save_every)
+    return _as_asked(Pace(speed, judge_seconds, horizon, log_every, judge_every, save_every), recipe)
+
+
+def settled_pace(recipe: Recipe) -> Pace | None:
+    """Return the pace where the recipe asks for every spacing, so that no machine's speed matters; else None."""
+    asked = (recipe.budget.samples, recipe.judging.every, recipe.saving.every, recipe.saving.log_every)
+    if None in asked:
+        return None
+    return _as_asked(Pace(math.nan, math.nan, horizon_of(math.nan, recipe), 1, 1, 1), recipe)
+
+
+def _as_asked(pace: Pace, recipe: Recipe) -> Pace:
+    """Put what the recipe asks for, to the whole step, in place of what was measured."""
+    step = recipe.game.batch * recipe.game.discriminator_steps
+    asked = {
+        "log_every": recipe.saving.log_every,
+        "judge_every": recipe.judging.every,
+        "save_every": recipe.saving.every,
+    }
+    pace = replace(pace, **{name: _multiple(every, step) for name, every in asked.items() if every is not None})
+    return replace(pace, keep_every=recipe.saving.keep and recipe.saving.keep * pace.save_every)
 
 
 def horizon_of(speed: float, recipe: Recipe) -> int:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from equipoise import checkpoint
+from equipoise.errors import UserError
 from equipoise.game.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors
-from equipoise.pace import Pace, measured_pace
+from equipoise.pace import Pace, measured_pace, settled_pace
 from equipoise.problem import Players, Problem
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
+from equipoise.runs.files import discard
 from equipoise.runs.folder import RunFolder
 from equipoise.watch.referee import Referee
+from equipoise.watch.signals import record_of
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Meter:
 
 @dataclass
 class State:
-    """All that training changes; everything in here goes into a checkpoint."""
+    """All that training changes; everything in here goes into a checkpoint, unless it says otherwise."""
 
     players: Players
     average: nn.Module  # the moving average of the generator: what is judged and handed over
@@ -47,10 +50,12 @@ class State:
     discriminator_optimizer: torch.optim.Optimizer
     strength: float  # of the augmentation
     samples: int = 0
+    judged: int = 0  # samples at the last look, also at one that failed
+    saved: int = 0  # samples of the last checkpoint, also of one that was refused; not in it
     discriminator_steps: int = 0
     seconds: float = 0.0  # spent in training and judging, over all sessions
     meter: Meter = field(default_factory=Meter)
-    pace: Pace | None = None  # measured once, and kept in the run folder
+    pace: Pace | None = None  # as the recipe asks, or measured once and kept
     champion: nn.Module | None = None  # the best average so far, which the next one is compared with
 
 
@@ -68,73 +73,153 @@ def start(problem: Problem, recipe: Recipe) -> State:
         make_optimizer(recipe.game.generator, players.generator.parameters()),
         make_optimizer(recipe.game.discriminator, players.discriminator.parameters()),
         recipe.augment.strength,
+        pace=settled_pace(recipe),
     )
 
 
-def save(state: State, referee: Referee, run: RunFolder) -> None:
-    """Write everything that a resume needs as one checkpoint."""
-    tensors = checkpoint.module_tensors("generator", state.players.generator)
-    tensors |= checkpoint.module_tensors("discriminator", state.players.discriminator)
-    tensors |= checkpoint.module_tensors("average", state.average)
-    if state.champion is not None:
-        tensors |= checkpoint.module_tensors("champion", state.champion)
-    values: dict[str, Any] = {}
+def save(state: State, referee: Referee, run: RunFolder, write: Callable[[Callable[[], None]], None]) -> str | None:
+    """Copy everything that a resume needs, and `write` it as one checkpoint.
+
+    One with a number that is not finite is never written: the name of what holds it is returned instead.
+    """
+    state.saved = state.samples
+    tensors = checkpoint.copied(live_tensors(state))
+    if poisoned := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        message = f"{poisoned[0]} is not finite; the last good checkpoint stays the last"
+        run.log_event(state.samples, state.seconds, "not saved", message)
+        return poisoned[0]
+    tensors |= checkpoint.copied({f"meter.{name}": total for name, total in state.meter.sums.items()})  # may be NaN
+    values, samples, kept = plain_values(state, referee), state.samples, {line.samples for line in referee.candidates}
+    is_kept = kept_for_good(state, referee)
+
+    def job() -> None:
+        run.sync_logs()  # or a power cut could take lines from them that this checkpoint has behind it
+        checkpoint.save(run.checkpoints, samples, tensors, values, is_kept)
+        prune_candidates(kept, run)
+
+    write(job)
+    return None
+
+
+def kept_for_good(state: State, referee: Referee) -> Callable[[int], bool]:
+    """Return which checkpoints stay beside the last two: the best one's, and every n-th where that is asked for."""
+    best, keep_every = referee.best, state.pace.keep_every if state.pace else None
+    return lambda old: (best is not None and old == best.samples) or (keep_every is not None and old % keep_every == 0)
+
+
+def live_tensors(state: State) -> dict[str, Tensor]:
+    """Return every tensor that training changes, under the names of the checkpoint; not copies."""
+    tensors: dict[str, Tensor] = {}
+    for name, module in _modules(state):
+        tensors |= checkpoint.module_tensors(name, module)
     for name, optimizer in _optimizers(state):
-        moments, values[name] = optimizer_tensors(optimizer)
+        moments, _ = optimizer_tensors(optimizer)
         tensors |= {f"{name}.{key}": tensor for key, tensor in moments.items()}
-    values |= {
+    return tensors
+
+
+def plain_values(state: State, referee: Referee) -> dict[str, Any]:
+    """Return everything else that training changes, as values for JSON."""
+    values: dict[str, Any] = {name: optimizer_tensors(optimizer)[1] for name, optimizer in _optimizers(state)}
+    return values | {
         "samples": state.samples,
+        "judged": state.judged,
         "discriminator_steps": state.discriminator_steps,
         "seconds": state.seconds,
         "strength": state.strength,
-        "meter": {name: [float(total), state.meter.counts[name]] for name, total in state.meter.sums.items()},
-        "pace": [state.pace.samples_per_second, state.pace.judge_seconds] if state.pace else None,
+        "meter": dict(state.meter.counts),  # written while the training counts on
+        "pace": measured_once(state.pace),
         "has_champion": state.champion is not None,
         "watch": referee.state_dict(),
     }
-    checkpoint.save(run.checkpoints, state.samples, tensors, values)
-    prune_candidates(referee, run)
 
 
-def restore(state: State, recipe: Recipe, referee: Referee, run: RunFolder) -> State:
-    """Put the newest good checkpoint into a fresh state, and cut the logs back to it; a new run stays as it is."""
-    found = checkpoint.latest(run.checkpoints, on_damage=lambda text: run.log_event(0, 0.0, "damage", text))
-    if found is None:
-        run.cut_logs(0)
-        prune_candidates(referee, run)
-        return state
-    checkpoint.load_module("generator", state.players.generator, found.tensors)
-    checkpoint.load_module("discriminator", state.players.discriminator, found.tensors)
-    checkpoint.load_module("average", state.average, found.tensors)
-    if found.values.get("has_champion"):  # one of 0.1.0 is refused by the referee below
+def measured_once(pace: Pace | None) -> tuple[float, float] | None:
+    """Return the two measurements that a pace follows from, None where it follows from the recipe alone."""
+    return (
+        None if pace is None or math.isnan(pace.samples_per_second) else (pace.samples_per_second, pace.judge_seconds)
+    )
+
+
+def restore(state: State, recipe: Recipe, referee: Referee, run: RunFolder, note: Callable[[str], None]) -> State:
+    """Put the newest good checkpoint into a fresh state, and cut the logs back to it; a new run stays as it is.
+
+    `note` is told of damage. Raises UserError where no checkpoint is good, or one does not fit.
+    """
+    found = checkpoint.latest(run.checkpoints, on_damage=lambda text: _damaged(text, run, note))
+    if found is not None:
+        try:
+            take_back(state, found, referee)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(
+                f"{found.path}: does not fit this run ({reason}): it was written by another version, or for other "
+                "networks. Resume with the version that wrote it, or start a new run: equipoise train SOURCE"
+            ) from None
+        if state.pace is None and found.values["pace"] is not None:  # a new budget moves what follows from it
+            speed, judge_seconds = found.values["pace"]
+            state.pace = measured_pace(speed, judge_seconds, recipe)
+        checkpoint.prune(run.checkpoints, state.samples, kept_for_good(state, referee))  # a kill may have prevented it
+    run.cut_logs(state.samples)
+    run.tidy()  # what a kill left of looks that are taken again
+    prune_candidates({line.samples for line in referee.candidates}, run)
+    put_back_best(state, referee, run)
+    if state.pace is not None:
+        run.write_pace(asdict(state.pace))
+    return state
+
+
+def put_back_best(state: State, referee: Referee, run: RunFolder) -> None:
+    """Make `best/` what the checkpoint knows as best, where it is damaged or of a look that is taken again."""
+    if not run.best.exists() and referee.best is None:
+        return
+    good = checkpoint.verify(run.best, checkpoint.WEIGHTS_FILES) is None
+    if good and run.read_json(run.best / "score.json").get("samples", 0) <= state.samples:
+        return  # also of a finished run, whose candidates were judged again
+    if state.champion is None or referee.best is None:
+        discard(run.best)
+        return
+    tensors = checkpoint.copied(checkpoint.module_tensors("generator", state.champion))
+    record = record_of(referee.best)
+    checkpoint.write_folder(run.best, {"generator.safetensors": tensors}, {"score.json": record})
+
+
+def take_back(state: State, found: checkpoint.Checkpoint, referee: Referee) -> None:
+    """Put a checkpoint into a fresh state and a fresh referee; raises what its not fitting raises."""
+    if found.values["has_champion"]:
         state.champion = copy.deepcopy(state.average)
-        checkpoint.load_module("champion", state.champion, found.tensors)
+    for name, module in _modules(state):
+        checkpoint.load_module(name, module, found.tensors)
     for name, optimizer in _optimizers(state):
         start_of_name = len(name) + 1
         moments = {key[start_of_name:]: t for key, t in found.tensors.items() if key.startswith(f"{name}.")}
         load_optimizer_tensors(optimizer, moments, found.values[name])
-    state.samples = found.values["samples"]
+    state.samples = state.saved = found.values["samples"]
+    state.judged = found.values["judged"]
     state.discriminator_steps = found.values["discriminator_steps"]
     state.seconds = found.values["seconds"]
     state.strength = found.values["strength"]
-    for name, (total, count) in found.values["meter"].items():
-        state.meter.sums[name], state.meter.counts[name] = torch.tensor(total), count
-    if found.values["pace"] is not None:  # measured once; a new budget moves what follows from it
-        speed, judge_seconds = found.values["pace"]
-        state.pace = measured_pace(speed, judge_seconds, recipe)
-        run.write_pace(asdict(state.pace))
+    for name, count in found.values["meter"].items():
+        state.meter.sums[name], state.meter.counts[name] = found.tensors[f"meter.{name}"], count
     referee.load_state_dict(found.values["watch"])
-    run.cut_logs(state.samples)
-    prune_candidates(referee, run)  # what a kill left of looks that are taken again
-    return state
 
 
-def prune_candidates(referee: Referee, run: RunFolder) -> None:
+def _damaged(text: str, run: RunFolder, note: Callable[[str], None]) -> None:
+    run.log_event(0, 0.0, "damage", text)
+    note(text)
+
+
+def prune_candidates(kept: set[int], run: RunFolder) -> None:
     """Remove the generators that are no candidates any more: only once the checkpoint no longer speaks of them."""
-    kept = {str(line.samples) for line in referee.candidates}
     for folder in run.candidates.iterdir() if run.candidates.is_dir() else ():
-        if folder.name not in kept:
-            shutil.rmtree(folder)
+        if folder.name.isdigit() and int(folder.name) not in kept:
+            discard(folder)
+
+
+def _modules(state: State) -> tuple[tuple[str, nn.Module], ...]:
+    players = state.players
+    found = (("generator", players.generator), ("discriminator", players.discriminator), ("average", state.average))
+    return found if state.champion is None else (*found, ("champion", state.champion))
 
 
 def _optimizers(state: State) -> tuple[tuple[str, torch.optim.Optimizer], ...]:

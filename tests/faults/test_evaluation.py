@@ -1,0 +1,190 @@
+"""Looks that crash, run out of memory or hang: the training is the same without them, and later looks work again."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import equipoise as eq
+from equipoise import api, checkpoint, conclude, judging
+from equipoise.data.pool import prepare
+from equipoise.judge import protocol
+from equipoise.problem import ImageProblem
+from equipoise.randomness import stream_seed
+from equipoise.runs import log
+from equipoise.runs.digest import digest
+
+SMALL = [
+    "networks.family=mlp", "networks.width=16", "networks.latent_size=4", "game.batch=8", "judging.num_samples=100",
+    "judging.every=80", "saving.every=80", "saving.log_every=40", "stopping.policy=budget", "data.validation=0.3",
+    "device=cpu", "precision=float32",
+]  # fmt: skip
+TRAINED = ("generator", "discriminator", "average", "generator_optimizer", "discriminator_optimizer")
+
+
+@pytest.fixture
+def run_of(quick: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., eq.Run]:
+    """Return a function that trains; the last choice is by few images, which is most of what such a run costs."""
+    for module, name, num in ((api, "NUM_REAL", 200), (judging, "NUM_SNAPSHOT", 4), (conclude, "NUM_SNAPSHOT", 4)):
+        monkeypatch.setattr(module, name, num)
+
+    def run(name: str, *settings: str, budget: str = "400") -> eq.Run:
+        return eq.train(shapes, budget=budget, out=tmp_path / name, settings=[*SMALL, *settings])
+
+    return run
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: Any) -> None:
+        raise error
+
+    return fail
+
+
+def loop_for_ever(*_: Any) -> None:
+    while True:
+        pass
+
+
+def sleep_for_ever(*_: Any) -> None:
+    time.sleep(100.0)
+
+
+def read_for_ever(*_: Any) -> None:
+    read, write = os.pipe()
+    try:
+        os.read(read, 1)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+ALLOCATOR = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried 8 GB"
+FAILURES = {
+    "crash in the features": ("extracted", raising(ZeroDivisionError("no such thing")), "ZeroDivisionError"),
+    "crash in the score": ("score_features", raising(ValueError("odd\nlines")), "ValueError"),
+    "crash in the images": ("generated", raising(KeyError("x")), "KeyError"),
+    "memory": ("score_features", raising(MemoryError()), "MemoryError"),
+    "memory of the allocator": ("extracted", raising(RuntimeError(ALLOCATOR)), "DefaultCPUAllocator"),
+    "memory of a GPU": ("extracted", raising(torch.OutOfMemoryError("CUDA out of memory")), "out of memory"),
+    "hang in a loop": ("score_features", loop_for_ever, "no score within 0.5 s"),
+    "hang in a sleep": ("extracted", sleep_for_ever, "no score within 0.5 s"),
+    "hang in a read": ("generated", read_for_ever, "no score within 0.5 s"),
+}
+whole: dict[str, str] = {}
+
+
+def expected(run_of: Callable[..., eq.Run]) -> dict[str, str]:
+    if not whole:
+        whole.update(digest(run_of("healthy").folder).parts)
+    return whole
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("what", FAILURES)
+def test_a_look_that_fails_costs_its_score_and_nothing_else(
+    run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    healthy, (name, failing, told) = expected(run_of), FAILURES[what]
+    real, calls = getattr(judging, name), [0]
+
+    def once(*given: Any) -> Any:
+        calls[0] += 1
+        return failing(*given) if calls[0] == 2 else real(*given)
+
+    handler, threads = signal.getsignal(signal.SIGALRM), set(threading.enumerate())
+    with monkeypatch.context() as patch:
+        patch.setattr(judging, name, once)
+        run = run_of("run", "judging.timeout=0.5" if "hang" in what else "judging.timeout=60")
+    found = digest(run.folder).parts
+    assert {part: found[part] for part in TRAINED} == {part: healthy[part] for part in TRAINED}
+    (failed,) = [record for record in log.records(run.folder.events) if record["kind"] == "judging failed"]
+    assert told in failed["message"]
+    scored = [record["samples"] for record in log.records(run.folder.scores)]
+    assert failed["samples"] not in scored
+    assert scored == [at for at in range(80, 401, 80) if at != failed["samples"]], "later looks must work again"
+    assert run.state["status"] == "finished"
+    assert signal.getsignal(signal.SIGALRM) is handler
+    time.sleep(0.05)  # a timer that was cancelled needs an instant to end
+    assert not [thread for thread in set(threading.enumerate()) - threads if isinstance(thread, threading.Timer)]
+
+
+def test_an_alarm_of_somebody_else_is_heard_after_a_look_that_hung(
+    run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, _frame: heard.append(number))
+    real, calls = judging.score_features, [0]
+
+    def score(*given: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 1:
+            sleep_for_ever()
+        return real(*given)
+
+    def shown(*_: Any) -> None:  # in the training, after the look that hung
+        if calls[0] >= 2:
+            signal.raise_signal(signal.SIGALRM)
+
+    monkeypatch.setattr(judging, "score_features", score)
+    monkeypatch.setattr(ImageProblem, "show", shown)
+    try:
+        run = run_of("run", "judging.timeout=0.5")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert "judging failed" in [record["kind"] for record in log.records(run.folder.events)]
+    assert heard
+
+
+def test_all_looks_failing_still_hands_over_a_training_that_says_so(
+    run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "score_features", raising(MemoryError("none left")))
+    run = run_of("run")
+    assert run.state["status"] == "finished"
+    assert run.state["best"] is None
+    assert digest(run.folder).parts["generator"] == expected(run_of)["generator"]
+
+
+def test_the_score_of_a_kept_checkpoint_taken_offline_is_the_logged_one_exactly(
+    run_of: Callable[..., eq.Run], shapes: Path
+) -> None:
+    run = run_of("run", "saving.keep=1")
+    kept = sorted(int(path.name) for path in run.folder.checkpoints.iterdir())
+    assert kept == [80, 160, 240, 320, 400]
+    recipe = run.recipe
+    pool = prepare(recipe.data)
+    features = api.features_of(pool, recipe.judging.features, torch.device("cpu"))
+    judge = api.judge_of(pool, features, "validation", recipe.judging.num_samples)
+    problem = ImageProblem(recipe, pool, torch.device("cpu"), torch.float32)
+    lines = {record["samples"]: record for record in log.records(run.folder.scores)}
+    for samples in kept:
+        path = run.folder.checkpoints / f"{samples:012d}"
+        generator = problem.networks().generator
+        tensors = checkpoint.load_tensors(path / "tensors.safetensors")
+        checkpoint.load_module("average", generator, tensors)
+        generator.requires_grad_(False).eval()
+        seed = stream_seed(judge.protocol.seed, "judging", samples)
+        images = judging.generated(problem, generator, judge.protocol.num_generated, seed)
+        found = protocol.to_dict(protocol.score(judge, images))
+        logged = lines[samples]
+        for name in ("kid", "kid_se", "fid", "precision", "recall", "density", "coverage"):
+            assert found[name] == logged[name], f"{name} after {samples} samples"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("keep", "every"), [(None, None), (2, 160), (3, 240)])
+def test_the_last_two_checkpoints_the_best_ones_and_every_nth_are_kept(
+    run_of: Callable[..., eq.Run], keep: int | None, every: int | None
+) -> None:
+    run = run_of("run", *([f"saving.keep={keep}"] if keep else []), budget="560")
+    kept = {int(path.name) for path in run.folder.checkpoints.iterdir()}
+    champions = [record["samples"] for record in log.records(run.folder.scores) if record["best"]]
+    wanted = {480, 560} | {at for at in range(80, 561, 80) if every and at % every == 0}
+    assert kept == wanted | {champions[-1]}

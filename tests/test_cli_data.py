@@ -1,0 +1,257 @@
+"""`equipoise data check` as a person uses it, and that it never disagrees with `equipoise train`."""
+
+import importlib.util
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from equipoise.cli import main
+
+_PATH = Path(__file__).with_name("corpus.py")
+_specification = importlib.util.spec_from_file_location("corpus", _PATH)
+assert _specification
+assert _specification.loader
+corpus: Any = importlib.util.module_from_spec(_specification)
+_specification.loader.exec_module(corpus)
+
+SMALL = [
+    "--set=networks.family=mlp",
+    "--set=networks.width=16",
+    "--set=networks.latent_size=4",
+    "--set=game.batch=8",
+    "--set=judging.num_samples=100",
+    "--set=judging.every=160",
+    "--set=stopping.policy=budget",
+]
+
+Checked = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def checked(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checked:
+    """Return a function that checks a source, and returns what was printed to stdout and to stderr."""
+    monkeypatch.setenv("EQUIPOISE_CACHE", os.fspath(tmp_path / "cache of checks"))
+
+    def run(*arguments: Any, code: int = 0) -> tuple[str, str]:
+        assert main(["data", "check", *map(str, arguments)]) == code
+        assert not (tmp_path / "cache of checks").exists(), "a check fills no cache"
+        out, err = capsys.readouterr()
+        assert err.count("\n") == (0 if code == 0 else 1)
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out)
+        return out, err
+
+    return run
+
+
+def filled(folder: Path, num: int, same: bool = False, start: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(start, start + num):
+        values = np.random.default_rng(0 if same else index).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(values).save(folder / f"{index}.png")
+    return folder
+
+
+def test_a_good_source_is_told_in_plain_lines_and_exits_with_0(checked: Checked, shapes: Path):
+    out, _ = checked(shapes)
+    assert max(map(len, out.splitlines())) <= 80
+    for line in (
+        "images        all 240 can be used",
+        "formats       240 PNG",
+        "sizes         8 × 8  240  ████████████████████",
+        "                lying     120   50.0 %  ████████████████████",
+        "training      would start, with the recipe modern in batches of 64",
+        "              at 8 × 8 pixels in grey",
+    ):
+        assert line in out
+
+
+def test_json_is_one_object_with_the_same_numbers(checked: Checked, shapes: Path):
+    values = json.loads(checked(shapes, "--json")[0])
+    assert (values["starts"], values["refusal"], values["files"], values["used"]) == (True, None, 240, 240)
+    assert values["classes"] == {"lying": 120, "standing": 120}
+    training = values["training"]
+    assert training["train"] + training["validation"] + training["test"] == 240
+    assert training["median_cut"] is None
+
+
+def test_size_fit_recipe_and_set_reach_what_the_training_would_do(checked: Checked, shapes: Path):
+    options = ["--size", "16", "--fit", "pad", "--recipe", "dcgan-64", "--set=data.test=0.2", "--set=data.channels=3"]
+    training = json.loads(checked(shapes, *options, "--json")[0])["training"]
+    assert (training["recipe"], training["batch"]) == ("dcgan-64", 128)
+    assert (training["size"], training["channels"], training["fit"]) == (16, 3, "pad")
+    assert training["enlarged"] == 240
+    assert training["test"] > 30
+
+
+def test_nothing_in_the_source_or_beside_it_changes(checked: Checked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = filled(tmp_path / "photos", 120)
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    checked("photos")
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+    assert folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data"], "data: missing: check, SOURCE. Try: equipoise data check photos/"),
+        (["data", "mnist"], 'data "mnist": .* Try: equipoise data check mnist'),
+        (["data", "check"], "missing: SOURCE"),
+        (["data", "check", "mnist", "--sise", "8"], 'no option "--sise".*Did you mean "--size"'),
+        (["data", "check", "mnist", "--size", "7"], "whole number from 8 to 256"),
+        (["data", "check", "mnist", "--fit", "sqeeze"], "allowed are crop, pad or stretch"),
+        (["data", "check", "mnist", "--set", "data.flp=true"], "Did you mean"),
+        (["data", "check", "mnist", "--recipe", "modem"], 'Did you mean "modern"'),
+        (["data", "check", "nowhere"], "no such file or folder"),
+        (["data", "check", "mnist", "--set=data.background=whit"], 'Did you mean "white'),
+    ],
+)
+def test_mistakes_are_one_line_with_a_remedy(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.search(message, err)
+    assert err.count("\n") == 1
+
+
+def hopeless(folder: Path, case: str) -> Path:
+    """Make a source on which no training can start."""
+    match case:
+        case "empty":
+            folder.mkdir()
+        case "words":
+            folder.mkdir()
+            (folder / "notes.txt").write_text("words")
+        case "9 images":
+            filled(folder, 9)
+        case "fewer than a batch":
+            filled(folder, 40)
+        case "one image many times":
+            filled(folder, 300, same=True)
+        case "few to judge by":
+            filled(folder, 85)
+        case "all broken":
+            folder.mkdir()
+            for index in range(30):
+                (folder / f"{index}.png").write_bytes(b"")
+        case _:
+            raise AssertionError(case)
+    return folder
+
+
+CASES = ["empty", "words", "9 images", "fewer than a batch", "one image many times", "few to judge by", "all broken"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_where_the_training_would_not_start_both_say_the_same_line(
+    case: str, checked: Checked, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    folder = hopeless(tmp_path / "photos", case)
+    _, told = checked(folder, code=2)
+    out, told_with_json = checked(folder, "--json", code=2)
+    monkeypatch.setenv("EQUIPOISE_CACHE", os.fspath(tmp_path / "cache of trainings"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", os.fspath(folder), "--budget", "80"]) == 2
+    assert capsys.readouterr().err == told
+    assert told == told_with_json
+    assert not (tmp_path / "runs").exists(), "no run's folder is left"
+    if out:
+        assert f"equipoise: {json.loads(out)['refusal']}\n" == told
+
+
+def test_a_class_without_images_stops_a_conditional_training_in_the_same_words(
+    checked: Checked, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    filled(tmp_path / "photos" / "cat", 150)
+    (tmp_path / "photos" / "dog").mkdir()
+    out, told = checked(tmp_path / "photos", "--set=networks.conditional=true", code=2)
+    assert "no usable image in dog/" in out
+    assert "would not start" in out
+    monkeypatch.setenv("EQUIPOISE_CACHE", os.fspath(tmp_path / "cache of trainings"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "photos", "--set=networks.conditional=true"]) == 2
+    assert capsys.readouterr().err == told.replace(f"{tmp_path}/", "")
+    checked(tmp_path / "photos")  # without classes it can start
+
+
+@pytest.mark.parametrize("name", corpus.odd_arrays())
+def test_arrays_that_cannot_be_used_are_refused_in_one_line(name: str, checked: Checked, tmp_path: Path):
+    with warnings_as_errors():
+        np.savez(tmp_path / "a.npz", **corpus.odd_arrays()[name])
+        out, told = checked(tmp_path / "a.npz", code=2)
+    assert out == ""
+    assert told.startswith("equipoise: source ")
+
+
+def warnings_as_errors() -> Any:
+    import warnings
+
+    return warnings.catch_warnings(action="error")
+
+
+def test_progress_is_shown_on_a_terminal_and_not_in_what_is_piped_on(shapes: Path, tmp_path: Path):
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "equipoise.cli", "data", "check", shapes]
+    environment = os.environ | {"TERM": "xterm-256color", "EQUIPOISE_CACHE": os.fspath(tmp_path / "cache")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=child, env=environment) as process:
+        os.close(child)
+        assert process.stdout
+        shown = b""
+        while True:
+            try:
+                part = os.read(parent, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        out = process.stdout.read()
+    os.close(parent)
+    assert process.returncode == 0
+    assert b"reading the images" in shown
+    assert b"comparing the images" in shown
+    assert b"training      would start" in out
+    assert b"\x1b" not in out
+
+
+@pytest.mark.slow
+def test_a_training_on_good_and_odd_images_leaves_out_what_the_check_has_listed(
+    quick: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    folder = filled(tmp_path / "photos" / "good", 900)
+    for index, name in enumerate(corpus.odd_names()):
+        (folder / name).write_bytes(corpus.encoded(corpus.picture() // (index + 1)))
+    odd = tmp_path / "photos" / "odd"
+    odd.mkdir()
+    for file in corpus.odd_files():
+        (odd / file.name).write_bytes(file.content)
+    expected = {f"odd/{name}" for name in corpus.add_special_files(odd)}
+    expected |= {f"odd/{file.name}" for file in corpus.odd_files() if file.pixels is None}
+    options = [os.fspath(tmp_path / "photos"), "--size", "8"]
+    assert main(["data", "check", *options, "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    values = json.loads(out)
+    assert expected <= {item["name"] for item in values["not_used"]}
+    run = tmp_path / "run"
+    assert main(["train", *options, "--budget", "200", "--out", os.fspath(run), *SMALL]) == 0
+    assert capfd.readouterr().err == ""
+    data = json.loads((run / "data.json").read_text())
+    assert data["rejected"] == values["not_used"]
+    for name in ("train", "validation", "test"):
+        assert data[f"num_{name}"] == values["training"][name]
+    assert data["num_duplicates"] == values["duplicates"]
+    assert (data["size"], data["channels"]) == (values["training"]["size"], values["training"]["channels"])
