@@ -1,17 +1,21 @@
-# make demo: train on the embedded digits; make test: everything; both work on a fresh machine with Python alone.
+# make demo: train on the embedded digits; make test: all but the long faults; make test-faults: those. All of them
+# work on a fresh machine with Python alone.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast test-faults lint clean
 
 demo: .venv/installed
 	$(BIN)/equipoise train mnist --budget 5m
 
 test: .venv/installed-dev lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not faults"
 
 test-fast: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not faults"
+
+test-faults: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 -m faults --timeout 900
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -23,8 +23,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from equipoise import loop
-from equipoise.api import chosen_precision, features_of, judge_of
+from equipoise.api import features_of, judge_of
 from equipoise.data.pool import prepare
+from equipoise.device import chosen_precision
 from equipoise.display import Display
 from equipoise.game.ema import ema_decay, update_ema
 from equipoise.game.penalties import gradient_norm_squared

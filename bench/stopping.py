@@ -79,8 +79,8 @@ def trained(
     run, truths = RunFolder.create(folder, recipe), {}
     real = loop.judge_now
 
-    def judge_now(problem: Problem, state: Any, judge: Judge, referee: Referee, run: RunFolder) -> Any:
-        line = real(problem, state, judge, referee, run)
+    def judge_now(problem: Problem, state: Any, *given: Any) -> Any:
+        line = real(problem, state, *given)
         batches = generated(problem, state.average, truth.protocol.num_generated, truth.protocol.seed)
         truths[state.samples] = score_features(truth, extracted(truth.features, batches))
         return line
