@@ -512,16 +512,19 @@ def test_a_damaged_best_generator_is_refused(refused: Command, copy: Path, tmp_p
 
 
 def test_a_source_that_cannot_be_trained_on_leaves_no_folder(refused: Command, shapes: Path, tmp_path: Path) -> None:
-    for name in ("empty", "words", "few", "broken"):
+    for name in ("empty", "words", "few", "some", "broken"):
         (tmp_path / name).mkdir()
     (tmp_path / "words" / "a.txt").write_text("words")
     for index in range(9):
         shutil.copy(shapes / "lying" / f"{2 * index + 1}.png", tmp_path / "few")
         (tmp_path / "broken" / f"{index}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for path in sorted((shapes / "lying").iterdir())[:40]:
+        shutil.copy(path, tmp_path / "some")
     cases = [
+        (tmp_path / "some", "fewer than one batch", []),
         (tmp_path / "empty", "empty; put images in it", []),
         (tmp_path / "words", "no images among 1 files (1 .txt)", []),
-        (tmp_path / "few", "fewer than one batch", []),
+        (tmp_path / "few", "at least 22 are needed", []),
         (tmp_path / "broken", "none of 9 images can be used", []),
         (shapes, "--set game.batch=98", ["--set", "game.batch=400"]),
         (shapes, "networks.family=resnet", ["--set", "networks.family=modern", "--set", "networks.spectral_norm=true"]),

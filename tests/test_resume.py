@@ -27,6 +27,8 @@ SMALL = [
     "game.batch=8",
     "judging.num_samples=100",
     "judging.every=160",
+    "saving.every=160",
+    "saving.log_every=80",
     "data.validation=0.3",
 ]
 
