@@ -175,9 +175,14 @@ def outcomes(report: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def recorded() -> dict[str, dict[str, Any]]:
+    """Return the outcomes of the last run, by test file."""
+    return json.loads((RECORDS / "promises.json").read_text())["files"]
+
+
 def table() -> str:
     """Return the table of docs/promises.md."""
-    record = json.loads((RECORDS / "promises.json").read_text())["files"]
+    record = recorded()
     lines = ["| when | what is promised | how it is tested | result |", "|---|---|---|---|"]
     for one in PROMISES:
         results = [record[file] for file in one.files if file in record]

@@ -19,7 +19,7 @@ RECORDS = Path(__file__).parent / "records"
 
 def numbers() -> dict[str, str]:
     """Return every quoted number by its name."""
-    return demo() | overhead() | precision() | startup() | recipes() | frontier() | forecast() | stopping()
+    return demo() | overhead() | precision() | startup() | recipes() | frontier() | forecast() | stopping() | kept()
 
 
 def demo() -> dict[str, str]:
@@ -149,6 +149,23 @@ def recipes() -> dict[str, str]:
     return found
 
 
+def kept() -> dict[str, str]:
+    """Return what two hours do to a process, and what a checkpoint costs the training."""
+    soak, saving = _read("soak"), _read("saving")
+    found = {"soak.date": soak["date"], "soak.minutes": f"{soak['minutes']:.0f} minutes"}
+    for name, unit in (("memory", " MiB"), ("descriptors", ""), ("threads", "")):
+        fit = soak["slopes"][name]
+        low, high = (_signed(fit[end]) for end in ("low", "high"))
+        found[f"soak.{name}"] = f"{_signed(fit['per_hour'])}{unit} (95 % interval {low} to {high})"
+        found[f"soak.{name}_ends"] = f"{fit['first']:.3g} → {fit['last']:.3g}"
+    for way in ("beside", "at once"):
+        for disk in ("this disk", "slow disk"):
+            milliseconds = saving["milliseconds_a_checkpoint"][f"{way}, {disk}"]["median"]
+            found[f"saving.{way}_{disk}".replace(" ", "_")] = f"{_short(milliseconds)} ms"
+    found["saving.size"] = f"{saving['checkpoint_bytes'] / 2**20:.0f} MiB"
+    return found
+
+
 def fill(path: Path, found: dict[str, str]) -> None:
     """Replace {{name}} in a file; raises KeyError for a name that is not measured."""
     path.write_text(re.sub(r"\{\{([\w.-]+)\}\}", lambda match: found[match[1]], path.read_text()))
@@ -169,6 +186,10 @@ def _median(values: Any) -> str:
 def _short(value: float) -> str:
     """Return three significant digits, whole numbers from 100."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _signed(value: float) -> str:
+    return "0" if value == 0 else f"{value:+.2g}"
 
 
 def _percent(share: float) -> str:

@@ -47,10 +47,11 @@ def held_up(problem: ImageProblem, recipe: Recipe, judge: Judge) -> tuple[list[f
     """Train once; return for how many seconds each checkpoint held the loop up, and a checkpoint's bytes."""
     seconds: list[float] = []
 
-    def timed(*given: Any) -> None:
+    def timed(*given: Any) -> Any:
         begin = time.perf_counter()
-        REAL_SAVE(*given)
+        verdict = REAL_SAVE(*given)
         seconds.append(time.perf_counter() - begin)
+        return verdict
 
     loop.save = timed
     with tempfile.TemporaryDirectory() as folder:

@@ -2,14 +2,16 @@
 
 import dataclasses
 import io
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from equipoise import display
-from equipoise.display import Display, is_terminal, line, panel, printable
+from equipoise.display import Display, in_vain, is_terminal, line, panel, printable
 from equipoise.loop import Progress
 from equipoise.watch.signals import ScoreLine
 
@@ -166,3 +168,19 @@ def test_a_dumb_terminal_gets_plain_lines(terminal: Terminal, monkeypatch: pytes
     with Display(terminal) as show:
         show.tell(PROGRESS)
     assert terminal.getvalue() == line(PROGRESS) + "\n"
+
+
+@pytest.mark.parametrize("has_descriptor", [True, False])
+def test_showing_in_vain_leaves_no_descriptor_open(tmp_path: Path, has_descriptor: bool) -> None:
+    stream: Any = (tmp_path / "shown").open("w") if has_descriptor else Terminal()
+    for _ in range(3):
+        before = os.dup(0)  # the lowest number that is free
+        os.close(before)
+        with in_vain(stream):
+            raise BrokenPipeError
+        after = os.dup(0)
+        os.close(after)
+        assert after == before
+    print("nobody sees it", file=stream, flush=True)
+    stream.close()
+    assert not has_descriptor or (tmp_path / "shown").read_bytes() == b""

@@ -16,16 +16,17 @@ TRAINING = TORCH_GROUND | {"checkpoint", "data", "judge", "problem", "runs", "sa
 # What each part of the package may import of it; `cli` may import anything, and nothing imports `cli`.
 ALLOWED = {
     "errors": set(),
+    "reading": set(),
     "arguments": GROUND | {"recipes"},
     "recipe": {"errors"},
     "recipes": GROUND,
     "randomness": set(),
     "game": TORCH_GROUND,
     "nets": TORCH_GROUND,
-    "data": TORCH_GROUND,
+    "data": TORCH_GROUND | {"reading"},
     "judge": TORCH_GROUND,
     "watch": GROUND,
-    "runs": GROUND | {"watch"},
+    "runs": GROUND | {"reading", "watch"},
     "display": {"runs", "loop"},
     "pace": GROUND,
     "interrupt": {"watch"},
@@ -38,14 +39,15 @@ ALLOWED = {
     "device": GROUND,
     "loop": TRAINING | {"game", "interrupt", "judging", "pace", "saver", "state"},
     "state": TORCH_GROUND | {"checkpoint", "game", "pace", "problem", "runs", "watch"},
-    "judging": TRAINING | {"saver", "state"},
+    "judging": TRAINING | {"interrupt", "saver", "state"},
     "conclude": TRAINING | {"card", "judging", "loop", "pictures"},
     "api": TRAINING | {"conclude", "device", "judging", "loop", "nets", "pace", "recipes"},
     "own": TRAINING | {"api", "conclude", "device", "pace", "pictures"},
     "integrations": {"errors", "own"},
     "__init__": {"api", "errors", "own"},
 }
-WITHOUT_TORCH = {"arguments", "errors", "recipe", "recipes", "watch", "runs", "cli", "display", "pace", "interrupt"}
+WITHOUT_TORCH = {"arguments", "errors", "reading", "recipe", "recipes", "watch", "runs", "cli"}
+WITHOUT_TORCH |= {"display", "pace", "interrupt"}
 WITHOUT_TORCH |= {"own"}  # but for own/judge.py, which is imported once images are to be judged
 
 

@@ -2,15 +2,18 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from equipoise.recipes import ABOUT, SETTING
 
 ROOT = Path(__file__).parent.parent
-TEXTS = ("README.md", "README.zh-CN.md", "docs/stopping.md")
+TEXTS = ("README.md", "README.zh-CN.md", "docs/stopping.md", "docs/promises.md")
 ON_STOPPING = ("frontier", "forecast", "stopping")  # the page quotes all of them, the READMEs these few
+ON_PROMISES = ("soak", "saving")
 IN_BOTH = tuple(
     f"frontier.{name}"
     for name in (
@@ -25,13 +28,29 @@ IN_BOTH = tuple(
 LANGUAGE_BOUND = {"recipes.setting"}  # worded anew in Chinese
 
 
-def numbers() -> dict[str, str]:
-    specification = importlib.util.spec_from_file_location("quoted", ROOT / "bench" / "quoted.py")
+def bench(name: str) -> Any:
+    specification = importlib.util.spec_from_file_location(name, ROOT / "bench" / f"{name}.py")
     assert specification
     assert specification.loader
     module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # dataclasses look their module up
     specification.loader.exec_module(module)
-    return module.numbers()
+    return module
+
+
+def numbers() -> dict[str, str]:
+    return bench("quoted").numbers()
+
+
+def is_due(name: str, text: str) -> bool:
+    kind = name.split(".")[0]
+    match text:
+        case "docs/stopping.md":
+            return kind in ON_STOPPING
+        case "docs/promises.md":
+            return kind in ON_PROMISES
+        case _:
+            return kind not in (*ON_STOPPING, *ON_PROMISES) or name in IN_BOTH
 
 
 def words_of(text: str) -> list[str]:
@@ -42,12 +61,19 @@ def words_of(text: str) -> list[str]:
 def test_a_page_quotes_the_records(text: str) -> None:
     words = words_of((ROOT / text).read_text())
     for name, number in numbers().items():
-        on_stopping = name.split(".")[0] in ON_STOPPING
-        due = on_stopping if text == "docs/stopping.md" else not on_stopping or name in IN_BOTH
-        if due and (text != "README.zh-CN.md" or name not in LANGUAGE_BOUND):
+        if is_due(name, text) and (text != "README.zh-CN.md" or name not in LANGUAGE_BOUND):
             quoted = words_of(number)
             places = [place for place in range(len(words)) if words[place : place + len(quoted)] == quoted]
             assert places, f"{text} does not quote {name} = {number}"
+
+
+def test_the_table_of_promises_is_that_of_the_record_and_every_promise_was_kept() -> None:
+    promises = bench("promises")
+    assert promises.table() in (ROOT / "docs" / "promises.md").read_text()
+    assert not [file for file, found in promises.recorded().items() if found["failed"] or not found["passed"]]
+    for promise in promises.PROMISES:
+        assert all((ROOT / file).exists() for file in promise.files)
+        assert all(file in promises.recorded() for file in promise.files)
 
 
 def test_no_text_has_a_number_left_open() -> None:

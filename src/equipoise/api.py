@@ -208,6 +208,7 @@ def resume(
     """
     folder = RunFolder.open(Path(path))
     write_missing_report(folder)
+    folder.refuse_lost()
     recipe = recipe_to_go_on(folder, budget, policy)
     data = described(folder)
     folder.refuse_unwritable()
@@ -371,6 +372,12 @@ def rescoring_judge(pool: Pool, features: Features, recipe: Recipe) -> Callable[
 def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
     """Raise UserError where recipe and data do not fit, before any network is built."""
     refuse_idle_augmentation(recipe.augment)
+    step = recipe.game.batch * recipe.game.discriminator_steps
+    if recipe.budget.samples is not None and recipe.budget.samples < step:
+        raise UserError(
+            f"--budget {recipe.budget.samples}: fewer samples than one step takes ({step}). "
+            f"For a time give its unit: --budget {recipe.budget.samples}s"
+        )
     num, num_distinct = len(pool.splits.train), len(pool.images) - pool.num_duplicates
     if num_distinct < LEAST_DISTINCT:
         raise UserError(
@@ -440,7 +447,7 @@ def _trained(
             folder.log_event(0, 0.0, "another environment", text)
             note(f"This run is {text}.")
         folder.write_environment(environment)
-        folder.write_state({"status": "running"})
+        folder.write_state({"status": "running", "has_saved": folder.has_saved})
         problem = ImageProblem(recipe, pool, device, precision)
         judge = judge_of(pool, features, "validation", recipe.judging.num_samples)
         referee = Referee(recipe.stopping, recipe.budget, recipe.judging.metric)
@@ -465,7 +472,8 @@ def _trained(
 
 def _failed(folder: RunFolder, error: Exception) -> None:
     with contextlib.suppress(OSError):  # a full disk may be what ended it
-        folder.write_state({"status": "failed", "reason": f"{type(error).__name__}: {error}"})
+        reason = f"{type(error).__name__}: {error}"
+        folder.write_state({"status": "failed", "reason": reason, "has_saved": folder.has_saved})
 
 
 def _batches(pool: Pool, indices: np.ndarray) -> Iterator[Tensor]:

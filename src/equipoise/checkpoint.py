@@ -3,6 +3,7 @@
 Only safetensors and JSON are written and read: nothing that could carry code.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ def latest(folder: Path, on_damage: Callable[[str], None] | None = None) -> Chec
     if candidates:
         raise UserError(
             f"{folder}: all {len(candidates)} checkpoints are damaged, the newest in {damages[0]}, so this run cannot "
-            "go on. Its best generator may still be good: equipoise sample RUN"
+            f"go on. Its best generator may still be good: equipoise sample {shlex.quote(str(folder.parent))}"
         )
     return None
 

@@ -45,12 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _failed(str(error), EXIT_MISTAKE)
     except KeyboardInterrupt:
-        return _failed(
-            "stopped; if a run had begun (its folder exists), equipoise resume RUN goes on with it, else begin again",
-            EXIT_INTERRUPTED,
-        )
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        begun = "; if a run had begun (its folder exists), equipoise resume RUN goes on with it, else begin again"
+        return _failed("stopped" + (begun if words[:1] in (["train"], ["resume"]) else ""), EXIT_INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: the last flush is quiet
+        from equipoise.display import silence
+
+        silence(sys.stdout)  # nobody reads on: the last flush is quiet
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -130,8 +131,10 @@ def _resume_same(options: argparse.Namespace, settings: list[str]) -> int:
 
     run = RunFolder.open(options.out)
     run.refuse_own_loop()
+    run.refuse_busy()
     _refuse_another_recipe(run, options, settings)
     write_missing_report(run)
+    run.refuse_lost()
     state = run.read_state()
     if state["status"] == "finished":
         print(f"{_shown(run.path)} has finished already. {state.get('reason', '')}\nReport: {_shown(run.report)}")
@@ -175,6 +178,7 @@ def _resume(options: argparse.Namespace) -> int:
 
     run = RunFolder.open(options.run)  # all before torch is imported: a mistake is told at once
     write_missing_report(run)
+    run.refuse_lost()
     recipe_to_go_on(run, options.budget, options.policy)
     run.refuse_busy()
     run.refuse_unwritable()

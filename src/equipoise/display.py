@@ -113,8 +113,15 @@ def in_vain(stream: TextIO) -> Iterator[None]:
     try:
         yield
     except OSError:
-        with contextlib.suppress(OSError):  # a stream without a descriptor has nothing to be sent elsewhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Send nowhere what a stream has still to show; one without a descriptor has nothing to be sent elsewhere."""
+    with contextlib.suppress(OSError):
+        descriptor = stream.fileno()
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), descriptor)
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -16,6 +16,10 @@ class Abandoned(BaseException):
     """
 
 
+class _Late(BaseException):
+    """A look takes too long; no Exception either, or what judges could swallow it."""
+
+
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -53,12 +57,13 @@ class Interruption:
         self._previous: dict[int, object] = {}
         self._is_looking = False
         self._is_late = False
-        self._timeout = 0.0
+        self._is_told = False
 
     def verdict(self) -> Stop | None:
         """Return a stop if a signal came, else None."""
         if self.requested is None:
             return None
+        self._is_told = True
         return Stop("interrupted", f"You stopped it ({self.requested}); the run can go on with `equipoise resume`.")
 
     @contextlib.contextmanager
@@ -73,12 +78,14 @@ class Interruption:
         if not self._previous:
             yield
             return
-        self._is_looking, self._is_late, self._timeout = True, False, timeout
         timer = threading.Timer(min(timeout, threading.TIMEOUT_MAX), self._ring, (threading.get_ident(),))
         timer.daemon = True
-        timer.start()
         try:
+            timer.start()
+            self._is_late, self._is_looking = False, True
             yield
+        except _Late:
+            raise TimeoutError(f"no score within {timeout:g} s") from None
         finally:
             self._is_looking = False
             timer.cancel()
@@ -91,9 +98,12 @@ class Interruption:
             self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._alarm)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            if handler is not None:  # one that was not set from Python, which cannot be put back from there
+                signal.signal(number, handler)  # type: ignore[arg-type]
+        if kind is None and self.requested is not None and not self._is_told:
+            raise KeyboardInterrupt  # it came too late for a verdict: what follows the training must not begin
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.requested is not None and number == signal.SIGINT:
@@ -114,6 +124,6 @@ class Interruption:
             self._is_late = False  # or alarms that somebody else sets would be lost after this look
             if self._is_looking:
                 self._is_looking = False
-                raise TimeoutError(f"no score within {self._timeout:g} s")
+                raise _Late
         elif callable(previous):  # an alarm that somebody else has set
             previous(number, frame)

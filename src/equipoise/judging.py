@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from equipoise import checkpoint
+from equipoise.interrupt import Abandoned
 from equipoise.judge.paired import kid_difference
 from equipoise.judge.protocol import Judge, extracted, score_features, to_dict
 from equipoise.problem import Problem
@@ -44,20 +45,25 @@ def judge_now(
 ) -> ScoreLine | None:
     """Score the averaged generator on the validation split and beside the best one; keep it if it may be the best.
 
-    Under `guard` nothing changes, so that it may give the look up by raising; what it raises that is no Exception
-    leaves all as it was. `gap` stands in for the discriminator's, where its opinion is not of this generator's time.
+    Under `guard` nothing changes, so that it may give the look up: by Abandoned, as if it had never begun, or by any
+    Exception, as one that failed; then None is returned. `gap` stands in for the discriminator's, where its opinion is
+    not of this generator's time.
     """
     begin = time.monotonic()
     seed = stream_seed(judge.protocol.seed, "judging", state.samples)
     try:
         with guard():
             values = judged(problem, state, judge, referee, seed)
-            values["discriminator_gap"] = asked(problem, state, seed, run) if gap is None else gap
+            values["discriminator_gap"], trouble = asked(problem, state, seed) if gap is None else (gap, None)
+    except Abandoned:
+        return None
     except Exception as error:  # judging must never end a training: the event says what went wrong
         run.log_event(state.samples, state.seconds, "judging failed", f"{type(error).__name__}: {error}")
         state.judged = state.samples
         referee.score(None)
         return None
+    if trouble:
+        run.log_event(state.samples, state.seconds, "voter failed", f"the discriminator's gap: {trouble}")
     line = ScoreLine.from_score(state.samples, values | {"seconds": time.monotonic() - begin})
     state.judged = state.samples
     is_best = referee.score(line)
@@ -88,14 +94,12 @@ def judged(problem: Problem, state: State, judge: Judge, referee: Referee, seed:
     return values
 
 
-def asked(problem: Problem, state: State, seed: int, run: RunFolder) -> float:
-    """Return the discriminator's gap; NaN and an event where it cannot be had, since it is only a voter."""
+def asked(problem: Problem, state: State, seed: int) -> tuple[float, str | None]:
+    """Return the discriminator's gap, or NaN and what went wrong: it is only a voter."""
     try:
-        return discriminator_gap(problem, state, seed)
+        return discriminator_gap(problem, state, seed), None
     except Exception as error:
-        message = f"the discriminator's gap: {type(error).__name__}: {error}"
-        run.log_event(state.samples, state.seconds, "voter failed", message)
-        return math.nan
+        return math.nan, f"{type(error).__name__}: {error}"
 
 
 def discriminator_gap(problem: Problem, state: State, seed: int) -> float:

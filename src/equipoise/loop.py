@@ -5,7 +5,6 @@ Time is counted in samples: real samples shown to the discriminator. Every rando
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import assert_never
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from equipoise.game.ema import ema_decay, update_ema
 from equipoise.game.optimizers import gradient_norm, set_rate
 from equipoise.game.schedules import scheduled
-from equipoise.interrupt import Abandoned, Interruption
+from equipoise.interrupt import Interruption
 from equipoise.judge.protocol import Judge
 from equipoise.judging import adopt_judge, judge_now
 from equipoise.pace import Stopwatch, measured_pace
@@ -25,10 +24,10 @@ from equipoise.randomness import Randomness, stream_seed
 from equipoise.recipe import Game, MetricName, Player, Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.saver import Saver, at_once
-from equipoise.state import Meter, State, restore, save, start
+from equipoise.state import Meter, State, prune_candidates, restore, save, start
 from equipoise.watch.referee import Referee
 from equipoise.watch.signals import ScoreLine, StepStats
-from equipoise.watch.stopping import Continue, Stop, poisoned_stop
+from equipoise.watch.stopping import Continue, Stop
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def train(
     """
     state = restore(start(problem, recipe), recipe, referee, run, note)
     if adopt_judge(problem, state, judge, referee, run):
-        save(state, referee, run, at_once)
+        save(state, referee, run, at_once, Continue())
     stopwatch = Stopwatch(state.seconds, state.samples)
     with torch.random.fork_rng(), Interruption() as interruption, Saver() as saver:
         guard = partial(interruption.look, recipe.judging.timeout)
@@ -81,41 +80,35 @@ def train(
         while True:
             must_save = False
             if state.pace is None and state.samples and stopwatch.is_warm(state.samples, recipe.budget):
-                speed = stopwatch.speed(state.samples)
-                with suppress(Abandoned):
-                    state.pace = measured_pace(speed, price_of(look(), referee.metric), recipe)
+                speed, line = stopwatch.speed(state.samples), look()
+                if interruption.requested is None:  # else both are measured by whoever goes on
+                    state.pace = measured_pace(speed, price_of(line, referee.metric), recipe)
                     run.write_pace(asdict(state.pace))
                     must_save = True  # the pace was measured once: a resume must find it
             elif state.pace is not None and state.pace.is_judging_due(state.samples) and state.judged < state.samples:
-                with suppress(Abandoned):
-                    must_save = look() in referee.candidates  # or their files would outlive what the run knows of
+                must_save = look() in referee.candidates  # or their files would outlive what the run knows of
             state.seconds = stopwatch.seconds()
 
             verdict = interruption.verdict() or referee.verdict(state.samples, state.seconds)
-            if isinstance(verdict, Stop) and not interruption.requested and state.judged < state.samples:
-                with suppress(Abandoned):  # what is handed over must have been judged
-                    look()
-                    must_save = True
-                verdict = interruption.verdict() or verdict
+            is_end = isinstance(verdict, Stop)
+            if is_end and not interruption.requested and state.judged < state.samples:
+                look()  # what is handed over must have been judged
+                must_save, verdict = state.judged == state.samples, interruption.verdict() or verdict
+            is_due = is_end or (state.pace is not None and state.pace.is_saving_due(state.samples))
+            if must_save or (is_due and state.saved < state.samples):
+                verdict = save(state, referee, run, saver.submit, verdict)
             match verdict:
                 case Continue():
-                    due = state.pace is not None and state.pace.is_saving_due(state.samples)
-                    is_due = must_save or (due and state.saved < state.samples)
-                    if is_due and (lost := save(state, referee, run, saver.submit)):
-                        stop = poisoned_stop(lost)
-                        run.log_event(state.samples, state.seconds, "stop", stop.reason)
-                        saver.wait()
-                        return Outcome(stop, state.samples, state.seconds)
+                    saver.check()
                 case Stop() as stop:
-                    if state.saved < state.samples or must_save:
-                        run.log_event(state.samples, state.seconds, "stop", stop.reason)
-                        save(state, referee, run, saver.submit)
                     saver.wait()
+                    stop = interruption.verdict() or stop  # a signal may have come while the disk was waited for
+                    if stop.policy != "interrupted":
+                        prune_candidates(run, {line.samples for line in referee.candidates}.__contains__)
                     return Outcome(stop, state.samples, state.seconds)
                 case _:
                     assert_never(verdict)
 
-            saver.check()
             progress = state.pace.progress(state.samples) if state.pace else 0.0
             set_rates(state, recipe.game, progress)
             for _ in range(recipe.game.discriminator_steps):

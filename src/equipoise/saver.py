@@ -3,15 +3,18 @@
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 MOST_WAITING = 4  # jobs; each holds a copy of what it writes, so a slow disk must hold the training back in the end
+MOST_SECONDS = 5.0  # for the job in hand when all else is left; on a disk that works it takes well under one
 
 
 class Saver:
     """A thread that does what it is given, one after the other; after a job that failed none of the next is done.
 
-    Used as a context, which ends when all is written. The thread is a daemon: leaving at once leaves a job behind
-    half done, which is no worse than a kill.
+    Used as a context, which ends when all is written. Left at once (a second Ctrl-C) it drops what waits and lets
+    only the job in hand come to its end, for a few seconds: whoever may write here next must not meet it. The thread
+    is a daemon: what hangs even then is left half done, which is no worse than a kill.
     """
 
     def __init__(self) -> None:
@@ -39,13 +42,21 @@ class Saver:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not issubclass(kind, Exception):
-            self._error = KeyboardInterrupt()  # a second Ctrl-C: leave at once, and write nothing that still waits
-            return
-        self._jobs.put(None)
-        self._thread.join()
+        try:
+            if kind is None or issubclass(kind, Exception):
+                self._jobs.join()
+        finally:  # also where a Ctrl-C ends that waiting; one more ends this one, too
+            self._end()
         if kind is None:
             self.check()
+
+    def _end(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()
+                self._jobs.task_done()
+        self._jobs.put(None)
+        self._thread.join(MOST_SECONDS)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -4,8 +4,9 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,10 @@ from equipoise.runs.files import discard
 from equipoise.runs.folder import RunFolder
 from equipoise.watch.referee import Referee
 from equipoise.watch.signals import record_of
+from equipoise.watch.stopping import Stop, Verdict, poisoned_stop
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 @dataclass
@@ -57,6 +62,23 @@ class State:
     meter: Meter = field(default_factory=Meter)
     pace: Pace | None = None  # as the recipe asks, or measured once and kept
     champion: nn.Module | None = None  # the best average so far, which the next one is compared with
+    named: set[int] = field(default_factory=set)  # samples of the candidates that the last checkpoint speaks of
+
+
+class Values(msgspec.Struct, forbid_unknown_fields=True):
+    """What a checkpoint holds besides tensors, as it must be to be taken back."""
+
+    samples: Count
+    judged: Count
+    discriminator_steps: Count
+    seconds: Annotated[float, msgspec.Meta(ge=0)]
+    strength: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    meter: dict[str, Annotated[int, msgspec.Meta(ge=1)]]
+    pace: tuple[Positive, Positive] | None  # samples a second, seconds of a look
+    has_champion: bool
+    watch: dict[str, Any]
+    generator_optimizer: dict[str, Any]
+    discriminator_optimizer: dict[str, Any]
 
 
 def start(problem: Problem, recipe: Recipe) -> State:
@@ -77,28 +99,35 @@ def start(problem: Problem, recipe: Recipe) -> State:
     )
 
 
-def save(state: State, referee: Referee, run: RunFolder, write: Callable[[Callable[[], None]], None]) -> str | None:
-    """Copy everything that a resume needs, and `write` it as one checkpoint.
+def save(
+    state: State, referee: Referee, run: RunFolder, write: Callable[[Callable[[], None]], None], verdict: Verdict
+) -> Verdict:
+    """Copy everything that a resume needs, `write` it as one checkpoint, and return the verdict.
 
-    One with a number that is not finite is never written: the name of what holds it is returned instead.
+    One with a number that is not finite is never written; what would go on ends there.
     """
+    if isinstance(verdict, Stop):  # before the checkpoint, so that no kill comes between
+        run.log_event(state.samples, state.seconds, "stop", verdict.reason)
     state.saved = state.samples
     tensors = checkpoint.copied(live_tensors(state))
     if poisoned := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
         message = f"{poisoned[0]} is not finite; the last good checkpoint stays the last"
         run.log_event(state.samples, state.seconds, "not saved", message)
-        return poisoned[0]
+        return verdict if isinstance(verdict, Stop) else poisoned_stop(poisoned[0])
     tensors |= checkpoint.copied({f"meter.{name}": total for name, total in state.meter.sums.items()})  # may be NaN
-    values, samples, kept = plain_values(state, referee), state.samples, {line.samples for line in referee.candidates}
-    is_kept = kept_for_good(state, referee)
+    values, samples, named = plain_values(state, referee), state.samples, {line.samples for line in referee.candidates}
+    is_kept, candidates, is_first = kept_for_good(state, referee), named | state.named, not run.has_saved
+    state.named = named  # those of the checkpoint before stay, too: a resume may fall back on it
 
     def job() -> None:
         run.sync_logs()  # or a power cut could take lines from them that this checkpoint has behind it
         checkpoint.save(run.checkpoints, samples, tensors, values, is_kept)
-        prune_candidates(kept, run)
+        if is_first:
+            run.write_state({"status": "running", "has_saved": True})  # where they are gone later, it is known
+        prune_candidates(run, candidates.__contains__)
 
     write(job)
-    return None
+    return verdict
 
 
 def kept_for_good(state: State, referee: Referee) -> Callable[[int], bool]:
@@ -146,23 +175,26 @@ def restore(state: State, recipe: Recipe, referee: Referee, run: RunFolder, note
 
     `note` is told of damage. Raises UserError where no checkpoint is good, or one does not fit.
     """
-    found = checkpoint.latest(run.checkpoints, on_damage=lambda text: _damaged(text, run, note))
+    run.tidy()  # first: between two renames the newest checkpoint lies aside
+    damages: list[str] = []
+    found = checkpoint.latest(run.checkpoints, on_damage=damages.append)
     if found is not None:
         try:
-            take_back(state, found, referee)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            take_back(state, found, recipe, referee)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UserError(
                 f"{found.path}: does not fit this run ({reason}): it was written by another version, or for other "
                 "networks. Resume with the version that wrote it, or start a new run: equipoise train SOURCE"
             ) from None
-        if state.pace is None and found.values["pace"] is not None:  # a new budget moves what follows from it
-            speed, judge_seconds = found.values["pace"]
-            state.pace = measured_pace(speed, judge_seconds, recipe)
         checkpoint.prune(run.checkpoints, state.samples, kept_for_good(state, referee))  # a kill may have prevented it
-    run.cut_logs(state.samples)
-    run.tidy()  # what a kill left of looks that are taken again
-    prune_candidates({line.samples for line in referee.candidates}, run)
+    run.cut_logs(state.samples, state.judged)
+    for damage in damages:
+        run.log_event(state.samples, state.seconds, "damage", damage)
+        note(damage)
+    if found is not None:
+        note(f"Going on from the checkpoint at {state.samples:,} samples.")
+    prune_candidates(run, lambda samples: samples <= state.samples)  # what a kill left of looks that are taken again
     put_back_best(state, referee, run)
     if state.pace is not None:
         run.write_pace(asdict(state.pace))
@@ -184,36 +216,37 @@ def put_back_best(state: State, referee: Referee, run: RunFolder) -> None:
     checkpoint.write_folder(run.best, {"generator.safetensors": tensors}, {"score.json": record})
 
 
-def take_back(state: State, found: checkpoint.Checkpoint, referee: Referee) -> None:
+def take_back(state: State, found: checkpoint.Checkpoint, recipe: Recipe, referee: Referee) -> None:
     """Put a checkpoint into a fresh state and a fresh referee; raises what its not fitting raises."""
-    if found.values["has_champion"]:
+    values = msgspec.convert(found.values, Values)
+    if values.samples != int(found.path.name):
+        raise ValueError(f"it says that it is of {values.samples} samples")
+    if values.has_champion:
         state.champion = copy.deepcopy(state.average)
     for name, module in _modules(state):
         checkpoint.load_module(name, module, found.tensors)
-    for name, optimizer in _optimizers(state):
+    plain = (values.generator_optimizer, values.discriminator_optimizer)
+    for (name, optimizer), rest in zip(_optimizers(state), plain, strict=True):
         start_of_name = len(name) + 1
         moments = {key[start_of_name:]: t for key, t in found.tensors.items() if key.startswith(f"{name}.")}
-        load_optimizer_tensors(optimizer, moments, found.values[name])
-    state.samples = state.saved = found.values["samples"]
-    state.judged = found.values["judged"]
-    state.discriminator_steps = found.values["discriminator_steps"]
-    state.seconds = found.values["seconds"]
-    state.strength = found.values["strength"]
-    for name, count in found.values["meter"].items():
+        load_optimizer_tensors(optimizer, moments, rest)
+    state.samples = state.saved = values.samples
+    state.judged, state.discriminator_steps = values.judged, values.discriminator_steps
+    state.seconds, state.strength = values.seconds, values.strength
+    for name, count in values.meter.items():
         state.meter.sums[name], state.meter.counts[name] = found.tensors[f"meter.{name}"], count
-    referee.load_state_dict(found.values["watch"])
+    if state.pace is None and values.pace is not None:  # a new budget moves what follows from it
+        state.pace = measured_pace(*values.pace, recipe)
+    referee.load_state_dict(values.watch)
+    state.named = {line.samples for line in referee.candidates}
 
 
-def _damaged(text: str, run: RunFolder, note: Callable[[str], None]) -> None:
-    run.log_event(0, 0.0, "damage", text)
-    note(text)
-
-
-def prune_candidates(kept: set[int], run: RunFolder) -> None:
-    """Remove the generators that are no candidates any more: only once the checkpoint no longer speaks of them."""
-    for folder in run.candidates.iterdir() if run.candidates.is_dir() else ():
-        if folder.name.isdigit() and int(folder.name) not in kept:
-            discard(folder)
+def prune_candidates(run: RunFolder, is_kept: Callable[[int], bool]) -> None:
+    """Remove the generators that are no candidates any more, by their samples; raises OSError."""
+    folder = run.candidates
+    for path in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
+        if path.name.isdecimal() and not is_kept(int(path.name)):
+            discard(path)
 
 
 def _modules(state: State) -> tuple[tuple[str, nn.Module], ...]:

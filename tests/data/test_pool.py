@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -217,6 +218,11 @@ def empty_last_page(content: Path) -> None:
     (content / "images.bin").write_bytes(raw)
 
 
+def replaced(path: Path, old: bytes, new: bytes) -> None:
+    assert path.read_bytes().count(old) == 1
+    path.write_bytes(path.read_bytes().replace(old, new))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -226,6 +232,8 @@ def empty_last_page(content: Path) -> None:
         empty_last_page,
         lambda content: (content / "pool.json").write_text('{"version": 1'),
         lambda content: (content / "hashes.npy").write_bytes(b"junk"),
+        lambda content: replaced(content / "hashes.npy", b"'shape'", b"'shape("),
+        lambda content: replaced(content / "hashes.npy", b"False", b"F lse"),
         lambda content: (content / "labels.npy").unlink(),
         shutil.rmtree,
     ],
@@ -360,3 +368,15 @@ def test_uint8_survives_the_way_to_floats_and_back():
     assert torch.equal(to_uint8(floats), every)
     assert torch.equal(to_uint8(floats.bfloat16().float().requires_grad_()).sort().values[[0, -1]], every[[0, -1]])
     assert to_uint8(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
+
+
+def test_whichever_bit_of_a_header_in_the_cache_flips_it_is_as_good_or_noticed(tmp_path: Path):
+    content = prepare(data(photos(tmp_path / "photos")), cache=tmp_path / "cache").folder.parent
+    path = content / "hashes.npy"
+    whole = path.read_bytes()
+    for bit in range(8 * 128):
+        raw = bytearray(whole)
+        raw[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(raw)
+        with warnings.catch_warnings(action="ignore"):  # NumPy's, of headers that Python 2 has written
+            store._opened(content)  # raises nothing

@@ -118,10 +118,15 @@ def region(case: Case, out: Path) -> str:
     """Return how far the run had come that was killed, by what it left."""
     if not RunFolder.is_run(out):
         return "before the run"
-    good = sorted(path for path in (out / "checkpoints").iterdir() if path.name.isdigit())
-    if not good:
+    samples = saved(out)
+    if not samples:
         return "before the first checkpoint"
-    return "in training" if int(good[-1].name) < case.budget else "in the end"
+    return "in training" if samples < case.budget else "in the end"
+
+
+def saved(out: Path) -> int:
+    """Return the samples of a run's last checkpoint, 0 where there is none."""
+    return max((int(path.name) for path in out.glob("checkpoints/[0-9]*")), default=0)
 
 
 def facts(out: Path) -> dict[str, Any]:

@@ -128,10 +128,9 @@ def _live(arguments: list[str], cache: Path, out: Path, err: Path, hook: Deed | 
 
 
 def at(place: str, call: int, deed: Deed) -> None:
-    """Do something just before the `call`-th call of a function, `module.name`."""
-    module_name, _, name = place.rpartition(".")
-    module = importlib.import_module(f"equipoise.{module_name}")
-    real, count = getattr(module, name), [0]
+    """Do something just before the `call`-th call of a function, `module.name` or `module.Class.name`."""
+    holder, name = _holder(f"equipoise.{place}")
+    real, count = getattr(holder, name), [0]
 
     def doing(*given: Any, **named: Any) -> Any:
         count[0] += 1
@@ -139,7 +138,34 @@ def at(place: str, call: int, deed: Deed) -> None:
             deed()
         return real(*given, **named)
 
-    setattr(module, name, doing)
+    setattr(holder, name, doing)
+
+
+def _holder(place: str) -> tuple[Any, str]:
+    """Return the module or the class that holds a function, and the function's own name."""
+    above, _, name = place.rpartition(".")
+    module, _, last = above.rpartition(".")
+    if last[:1].isupper():
+        return getattr(importlib.import_module(module), last), name
+    return importlib.import_module(above), name
+
+
+def worsening() -> None:
+    """Let every look find a worse generator than the one before, so that from the fourth on none is a candidate."""
+    from equipoise import judging
+
+    real = judging.judged
+
+    def worse(problem: Any, state: Any, *given: Any) -> dict[str, Any]:
+        values = real(problem, state, *given) | {"kid": 0.01 * state.samples}
+        return values | ({"difference": 1.0, "difference_se": 0.001} if "difference" in values else {})
+
+    judging.judged = worse
+
+
+def kill() -> None:
+    """End this process as nothing can prevent."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def send(number: int, wait: float = 0.0) -> None:
@@ -253,6 +279,14 @@ def wait_for(path: Path) -> None:
     end = time.monotonic() + 2 * LONGEST
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.05)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until something holds, which it does at once where nothing is broken."""
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def go_to(folder: Path, mask: int) -> None:

@@ -29,6 +29,7 @@ from equipoise.own.judge import frozen
 from equipoise.recipe import Data, Recipe
 from equipoise.runs import checkpoints
 from equipoise.runs.compare import compare
+from equipoise.runs.digest import digest
 from equipoise.runs.files import MANIFEST, verify
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.log import append
@@ -221,6 +222,19 @@ def test_json_of_every_wrong_kind_gives_way_to_the_checkpoint_before(
     if is_sealed:
         seal(two / NEWER)
     assert str(two / NEWER / name) in fallen_back(two)
+
+
+SEALED = [(checkpoints.FILES[0], data) for data in TENSORS.values()]
+SEALED += [(checkpoints.FILES[1], data) for data in STATES.values()]
+
+
+@pytest.mark.parametrize(("name", "data"), SEALED, ids=[*TENSORS, *(f"{name} as state" for name in STATES)])
+def test_the_digest_of_sealed_files_of_every_wrong_kind_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    path = checkpoint.save(run.checkpoints, 64, tensors(64), {"samples": 64})
+    (path / name).write_bytes(data)
+    seal(path)
+    done_or_refused(lambda: digest(run))
 
 
 OUTSIDE = ["../outside", "/etc/hostname", "a/../../outside", "./state.json", "", "no\0name", "extra", "x" * 5000]

@@ -1,5 +1,6 @@
 """A run that was killed at any moment and resumed is, bit for bit, the run that was not."""
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -50,16 +51,25 @@ def test_fifty_kills_all_over_the_life_of_a_training_leave_no_trace(case: Case, 
     print(tally)
     assert tally.num_kills == 50
     assert set(tally.regions) <= set(killing.REGIONS)
-    assert tally.regions["in training"] >= 10, tally
-    expected, chance = killing.facts(tmp_path / "whole"), random.Random(seed)
-    for place, where in enumerate(3 * killing.REGIONS):  # the short ones are hit by chance only now and then
-        out = tmp_path / f"aimed-{place}"
-        if killing.killed_in(case, out, where, chance.uniform(0, 0.1)):
-            tally.add(killing.region(case, out))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("where", killing.REGIONS)
+def test_kills_in_every_region_of_a_life_leave_no_trace(case: Case, tmp_path: Path, where: str, seed: int) -> None:
+    """The short ones are hit by chance only now and then: here by what lies on the disk, until each is hit thrice."""
+    expected, chance = killing.finished(case, tmp_path / "whole"), random.Random(seed)
+    num_hits, latest = 0, 0.1
+    for attempt in range(30):
+        out = tmp_path / f"run-{attempt}"
+        if killing.killed_in(case, out, where, chance.uniform(0, latest)) and killing.region(case, out) == where:
+            num_hits += 1
+        else:
+            latest /= 2  # seconds; it was over by then
         difference = killing.differences(killing.finished(case, out), expected)
-        assert not difference, f"seed {seed}, {where}: {difference}"
-    print(tally)
-    assert set(tally.regions) == set(killing.REGIONS), f"a region was never hit: {tally}"
+        assert not difference, f"seed {seed}, attempt {attempt}: {difference}"
+        if num_hits == 3:
+            return
+    raise AssertionError(f"hit {num_hits} times only")
 
 
 @pytest.mark.faults
@@ -70,15 +80,13 @@ def test_kills_of_the_true_command_line_leave_no_trace(case: Case, tmp_path: Pat
     expected, num_kills = killing.finished(case, tmp_path / "whole"), 0
     environment = os.environ | {"EQUIPOISE_CACHE": os.fspath(case.cache), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, os.fspath(QUICK), *case.command(out)]
-    begin = time.monotonic()
-    subprocess.run([*command[:2], "--help"], check=True, stdout=subprocess.DEVNULL, env=environment)
-    start = time.monotonic() - begin
-    for _ in range(3):
+    for samples in (80, 480, 880):  # the later lives of a run begin where the earlier ones were killed
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-        try:
-            process.wait(start + chance.uniform(1.0, 6.0))
-        except subprocess.TimeoutExpired:
-            process.kill()
+        while process.poll() is None and killing.saved(out) < samples:
+            time.sleep(0.005)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.0, 0.5))
+        process.kill()
         num_kills += process.wait() == -signal.SIGKILL
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
@@ -186,6 +194,12 @@ def under_strace(case: Case, out: Path, *options: str) -> tuple[int, str]:
     return done.returncode, lines.read_text()
 
 
+def kinds(found: list[calls.Call]) -> Counter[tuple[str, str]]:
+    """Return how many there are of each kind; how often a log is synced depends on when it is first written to."""
+    tally = Counter(call.kind for call in found)
+    return Counter({kind: 1 if "/log/" in kind[1] else num for kind, num in tally.items()})
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed")
@@ -203,10 +217,8 @@ def test_a_kill_by_the_kernel_at_any_sync_rename_or_unlink_of_a_look_and_a_save_
     record = partial(calls.record, told, tmp_path / "lines", synchronous=False)
     assert killing.lived(dataclasses.replace(brief(case), as_shipped=True), told, record) == 0
     names = {"fsync", "rename", "unlink", "rmdir", "mkdir"}
-    expected = Counter(call.kind for call in calls.recorded(tmp_path / "lines") if call.kind[0] in names)
-    assert Counter(one.call.kind for one in found) == expected, (
-        "the kernel saw other calls than the tests that wrap them"
-    )
+    wrapped = [call for call in calls.recorded(tmp_path / "lines") if call.kind[0] in names]
+    assert kinds([one.call for one in found]) == kinds(wrapped), "the kernel saw other calls than the tests that wrap"
 
     whole = killing.finished(brief(case), tmp_path / "whole")
     del whole["pictures"]  # the processes that resume here draw fewer images into one

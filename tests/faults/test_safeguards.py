@@ -46,8 +46,8 @@ BROKEN = (
     Broken(
         "the folder is synced after a rename",
         "runs/files.py",
-        "    os.rename(aside, final)\n    sync(final.parent)",
-        "    os.rename(aside, final)",
+        "        raise\n    sync(final.parent)",
+        "        raise",
         "tests/faults/test_kill.py::test_what_a_checkpoint_relies_on_is_on_the_disk_before_it_has_its_name",
     ),
     Broken(
@@ -78,20 +78,38 @@ BROKEN = (
         "NUM_KEPT = 1",
         "tests/test_checkpoint.py::test_only_the_last_two_are_kept",
     ),
-    *(
-        Broken(
-            f"{name} comes back",
-            "state.py",
-            f'    state.{name} = found.values["{name}"]',
-            "    pass",
-            "tests/faults/test_inventory.py",
-        )
-        for name in ("judged", "discriminator_steps", "strength")
+    Broken(
+        "the place of the last look and the steps come back",
+        "state.py",
+        "    state.judged, state.discriminator_steps = values.judged, values.discriminator_steps",
+        "    pass",
+        "tests/faults/test_inventory.py",
+    ),
+    Broken(
+        "the strength of the augmentation comes back",
+        "state.py",
+        "    state.seconds, state.strength = values.seconds, values.strength",
+        "    state.seconds = values.seconds",
+        "tests/faults/test_inventory.py",
+    ),
+    Broken(
+        "what lies aside is put back before the newest checkpoint is looked for",
+        "state.py",
+        "    run.tidy()  # first",
+        "    pass  # first",
+        "tests/faults/test_kill.py",
+    ),
+    Broken(
+        "checkpoints that are gone are not begun anew over",
+        "runs/folder.py",
+        "        if self.has_saved and not is_between",
+        "        if False and not is_between",
+        "tests/runs/test_folder.py::test_a_run_whose_checkpoints_are_gone_is_not_begun_anew_over_what_is_left",
     ),
     Broken(
         "the watch comes back",
         "state.py",
-        '    referee.load_state_dict(found.values["watch"])',
+        "    referee.load_state_dict(values.watch)",
         "    pass",
         "tests/faults/test_inventory.py",
     ),
@@ -126,7 +144,7 @@ BROKEN = (
     Broken(
         "what a kill left of later looks is cut from the logs",
         "state.py",
-        "    run.cut_logs(state.samples)",
+        "    run.cut_logs(state.samples, state.judged)",
         "    pass",
         "tests/faults/test_kill.py::test_a_kill_before_every_fifteenth_call_leaves_no_trace",
     ),
@@ -141,7 +159,7 @@ BROKEN = (
                 if data is not None:
                     run.write_data(data)
 """,
-        "tests/faults/test_kill.py::test_a_kill_before_every_fifteenth_call_leaves_no_trace",
+        "tests/runs/test_folder.py::test_what_a_kill_leaves_before_the_recipe_is_no_run_and_is_begun_anew",
     ),
     Broken(
         "a step that is not finite is refused",
@@ -162,7 +180,8 @@ BROKEN = (
         "state.py",
         "if not tensor.isfinite().all()]:",
         "if False]:",
-        "tests/faults/test_nan.py",
+        "tests/faults/test_nan.py::test_what_is_poisoned_all_the_same_is_never_the_last_checkpoint_or_the_best_and_a_"
+        "resume_is_of_a_good_one[weight-generator]",
     ),
     Broken(
         "judging that fails does not end the training",
@@ -204,7 +223,8 @@ BROKEN = (
         "runs/folder.py",
         "            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "            pass",
-        "tests/runs/test_folder.py::test_of_many_started_at_once_exactly_one_gets_the_folder",
+        "tests/runs/test_folder.py::test_a_second_training_is_refused_with_host_and_pid_and_a_killed_one_leaves_the_run_"
+        "free",
     ),
     Broken(
         "a torn line is dropped before the next is written",
@@ -242,11 +262,11 @@ BROKEN = (
         "tests/runs/test_folder.py::test_a_folder_with_other_files_is_refused_and_left_as_it_is",
     ),
     Broken(
-        "a rate that is no number is refused",
+        "a negative rate is refused",
         "recipe.py",
-        '        if isinstance(value, float) and not math.isfinite(value):\n            raise UserError(f"{path}',
-        '        if False:\n            raise UserError(f"{path}',
-        "tests/test_recipe.py",
+        "Positive = Annotated[float, msgspec.Meta(gt=0)]",
+        "Positive = float",
+        "tests/test_recipe.py::test_a_wrong_setting_is_refused_with_what_is_allowed",
     ),
 )
 
@@ -258,7 +278,7 @@ def test_without_a_safeguard_its_test_fails(broken: Broken, tmp_path: Path) -> N
     file = tmp_path / "equipoise" / broken.file
     file.write_text(file.read_text().replace(broken.old, broken.new))
     environment = os.environ | {"PYTHONPATH": os.fspath(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", "-m", "not faults"]
+    command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider"]
     command += ["--basetemp", os.fspath(tmp_path / "tests"), broken.check]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == FAILED, f"{broken.check} did not notice: {done.stdout[-2000:]}{done.stderr[-500:]}"

@@ -1,16 +1,22 @@
 """Signals at any moment: it leaves soon and in order, and the resumed run is the one that was never stopped."""
 
+import json
+import shutil
 import signal
 import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import calls
+import killing
 import lives
 import pytest
 
 from equipoise.interrupt import Abandoned, Interruption, leaving_in_order
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.log import records
 
 LOOK = "judging.score_features"
 MOMENTS = {
@@ -27,6 +33,8 @@ MOMENTS = {
 }
 BEFORE = ("lesson", "images")
 AFTER = ("second judging", "test", "report")
+SENT = [(moment, signal.SIGTERM) for moment in MOMENTS]
+SENT += [(moment, signal.SIGINT) for moment in ("step", "first look", "second judging")]  # handled alike
 
 
 @pytest.fixture
@@ -50,8 +58,7 @@ def check_left(life: lives.Life, within: float = lives.LONGEST) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("moment", "number"), SENT, ids=lambda part: getattr(part, "name", part))
 def test_a_signal_at_any_moment_is_heard_soon_and_costs_nothing(
     command: lives.Command, tmp_path: Path, moment: str, number: int
 ) -> None:
@@ -88,6 +95,90 @@ def test_a_second_ctrl_c_leaves_at_once_and_nothing_half_is_taken_for_whole(
     check_left(life, within=25.0)
     assert "resume" in lives.one_line(life.told())
     assert command.finished(tmp_path / "run") == expected(command, tmp_path)
+
+
+def stopped_in_look(case: killing.Case, out: Path, number: int, hook: lives.Deed = lives.both) -> int:
+    """Stop a run in one of its looks, and return the samples of its last checkpoint, which has that look before it."""
+    sent = lives.signalled(LOOK, number, signal.SIGTERM, 30.0)
+    assert killing.lived(case, out, partial(lives.both, hook, sent)) == 130, killing.said(out)
+    samples = RunFolder(out).newest_good()
+    assert samples is not None
+    values = json.loads((out / "checkpoints" / f"{samples:012d}" / "state.json").read_text())
+    assert values["judged"] < samples
+    return samples
+
+
+def check_through(case: killing.Case, out: Path, expected: dict[str, Any], hook: lives.Deed | None = None) -> None:
+    """Let a run that was stopped and killed come to its end, as if neither had happened."""
+    assert killing.lived(case, out, hook) == 0, killing.said(out)
+    found = killing.facts(out)
+    found["events"] = [one for one in found["events"] if not one["message"].startswith("You stopped it")]
+    difference = killing.differences(found, expected)
+    assert not difference, difference
+
+
+@pytest.mark.faults
+def test_a_kill_while_the_checkpoint_of_a_look_that_was_given_up_is_written_again_leaves_no_trace(
+    case: killing.Case, tmp_path: Path
+) -> None:
+    case = case.but("judging.every=24", "saving.every=32", "saving.log_every=8", budget=48)
+    expected, stopped = killing.finished(case, tmp_path / "whole"), tmp_path / "stopped"
+    assert stopped_in_look(case, stopped, 1) == 24
+    again = shutil.copytree(stopped, tmp_path / "again")
+    assert killing.lived(case, again, partial(calls.record, again, tmp_path / "calls")) == 0
+    found = calls.recorded(tmp_path / "calls")
+    end = next(index for index, call in enumerate(found) if "000000000032" in call.path + call.target)
+    assert any(call.target.endswith("checkpoints/000000000024") for call in found[:end]), "it is not written again"
+    begin = next(index for index, call in enumerate(found) if "checkpoints/" in call.path)
+    soon = partial(lives.at, "loop.take_generator_step", 1, lives.kill)  # or a start from 0 would mend what it lost
+    for index, call in enumerate(found[begin:end], begin):
+        if call.name in ("fsync", "rename", "replace", "rmdir"):
+            out = shutil.copytree(stopped, tmp_path / f"run-{index}")
+            code = killing.lived(case, out, partial(calls.kill_before, out, index))
+            assert code == -signal.SIGKILL, f"call {index}, {call}: exit code {code}: {killing.said(out)}"
+            assert killing.lived(case, out, soon) == -signal.SIGKILL, killing.said(out)
+            check_through(case, out, expected)
+            shutil.rmtree(out)
+
+
+@pytest.mark.faults
+def test_a_look_that_was_given_up_and_finds_no_candidate_is_logged_once_after_a_kill(
+    case: killing.Case, tmp_path: Path
+) -> None:
+    case = case.but("judging.every=24", "saving.every=40", "saving.log_every=8", budget=128)
+    assert killing.lived(case, tmp_path / "whole", lives.worsening) == 0
+    expected, out = killing.facts(tmp_path / "whole"), tmp_path / "run"
+    assert stopped_in_look(case, out, 4, lives.worsening) == 96
+    killed = partial(lives.at, "loop.take_generator_step", 1, lives.kill)  # after the look, before the next save
+    assert killing.lived(case, out, partial(lives.both, lives.worsening, killed)) == -signal.SIGKILL
+    assert RunFolder(out).newest_good() == 96, "the look found a candidate"
+    assert [record["samples"] for record in records(RunFolder(out).scores)] == [24, 48, 72, 96]
+    check_through(case, out, expected, lives.worsening)
+    assert [record["samples"] for record in records(RunFolder(out).scores)] == [24, 48, 72, 96, 120, 128]
+
+
+LATE = {
+    "in the last save": ("loop.save", 7),
+    "while the last save is waited for": ("saver.Saver.wait", 1),
+    "after the last verdict": ("interrupt.Interruption.__exit__", 1),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", LATE)
+def test_a_signal_too_late_for_the_training_stops_what_follows_it(
+    command: lives.Command, tmp_path: Path, moment: str
+) -> None:
+    life = command.begun(tmp_path / "run", lives.signalled(*LATE[moment], signal.SIGTERM))
+    check_left(life)
+    run = RunFolder(tmp_path / "run")
+    state = run.read_state()
+    assert run.newest_good() == command.budget, "it came before the last save"
+    assert state["status"] != "finished"
+    assert state.get("rescored") is None
+    assert state.get("test") is None
+    assert not (run.samples / "nearest.png").exists()
+    assert command.finished(run.path) == expected(command, tmp_path)
 
 
 @pytest.mark.faults
@@ -142,9 +233,16 @@ def test_a_look_is_given_up_for_a_signal_and_no_thread_or_handler_is_left() -> N
             assert interruption.requested == signal.Signals(number).name
             with pytest.raises(Abandoned), interruption.look(60.0):
                 raise AssertionError("after a signal no look is begun")
-    time.sleep(0.05)  # a timer that was cancelled needs an instant to end
-    assert threading.active_count() == threads
+            assert interruption.verdict() is not None
+    lives.until(lambda: threading.active_count() <= threads)  # a timer that was cancelled needs an instant to end
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_signal_that_no_verdict_has_told_of_is_raised_on_leaving() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), Interruption():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_alarms_of_somebody_else_are_passed_on_also_after_a_look_that_took_too_long() -> None:

@@ -1,5 +1,6 @@
 """The digest: it changes with each single thing that decides how a run goes on, and with nothing else."""
 
+import dataclasses
 import json
 import shutil
 import struct
@@ -171,7 +172,8 @@ def test_a_digest_is_of_the_newest_good_checkpoint(tmp_path: Path) -> None:
     data = bytearray((path / "tensors.safetensors").read_bytes())
     data[-1] ^= 1
     (path / "tensors.safetensors").write_bytes(data)
-    assert digest(run) == before
+    assert digest(run) == dataclasses.replace(before, passed_over=(path.name,))
+    assert f"damaged: checkpoint {path.name}" in digest_text(digest(run))
 
 
 def no_checkpoint(run: RunFolder) -> None:
@@ -184,7 +186,7 @@ def damaged(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deed", "words"), [(no_checkpoint, "no checkpoint yet"), (damaged, "no good checkpoint among 1")]
+    ("deed", "words"), [(no_checkpoint, "no checkpoint yet"), (damaged, "all 1 checkpoints are damaged")]
 )
 def test_a_run_without_a_good_checkpoint_is_refused_in_one_line(
     tmp_path: Path, deed: Callable[[RunFolder], None], words: str, capsys: pytest.CaptureFixture[str]
@@ -200,12 +202,26 @@ def test_a_run_without_a_good_checkpoint_is_refused_in_one_line(
     assert not said.out
 
 
+def headed(header: dict[str, Any], data: bytes = b"") -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
 BROKEN_HEADERS = {
     "no length": b"",
     "a length beyond the file": struct.pack("<Q", 2**62) + b"{}",
     "no JSON": struct.pack("<Q", 4) + b"{{{{",
     "no object": struct.pack("<Q", 2) + b"[]",
     "a tensor without a place": struct.pack("<Q", 12) + b'{"a.b": {}}  ',
+    "a tensor beyond any memory": headed({"a.b": {"dtype": "U8", "shape": [2**62], "data_offsets": [0, 2**62]}}),
+    "a tensor beyond the file": headed({"a.b": {"dtype": "U8", "shape": [9], "data_offsets": [0, 9]}}, b"12345678"),
+    "a tensor before it": headed({"a.b": {"dtype": "U8", "shape": [4], "data_offsets": [-4, 0]}}, b"12345678"),
+    "a tensor backwards": headed({"a.b": {"dtype": "U8", "shape": [4], "data_offsets": [4, 0]}}, b"12345678"),
+    "bytes claimed by many": headed(
+        {f"a.{index}": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]} for index in range(2)}, b"12345678"
+    ),
+    "a place that is none": headed({"a.b": {"dtype": "U8", "shape": [4], "data_offsets": ["a", None]}}, b"1234"),
+    "a nested header": struct.pack("<Q", 100_000) + b"[" * 100_000,
 }
 
 
@@ -218,6 +234,53 @@ def test_tensors_that_are_none_are_refused_in_one_line_though_their_manifest_fit
     assert "\n" not in str(caught.value)
 
 
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+BROKEN_STATES = {
+    "samples that are text": {"samples": "x"},
+    "samples below zero": {"samples": -1},
+    "samples that are true": {"samples": True},
+    "samples in a list": {"samples": [160]},
+    "no samples": {"samples": None},
+    "a state nested deep": {"anything": nested(700)},
+    "a watch nested deep": {"watch": nested(700)},
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_STATES)
+def test_a_state_that_no_training_writes_is_refused_in_one_line(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, (values, tensors, _) = run_of(tmp_path / "run"), fresh()
+    checkpoint(run, 160, values | BROKEN_STATES[name], header_and_bytes(tensors))
+    assert main(["digest", str(run.path)]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "state.json" in said.err
+    assert not said.out
+
+
+def test_a_log_nested_deep_is_refused_in_one_line(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run")
+    with run.steps.open("a") as file:
+        file.write(json.dumps({"samples": 160, "more": nested(700)}) + "\n")
+    with pytest.raises(UserError, match="nested too deep") as caught:
+        digest(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tensor_is_read_in_blocks_and_digested_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(tmp_path / "run")
+    whole = digest(run)
+    monkeypatch.setattr("equipoise.runs.digest._BLOCK", 5)  # of 12 bytes
+    assert digest(run) == whole
+
+
 def test_the_command_line_prints_the_digest_and_its_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = run_of(tmp_path / "run")
     found = digest(run)
@@ -228,7 +291,7 @@ def test_the_command_line_prints_the_digest_and_its_parts(tmp_path: Path, capsys
     assert all(f"{name} " in said and part[:16] in said for name, part in found.parts.items())
     assert main(["digest", "--json", str(run.path)]) == 0
     values = json.loads(capsys.readouterr().out)
-    assert values == {"samples": 160, "sha256": found.sha256, "parts": found.parts}
+    assert values == {"samples": 160, "sha256": found.sha256, "parts": found.parts, "passed_over": []}
 
 
 def test_the_digest_is_taken_without_torch(tmp_path: Path) -> None:

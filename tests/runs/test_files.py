@@ -4,7 +4,7 @@ import os
 import pytest
 
 from equipoise.errors import UserError
-from equipoise.runs.files import read_json, readable, verify, write_bytes, write_json, written_whole
+from equipoise.runs.files import read_json, readable, tidy, verify, write_bytes, write_json, written_whole
 
 
 @pytest.mark.parametrize("function", ["replace", "fsync"])
@@ -108,3 +108,50 @@ def test_json_of_endless_depth_or_size_or_from_a_pipe_is_one_line(tmp_path, monk
     os.mkfifo(path)
     with pytest.raises(UserError, match="no regular file"):
         read_json(path)
+
+
+KEPT_FOLDERS = (".notes.old", ".notes.partial", ".old", ".best", ".best.bak", ".-1.gone", ".1x.partial", ".aside-x")
+KEPT_FOLDERS += (".aside-12-0123abcd", ".²².gone")
+
+
+def test_what_a_kill_left_is_cleared_up_and_what_the_user_left_is_not(tmp_path):
+    for name in ("best", "64", ".best.partial", ".64.gone", ".000000000128.partial", ".64.old", *KEPT_FOLDERS):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    for name in (".aside-7-0123abcd", ".aside-mine", ".aside-7-0123abcd.txt", ".256.partial"):
+        (tmp_path / name).write_text(name)
+    tidy(tmp_path)
+    kept = {"best", "64", *KEPT_FOLDERS, ".aside-mine", ".aside-7-0123abcd.txt", ".256.partial"}
+    assert set(os.listdir(tmp_path)) == kept
+    assert all((tmp_path / name / "file").read_text() == name for name in KEPT_FOLDERS)
+
+
+def test_a_replacement_cut_short_is_undone_and_no_link_is_followed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".64.old").mkdir()
+    (run / "128").symlink_to(tmp_path / "nowhere")
+    (run / ".128.old").mkdir()
+    for name in (".best.partial", ".best.old", ".32.gone", ".aside-7-0123abcd"):
+        (run / name).symlink_to(tmp_path / "mine")
+    tidy(run)
+    assert (run / "64").is_dir()
+    assert not (run / ".64.old").exists()
+    assert (run / "128").is_symlink()
+    assert (run / ".128.old").is_dir(), "nobody knows what the link was to lead to"
+    assert (tmp_path / "mine" / "file").exists()
+    assert not (run / "best").exists()
+
+
+def test_what_is_written_aside_is_what_tidy_clears_up(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: os._exit(0) if os.getpid() != parent else None)
+        parent, child = os.getpid(), os.fork()
+        if child == 0:
+            write_bytes(tmp_path / "state.json", b"1")
+    os.waitpid(child, 0)
+    assert len(os.listdir(tmp_path)) == 1
+    tidy(tmp_path)
+    assert os.listdir(tmp_path) == []

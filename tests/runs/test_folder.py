@@ -1,4 +1,7 @@
+import errno
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +12,8 @@ import pytest
 
 from equipoise.errors import RunBusyError, UserError
 from equipoise.recipe import Data, Recipe, from_dict
+from equipoise.runs.checkpoints import FILES
+from equipoise.runs.files import written_whole
 from equipoise.runs.folder import RunFolder, new_path, run_name
 
 HOLD = """
@@ -184,3 +189,178 @@ def test_snapshots_grow_apart_and_those_beyond_a_checkpoint_go(tmp_path):
 
 def touch(run: RunFolder, samples: int) -> None:
     run.snapshot_path(samples).touch()
+
+
+def test_what_a_kill_leaves_before_the_recipe_is_no_run_and_is_begun_anew(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    data = {"digest": "d", "size": 8, "channels": 1, "classes": []}
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_recipe", kill)
+        with pytest.raises(Killed):
+            RunFolder.create(tmp_path / "run", Recipe(), data)
+    assert not RunFolder.is_run(tmp_path / "run"), "a run must have all that a resume needs"
+    assert RunFolder.create(tmp_path / "run", Recipe(), data).read_data() == data
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew_over_what_is_left(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    run.refuse_lost()
+    run.write_state({"status": "running", "has_saved": True})
+    with pytest.raises(UserError, match="checkpoints are gone"):
+        run.refuse_lost()
+    (run.checkpoints / ".000000000064.old").mkdir()
+    run.refuse_lost()
+    run.write_state({"status": "stopped", "samples": 640})
+    (run.checkpoints / ".000000000064.old").rename(run.checkpoints / "000000000064")
+    run.refuse_lost()
+
+
+PARTS = ("lock", "log/events.jsonl", "log/steps.jsonl", "log", "candidates", "samples")
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_of_a_run_that_is_a_link_is_refused_in_one_line_and_not_written_through(tmp_path, name):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    place, target = run.path / name, tmp_path / "precious"
+    if name in ("log", "candidates", "samples"):
+        target.mkdir()
+        shutil.rmtree(place, ignore_errors=True)
+        precious = target / "steps.jsonl"
+    else:
+        place.unlink(missing_ok=True)
+        precious = target
+    precious.write_text("mine, without an end")
+    place.symlink_to(target)
+    assert run.holder() is None
+    with pytest.raises(UserError, match=f"{name}: is a link, which is not followed") as caught, run.lock():
+        pass
+    assert "\n" not in str(caught.value)
+    assert precious.read_text() == "mine, without an end"
+
+
+def test_a_link_put_there_at_the_last_instant_is_not_emptied(tmp_path, monkeypatch):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    (run.path / "lock").unlink()
+    (tmp_path / "precious.txt").write_text("mine")
+    (run.path / "lock").symlink_to(tmp_path / "precious.txt")
+    monkeypatch.setattr(RunFolder, "_refuse_links", lambda run: None)
+    with pytest.raises(UserError, match="cannot be written"), run.lock():
+        pass
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_a_run_that_is_a_link_and_checkpoints_on_another_disk_go_on_working(tmp_path):
+    whole = RunFolder.create(tmp_path / "run", Recipe())
+    whole.checkpoints.rename(tmp_path / "large disk")
+    whole.checkpoints.symlink_to(tmp_path / "large disk")
+    (tmp_path / "link").symlink_to(whole.path)
+    run = RunFolder(tmp_path / "link")
+    (run.checkpoints / ".64.partial").mkdir()
+    with run.lock():
+        run.tidy()
+        run.log_event(1, 2.0, "remedy", "why")
+    assert whole.events.read_text().count("\n") == 1
+    assert os.listdir(tmp_path / "large disk") == []
+
+
+def test_candidates_that_are_a_link_are_not_cleared_up(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    (tmp_path / "other" / ".64.partial").mkdir(parents=True)
+    run.candidates.symlink_to(tmp_path / "other")
+    run.tidy()
+    assert (tmp_path / "other" / ".64.partial").is_dir()
+
+
+def test_a_lock_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    (run.path / "lock").unlink()
+    os.mkfifo(run.path / "lock")
+    assert run.holder() is None
+    with pytest.raises(UserError, match="lock: is no regular file"), run.lock():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("lock", "my own notes"),
+        ("lock", "[" * 3000),
+        ("lock", '{"host": 1}'),
+        ("data.json", "[1, 2]"),
+        ("data.json", '{"digest": "5d", "size": 28}'),
+        ("data.json", "no JSON"),
+        (".aside-mine", "mine"),
+    ],
+)
+def test_files_of_the_user_that_are_called_as_those_of_a_run_are_left_as_they_are(tmp_path, name, text):
+    (tmp_path / "lock").touch()
+    (tmp_path / name).write_text(text)
+    assert "holds other files" in refusal(tmp_path)
+    assert (tmp_path / name).read_text() == text
+
+
+@pytest.mark.parametrize("name", ["lock", "data.json", "log"])
+def test_links_that_are_called_as_parts_of_a_run_are_other_files(tmp_path, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lock").touch()
+    (tmp_path / "run" / name).unlink(missing_ok=True)
+    if name == "log":
+        (tmp_path / "mine").mkdir()
+    else:
+        (tmp_path / "mine").write_text(json.dumps(DATA) if name == "data.json" else "")
+    (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
+    assert "holds other files" in refusal(tmp_path / "run")
+
+
+DATA = {"source": "mnist", "digest": "5d", "size": 28, "channels": 1, "classes": []}
+
+
+@pytest.mark.parametrize("lock", ["", '{"host":"a","pid":7}'])
+def test_what_a_kill_left_of_a_run_that_had_not_begun_is_begun_anew(tmp_path, lock):
+    (tmp_path / "lock").write_text(lock)
+    (tmp_path / "data.json").write_text(json.dumps(DATA))
+    (tmp_path / ".aside-7-0123abcd").write_text("{")
+    for name in ("log", "checkpoints"):
+        (tmp_path / name).mkdir()
+    assert RunFolder.is_run(RunFolder.create(tmp_path, Recipe()).path)
+
+
+def whole_checkpoint(run: RunFolder, name: str) -> Path:
+    with written_whole(run.checkpoints / name) as folder:
+        for file in FILES:
+            (folder / file).write_text("{}")
+    return run.checkpoints / name
+
+
+def test_the_newest_good_checkpoint_is_one_that_a_resumption_would_take(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    assert run.newest_good() is None
+    whole_checkpoint(run, f"{64:012d}")
+    for name in ("128", "9" * 19, "²" * 12, "0000000000256"):  # no names of checkpoints
+        whole_checkpoint(run, name)
+    with written_whole(run.checkpoints / f"{512:012d}") as folder:
+        (folder / "state.json").write_text("{}")  # whole by its manifest, and no checkpoint
+    elsewhere = whole_checkpoint(run, f"{1024:012d}").rename(tmp_path / "elsewhere")
+    (run.checkpoints / f"{1024:012d}").symlink_to(elsewhere)
+    assert run.newest_good() == 64
+    whole_checkpoint(run, f"{10**12:012d}")  # older by its text, and not by its samples
+    assert run.newest_good() == 10**12
+
+
+def test_what_stopped_a_run_claims_no_checkpoint_that_is_not_there_and_denies_none_that_may_be(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    error = OSError(errno.EIO, "Input/output error", "/data/photos.zip")
+    told = str(run.stopped_by(error))
+    assert told.startswith("/data/photos.zip: cannot be read or written (Input/output error). There is no checkpoint y")
+    path = whole_checkpoint(run, f"{64:012d}")
+    assert "The last good checkpoint, of 64 samples, is intact" in str(run.stopped_by(error))
+    (path / "state.json").write_text("[]")
+    assert "No good checkpoint was found" in str(run.stopped_by(error))
+    shutil.rmtree(run.checkpoints)
+    run.checkpoints.write_text("a file")
+    assert "No good checkpoint was found" in str(run.stopped_by(error))

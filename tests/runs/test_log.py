@@ -153,3 +153,17 @@ def test_cut_keeps_what_does_not_say_where_it_belongs_and_every_byte_of_what_sta
     )
     assert cut(path, 200) == 4
     assert path.read_bytes() == b"".join(odd)
+
+
+def test_a_log_that_is_a_link_or_a_pipe_is_refused_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "precious.txt").write_bytes(b"one line\nand a half")
+    path = tmp_path / "log.jsonl"
+    path.symlink_to("precious.txt")
+    with pytest.raises(OSError, match="is a link, which is not followed") as caught:
+        append(path, {"samples": 1})
+    assert caught.value.filename == str(path)
+    assert (tmp_path / "precious.txt").read_bytes() == b"one line\nand a half"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="no regular file"):
+        append(path, {"samples": 1})

@@ -112,13 +112,7 @@ def read_array(file: IO[bytes], num_bytes: int) -> np.ndarray:
 
     No Python object is ever made, and no memory taken that the file has no bytes for, as NumPy's own reader would.
     """
-    match np.lib.format.read_magic(file):
-        case (1, 0):
-            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        case (2, 0):
-            shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
-        case version:
-            raise ValueError(f"version {version} of NumPy's format is not read")
+    shape, is_fortran, dtype = _header(file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never loaded")
     promised, there = math.prod(shape) * dtype.itemsize, num_bytes - file.tell()
@@ -132,6 +126,22 @@ def read_array(file: IO[bytes], num_bytes: int) -> np.ndarray:
             raise ValueError("it ends too early")
         filled += num
     return values.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read shape, order and type, which NumPy parses as Python's literals; raises ValueError, or OSError."""
+    try:
+        match np.lib.format.read_magic(file):
+            case (1, 0):
+                return np.lib.format.read_array_header_1_0(file)
+            case (2, 0):
+                return np.lib.format.read_array_header_2_0(file)
+            case version:
+                raise ValueError(f"version {version} of NumPy's format is not read")
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # one flipped bit can be an error of the tokenizer, of the syntax or of a type
+        raise ValueError(f"its header is damaged ({type(error).__name__})") from None
 
 
 def _as_uint8_images(values: np.ndarray, what: str) -> np.ndarray:

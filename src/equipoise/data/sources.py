@@ -17,6 +17,7 @@ import numpy as np
 from equipoise.data import archives, arrays
 from equipoise.data.decode import FORMATS, BrokenImage, format_of
 from equipoise.errors import UserError, listed, suggestion
+from equipoise.reading import open_regular
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -212,7 +213,7 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tup
 
 def _head(path: Path) -> bytes:
     try:
-        with open(path, "rb", opener=_opened_at_once) as file:
+        with open_regular(path) as file:
             return file.read(16)
     except OSError:
         return b""
@@ -220,19 +221,10 @@ def _head(path: Path) -> bytes:
 
 def _read_file(folder: Path, name: str) -> bytes:
     try:
-        with open(folder / name, "rb", opener=_opened_at_once) as file:
+        with open_regular(folder / name) as file:
             return _capped(file.read(MAX_FILE_BYTES + 1))
     except OSError as error:
         raise BrokenImage(_unreadable(error)) from None
-
-
-def _opened_at_once(path: str, flags: int) -> int:
-    """Open a regular file; raises OSError for a pipe or a device, from which a read might never return."""
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.ENOTSUP, "not a file but a pipe, a socket or a device")
-    return descriptor
 
 
 def _unreadable(error: OSError) -> str:

@@ -12,18 +12,18 @@ import mmap
 import os
 import re
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
 from equipoise.data.arrays import read_array
 from equipoise.data.splits import content_digests, to_hashes
+from equipoise.reading import open_regular
 
 VERSION = 1  # of the layout and of the decoding; a change leaves older pools unread
 _NUM_VERIFIED = 64  # images compared with their hashes whenever a pool is opened
@@ -188,32 +188,23 @@ def _opened(folder: Path) -> Stored | None:
 
 def _loaded(path: Path, dtype: np.dtype, num: int) -> np.ndarray:
     """Read an array [num]; raises ValueError where the file holds anything else, such as a pickle."""
-    with _regular(path) as file:
+    with open_regular(path) as file:
         values = read_array(file, os.fstat(file.fileno()).st_size)
     if values.shape != (num,) or values.dtype != dtype:
         raise ValueError(f"{path} holds {values.dtype} {values.shape}")
     return values
 
 
-def _regular(path: Path) -> BinaryIO:
-    """Open a file for reading; raises OSError for a pipe or a device, which could keep one waiting."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return os.fdopen(descriptor, "rb")
-
-
 def _json(path: Path) -> Any:
     """Read a JSON file of this cache; raises OSError or ValueError."""
-    with _regular(path) as file:
+    with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size > _MAX_JSON_BYTES:
             raise ValueError(f"{path} is too large")
         return json.loads(file.read())
 
 
 def _mapped(path: Path) -> np.ndarray:
-    with _regular(path) as file:
+    with open_regular(path) as file:
         view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if hasattr(mmap, "MADV_WILLNEED"):  # the first epoch should not wait for the disk either
         view.madvise(mmap.MADV_WILLNEED)

@@ -78,4 +78,7 @@ def load_optimizer_tensors(optimizer: Optimizer, tensors: dict[str, Tensor], res
         restored = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
         state.setdefault(int(index), {})[name] = restored.copy_(value)
     groups = [{name: tuple(value) if name == "betas" else value for name, value in g.items()} for g in rest["groups"]]
+    for own, group in zip(optimizer.state_dict()["param_groups"], groups, strict=True):
+        if odd := [name for name in own.keys() | group.keys() if name != "lr" and own.get(name) != group.get(name)]:
+            raise ValueError(f"{odd[0]} of the optimizer is {group.get(odd[0])}, not {own.get(odd[0])}")
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,5 +1,6 @@
 """Where a run's checkpoints lie and whether they are whole: all that can be known of them without torch."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import msgspec
 
 from equipoise.errors import UserError
-from equipoise.runs.files import open_regular, verify
+from equipoise.reading import open_regular
+from equipoise.runs.files import verify
 
 FILES = ("tensors.safetensors", "state.json")
 MAX_HEADER = 2**24  # bytes that describe the tensors of a file: room for some 100,000
@@ -42,15 +44,38 @@ def damage_of(path: Path) -> str | None:
 def tensor_header(path: Path) -> tuple[dict[str, Any], int]:
     """Return what a safetensors file says of its tensors, by name, and where their bytes begin.
 
-    Raises ValueError or OSError, also for a header so large, or of so many dimensions, that reading would take long.
+    Raises ValueError or OSError, also for a header so large, or of so many dimensions, that reading would take long,
+    and for tensors that claim more bytes than the file has.
     """
     with open_regular(path) as file:
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER:
             raise ValueError(f"its header is longer than {MAX_HEADER >> 20} MiB")
-        header = msgspec.json.decode(file.read(length))
+        try:
+            header = msgspec.json.decode(file.read(length))
+        except RecursionError:
+            raise ValueError("its header is nested too deep") from None
+        num_bytes = os.fstat(file.fileno()).st_size - 8 - length
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
     header.pop("__metadata__", None)
+    claimed = 0
     for name, entry in header.items():
-        if len(entry["shape"]) > MAX_DIMENSIONS:
-            raise ValueError(f"{name[:80]} has {len(entry['shape'])} dimensions")
+        start, stop = _place(name, entry, num_bytes)
+        claimed += stop - start
+    if claimed > num_bytes:  # or a few bytes, claimed by each of many, would be read for hours
+        raise ValueError(f"its tensors claim {claimed:,} bytes, and {num_bytes:,} are there")
     return header, 8 + length
+
+
+def _place(name: str, entry: Any, num_bytes: int) -> tuple[int, int]:
+    """Return where a tensor's bytes begin and end among those of its file; raises ValueError."""
+    match entry:
+        case {"dtype": str(), "shape": [*shape], "data_offsets": [int(start), int(stop)]}:
+            if len(shape) > MAX_DIMENSIONS:
+                raise ValueError(f"{name[:80]} has {len(shape)} dimensions")
+            if not 0 <= start <= stop <= num_bytes:
+                raise ValueError(f"{name[:80]} lies outside of the file")
+            return start, stop
+        case _:
+            raise ValueError(f"{name[:80]} does not say what it is and where it lies")

@@ -4,20 +4,24 @@ Read from the newest good checkpoint and the logs up to it, without torch. Left 
 """
 
 import hashlib
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from equipoise.errors import UserError
+from equipoise.reading import open_regular
 from equipoise.runs.checkpoints import damage_of, named, tensor_header
 from equipoise.runs.files import read_json
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.log import records
 
 TIMES = frozenset(("seconds", "samples_per_second"))
+_GO_ON = "Try: equipoise resume RUN"
+_BLOCK = 2**20  # bytes of a tensor in memory at a time
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,25 @@ class Digest:
     samples: int
     sha256: str
     parts: dict[str, str]
+    passed_over: tuple[str, ...] = ()  # newer checkpoints that are damaged
 
 
 def digest(run: RunFolder) -> Digest:
-    """Return the digest of a run's newest good checkpoint; raises UserError where there is none."""
+    """Return the digest of a run's newest good checkpoint; raises UserError where there is none that can be read."""
     run.refuse_own_loop()
-    path = _newest(run)
+    path, passed_over = _newest(run)
+    try:
+        return replace(_of_checkpoint(run, path), passed_over=passed_over)
+    except (RecursionError, ValueError, OverflowError) as error:  # JSON that can be read and not be written again
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)[:200]
+        raise UserError(f"{path}: its state.json or the logs hold what no training writes ({reason})") from None
+
+
+def _of_checkpoint(run: RunFolder, path: Path) -> Digest:
     values = read_json(path / "state.json") or {}
-    samples = values.pop("samples", 0)
+    samples = values.pop("samples", None)
+    if type(samples) is not int or samples < 0:
+        raise UserError(f"{path}/state.json: damaged, it does not say after how many samples it is. {_GO_ON}")
     parts = _of_tensors(path / "tensors.safetensors")
     for name in ("generator_optimizer", "discriminator_optimizer"):
         parts[name] = _sha256(parts.get(name, ""), values.pop(name, None))
@@ -49,22 +64,29 @@ def digest(run: RunFolder) -> Digest:
 def digest_text(found: Digest) -> str:
     """Return a digest as lines: the whole, then its parts, each shortened."""
     width = max(map(len, found.parts))
-    lines = [f"{found.sha256}  after {found.samples:,} samples", ""]
+    lines = [f"{found.sha256}  after {found.samples:,} samples"]
+    lines += [f"newer but damaged: checkpoint {name}" for name in found.passed_over]
+    lines.append("")
     return "\n".join(lines + [f"  {name:<{width}}  {part[:16]}" for name, part in sorted(found.parts.items())])
 
 
 def digest_values(found: Digest) -> dict[str, Any]:
     """Return a digest as plain values for JSON."""
-    return {"samples": found.samples, "sha256": found.sha256, "parts": found.parts}
+    values = {"samples": found.samples, "sha256": found.sha256, "parts": found.parts}
+    return values | {"passed_over": list(found.passed_over)}
 
 
-def _newest(run: RunFolder) -> Path:
-    paths = named(run.checkpoints)
+def _newest(run: RunFolder) -> tuple[Path, tuple[str, ...]]:
+    """Return the newest good checkpoint, and the names of the damaged ones that are newer."""
+    paths, damaged = named(run.checkpoints), []
     for path in paths:
         if damage_of(path) is None:
-            return path
-    what = "no checkpoint yet" if not paths else f"no good checkpoint among {len(paths)}"
-    raise UserError(f"{run.path}: {what}, so there is nothing to compare. Try: equipoise resume {run.path}")
+            return path, tuple(damaged)
+        damaged.append(path.name)
+    if paths:
+        raise UserError(f"{run.path}: all {len(paths)} checkpoints are damaged, so there is nothing to compare")
+    again = f"equipoise resume {shlex.quote(str(run.path))}"
+    raise UserError(f"{run.path}: no checkpoint yet, so there is nothing to compare. Try: {again}")
 
 
 def _of_tensors(path: Path) -> dict[str, str]:
@@ -72,17 +94,16 @@ def _of_tensors(path: Path) -> dict[str, str]:
     parts: dict[str, Any] = {}
     try:
         header, begin = tensor_header(path)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for name, tensor in sorted(header.items()):
                 part = parts.setdefault(name.split(".")[0], hashlib.sha256())
                 start, stop = tensor["data_offsets"]
                 part.update(f"{name} {tensor['dtype']} {tensor['shape']}\n".encode())
                 file.seek(begin + start)
-                part.update(file.read(stop - start))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({type(error).__name__}: {error}). Try: equipoise resume RUN"
-        ) from None
+                for at in range(start, stop, _BLOCK):
+                    part.update(file.read(min(_BLOCK, stop - at)))
+    except (OSError, ValueError, RecursionError) as error:  # a shape may be a deep list
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {str(error)[:200]}). {_GO_ON}") from None
     return {name: part.hexdigest() for name, part in parts.items()}
 
 

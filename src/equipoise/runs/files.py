@@ -5,26 +5,27 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
-import stat
 from collections.abc import Collection, Iterator
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from equipoise.errors import UserError
+from equipoise.reading import open_regular
 
 MANIFEST = "manifest.json"  # SHA-256 of every other file of a folder
 MAX_JSON_BYTES = 2**28  # far more than any run writes; what is read takes ten times as much memory
-ASIDE = ".aside-"  # how the names of files begin that are being written
+_ASIDE = re.compile(r"[.]aside-[0-9]+-[0-9a-f]{8}")  # a file that is being written, by which process
+_LEFT = re.compile(r"[.](?P<name>best|[0-9]+)[.](?P<end>partial|gone|old)")  # of a folder written whole or discarded
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file in one step: written aside, synced, renamed, and the folder synced; raises OSError."""
-    aside = path.with_name(f"{ASIDE}{os.getpid()}-{secrets.token_hex(4)}")  # not mkstemp, which knows of no umask
+    aside = path.with_name(f".aside-{os.getpid()}-{secrets.token_hex(4)}")  # not mkstemp, which knows of no umask
     try:
         with aside.open("xb") as file:
             file.write(data)
@@ -49,15 +50,6 @@ def sync(path: Path) -> None:
 def write_json(path: Path, values: Any) -> None:
     """Write values as indented JSON in one step; NaN and infinity become null."""
     write_bytes(path, msgspec.json.format(msgspec.json.encode(values), indent=2) + b"\n")
-
-
-def open_regular(path: Path) -> BufferedReader:
-    """Open a file to read its bytes; raises OSError, also for a pipe or a device, which could keep one waiting."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return os.fdopen(descriptor, "rb")
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -114,18 +106,24 @@ def discard(folder: Path) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Clear up what a kill has left among things written whole; only for who may write there; raises OSError."""
+    """Clear up what a kill has left among things written whole; only for who may write there; raises OSError.
+
+    Only what has a name that is given here is touched, and no link: whatever else lies there is the user's.
+    """
     for left in sorted(folder.glob(".*")) if folder.is_dir() else ():
-        if left.name.endswith((".partial", ".gone")):
-            shutil.rmtree(left, ignore_errors=True)
-        elif left.name.endswith(".old"):
-            final = folder / left.name[1 : -len(".old")]
-            if final.exists():
-                shutil.rmtree(left, ignore_errors=True)
-            else:  # between the two renames of a replacement
-                os.rename(left, final)
-        elif left.name.startswith(ASIDE):
+        if is_aside(left):
             left.unlink(missing_ok=True)
+        elif (match := _LEFT.fullmatch(left.name)) and left.is_dir() and not left.is_symlink():
+            final = folder / match["name"]
+            if match["end"] != "old" or final.exists():
+                shutil.rmtree(left, ignore_errors=True)
+            elif not final.is_symlink():  # between the two renames of a replacement
+                os.rename(left, final)
+
+
+def is_aside(path: Path) -> bool:
+    """Return whether a file is one that `write_bytes` was writing; raises OSError."""
+    return _ASIDE.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
 
 
 def readable(final: Path) -> Path:
@@ -178,7 +176,12 @@ def _replace_folder(aside: Path, final: Path) -> None:
     if final.exists():
         shutil.rmtree(old, ignore_errors=True)
         os.rename(final, old)
-    os.rename(aside, final)
+    try:
+        os.rename(aside, final)
+    except OSError:
+        if old.exists():
+            os.rename(old, final)
+        raise
     sync(final.parent)
     shutil.rmtree(old, ignore_errors=True)
 

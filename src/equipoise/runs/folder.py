@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import socket
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ from typing import Any
 import msgspec
 
 from equipoise.errors import RunBusyError, StorageError, UserError, is_of_disk
+from equipoise.reading import open_regular
 from equipoise.recipe import Recipe, to_dict
-from equipoise.runs.files import ASIDE, read_json, sync, tidy, verify, write_json
+from equipoise.runs.checkpoints import damage_of, named
+from equipoise.runs.files import is_aside, read_json, sync, tidy, write_json
 from equipoise.runs.log import append, cut
 
 SUBFOLDERS = ("log", "checkpoints", "samples")
+DATA = {"digest", "size", "channels", "classes"}  # what every data.json tells, whatever else
 OWN_LOOP = "own loop"  # the name in the recipe of a run that a Watch follows; the recipe holds what applies, no more
 _RESTORE = "Restore it from a copy."
 _PERMISSIONS = "Check the disk and the permissions"
@@ -118,6 +122,23 @@ class RunFolder:
         for folder in (self.path, *(self.path / name for name in SUBFOLDERS)):
             if folder.exists() and not _is_writable(folder):
                 raise UserError(f"{folder}: cannot be written, so this run cannot go on. {_PERMISSIONS}")
+
+    @property
+    def has_saved(self) -> bool:
+        """Return whether a checkpoint of this run was ever written, as far as its state says."""
+        state = self.read_state()
+        return state.get("has_saved") is True or bool(state.get("samples"))
+
+    def refuse_lost(self) -> None:
+        """Raise UserError where this run had checkpoints, and they are gone: to begin anew would cost what is left."""
+        is_between = any(
+            re.fullmatch("[.][0-9]{12,18}[.]old", path.name) for path in self.checkpoints.glob(".*.old")
+        )  # two renames, which the next training puts right
+        if self.has_saved and not is_between and not named(self.checkpoints):
+            raise UserError(
+                f"{self.checkpoints}: the checkpoints are gone, so this run cannot go on. Put them back from a copy, "
+                f"or begin another run elsewhere. Its best generator: equipoise sample {shlex.quote(str(self.path))}"
+            )
 
     def refuse_busy(self) -> None:
         """Raise RunBusyError while a training holds this run."""
@@ -258,13 +279,20 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Clear up what a kill has left of writing; only for who holds the lock."""
-        for folder in (self.path, self.path / "log", self.checkpoints, self.candidates, self.samples):
-            tidy(folder)
+        tidy(self.path)
+        tidy(self.checkpoints)  # which may be a link, to a larger disk, say
+        for folder in (self.path / "log", self.candidates, self.samples):
+            if not folder.is_symlink():
+                tidy(folder)
 
-    def cut_logs(self, samples: int) -> None:
-        """Drop from the logs and the snapshots what lies beyond a checkpoint's samples."""
-        for log in (self.steps, self.scores, self.events):
-            cut(log, samples)
+    def cut_logs(self, samples: int, judged: int | None = None) -> None:
+        """Drop from the logs and the snapshots what lies beyond a checkpoint's samples.
+
+        `judged` is where its last look was, if before that: a look that was given up there is taken again.
+        """
+        cut(self.steps, samples)
+        cut(self.scores, samples if judged is None else judged)
+        cut(self.events, samples)
         for beyond, path in self.snapshots():
             if beyond > samples:
                 path.unlink()
@@ -284,33 +312,46 @@ class RunFolder:
         return not taken or samples >= SNAPSHOT_GROWTH * taken[-1]
 
     def newest_good(self) -> int | None:
-        """Return the samples of the newest checkpoint that is whole, None where there is none."""
-        with contextlib.suppress(OSError):
-            names = sorted((path.name for path in self.checkpoints.iterdir() if path.name.isdecimal()), reverse=True)
-            return next((int(name) for name in names if verify(self.checkpoints / name) is None), None)
+        """Return the samples of the newest checkpoint that is whole, None where none can be found."""
+        with contextlib.suppress(OSError, UserError):
+            return next((int(path.name) for path in named(self.checkpoints) if damage_of(path) is None), None)
         return None
 
     def stopped_by(self, error: OSError) -> StorageError:
-        """Return in one line what could not be written in a training, what is safe, and how to go on."""
+        """Return in one line what failed in a training, what is safe, and how to go on."""
         place, samples = error.filename or self.path, self.newest_good()
-        what = f"{place}: cannot be written ({error.strerror or error})"
+        what = f"{place}: cannot be read or written ({error.strerror or error})"
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             what = f"the disk is full ({place})"
-        safe = "There is no checkpoint yet"
+        safe = "No good checkpoint was found"
         if samples is not None:
-            safe = f"The last checkpoint, of {samples:,} samples, is intact"
+            safe = f"The last good checkpoint, of {samples:,} samples, is intact"
+        elif self._is_without_checkpoints():
+            safe = "There is no checkpoint yet"
         resume = f"equipoise resume {shlex.quote(str(self.path))}"
         return StorageError(f"{what}. {safe}. Put that right, then go on: {resume}")
 
+    def _is_without_checkpoints(self) -> bool:
+        try:
+            return not named(self.checkpoints)
+        except UserError:
+            return False  # nobody can tell
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for one training; raises RunBusyError that names the holder. The kernel frees it on death."""
+        """Hold the run for one training; raises RunBusyError that names the holder, UserError where a part is a link.
+
+        The kernel frees it on death.
+        """
+        self._refuse_links()
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         except OSError as error:
             kind = StorageError if is_of_disk(error) else UserError
             raise kind(f"{self.path}: cannot be written ({error.strerror}). {_PERMISSIONS}") from None
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UserError(f"{self.path / 'lock'}: is no regular file. Remove it, then go on")
             if not _locked(descriptor, self.path):
                 raise RunBusyError(_busy(self.path, _read_holder(descriptor)))
             os.ftruncate(descriptor, 0)
@@ -322,10 +363,17 @@ class RunFolder:
         finally:
             os.close(descriptor)
 
+    def _refuse_links(self) -> None:
+        """Raise UserError where writing, cutting or removing would reach what a link leads to, and may be another's."""
+        folders = (self.path / "log", self.samples, self.candidates)
+        for path in (self.path / "lock", *folders, self.steps, self.scores, self.events):
+            if os.path.islink(path):
+                raise UserError(f"{path}: is a link, which is not followed. Put what it leads to here, or remove it")
+
     def holder(self) -> Holder | None:
         """Return who trains in this folder right now, None if nobody does."""
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             return None
         try:
@@ -369,13 +417,26 @@ def _is_begun(path: Path) -> bool:
     """Return whether a folder holds nothing, or no more than a kill can leave of `create`."""
     entries = list(path.iterdir())
     begun = any(entry.name == "lock" for entry in entries)
-    return all(entry.name == "lock" or (begun and _is_of_create(entry)) for entry in entries)
+    return (begun or not entries) and all(map(_is_of_create, entries))
 
 
 def _is_of_create(entry: Path) -> bool:
+    """Return whether it is one of those that `create` makes, by its content too: the user may call a file `lock`."""
+    if entry.is_symlink():
+        return False
     if entry.name in SUBFOLDERS:
         return entry.is_dir() and not any(entry.iterdir())
-    return entry.name == "data.json" or entry.name.startswith(ASIDE)
+    try:
+        match entry.name:
+            case "lock":
+                with open_regular(entry) as file:
+                    return not file.read(1) or _read_holder(file.fileno()) is not None
+            case "data.json":
+                return (read_json(entry) or {}).keys() >= DATA
+            case _:
+                return is_aside(entry)
+    except (OSError, UserError):
+        return False
 
 
 def _locked(descriptor: int, path: Path) -> bool:
@@ -416,7 +477,7 @@ def _is_writable(folder: Path) -> bool:
 def _read_holder(descriptor: int) -> Holder | None:
     try:
         return msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
-    except (msgspec.DecodeError, OSError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError):
         return None
 
 

@@ -2,13 +2,15 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
-from equipoise.runs.files import open_regular, write_bytes
+from equipoise.reading import open_regular
+from equipoise.runs.files import write_bytes
 
 MAX_LINE = 2**24  # bytes; no record is as long, so memory stays bounded whatever a log holds
 
@@ -16,17 +18,29 @@ MAX_LINE = 2**24  # bytes; no record is as long, so memory stays bounded whateve
 def append(path: Path, record: Any) -> None:
     """Append one mapping or dataclass with a single write, after removing what a crash has torn.
 
-    NaN and infinity become null. Raises OSError, and leaves no half line, when the disk is full.
+    NaN and infinity become null. Raises OSError, and leaves no half line, when the disk is full; so it does for a link,
+    as what that leads to may be another's.
     """
     line = msgspec.json.encode(record) + b"\n"
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    file = _opened(path)
     try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.ENOTSUP, "it is no regular file", str(path))
         _drop_torn_line(file)
         if os.write(file, line) != len(line):
             _drop_torn_line(file)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(file)
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # no word of "levels" where there is but one link
+            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from None
+        raise
 
 
 def records(path: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,16 @@
+"""Opening what may be anything: a regular file is read, and nothing that could keep one waiting."""
+
+import errno
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read its bytes; raises OSError, also for a pipe or a device, which could keep one waiting."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ENOTSUP, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
