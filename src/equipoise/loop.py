@@ -192,7 +192,7 @@ def log_refused(stats: StepStats, referee: Referee, run: RunFolder) -> None:
 def progress_of(state: State, recipe: Recipe, referee: Referee, stats: StepStats) -> Progress:
     """Return what is to be shown after a log line."""
     horizon = state.pace.horizon if state.pace else 0
-    left = (horizon - state.samples) / stats.samples_per_second
+    left = (horizon - state.samples) * state.seconds / max(1, state.samples)  # at the rate that is shown
     if recipe.budget.seconds is not None:
         left = recipe.budget.seconds - state.seconds
     return Progress(

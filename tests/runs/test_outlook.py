@@ -40,7 +40,7 @@ def test_before_there_is_anything_to_say_it_says_so() -> None:
 
 def test_a_last_score_that_is_the_best_is_not_called_unbeaten() -> None:
     text = followed(Stopping(), [1.0, 0.8, 0.5]).outlook()
-    assert text.startswith("The last score is the best so far; a quarter more training is forecast to bring ")
+    assert text.startswith("The last score is the lowest so far; a quarter more training is forecast to bring ")
     assert text.endswith(" (price 2.0 %).")
 
 

@@ -14,7 +14,7 @@ def evidence_outlook(policy: Evidence, state: EvidenceState) -> str:
         return "Too few scores so far."
     gain = f"a quarter more training is forecast to bring {percent(found.forecast)} (price {percent(policy.price)})"
     if found.num_since == 0:
-        return f"The last score is the best so far; {gain}."
+        return f"The last score is the lowest so far; {gain}."
     last, best = state.looks[-1].samples, found.best.samples
     spacing = last / found.num_looks
     missing = policy.share * max(best, spacing) - (last - best)
