@@ -109,6 +109,7 @@ def _live(arguments: list[str], cache: Path, out: Path, err: Path, hook: Deed | 
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666), number)
     os.environ["EQUIPOISE_CACHE"] = os.fspath(cache)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run behind a script
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, where they run under nohup
     import torch
 
     from equipoise import api, cli, conclude, judging
