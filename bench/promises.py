@@ -1,6 +1,7 @@
 """What Equipoise promises about faults and bad input, each with its tests, and how they came out.
 
     python bench/promises.py            run the tests of every promise and record the results
+    python bench/promises.py --files …  run these test files alone, and put their results into the record
     python bench/promises.py --table    print the table of docs/promises.md from the record
 
 Writes records/promises.json. The soak has a record of its own (bench/soak.py).
@@ -143,18 +144,21 @@ def main() -> None:
     """Run the tests and record, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="store_true")
-    if parser.parse_args().table:
+    parser.add_argument("--files", nargs="+", metavar="FILE")
+    options = parser.parse_args()
+    if options.table:
         print(table())
         return
     from common import write_record
 
-    files = sorted({file for promise in PROMISES for file in promise.files})
+    files = options.files or sorted({file for promise in PROMISES for file in promise.files})
+    before = recorded() if options.files else {}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"
         command = [sys.executable, "-m", "pytest", "-n", "2", "--timeout", "900", f"--junitxml={report}", *files]
         subprocess.run(command, cwd=ROOT, check=False)
         found = outcomes(report)
-    print(write_record("promises", {"files": found}))
+    print(write_record("promises", {"files": before | found}))
     print(table())
 
 

@@ -185,7 +185,7 @@ def traced(text: str, base: Path) -> list[Traced]:
 
 # The true command line, which writes down its own calls besides.
 RECORDING = """
-import runpy, sys
+import runpy, shutil, sys  # shutil looks which functions are the system's own when it is imported
 from pathlib import Path
 folder, program, out, lines = sys.argv[1:5]
 sys.path.append(folder)

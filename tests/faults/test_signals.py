@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,14 @@ def test_a_training_goes_on_where_nobody_reads_what_it_says(
     assert life.ended() == 0, life.told()
     assert life.told() == ""
     assert lives.parts_of(tmp_path / "run") == expected(command, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _no_nohup() -> Iterator[None]:
+    """Hear SIGHUP also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_what_is_no_training_is_left_in_order_too_and_the_handlers_are_put_back() -> None:
