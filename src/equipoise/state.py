@@ -116,13 +116,13 @@ def save(
         return verdict if isinstance(verdict, Stop) else poisoned_stop(poisoned[0])
     tensors |= checkpoint.copied({f"meter.{name}": total for name, total in state.meter.sums.items()})  # may be NaN
     values, samples, named = plain_values(state, referee), state.samples, {line.samples for line in referee.candidates}
-    is_kept, candidates, is_first = kept_for_good(state, referee), named | state.named, not run.has_saved
+    is_kept, candidates = kept_for_good(state, referee), named | state.named
     state.named = named  # those of the checkpoint before stay, too: a resume may fall back on it
 
     def job() -> None:
         run.sync_logs()  # or a power cut could take lines from them that this checkpoint has behind it
         checkpoint.save(run.checkpoints, samples, tensors, values, is_kept)
-        if is_first:
+        if not run.has_saved:
             run.write_state({"status": "running", "has_saved": True})  # where they are gone later, it is known
         prune_candidates(run, candidates.__contains__)
 
