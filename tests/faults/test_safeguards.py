@@ -86,13 +86,6 @@ BROKEN = (
         "tests/faults/test_inventory.py",
     ),
     Broken(
-        "the strength of the augmentation comes back",
-        "state.py",
-        "    state.seconds, state.strength = values.seconds, values.strength",
-        "    state.seconds = values.seconds",
-        "tests/faults/test_inventory.py",
-    ),
-    Broken(
         "what lies aside is put back before the newest checkpoint is looked for",
         "state.py",
         "    run.tidy()  # first",

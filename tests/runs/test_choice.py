@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from equipoise.runs.choice import Candidate, Rescoring, certainty, curse
+from equipoise.errors import UserError
+from equipoise.runs.choice import Candidate, Rescoring, certainty, curse, rescoring_from
 from equipoise.watch.signals import ScoreLine
 
 
@@ -49,3 +50,10 @@ def test_the_nearest_candidate_says_how_sure_the_choice_is(difference: float, wo
 def test_a_choice_of_one_or_without_differences_claims_nothing() -> None:
     assert "one candidate" in certainty(rescoring(candidate(1, 0.02, 0.02)))
     assert "could not" in certainty(rescoring(candidate(1, 0.02, 0.02), candidate(2, 0.02, 0.03, math.nan)))
+
+
+def test_a_damaged_choice_is_told_in_a_short_line_however_long_what_it_holds() -> None:
+    values = {"protocol": {}, "num_scores": "x" * 5_000, "candidates": [], "winner": 1}
+    with pytest.raises(UserError, match="damaged") as caught:
+        rescoring_from({"rescored": values})
+    assert len(str(caught.value)) < 400

@@ -191,7 +191,8 @@ def touch(run: RunFolder, samples: int) -> None:
     run.snapshot_path(samples).touch()
 
 
-def test_what_a_kill_leaves_before_the_recipe_is_no_run_and_is_begun_anew(tmp_path, monkeypatch):
+@pytest.mark.parametrize("writer", ["write_data", "write_recipe"])
+def test_what_a_kill_leaves_before_the_recipe_is_no_run_and_is_begun_anew(tmp_path, monkeypatch, writer):
     class Killed(BaseException):
         pass
 
@@ -200,7 +201,7 @@ def test_what_a_kill_leaves_before_the_recipe_is_no_run_and_is_begun_anew(tmp_pa
 
     data = {"digest": "d", "size": 8, "channels": 1, "classes": []}
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "write_recipe", kill)
+        patch.setattr(RunFolder, writer, kill)
         with pytest.raises(Killed):
             RunFolder.create(tmp_path / "run", Recipe(), data)
     assert not RunFolder.is_run(tmp_path / "run"), "a run must have all that a resume needs"

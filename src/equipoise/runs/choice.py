@@ -52,9 +52,10 @@ def rescoring_from(state: Mapping[str, Any]) -> Rescoring | None:
         )
         if all(candidate.found.samples != found.winner for candidate in found.candidates):
             raise ValueError("no candidate has won")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        reason = str(error)[:200]  # it quotes what was read, of any length
         raise UserError(
-            f"state.json: damaged, it does not say how the best generator was chosen ({error}). Restore it from a copy."
+            f"state.json: damaged, it does not say how the best generator was chosen ({reason}). Restore a copy."
         ) from None
     return found
 

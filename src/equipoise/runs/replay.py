@@ -169,7 +169,7 @@ def read_run(path: Path, metric: MetricName | None = None) -> Series:
     except OSError as error:
         raise UserError(_unreadable(path, error)) from None
     except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: its log is damaged ({error}). Restore it from a copy.") from None
+        raise UserError(f"{path}: its log is damaged ({str(error)[:200]}). Restore it from a copy.") from None
     name, chosen = path.resolve().name, metric or recipe.judging.metric
     for index, line in enumerate(lines):
         _refuse_disorder(str(run.scores), name, lines[max(0, index - 1) : index + 1])
