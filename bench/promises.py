@@ -53,7 +53,7 @@ PROMISES = (
         "the checkpoint is written at the end of the step, also in the middle of a look; the process leaves with a "
         "code of its own; a second Ctrl-C leaves at once",
         "signals sent to processes in every phase, then the digest",
-        ("tests/faults/test_signals.py",),
+        ("tests/faults/test_signals.py", "tests/test_interrupt.py"),
     ),
     Promise(
         "full, failing or read-only disk",
@@ -91,7 +91,7 @@ PROMISES = (
     Promise(
         "judging that crashes, runs out of memory or hangs",
         "the training goes on, and its weights are those of a run whose judge is well; a checkpoint judged again gives "
-        "the score in the log",
+        "the score in the log; a last choice or a test that fails leaves a finished run which says so",
         "each injected, then the digest",
         ("tests/faults/test_evaluation.py",),
     ),
@@ -109,10 +109,10 @@ PROMISES = (
     ),
     Promise(
         "two trainings in one folder",
-        "the second exits with 3 and names host and process; a dead one's lock is free, a live one's never stolen; "
-        "readers are always welcome",
+        "the second exits with 3 and names host and process; a dead one's lock is free, a live one's never stolen, "
+        "not even where its lock file was removed; readers are always welcome",
         "20 started at once",
-        ("tests/faults/test_locks.py",),
+        ("tests/faults/test_locks.py", "tests/runs/test_folder.py"),
     ),
     Promise(
         "torn log line",

@@ -1,6 +1,5 @@
 """Small real trainings for the tests: a folder of tiny drawn shapes, and a judge that learns in a second."""
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from quick import quicken
 
-QUICK = Path(__file__).parent / "quick.py"
+from equipoise.data.pool import Pool, prepare
+from equipoise.judge import encoder
+from equipoise.recipe import Data
+
 SIZE = 8
 
 
@@ -35,20 +38,26 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def pool(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    """Return the shapes, prepared in a cache of their own."""
+    return prepare(Data(source=str(shapes)), cache=tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let the judge learn in a second, in a cache that all tests of this process share."""
-    specification = importlib.util.spec_from_file_location("quick", QUICK)
-    assert specification
-    assert specification.loader
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    from equipoise.judge import encoder
-
     defaults = encoder.load_or_train.__kwdefaults__
     assert defaults is not None
     before = defaults["steps"]
-    module.quicken()
+    quicken()
     monkeypatch.setenv("EQUIPOISE_CACHE", os.fspath(tmp_path_factory.getbasetemp() / "cache"))
     yield
     defaults["steps"] = before
+
+
+@pytest.fixture
+def small(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the judge learn in a second, and the end of a run take 200 generated images instead of 5,000."""
+    for module in ("api", "own.judge"):
+        monkeypatch.setattr(f"equipoise.{module}.NUM_REAL", 200)

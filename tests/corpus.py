@@ -231,7 +231,7 @@ def add_special_files(folder: Path) -> dict[str, str]:
     return left_out
 
 
-def odd_arrays() -> dict[str, dict[str, np.ndarray]]:
+def odd_arrays() -> dict[str, dict[str, Any]]:
     """Return the arrays of `.npz` files that cannot be used, by what is wrong with them."""
     good = np.zeros((40, 8, 8), np.uint8)
     broken = np.linspace(0, 1, 40 * 64).reshape(40, 8, 8)

@@ -6,26 +6,20 @@ import shutil
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small import SMALL
 
 import equipoise as eq
-from equipoise import api
+from equipoise import api, checkpoint
 from equipoise.data import pool
+from equipoise.errors import UserError
 from equipoise.recipe import Augment, Budget, Data, Game, Judging, Networks, Recipe
-
-SMALL = [
-    "networks.family=mlp",
-    "networks.width=16",
-    "networks.latent_size=4",
-    "game.batch=8",
-    "judging.num_samples=100",
-    "judging.every=160",
-    "stopping.policy=budget",
-]
+from equipoise.runs.folder import RunFolder
 
 
 def small_recipe(source: Path, **changes: object) -> Recipe:
@@ -65,6 +59,47 @@ def test_samples_are_a_function_of_the_seed_however_they_are_drawn(quick: None, 
     assert torch.equal(first, eq.load(run.path).best.sample(300, seed=5))
     assert torch.equal(first, torch.cat(list(run.best.batches(300, seed=5))))
     assert not torch.equal(first, run.best.sample(300, seed=6))
+
+
+def test_a_best_generator_that_is_replaced_while_it_is_loaded_comes_with_its_own_score(
+    quick: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = eq.train(recipe=small_recipe(shapes), out=tmp_path / "run")
+    first, real, loads = run.best.score["samples"], checkpoint.load_weights, []
+
+    def replaced(path: Path, generator: torch.nn.Module) -> None:
+        real(path, generator)
+        loads.append(path)
+        if len(loads) == 1:
+            names = checkpoint.module_tensors("generator", generator)
+            tensors = {name: torch.full_like(tensor, 0.5) for name, tensor in names.items()}
+            score = run.folder.read_json(path / "score.json") | {"samples": first + 1}
+            checkpoint.write_folder(run.folder.best, {"generator.safetensors": tensors}, {"score.json": score})
+
+    monkeypatch.setattr(checkpoint, "load_weights", replaced)
+    best = eq.load(run.path).best
+    assert best.score["samples"] == first + 1
+    assert all(bool((tensor == 0.5).all()) for tensor in best.generator.state_dict().values())
+    assert len(loads) == 2
+
+
+def test_two_trainings_without_a_folder_of_their_own_take_two(
+    quick: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    real, recipe, taken = RunFolder.begun, small_recipe(shapes), []
+
+    def begun(path: Path, *given: Any) -> Any:
+        if not taken:
+            taken.append(path)
+            RunFolder.create(path, recipe)  # by another, in the instant before
+        return real(path, *given)
+
+    monkeypatch.setattr(RunFolder, "begun", begun)
+    run = eq.train(recipe=recipe)
+    assert run.path == taken[0].with_name(taken[0].name[:-1] + "2")
+    with pytest.raises(UserError, match="holds a run already"):
+        eq.train(recipe=recipe, out=taken[0])
 
 
 def test_a_recipe_object_is_trained_as_it_is(quick: None, shapes: Path, tmp_path: Path) -> None:
@@ -179,7 +214,7 @@ def test_wrong_arguments_of_the_other_functions_are_user_errors(quick: None, sha
 def test_a_pool_that_has_grown_is_found_out_by_its_digest(quick: None, shapes: Path, tmp_path: Path) -> None:
     images = Path(shutil.copytree(shapes, tmp_path / "images"))
     run = eq.train(recipe=small_recipe(images), out=tmp_path / "run")
-    trained_on = api.described(run.folder)["digest"]
+    trained_on = run.folder.read_data()["digest"]
     assert api.prepared(Data(source=str(images)), torch.device("cpu")).digest == trained_on
     Image.fromarray(np.full((8, 8), 77, np.uint8)).save(images / "lying" / "one more.png")
     assert api.prepared(Data(source=str(images)), torch.device("cpu")).digest != trained_on

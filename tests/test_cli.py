@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from small import as_options
 
 from equipoise import checkpoint, loop
 from equipoise.arguments import COMMANDS, parser
@@ -27,15 +28,8 @@ from equipoise.cli import main
 from equipoise.runs.folder import RunFolder
 
 QUICK = Path(__file__).parent / "quick.py"
-SMALL = [
-    "--set=networks.family=mlp",
-    "--set=networks.width=16",
-    "--set=networks.latent_size=4",
-    "--set=game.batch=8",
-    "--set=judging.num_samples=100",
-    "--set=judging.every=160",
-    "--set=stopping.policy=budget",
-]
+SMALL = as_options()
+STAGES = r"([a-z ]+ …( [0-9]+ %)?\n)*"  # what is told of a long wait where there is no terminal
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +62,7 @@ def output(quick: None, capsys: pytest.CaptureFixture[str]) -> Command:
     def run(*arguments: Any, code: int = 0) -> str:
         assert main([str(argument) for argument in arguments]) == code
         out, err = capsys.readouterr()
-        assert err == ""
+        assert re.fullmatch(STAGES, err) if arguments[0] == "evaluate" else err == ""
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out), "plain output has no control characters"
         return out
 
@@ -397,6 +391,52 @@ def test_evaluate_a_run_and_a_folder(output: Command, trained: Path, shapes: Pat
     assert real["fid"] < values["fid"]
 
 
+def test_evaluate_says_what_it_is_at_where_there_is_no_terminal(
+    quick: None, trained: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(trained), "--against", str(shapes), "-n", "200", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == "scoring …"
+    assert re.fullmatch(STAGES, err)
+    assert json.loads(out)["protocol"]["num_generated"] == 200
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+def test_a_lost_best_generator_can_be_put_back_as_the_refusal_says(
+    output: Command, refused: Command, copy: Path, shapes: Path, command: str
+) -> None:
+    picture = copy / "x.png"
+    options = ["-o", picture, "--force"] if command == "sample" else ["--against", shapes, "-n", "200"]
+    before, drawn = output(command, copy, *options), picture.read_bytes() if picture.exists() else b""
+    picture.unlink(missing_ok=True)
+    shutil.rmtree(copy / "best")
+    line = refused(command, copy, *options)
+    assert f"{copy}/best: is gone" in line
+    assert "A copy of it is in candidates/" in line
+    subprocess.run(line.split("To put that in its place: ")[1], shell=True, check=True)
+    assert output(command, copy, *options) == before
+    assert (picture.read_bytes() if picture.exists() else b"") == drawn
+
+
+def test_a_file_that_may_not_grow_so_large_is_no_full_disk(
+    environment: dict[str, str], trained: Path, tmp_path: Path
+) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    allowed = "a file would be larger than this disk or `ulimit -f` allows"
+    with (tmp_path / "out").open("w") as out:
+        for command, place in ((["sample", trained, "-o", tmp_path / "x.png"], "-o "), (["recipes"], "")):
+            done = subprocess.run(
+                [sys.executable, QUICK, *command], env=environment, stdout=out, stderr=subprocess.PIPE, text=True,
+                check=False, preexec_fn=limit,
+            )  # fmt: skip
+            assert done.returncode == 4, done.stderr
+            assert done.stderr.startswith(f"equipoise: {place and f'-o {tmp_path}/x.png: '}{allowed}")
+            assert done.stderr.count("\n") == 1
+            assert "the disk is full" not in done.stderr
+
+
 def test_compare_two_runs(output: Command, refused: Command, trained: Path, copy: Path) -> None:
     assert "The recipes are the same." in output("compare", trained, copy)
     assert json.loads(output("compare", trained, copy, "--json"))["differences"] == {}
@@ -609,7 +649,7 @@ def test_a_disk_that_fills_up_in_a_checkpoint_has_its_own_exit_code_and_costs_no
     command = [sys.executable, QUICK, "resume", copy, "--budget", "1200"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, preexec_fn=fill)
     assert (done.returncode, done.stderr.count("\n")) == (4, 1)
-    assert done.stderr.startswith("equipoise: the disk is full")
+    assert done.stderr.startswith("equipoise: a file would be larger than this disk or `ulimit -f` allows (")
     kept = checkpoint.latest(copy / "checkpoints")
     assert kept is not None
     assert kept.values["samples"] == last.values["samples"] == 800

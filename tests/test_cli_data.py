@@ -1,6 +1,5 @@
 """`equipoise data check` as a person uses it, and that it never disagrees with `equipoise train`."""
 
-import importlib.util
 import json
 import os
 import pty
@@ -11,29 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import corpus
 import numpy as np
 import pytest
 from PIL import Image
+from small import as_options
 
 from equipoise.cli import main
 
-_PATH = Path(__file__).with_name("corpus.py")
-_specification = importlib.util.spec_from_file_location("corpus", _PATH)
-assert _specification
-assert _specification.loader
-corpus: Any = importlib.util.module_from_spec(_specification)
-_specification.loader.exec_module(corpus)
-
-SMALL = [
-    "--set=networks.family=mlp",
-    "--set=networks.width=16",
-    "--set=networks.latent_size=4",
-    "--set=game.batch=8",
-    "--set=judging.num_samples=100",
-    "--set=judging.every=160",
-    "--set=stopping.policy=budget",
-]
-
+STAGE = r"^(reading|comparing) the images …( [0-9]+ %)?\n"
 Checked = Callable[..., tuple[str, str]]
 
 
@@ -46,6 +31,7 @@ def checked(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyt
         assert main(["data", "check", *map(str, arguments)]) == code
         assert not (tmp_path / "cache of checks").exists(), "a check fills no cache"
         out, err = capsys.readouterr()
+        err = re.sub(STAGE, "", err, flags=re.MULTILINE)
         assert err.count("\n") == (0 if code == 0 else 1)
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out)
         return out, err
@@ -227,6 +213,13 @@ def test_progress_is_shown_on_a_terminal_and_not_in_what_is_piped_on(shapes: Pat
     assert b"\x1b" not in out
 
 
+def test_where_there_is_no_terminal_a_line_says_what_is_being_done(shapes: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["data", "check", os.fspath(shapes), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "reading the images …\ncomparing the images …\n"
+    assert json.loads(out)["starts"]
+
+
 @pytest.mark.slow
 def test_a_training_on_good_and_odd_images_leaves_out_what_the_check_has_listed(
     quick: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -243,11 +236,11 @@ def test_a_training_on_good_and_odd_images_leaves_out_what_the_check_has_listed(
     options = [os.fspath(tmp_path / "photos"), "--size", "8"]
     assert main(["data", "check", *options, "--json"]) == 0
     out, err = capfd.readouterr()
-    assert err == ""
+    assert re.sub(STAGE, "", err, flags=re.MULTILINE) == ""
     values = json.loads(out)
     assert expected <= {item["name"] for item in values["not_used"]}
     run = tmp_path / "run"
-    assert main(["train", *options, "--budget", "200", "--out", os.fspath(run), *SMALL]) == 0
+    assert main(["train", *options, "--budget", "200", "--out", os.fspath(run), *as_options()]) == 0
     assert capfd.readouterr().err == ""
     data = json.loads((run / "data.json").read_text())
     assert data["rejected"] == values["not_used"]

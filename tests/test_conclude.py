@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import SMALL
 
 import equipoise as eq
 from equipoise import api, checkpoint, conclude
 from equipoise.conclude import Candidate, candidate_folders, chosen, hand_over, lowest
+from equipoise.data.description import describe
 from equipoise.data.pool import Pool, prepare
 from equipoise.judge.features import Features
 from equipoise.judge.protocol import Judge
@@ -26,15 +28,7 @@ from equipoise.runs.folder import RunFolder
 from equipoise.watch.signals import ScoreLine
 from equipoise.watch.stopping import Stop
 
-SMALL = [
-    "networks.family=mlp",
-    "networks.width=16",
-    "networks.latent_size=4",
-    "game.batch=8",
-    "judging.num_samples=100",
-    "data.validation=0.4",
-    "stopping.policy=budget",
-]
+HALVED = (*SMALL, "data.validation=0.4")
 PIXELS = Features("encoder", "f" * 64, 64, lambda images: images.flatten(1).float())
 ENDED = Outcome(Stop("budget", "The budget is spent."), 300, 1.5)
 
@@ -95,9 +89,9 @@ CLOSE, FAR = -0.5, 0.999  # the mean shade of the drawn shapes is near the first
 @pytest.fixture
 def ended(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ended:
     monkeypatch.setattr(api, "NUM_REAL", 200)
-    recipe = with_settings(Recipe(), [*SMALL, "data.source=shapes"])
+    recipe = with_settings(Recipe(), [*HALVED, "data.source=shapes"])
     run = RunFolder.create(tmp_path / "run", recipe)
-    run.write_data(api._described(pool, recipe))
+    run.write_data(describe(pool, recipe.data.source))
     return Ended(run, ImageProblem(recipe, pool, torch.device("cpu"), torch.float32), recipe, pool)
 
 
@@ -269,7 +263,7 @@ def test_what_lies_in_best_already_is_not_written_again(ended: Ended, monkeypatc
 def test_a_training_is_judged_by_the_first_half_and_chosen_by_the_second(
     quick: None, shapes: Path, tmp_path: Path
 ) -> None:
-    run = eq.train(source=shapes, budget="400", out=tmp_path / "run", settings=[*SMALL, "judging.every=160"])
+    run = eq.train(source=shapes, budget="400", out=tmp_path / "run", settings=HALVED)
     data, state = run.folder.read_data(), run.state
     found, again = state["best"]["protocol"], state["rescored"]["protocol"]
     assert (found["split"], found["num_real"]) == ("validation", data["num_validation"] // 2)

@@ -2,25 +2,19 @@
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from equipoise import judging, loop
-from equipoise.data.pool import Pool, prepare
+from equipoise.data.pool import Pool
 from equipoise.judging import discriminator_gap
 from equipoise.problem import ImageProblem, Opinions
 from equipoise.randomness import Randomness
-from equipoise.recipe import Data, Recipe, with_settings
+from equipoise.recipe import Recipe, with_settings
 
 SETTINGS = ["networks.family=dcgan", "networks.width=8", "networks.latent_size=4", "game.batch=8"]
-
-
-@pytest.fixture(scope="module")
-def pool(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    return prepare(Data(source=str(shapes)), cache=tmp_path_factory.mktemp("cache"))
 
 
 def made(pool: Pool, *settings: str) -> tuple[ImageProblem, Any]:

@@ -12,41 +12,31 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from small import SMALL
 from torch import Tensor
 
 import equipoise as eq
 from equipoise import api, checkpoint, judging, loop
 from equipoise import state as state_module
-from equipoise.data.pool import Pool, prepare
+from equipoise.data.pool import Pool
+from equipoise.errors import UserError
 from equipoise.judge import protocol
 from equipoise.judge.kid import Estimate
 from equipoise.problem import ImageProblem, Moment, Players, Terms
 from equipoise.randomness import Randomness
-from equipoise.recipe import Data, Recipe, with_settings
+from equipoise.recipe import Recipe, with_settings
 from equipoise.runs import log, replay
+from equipoise.runs.digest import digest
+from equipoise.runs.folder import RunFolder
 from equipoise.watch.referee import Referee
 
-SMALL = [
-    "networks.family=mlp",
-    "networks.width=16",
-    "networks.latent_size=4",
-    "game.batch=8",
-    "judging.num_samples=100",
-    "judging.every=160",
-    "saving.every=160",
-    "saving.log_every=80",  # nothing depends on this machine's speed, so two runs may be compared
-    "stopping.policy=budget",
-]
+# Nothing depends on this machine's speed, so two runs may be compared.
+SETTLED = (*SMALL, "saving.every=160", "saving.log_every=80")
 MEASURED = ["saving.every=none", "saving.log_every=none"]
 
 
-@pytest.fixture(scope="module")
-def pool(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    return prepare(Data(source=str(shapes)), cache=tmp_path_factory.mktemp("cache"))
-
-
 def made(pool: Pool, *settings: str) -> tuple[ImageProblem, Recipe]:
-    recipe = with_settings(Recipe(), [*SMALL, *settings])
+    recipe = with_settings(Recipe(), [*SETTLED, *settings])
     return ImageProblem(recipe, pool, torch.device("cpu"), torch.float32), recipe
 
 
@@ -149,9 +139,17 @@ def run_of(quick: None, shapes: Path, tmp_path: Path) -> RunMaker:
     """Return a function that trains a small run in a folder of this test."""
 
     def run(name: str, *settings: str, budget: str = "800", **options: Any) -> eq.Run:
-        return eq.train(shapes, budget=budget, out=tmp_path / name, settings=[*SMALL, *settings], **options)
+        return eq.train(shapes, budget=budget, out=tmp_path / name, settings=[*SETTLED, *settings], **options)
 
     return run
+
+
+class Killed(BaseException):
+    """The end of a process, as far as its run can tell."""
+
+
+def kill(*_: Any) -> None:
+    raise Killed
 
 
 def final_tensors(run: eq.Run) -> dict[str, Tensor]:
@@ -192,21 +190,28 @@ def scores(run: eq.Run) -> list[dict[str, Any]]:
 
 CONVOLUTIONS = ["networks.family=dcgan", "networks.width=4", "networks.generator_norm=batch"]
 VARIANTS = [
-    pytest.param(CONVOLUTIONS, id="dcgan-batch-norm"),
+    pytest.param(CONVOLUTIONS, id="dcgan-batch-norm", marks=pytest.mark.slow),
     pytest.param(["networks.family=modern", "networks.width=4", "networks.generator_norm=none"], id="modern"),
     pytest.param(
         [*CONVOLUTIONS, "networks.family=resnet", "networks.spectral_norm=true", "networks.conditional=true"],
         id="resnet-spectral-norm-labels",
+        marks=pytest.mark.slow,
     ),
-    pytest.param([], id="relativistic-r1-r2"),
+    pytest.param([], id="relativistic-r1-r2", marks=pytest.mark.slow),
     pytest.param(["networks.dropout=0.3", "game.loss=hinge", "game.penalty.kind=none"], id="dropout"),
     pytest.param(
         ["game.loss=wasserstein", "game.penalty.kind=wgan-gp", "game.discriminator_steps=2"], id="wgan-gp-two-d-steps"
     ),
-    pytest.param(["augment.kinds=flip,translation,color,cutout", "augment.strength=0.6"], id="augmented"),
-    pytest.param(["game.instance_noise=0.2", "game.penalty.every=3"], id="instance-noise-lazy"),
+    pytest.param(
+        ["augment.kinds=flip,translation,color,cutout", "augment.strength=0.6"], id="augmented", marks=pytest.mark.slow
+    ),
+    pytest.param(["game.instance_noise=0.2", "game.penalty.every=3"], id="instance-noise-lazy", marks=pytest.mark.slow),
     *(
-        pytest.param([f"game.generator.optimizer={name}", f"game.discriminator.optimizer={name}"], id=name)
+        pytest.param(
+            [f"game.generator.optimizer={name}", f"game.discriminator.optimizer={name}"],
+            id=name,
+            marks=pytest.mark.slow,
+        )
         for name in ("adamw", "rmsprop", "adagrad", "sgd")
     ),
 ]
@@ -240,7 +245,9 @@ def test_a_run_resumed_from_a_checkpoint_is_bit_for_bit_the_run_that_never_stopp
 
 
 @pytest.mark.parametrize("where", ["save", "prune_candidates"])
-@pytest.mark.parametrize("place", [1, 3, -1])
+@pytest.mark.parametrize(
+    "place", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(-1, marks=pytest.mark.slow)]
+)
 def test_a_kill_around_any_save_leaves_the_same_candidates_and_the_same_choice(
     run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, place: int
 ) -> None:
@@ -287,12 +294,6 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_and_ends_the_same
 ) -> None:
     whole = run_of("whole")
 
-    class Killed(BaseException):
-        pass
-
-    def kill(*_: Any) -> None:
-        raise Killed
-
     with monkeypatch.context() as patch:
         patch.setattr(loop, "save", kill)
         with pytest.raises(Killed):
@@ -306,7 +307,6 @@ def test_an_interrupt_before_the_pace_is_known_records_none_and_goes_on_exactly(
     run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run_of("whole", *MEASURED)
-    monkeypatch.setattr(loop.Stopwatch, "is_warm", lambda *_: False)
     real_step, taken = loop.take_generator_step, []
 
     def interrupting(*arguments: Any) -> Any:
@@ -315,13 +315,13 @@ def test_an_interrupt_before_the_pace_is_known_records_none_and_goes_on_exactly(
             os.kill(os.getpid(), signal.SIGINT)
         return real_step(*arguments)
 
-    monkeypatch.setattr(loop, "take_generator_step", interrupting)
-    early = run_of("early", *MEASURED)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Stopwatch, "is_warm", lambda *_: False)
+        patch.setattr(loop, "take_generator_step", interrupting)
+        early = run_of("early", *MEASURED)
     assert early.state["status"] == "stopped"
     assert early.folder.read_pace() == {}
     assert not log.records(early.folder.scores)
-    monkeypatch.undo()
-    monkeypatch.setenv("EQUIPOISE_CACHE", os.environ.get("EQUIPOISE_CACHE", ""))
     resumed = eq.resume(tmp_path / "early")
     assert same_tensors(trained_tensors(whole), trained_tensors(resumed))
 
@@ -349,6 +349,59 @@ def test_a_resume_under_another_judge_scores_the_best_anew_instead_of_mixing_pro
     assert replay.read_run(resumed.path).lines[0].samples == before[0]
     assert resumed.best.score["protocol"]["features_digest"] == "another"
     assert resumed.state["status"] == "finished"
+
+
+def test_a_change_of_the_judge_that_is_killed_leaves_no_score_twice(
+    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, real = run_of("first", "judging.every=40", "data.validation=0.3", budget="400"), api.features_of
+    shutil.copytree(run.path, tmp_path / "whole")
+    monkeypatch.setattr(
+        api, "features_of", lambda *given, **named: dataclasses.replace(real(*given, **named), digest="another")
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save", kill)  # the candidates have been scored anew, and no checkpoint knows
+        with pytest.raises(Killed):
+            eq.resume(run.path, budget="480")
+    found = [eq.resume(path, budget="480") for path in (run.path, tmp_path / "whole")]
+    killed, whole = ([line | {"seconds": 0} for line in log.records(one.folder.scores)] for one in found)
+    assert killed == whole
+
+
+def test_a_longer_budget_of_a_finished_run_survives_a_kill_before_its_first_step(
+    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of("first", budget="400")
+    assert run.state["status"] == "finished"
+    for writer, budget in (("write_recipe", "480"), ("write_environment", "480"), ("write_environment", None)):
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFolder, writer, kill)
+            with pytest.raises(Killed):
+                eq.resume(run.path, budget=budget)
+        assert run.state["status"] != "finished", "or it would be refused, and nobody would train it to the end"
+    resumed = eq.resume(run.path)
+    assert resumed.state["samples"] == 480
+    assert resumed.state["status"] == "finished"
+
+
+def test_a_best_generator_that_does_not_say_where_it_is_from_is_put_right_by_a_resume(run_of: RunMaker) -> None:
+    run = run_of("first", budget="400")
+    best = run.folder.best
+    tensors = checkpoint.load_tensors(best / "generator.safetensors")
+    checkpoint.write_folder(best, {"generator.safetensors": tensors}, {"score.json": {"samples": "x"}})
+    resumed = eq.resume(run.path, budget="480")
+    assert isinstance(resumed.best.score["samples"], int)
+
+
+def test_a_run_whose_state_was_damaged_goes_on_without_it_as_the_message_says(run_of: RunMaker, tmp_path: Path) -> None:
+    run = run_of("first", budget="400")
+    shutil.copytree(run.path, tmp_path / "whole")
+    (run.path / "state.json").write_text("{")
+    with pytest.raises(UserError, match="remove it and resume the run"):
+        eq.resume(run.path, budget="480")
+    (run.path / "state.json").unlink()
+    digests = [digest(eq.resume(path, budget="480").folder) for path in (run.path, tmp_path / "whole")]
+    assert digests[0] == digests[1]
 
 
 def test_a_training_that_fails_says_so_in_its_folder(

@@ -1,26 +1,20 @@
 """Image generation as a problem: terms by hand computation, draws by position, signals by example."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
+from small import SMALL
 from torch import Tensor, nn
 
-from equipoise.data.pool import Pool, prepare
+from equipoise.data.pool import Pool
 from equipoise.problem import ImageBatch, ImageProblem, Moment, Players, signals
 from equipoise.randomness import Randomness
-from equipoise.recipe import Augment, Data, Recipe, with_settings
-
-
-@pytest.fixture(scope="module")
-def pool(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    return prepare(Data(source=str(shapes)), cache=tmp_path_factory.mktemp("cache"))
+from equipoise.recipe import Augment, Recipe, with_settings
 
 
 def problem(pool: Pool, *settings: str) -> ImageProblem:
-    base = ["networks.family=mlp", "networks.width=16", "networks.latent_size=4", "game.batch=8"]
-    return ImageProblem(with_settings(Recipe(), [*base, *settings]), pool, torch.device("cpu"), torch.float32)
+    return ImageProblem(with_settings(Recipe(), [*SMALL, *settings]), pool, torch.device("cpu"), torch.float32)
 
 
 class Linear(nn.Module):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from small import SMALL, as_options
 
 import equipoise as eq
 from equipoise import checkpoint, judging
@@ -20,17 +21,7 @@ from equipoise.judge.kid import Estimate
 from equipoise.runs.log import records
 from equipoise.watch.referee import Referee
 
-SMALL = [
-    "networks.family=mlp",
-    "networks.width=16",
-    "networks.latent_size=4",
-    "game.batch=8",
-    "judging.num_samples=100",
-    "judging.every=160",
-    "saving.every=160",
-    "saving.log_every=80",
-    "data.validation=0.3",
-]
+SETTLED = (*SMALL, "saving.every=160", "saving.log_every=80", "data.validation=0.3", "stopping.policy=evidence")
 
 
 def staged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +44,7 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trained(shapes: Path, path: Path, *settings: str) -> eq.Run:
-    return eq.train(shapes, budget="1600", out=path, settings=[*SMALL, *settings])
+    return eq.train(shapes, budget="1600", out=path, settings=[*SETTLED, *settings])
 
 
 def logged(run: eq.Run) -> list[dict[str, Any]]:
@@ -74,7 +65,7 @@ def test_a_run_that_evidence_stopped_goes_on_as_the_run_that_had_the_budget_poli
     monkeypatch.setenv("COLUMNS", "70")
     staged(monkeypatch)
     command = ["train", os.fspath(shapes), "--budget", "1600", "--out", os.fspath(tmp_path / "run")]
-    assert main([*command, *(f"--set={setting}" for setting in SMALL)]) == 0
+    assert main([*command, *as_options(SETTLED)]) == 0
     stopped = eq.load(tmp_path / "run").state
     assert stopped["policy"] == "evidence"
     assert 320 < stopped["samples"] < 1600

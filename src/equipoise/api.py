@@ -16,6 +16,7 @@ from equipoise import checkpoint, loop
 from equipoise.conclude import conclude
 from equipoise.data.cache import default_cache, writing_to
 from equipoise.data.check import Check, check
+from equipoise.data.description import describe, described
 from equipoise.data.pool import Pool, gather, prepare, to_float
 from equipoise.device import chosen_device, chosen_precision, environment_of, threads_of
 from equipoise.errors import UserError, suggestion
@@ -24,6 +25,7 @@ from equipoise.judge.protocol import Judge, Score, make_judge, score
 from equipoise.nets.players import make_players
 from equipoise.problem import ImageProblem, split_indices
 from equipoise.randomness import Randomness
+from equipoise.reading import writable_text
 from equipoise.recipe import (
     Data,
     FeaturesName,
@@ -35,8 +37,9 @@ from equipoise.recipe import (
     with_settings,
 )
 from equipoise.recipes import Facts, RecipeName, build, checked_name
+from equipoise.runs.best import refuse_without_best
 from equipoise.runs.folder import RunFolder, new_path, run_name
-from equipoise.runs.report import write_missing_report
+from equipoise.runs.report import write_missing_report, write_report
 from equipoise.runs.resume import recipe_to_go_on
 from equipoise.sampling import CHUNK, chunks, drawn
 from equipoise.watch.referee import Referee
@@ -132,24 +135,43 @@ class Run:
     def best(self) -> Best:
         """The best generator so far, loaded on the CPU; raises UserError before the first score."""
         self.folder.refuse_own_loop()
+        refuse_without_best(self.folder)
+        for _ in range(9):
+            before = self._best_folder()
+            try:
+                found = self._loaded()
+            except (OSError, UserError):
+                if self._best_folder() == before:
+                    raise
+            else:
+                if self._best_folder() == before:
+                    return found
+        raise UserError(f"{self.folder.best}: was replaced again and again while it was read. Try again")
+
+    def _best_folder(self) -> tuple[int, int] | None:
+        """Return which folder now is `best/`: a training may put a better one in its place while it is read."""
+        with contextlib.suppress(OSError):
+            found = checkpoint.readable(self.folder.best).stat()
+            return found.st_ino, found.st_ctime_ns
+        return None
+
+    def _loaded(self) -> Best:
         path = checkpoint.readable(self.folder.best)
-        if not path.exists():
-            raise UserError(f"{self.path}: no generator has been scored yet. Try: equipoise resume {self.path}")
         damage = checkpoint.verify(path, checkpoint.WEIGHTS_FILES)
         if damage is not None:
             raise UserError(f"{path}: {damage}. A checkpoint may still be good: equipoise resume {self.path}")
-        data = described(self.folder)
-        classes = tuple(data["classes"]) if self.recipe.networks.conditional else ()
+        data = described(self.folder.read_data(), self.folder.path / "data.json")
+        classes = data.classes if self.recipe.networks.conditional else ()
         with torch.random.fork_rng():  # weights are drawn before they are read: the caller's stream stays as it is
             generator, _ = make_players(
-                self.recipe.networks, size=data["size"], channels=data["channels"], num_classes=len(classes)
+                self.recipe.networks, size=data.size, channels=data.channels, num_classes=len(classes)
             )
         checkpoint.load_weights(path, generator)
         return Best(
             generator.requires_grad_(False).eval(),
             self.recipe.networks.latent_size,
             classes,
-            tuple(data["class_counts"]) if classes else (),
+            data.class_counts if classes else (),
             self.folder.read_json(path / "score.json"),
         )
 
@@ -187,9 +209,8 @@ def train(
     refuse_impossible(final, pool)
     note(_in_words(pool, final))
     features = features_of(pool, final.judging.features, chosen, preparing)
-    path = Path(out) if out is not None else new_path(Path("runs"), run_name(final))
-    with RunFolder.begun(path, final, _described(pool, final)) as folder:  # only now: a mistake leaves no folder behind
-        note(f"The run's folder: {path}")
+    with _begun(out, final, describe(pool, final.data.source)) as folder:  # only now: a mistake leaves no folder behind
+        note(f"The run's folder: {folder.path}")
         return _trained(folder, final, pool, features, chosen, tell, preparing, note)
 
 
@@ -210,14 +231,14 @@ def resume(
     write_missing_report(folder)
     folder.refuse_lost()
     recipe = recipe_to_go_on(folder, budget, policy)
-    data = described(folder)
+    data = described(folder.read_data(), folder.path / "data.json")
     folder.refuse_unwritable()
     folder.refuse_busy()
     chosen = chosen_device(recipe.device)
-    place = data.get("path")  # the source as the recipe names it may be relative to another folder
+    place = data.path  # the source as the recipe names it may be relative to another folder
     source = place if place and Path(place).exists() else recipe.data.source
     pool = prepared(dataclasses.replace(recipe.data, source=source), chosen, preparing)
-    if pool.digest != data["digest"]:
+    if pool.digest != data.digest:
         raise UserError(
             f"{recipe.data.source}: the images changed since this run began, so it cannot go on exactly. "
             "Put them back, or start a new run: equipoise train SOURCE"
@@ -226,9 +247,12 @@ def resume(
     begun = folder.read_environment()
     with threads_of(begun.get("threads"), chosen):  # also while the judge learns, where the cache has lost it
         features = features_of(pool, recipe.judging.features, chosen, preparing)
-        with folder.lock():
-            _adopt(folder, recipe)
-            return _trained(folder, recipe, pool, features, chosen, tell, preparing, note)
+        try:
+            with folder.lock():
+                _adopt(folder, recipe)
+                return _trained(folder, recipe, pool, features, chosen, tell, preparing, note)
+        except OSError as error:
+            raise folder.stopped_by(error) from error
 
 
 def load(path: str | Path) -> Run:
@@ -406,6 +430,21 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
         make_players(recipe.networks, size=size, channels=channels, num_classes=num_classes)
 
 
+@contextlib.contextmanager
+def _begun(out: str | Path | None, recipe: Recipe, data: dict[str, Any]) -> Iterator[RunFolder]:
+    """Begin a run in `out`, or in the next free folder, and hold it while entered; raises UserError."""
+    with contextlib.ExitStack() as stack:
+        folder = None
+        while folder is None:
+            path = Path(out) if out is not None else new_path(Path("runs"), run_name(recipe))
+            try:
+                folder = stack.enter_context(RunFolder.begun(path, recipe, data))
+            except UserError:
+                if out is not None or path == new_path(Path("runs"), run_name(recipe)):
+                    raise  # else another training has taken it meanwhile
+        yield folder
+
+
 def _adopt(folder: RunFolder, recipe: Recipe) -> None:
     """Write the recipe with which a run goes on, and another policy among its events."""
     begun = from_dict(folder.read_recipe())
@@ -414,15 +453,8 @@ def _adopt(folder: RunFolder, recipe: Recipe) -> None:
     if recipe.stopping.policy != begun.stopping.policy:
         state, change = folder.read_state(), f"{begun.stopping.policy} → {recipe.stopping.policy}"
         folder.log_event(state.get("samples") or 0, state.get("seconds") or 0.0, "another policy", change)
+    folder.write_state({"status": "running", "has_saved": folder.has_saved})  # first: a finished run would stay so
     folder.write_recipe(recipe)
-
-
-def described(folder: RunFolder) -> dict[str, Any]:
-    """Return what a run's images are; raises UserError where that is gone or damaged."""
-    data = folder.read_data()
-    if not {"digest", "size", "channels", "classes"} <= data.keys():
-        raise UserError(f"{folder.path / 'data.json'}: gone or damaged. Restore it from a copy.")
-    return data
 
 
 def _trained(
@@ -471,9 +503,10 @@ def _trained(
 
 
 def _failed(folder: RunFolder, error: Exception) -> None:
-    with contextlib.suppress(OSError):  # a full disk may be what ended it
+    with contextlib.suppress(OSError, UserError):  # a full disk may be what ended it
         reason = f"{type(error).__name__}: {error}"
         folder.write_state({"status": "failed", "reason": reason, "has_saved": folder.has_saved})
+        write_report(folder)
 
 
 def _batches(pool: Pool, indices: np.ndarray) -> Iterator[Tensor]:
@@ -505,8 +538,8 @@ def _recipe(recipe: RecipeName | Recipe, facts: Facts) -> Recipe:
 def with_options(recipe: Recipe, source: str | Path | None, budget: str | None, settings: list[str]) -> Recipe:
     """Return a recipe with what the caller asks for besides; raises UserError for what is not allowed."""
     if source is not None:
-        if _text(str(source)) != str(source):
-            raise UserError(f'source "{_text(str(source))}": its name is no valid UTF-8. Rename it, then try again')
+        if (name := writable_text(str(source))) != str(source):
+            raise UserError(f'source "{name}": its name is no valid UTF-8. Rename it, then try again')
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(source)))
     if budget is not None:
         recipe = dataclasses.replace(recipe, budget=parsed_budget(budget))
@@ -524,27 +557,3 @@ def _in_words(pool: Pool, recipe: Recipe) -> str:
         first = "; ".join(f"{item.name}: {item.reason}" for item in pool.rejected[:3])
         text += f"; {len(pool.rejected)} could not be used ({first}{'; …' if len(pool.rejected) > 3 else ''})"
     return text
-
-
-def _described(pool: Pool, recipe: Recipe) -> dict[str, Any]:
-    source = recipe.data.source
-    is_path = source != "mnist" and not source.startswith("hub:")
-    return {
-        "source": source,
-        "path": _text(str(Path(source).expanduser().resolve())) if is_path else None,
-        "digest": pool.digest,
-        "size": pool.images.shape[2],
-        "channels": pool.images.shape[1],
-        "classes": [_text(name) for name in pool.classes],
-        "class_counts": [] if pool.labels is None else torch.bincount(_train_labels(pool)).tolist(),
-        "num_train": len(pool.splits.train),
-        "num_validation": len(pool.splits.validation),
-        "num_test": len(pool.splits.test),
-        "num_duplicates": pool.num_duplicates,
-        "rejected": [{"name": _text(item.name), "reason": item.reason} for item in pool.rejected],
-    }
-
-
-def _text(name: str) -> str:
-    """Return a file's name as text that can be written, whatever bytes it holds."""
-    return name.encode(errors="replace").decode()

@@ -81,12 +81,7 @@ def _add_train(commands: Any) -> None:
         "equipoise train photos/ --size 32 --budget 1h --set data.flip=true",
     )
     add = sub.add_argument
-    add("source", metavar="SOURCE", help="mnist, a folder, a .zip, an .npz, or hub:NAME")
-    add("--recipe", metavar="NAME", type=_recipe, help="see `equipoise recipes` (default: modern)")
-    size = _whole("--size", 8, 256, 32)
-    add("--size", metavar="N", type=size, help="pixels a side, 8 to 256 (default: found from the images)")
-    fit = _one_of("--fit", "crop", "pad", "stretch")
-    add("--fit", metavar="HOW", type=fit, help="make rectangles square: crop, pad or stretch (default: crop)")
+    _add_source(sub)
     add("--budget", metavar="B", type=_budget, help="time (90s, 10m, 2h) or samples (60k, 2M) (default: 10m)")
     add("--seed", metavar="N", type=_seed, help="of everything random (default: 0)")
     add("--out", metavar="DIR", type=_path("--out"), help="the run's folder (default: a new one under runs/)")
@@ -217,15 +212,21 @@ def _add_data(commands: Any) -> None:
     )
     add = sub.add_argument
     add("task", metavar="check", type=_data_task, help="the one thing to do with data so far")
+    _add_source(sub)
+    text = "change any field of the recipe, as in data.channels=1; may be given many times"
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help=text)
+    add("--json", action="store_true", help="as JSON, with every file and group")
+
+
+def _add_source(sub: Parser) -> None:
+    """Add what says which images a training sees, and how."""
+    add = sub.add_argument
     add("source", metavar="SOURCE", help="mnist, a folder, a .zip, an .npz, or hub:NAME")
     add("--recipe", metavar="NAME", type=_recipe, help="see `equipoise recipes` (default: modern)")
     size = _whole("--size", 8, 256, 32)
     add("--size", metavar="N", type=size, help="pixels a side, 8 to 256 (default: found from the images)")
     fit = _one_of("--fit", "crop", "pad", "stretch")
     add("--fit", metavar="HOW", type=fit, help="make rectangles square: crop, pad or stretch (default: crop)")
-    text = "change any field of the recipe, as in data.channels=1; may be given many times"
-    add("--set", action="append", default=[], metavar="FIELD=VALUE", help=text)
-    add("--json", action="store_true", help="as JSON, with every file and group")
 
 
 # Values

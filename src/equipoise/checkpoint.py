@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.errors import UserError
+from equipoise.runs.checkpoints import WEIGHTS_FILES as WEIGHTS_FILES
 from equipoise.runs.checkpoints import damage_of, named, tensor_header
 from equipoise.runs.files import discard, read_json, write_json, written_whole
 from equipoise.runs.files import readable as readable
 from equipoise.runs.files import verify as verify
 
 NUM_KEPT = 2
-WEIGHTS_FILES = ("generator.safetensors", "score.json")  # of `best/` and of a candidate
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ EXIT_BUSY = 3
 EXIT_STORAGE = 4
 EXIT_INTERRUPTED = 130
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+TOO_LARGE = "a file would be larger than this disk or `ulimit -f` allows"
 OTHER_FILES = frozenset(".jpg .jpeg .webp .gif .bmp .tif .tiff .pdf .svg .npz .npy .zip .pt".split())  # noqa: SIM905
 MAX_GRID = 10_000  # images in one picture
 
@@ -56,7 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         what = f"{where}cannot be read or written ({error.strerror or error}). Check the disk and the permissions"
+        if _is_too_large(error):
+            what = TOO_LARGE + (f" ({error.filename})" if error.filename else "")
         return _failed(what, EXIT_STORAGE)
+
+
+def _is_too_large(error: OSError) -> bool:
+    """Return whether the kernel allows no file as large; what is too large to be read has other words."""
+    return error.errno == errno.EFBIG and error.strerror == os.strerror(errno.EFBIG)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -139,7 +147,6 @@ def _resume_same(options: argparse.Namespace, settings: list[str]) -> int:
     if state["status"] == "finished":
         print(f"{_shown(run.path)} has finished already. {state.get('reason', '')}\nReport: {_shown(run.report)}")
         return 0
-    run.refuse_busy()
     run.refuse_unwritable()
     refuse_unusable(default_cache())
     return _shown_training(
@@ -252,12 +259,15 @@ def _digest(options: argparse.Namespace) -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
+    from equipoise.runs.best import refuse_without_best
     from equipoise.runs.folder import RunFolder
 
-    RunFolder.open(options.run)
+    run = RunFolder.open(options.run)
     is_grid = _is_grid(options.out, options.force)
     if is_grid and options.num > MAX_GRID:
         raise UserError(f"-n {options.num}: one picture holds at most {MAX_GRID} images. Try a folder: -o samples/")
+    run.refuse_own_loop()
+    refuse_without_best(run)
     from equipoise import api
     from equipoise.pictures import save_each, save_grid
 
@@ -269,8 +279,11 @@ def _sample(options: argparse.Namespace) -> int:
             num = save_each(best.batches(options.num, options.seed, options.label), options.out)
             print(f"{num} images in {_shown(options.out)}")
     except OSError as error:
+        other = "give another disk: -o PATH"
         if error.errno in NO_SPACE:
-            raise UserError(f"-o {options.out}: the disk is full. Make room, or give another disk: -o PATH") from None
+            raise StorageError(f"-o {options.out}: the disk is full. Make room, or {other}") from None
+        if _is_too_large(error):
+            raise StorageError(f"-o {options.out}: {TOO_LARGE}. Raise that limit, or {other}") from None
         raise UserError(f"-o {options.out}: cannot be written ({error.strerror}). Try: -o grid.png") from None
     return 0
 
@@ -291,15 +304,20 @@ def _is_grid(out: Path, force: bool) -> bool:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from equipoise.runs.best import refuse_without_best
     from equipoise.runs.folder import RunFolder
 
-    if not RunFolder.is_run(options.target) and not options.target.exists():
+    if RunFolder.is_run(options.target):
+        run = RunFolder.open(options.target)
+        run.refuse_own_loop()
+        refuse_without_best(run)
+    elif not options.target.exists():
         raise UserError(
             f"{options.target}: does not exist; give a run's folder, or a folder, zip or .npz of images. "
             f"Try: {options.parser.example}"
         )
     _refuse_missing(options.against, "--against ")
-    from equipoise.display import Display, is_terminal
+    from equipoise.display import Display
 
     with Display(sys.stderr) as show:
         from equipoise import api
@@ -310,7 +328,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             num=options.num,
             features=options.features,
             device=options.device,
-            preparing=show.preparing if is_terminal(sys.stderr) else api.silent,
+            preparing=show.preparing,
         )
     from equipoise.judge.protocol import to_dict
 
@@ -380,14 +398,13 @@ def _data(options: argparse.Namespace) -> int:
     name = checked_name(options.recipe or "modern")
     with_settings(build(name, Facts()), settings)  # mistakes are told before torch is imported
     _refuse_missing(options.source)
-    from equipoise.display import Display, is_terminal
+    from equipoise.display import Display
 
     with Display(sys.stderr) as show:
         from equipoise import api
-        from equipoise.data.check import check_text, check_values
+        from equipoise.data.check_text import check_text, check_values
 
-        preparing = show.preparing if is_terminal(sys.stderr) else api.silent
-        found = api.check_data(options.source, name, settings, preparing)
+        found = api.check_data(options.source, name, settings, show.preparing)
     print(_json(check_values(found)) if options.json else check_text(found))
     refusal = found.training.refusal
     return 0 if refusal is None else _failed(refusal, EXIT_MISTAKE)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from equipoise import checkpoint
 from equipoise.card import model_card
 from equipoise.data.pool import Pool, gather, to_float
+from equipoise.interrupt import given_up_after
 from equipoise.judge.features import Features
 from equipoise.judge.kid import Estimate
 from equipoise.judge.memorization import nearest
@@ -23,8 +24,10 @@ from equipoise.pictures import save_grid
 from equipoise.problem import ImageProblem
 from equipoise.randomness import Randomness
 from equipoise.recipe import MetricName
+from equipoise.runs.checkpoints import candidate_paths
+from equipoise.runs.files import write_bytes
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.log import records
+from equipoise.runs.log import is_score, records
 from equipoise.runs.report import write_report
 from equipoise.watch.signals import ScoreLine, comparable, metric_value, score_from
 
@@ -62,34 +65,67 @@ def conclude(
     `make_test` gives the judge by the test split, which nothing looks at before; `make_rescoring` the one by
     validation images that the training had no use of, None where they are too few for that.
     """
-    finished = outcome.stop.policy != "interrupted"
-    rescored, not_rescored = chosen(run, problem, make_rescoring) if finished else (None, INTERRUPTED)
+    finished, timeout = outcome.stop.policy != "interrupted", problem.recipe.judging.timeout
     state: dict[str, Any] = {
         "status": "finished" if finished else "stopped",
+        "has_saved": run.has_saved,
         "samples": outcome.samples,
         "seconds": outcome.seconds,
         "reason": outcome.stop.reason,
         "policy": outcome.stop.policy,
-        "best": run.read_json(checkpoint.readable(run.best) / "score.json") or None,
-        "rescored": rescored,
-        "not_rescored": not_rescored,
+        "best": None,
+        "rescored": None,
+        "not_rescored": INTERRUPTED,
         "test": None,
     }
+
+    def choose() -> None:
+        state["rescored"], state["not_rescored"] = chosen(run, problem, make_rescoring)
+
+    if finished and (failed := attempted(run, outcome, 4 * timeout, "Judging the best generators again", choose)):
+        state["not_rescored"] = failed
+    best = checkpoint.readable(run.best)
+    state["best"] = run.read_json(best / "score.json") or None
     if state["best"] is not None:
-        generator = generator_in(checkpoint.readable(run.best), problem)
+        generator = generator_in(best, problem)
         images = problem.generate(generator, Randomness(0), NUM_SNAPSHOT).cpu()
         problem.show(images, run.samples / "best.png")
         problem.show(problem.real("validation", NUM_SNAPSHOT), run.samples / "real.png")
-        if finished:
+
+        def test() -> None:
+            judge = make_test()
+            batches = generated(problem, generator, judge.protocol.num_generated, judge.protocol.seed)
+            state["test"] = asdict(ScoreLine.from_score(state["best"]["samples"], to_dict(score(judge, batches))))
+
+        def show_nearest() -> None:
             pairs = with_nearest(images[:NUM_NEAREST], problem.pool, features)
             save_grid(pairs, run.samples / "nearest.png", NUM_NEAREST)
-            test = make_test()
-            batches = generated(problem, generator, test.protocol.num_generated, test.protocol.seed)
-            result = to_dict(score(test, batches))
-            state["test"] = asdict(ScoreLine.from_score(state["best"]["samples"], result))
-        (checkpoint.readable(run.best) / "README.md").write_text(model_card(run, state), "utf-8")
+
+        if finished:
+            attempted(run, outcome, timeout, "Finding the nearest training images", show_nearest)
+            if failed := attempted(run, outcome, timeout, "Testing the best generator", test):
+                state["reason"] = f"{outcome.stop.reason} {failed}"
+        write_bytes(best / "README.md", model_card(run, state).encode())
     run.write_state(state)
     write_report(run)
+
+
+def attempted(run: RunFolder, outcome: Outcome, timeout: float, what: str, do: Callable[[], None]) -> str | None:
+    """Do what judges, for some seconds at most; return why it failed, which is an event then, or None.
+
+    The training is over and kept, so only what the disk raises ends the run here: it can be gone on with.
+    """
+    try:
+        with given_up_after(timeout):
+            do()
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            raise
+        reason = str(error).strip().rstrip(".") or "no reason was given"
+        failed = f"{what} failed ({type(error).__name__}: {reason})."
+        run.log_event(outcome.samples, outcome.seconds, "judging failed", failed)
+        return failed
+    return None
 
 
 def chosen(
@@ -108,7 +144,7 @@ def chosen(
     candidates = [judged_again(run, problem, judge, path) for path in paths]
     winner = lowest(candidates, metric)
     hand_over(run, winner.path)
-    scores = comparable([score_from(record) for record in records(run.scores)])
+    scores = comparable([score_from(record) for record in filter(is_score, records(run.scores))])
     return {
         "protocol": asdict(judge.protocol),
         "num_scores": sum(math.isfinite(metric_value(line, metric)) for line in scores),
@@ -119,10 +155,8 @@ def chosen(
 
 def candidate_folders(run: RunFolder) -> list[Path]:
     """Return the undamaged folders of the candidates, the training's champion first; of a run without, `best/`."""
-    folder = run.candidates
-    found = [path for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
     promoted = [record.get("samples") for record in records(run.scores) if record.get("best") is True]
-    paths = sorted(found, key=lambda path: (promoted[-1:] != [int(path.name)], int(path.name)))
+    paths = sorted(candidate_paths(run.candidates), key=lambda path: promoted[-1:] != [int(path.name)])
     good = [path for path in paths if is_whole(path)]
     if good:
         return good

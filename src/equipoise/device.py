@@ -12,6 +12,8 @@ from equipoise import __version__
 from equipoise.errors import UserError
 from equipoise.recipe import Recipe
 
+MAX_THREADS = 1024  # a file may say anything, and that many more would end the process
+
 
 def chosen_device(name: str) -> torch.device:
     """Return the device that a recipe asks for; `auto` is the first GPU, else the CPU. Raises UserError."""
@@ -67,7 +69,7 @@ def environment_of(device: torch.device, precision: torch.dtype) -> dict[str, An
 def threads_of(begun: object, device: torch.device) -> Iterator[None]:
     """Compute with the number of threads that a run began with: sums in another order would end its equality."""
     own = torch.get_num_threads()
-    if device.type == "cpu" and isinstance(begun, int) and begun > 0:
+    if device.type == "cpu" and type(begun) is int and 0 < begun <= MAX_THREADS:
         torch.set_num_threads(begun)
     try:
         yield

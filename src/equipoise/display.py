@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from equipoise.runs import format
+from equipoise.runs.format import printable as printable
 
 if TYPE_CHECKING:
     from equipoise.loop import Progress
@@ -20,6 +21,7 @@ STAGE_SECONDS = 0.1  # between two refreshes of a stage's share
 WIDTH = 96  # columns of the panel, at most
 SENTENCE = 150  # letters of a long sentence about the game
 OUTLOOK = 140  # and of one about the stopping
+BEST = 64  # and of the best score
 
 
 class Display:
@@ -129,11 +131,6 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
-def printable(text: str) -> str:
-    """Return text as one line without control characters, whatever odd names it quotes."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def line(progress: "Progress") -> str:
     """Return the progress and the game's sentence as one plain line."""
     text = format.progress_line(
@@ -187,7 +184,11 @@ def _rows(progress: "Progress", width: int) -> list[tuple[str, str]]:
         best_text = "the last score"
     else:
         best_text = f"{name} {format.score(best, progress.metric)}, after {format.count(best.samples)} samples"
+        if last is not None and format.is_lower_by_chance(last, best, progress.metric):
+            best_text += "; the last may be chance"
     columns = max(20, width - 16)
+    best_lines = textwrap.wrap(best_text, columns)
+    best_lines += [""] * (math.ceil(BEST / columns) - len(best_lines))
     game = textwrap.wrap(printable(progress.sentence), columns)
     game += [""] * (math.ceil(SENTENCE / columns) - len(game))
     outlook = textwrap.wrap(progress.outlook, columns)
@@ -195,7 +196,7 @@ def _rows(progress: "Progress", width: int) -> list[tuple[str, str]]:
     return [
         ("progress", " · ".join(parts)),
         ("last score", score),
-        ("best score", best_text),
+        ("best score", "\n".join(best_lines)),
         ("game", "\n".join(game)),
         *([("stopping", "\n".join(outlook))] if progress.outlook else []),
     ]

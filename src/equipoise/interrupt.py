@@ -49,6 +49,13 @@ def _is_ignored(number: int) -> bool:
     return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
 
 
+@contextlib.contextmanager
+def given_up_after(timeout: float) -> Iterator[None]:
+    """Give up what is done inside after some seconds, as a TimeoutError, or for a signal, as a KeyboardInterrupt."""
+    with Interruption() as interruption, contextlib.suppress(Abandoned), interruption.look(timeout):
+        yield
+
+
 class Interruption:
     """While entered, these signals set a flag that the loop reads once a step; looks are given up for them."""
 
@@ -81,8 +88,10 @@ class Interruption:
         timer = threading.Timer(min(timeout, threading.TIMEOUT_MAX), self._ring, (threading.get_ident(),))
         timer.daemon = True
         try:
-            timer.start()
             self._is_late, self._is_looking = False, True
+            if self.requested is not None:  # it came an instant ago, when nothing was looking yet
+                raise Abandoned
+            timer.start()
             yield
         except _Late:
             raise TimeoutError(f"no score within {timeout:g} s") from None

@@ -122,6 +122,7 @@ def adopt_judge(problem: Problem, state: State, judge: Judge, referee: Referee, 
     best = referee.best
     if best is None or best.protocol == asdict(judge.protocol):
         return False
+    run.drop_scores_under(asdict(judge.protocol))  # all of it is done again
     message = "the judge is not the one this run began with: scores are not comparable, the candidates are scored anew"
     run.log_event(state.samples, state.seconds, "another judge", message)
     lines = sorted(referee.candidates, key=lambda line: line.samples)

@@ -14,3 +14,16 @@ def open_regular(path: Path) -> BufferedReader:
         os.close(descriptor)
         raise OSError(errno.ENOTSUP, "it is no regular file", str(path))
     return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a whole regular file; raises OSError, also where it holds more than `limit` bytes."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > limit:
+            raise OSError(errno.EFBIG, f"it holds more than {limit:,} bytes", str(path))
+        return file.read()
+
+
+def writable_text(name: str) -> str:
+    """Return a file's name as text that can be written, whatever bytes it holds."""
+    return name.encode(errors="replace").decode()

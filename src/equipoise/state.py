@@ -17,7 +17,8 @@ from equipoise.pace import Pace, measured_pace, settled_pace
 from equipoise.problem import Players, Problem
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
-from equipoise.runs.files import discard
+from equipoise.runs.checkpoints import candidate_paths
+from equipoise.runs.files import as_read, discard
 from equipoise.runs.folder import RunFolder
 from equipoise.watch.referee import Referee
 from equipoise.watch.signals import record_of
@@ -205,9 +206,10 @@ def put_back_best(state: State, referee: Referee, run: RunFolder) -> None:
     """Make `best/` what the checkpoint knows as best, where it is damaged or of a look that is taken again."""
     if not run.best.exists() and referee.best is None:
         return
-    good = checkpoint.verify(run.best, checkpoint.WEIGHTS_FILES) is None
-    if good and run.read_json(run.best / "score.json").get("samples", 0) <= state.samples:
-        return  # also of a finished run, whose candidates were judged again
+    if checkpoint.verify(run.best, checkpoint.WEIGHTS_FILES) is None:
+        known = [line for line in (referee.best, *referee.candidates) if line is not None]
+        if run.read_json(run.best / "score.json") in [as_read(record_of(line)) for line in known]:
+            return  # also a candidate's, of a finished run, where they were judged again
     if state.champion is None or referee.best is None:
         discard(run.best)
         return
@@ -243,9 +245,8 @@ def take_back(state: State, found: checkpoint.Checkpoint, recipe: Recipe, refere
 
 def prune_candidates(run: RunFolder, is_kept: Callable[[int], bool]) -> None:
     """Remove the generators that are no candidates any more, by their samples; raises OSError."""
-    folder = run.candidates
-    for path in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
-        if path.name.isdecimal() and not is_kept(int(path.name)):
+    for path in candidate_paths(run.candidates):
+        if not is_kept(int(path.name)):
             discard(path)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from corpus import encoded
 from PIL import Image
 
 from equipoise.data import archives, arrays, sources
@@ -23,9 +24,7 @@ from equipoise.errors import UserError
 
 
 def png(shade: int = 0) -> bytes:
-    file = io.BytesIO()
-    Image.new("L", (8, 8), shade).save(file, "PNG")
-    return file.getvalue()
+    return encoded(Image.new("L", (8, 8), shade))
 
 
 def zipped(path: Path, *members: tuple[Any, bytes], method: int = zipfile.ZIP_STORED) -> Path:
@@ -259,6 +258,55 @@ def test_an_end_record_for_large_files_is_read_and_its_lies_are_one_line(
         with pytest.raises(UserError) as caught:
             loaded(zip64(path, lie))
         assert len(str(caught.value).splitlines()) == 1
+
+
+def left_to_large(path: Path) -> Path:
+    """Let the end record of a zip leave its numbers to the one for large files, as other writers of zips do."""
+    data = path.read_bytes()
+    at = data.rindex(b"PK\5\6")
+    path.write_bytes(data[:at] + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *[2**16 - 1] * 2, *[2**32 - 1] * 2, 0))
+    return path
+
+
+def test_an_end_record_that_leaves_its_numbers_to_the_one_for_large_files_is_read_and_still_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = zipped(tmp_path / "a.zip", ("a.png", png()), ("b.png", png()))
+    data = path.read_bytes()
+    length = data.rindex(b"PK\5\6") - data.index(b"PK\1\2")
+    assert loaded(left_to_large(zip64(path, length, 2))).read(1) == png()
+    monkeypatch.setattr(sources, "MAX_MEMBERS", 1)
+    refused(path, "2 files; at most 1")
+    (tmp_path / "b.zip").write_bytes(b"something before" * 1000 + path.read_bytes())
+    refused(tmp_path / "b.zip", "2 files; at most 1")
+    monkeypatch.undo()
+    for lie in (2**31 + 1, 2**32 - 1, 2**40, 2**64 - 1):
+        path.write_bytes(data)
+        refused(left_to_large(zip64(path, lie)), "longer than 2 GiB")
+    path.write_bytes(data)
+    refused(left_to_large(path), "longer than 2 GiB")  # and there is none for large files
+
+
+def test_a_list_that_only_one_of_two_end_records_tells_of_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("listed"))
+    monkeypatch.setattr(sources, "MAX_MEMBERS", 100)
+    path = raw_zip(tmp_path / "a.zip", b"", [("", 0, 0, 0, 0)] * 200)
+    data = zip64(path, 200 * 46, 200).read_bytes()
+    at = data.rindex(b"PK\5\6") + 12
+    path.write_bytes(data[:at] + struct.pack("<L", 46) + data[at + 4 :])  # a short list, says the other
+    refused(path, "200 files; at most 100")
+
+
+def test_names_in_thousands_of_folders_are_passed_over_soon(tmp_path: Path) -> None:
+    deep = "a/" * sources.MAX_DEPTH
+    images = loaded(zipped(tmp_path / "a.zip", (f"{deep}b.png", png(1)), (f"{deep}b/c.png", png(2))))
+    assert list(images.names) == [f"{deep}b.png"]
+    assert images.skipped == {"more than 64 folders deep": 1}
+    entries = [("a/" * 500 + f"{index}.png", 0, 0, 0, 0) for index in range(5_000)]
+    entries.append(("a/" * 500 + "recipe.json", 0, 0, 0, 0))
+    refused(raw_zip(tmp_path / "b.zip", b"", entries), r"no images among 5001 files \(5001 more than 64 folders deep\)")
 
 
 def test_wrong_directories_are_one_line(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from PIL import Image, ImageEnhance
 
 from equipoise.api import refuse_impossible, silent
 from equipoise.data import pool as pool_module
-from equipoise.data.check import MOST_SHOWN, Check, check, check_text, check_values
+from equipoise.data.check import Check, Copies, check
+from equipoise.data.check_text import MOST_SHOWN, check_text, check_values
 from equipoise.data.pool import Pool, prepare
 from equipoise.errors import UserError
 from equipoise.recipe import Data, Recipe
@@ -212,6 +214,65 @@ def test_copies_are_grouped_with_their_names_and_their_side_of_the_split(tmp_pat
         assert group.leaks == (any(sides) and not all(sides))
     assert f"{len(leaks)} group" in shown(found)
     assert check_values(found)["leaks"] == len(leaks)
+
+
+def group(*splits: str, name: str = "img") -> Copies:
+    sides: Any = splits
+    return Copies(tuple(f"{name}{index:02}.png" for index in range(len(splits))), sides)
+
+
+def near(tmp_path: Path, *groups: Copies) -> list[str]:
+    """Return the lines on near copies, each group on one."""
+    text = check_text(dataclasses.replace(checked(photos(tmp_path / "photos", 60)), near=groups))
+    assert max(map(len, text.splitlines())) <= 80
+    part = text.split("\nnear copies")[1].split("\nclasses")[0]
+    return re.sub(r"\n {18}", " ", part).splitlines()
+
+
+def test_a_copy_in_another_split_is_shown_however_many_others_there_are(tmp_path: Path):
+    lines = near(
+        tmp_path,
+        group("train", "train", "train", "test", name="four"),
+        group(*["train"] * 20, "validation", name="many"),
+        group(*["test"] * 20, "train", name="tested"),
+        group(*["validation"] * 9, *["train"] * 9, "test", name="half"),
+        group(*["train"] * 4, name="one"),
+        group(*["train"] * 5, name="two"),
+    )
+    four, many, tested, half, one, two = (line.strip() for line in lines[-6:])
+    assert four == "four03.png (test) ≈ four00.png (train) ≈ four01.png (train) ≈ four02.png (train)"
+    assert many.startswith("many20.png (validation) ≈ many00.png (train) ≈ ")
+    assert many.endswith("many04.png (train) and 15 more (15 train)")
+    assert tested.startswith("tested20.png (train) ≈ tested00.png (test) ≈ ")
+    assert half.startswith("half18.png (test) ≈ ")
+    assert "(train)" in half.split(" and ")[0]
+    assert "(validation)" in half.split(" and ")[0]
+    assert one == "one00.png ≈ one01.png ≈ one02.png ≈ one03.png (train)"
+    assert two == "two00.png ≈ two01.png ≈ two02.png and 2 more (train)"
+
+
+def test_groups_that_leak_are_all_shown_where_they_are_few_and_counted_where_not(tmp_path: Path):
+    leaks, others = [group("train", "test", name=f"leak{index}-") for index in range(30)], [group("train", "train")] * 9
+    lines = near(tmp_path, *leaks[:15], *others)
+    assert sum("leak" in line for line in lines) == 15
+    assert lines[-1].strip() == "and 9 more; --json lists them all"
+    lines = near(tmp_path, *leaks, *others)
+    assert sum("leak" in line for line in lines) == 20
+    assert "and 19 more, 10 of them to train on as well as to judge by; --json lists them all" in " ".join(lines)
+
+
+def test_of_files_one_is_to_be_kept_and_of_an_array_one_row(tmp_path: Path):
+    leak = group("train", "test")
+    assert "Look at them, and keep one file of each" in " ".join(" ".join(near(tmp_path, leak)).split())
+    values = np.random.default_rng(0).integers(0, 256, (120, 12, 12), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=values)
+    text = shown(dataclasses.replace(checked(tmp_path / "a.npz"), near=(leak,)))
+    assert "Look at them, and keep one row of each (image 0 is the first row)" in text
+    assert "one file of each" not in text
+    assert "none: for classes, add an array named labels" in text
+    assert "sub-folders" not in text
+    rows = dataclasses.replace(checked(photos(tmp_path / "photos", 60)), near=(leak,), source="hub:someone/photos")
+    assert "keep one row of each" in shown(rows)
 
 
 def test_classes_are_counted_with_the_rare_and_the_empty_ones(tmp_path: Path):

@@ -1,9 +1,9 @@
 import contextlib
-import io
 from typing import Any
 
 import numpy as np
 import pytest
+from corpus import encoded
 from PIL import Image
 
 from equipoise.data import decode as module
@@ -11,12 +11,6 @@ from equipoise.data.decode import BrokenImage, Target, decode, has_color, open_i
 from equipoise.errors import UserError
 
 WHITE = (255, 255, 255)
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def target(size: int = 8, channels: Any = 3, fit: Any = "crop", background: tuple[int, int, int] = WHITE) -> Target:

@@ -1,8 +1,8 @@
-import io
 from typing import Any
 
 import numpy as np
 import pytest
+from corpus import encoded
 from PIL import Image, ImageEnhance
 
 from equipoise.data.decode import Target, decode
@@ -21,9 +21,7 @@ def photo(index: int) -> Image.Image:
 
 
 def pixels(image: Image.Image, kind: str = "PNG", **options: Any) -> np.ndarray:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return decode(file.getvalue(), TARGET)
+    return decode(encoded(image, kind, **options), TARGET)
 
 
 def trimmed(image: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:

@@ -1,13 +1,16 @@
-import io
+import contextlib
 import os
 import sys
+import tracemalloc
 import types
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from corpus import encoded
 from PIL import Image
 
 from equipoise.data import archives, arrays, sources
@@ -17,9 +20,7 @@ from equipoise.errors import UserError
 
 
 def png(shade: int = 0, side: int = 8) -> bytes:
-    file = io.BytesIO()
-    Image.new("L", (side, side), shade).save(file, "PNG")
-    return file.getvalue()
+    return encoded(Image.new("L", (side, side), shade))
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -101,6 +102,28 @@ def test_a_link_in_a_circle_does_not_loop(tmp_path: Path):
     fill(tmp_path, "a/1.png")
     (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)
     assert list(loaded(tmp_path).names) == ["a/1.png"]
+
+
+def test_folders_in_one_another_are_looked_into_down_to_a_depth(tmp_path: Path):
+    fill(tmp_path, "a.png", "d/" * sources.MAX_DEPTH + "b.png", "d/" * 200 + "c.png")
+    images = loaded(tmp_path)
+    assert list(images.names) == ["a.png", "d/" * 64 + "b.png"]
+    assert images.skipped == {"more than 64 folders deep": 1}
+    with pytest.raises(UserError, match=r"no images among 1 files \(1 more than 64 folders deep\)"):
+        loaded(tmp_path / ("d/" * 65))
+
+
+def test_labels_are_found_in_memory_for_one_level_of_folders(tmp_path: Path):
+    names = ["folder/" * 60 + f"{index % 2}/{index}.png" for index in range(2_000)]
+    tracemalloc.start()
+    try:
+        labels, classes = labels_from_folders(names)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert labels is not None
+    assert labels.tolist() == [0, 1] * 1_000
+    assert classes == ("0", "1")
 
 
 @pytest.mark.parametrize(
@@ -320,6 +343,19 @@ def test_a_source_that_does_not_exist_is_answered_with_its_neighbour(tmp_path: P
     for odd in ("", "https://example.org/a.zip", "no\0name"):
         with pytest.raises(UserError, match="allowed are mnist"):
             open_source(odd)
+
+
+def test_a_mistyped_name_lists_only_some_of_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    given = []
+
+    @contextlib.contextmanager
+    def scandir(_: Path) -> Iterator[Iterator[Any]]:
+        yield (given.append(index) or types.SimpleNamespace(name=f"{index}.png") for index in range(50_000))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UserError, match="no such file or folder"):
+        open_source(str(tmp_path / "photos"))
+    assert len(given) == 10_000
 
 
 def test_folders_without_images_say_what_they_hold(tmp_path: Path):

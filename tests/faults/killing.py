@@ -14,6 +14,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from small import SMALL, as_options
+
 from equipoise.runs import digest
 from equipoise.runs.files import verify
 from equipoise.runs.folder import RunFolder
@@ -23,18 +25,7 @@ from equipoise.runs.log import records
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["equipoise.api", "equipoise.cli", "equipoise.display", "torch._dynamo"])
 
-SMALL = (
-    "networks.family=mlp",
-    "networks.width=16",
-    "networks.latent_size=4",
-    "game.batch=8",
-    "judging.num_samples=100",
-    "judging.every=160",
-    "saving.every=80",
-    "saving.log_every=40",
-    "data.validation=0.3",
-    "stopping.policy=budget",
-)
+SETTLED = (*SMALL, "saving.every=80", "saving.log_every=40", "data.validation=0.3")
 NUM_REAL = 200  # images of the last choice and the test: the 5,000 as shipped would take half of a life
 NUM_SNAPSHOT = 4  # images in a picture, for the same reason
 LONGEST = 100.0  # seconds; far more than any of these lives takes on a busy machine
@@ -49,15 +40,15 @@ class Case:
     source: Path
     cache: Path
     budget: int = 1600
-    settings: tuple[str, ...] = SMALL
+    settings: tuple[str, ...] = SETTLED
     recipe: str = "modern"
     as_shipped: bool = False  # with as many images as the package shows and chooses by
 
     def command(self, out: Path) -> list[str]:
         """Return the arguments of the command line."""
-        options = ["--recipe", self.recipe, "--budget", str(self.budget), "--device", "cpu", "--seed", "3"]
-        settings = [word for setting in self.settings for word in ("--set", setting)]
-        return ["train", os.fspath(self.source), "--out", os.fspath(out), "--resume", *options, *settings]
+        words = ["--recipe", self.recipe, "--budget", str(self.budget), "--device", "cpu", "--seed", "3"]
+        words += as_options(self.settings)
+        return ["train", os.fspath(self.source), "--out", os.fspath(out), "--resume", *words]
 
     def but(self, *settings: str, **changes: Any) -> "Case":
         """Return this case with more settings, the last of which count."""
@@ -96,11 +87,7 @@ def finished(case: Case, out: Path) -> dict[str, Any]:
 
 def killed_after(case: Case, out: Path, seconds: float) -> bool:
     """Kill the process of a training after some seconds; return whether it was alive then."""
-    process = begun(case, out)
-    process.join(seconds)
-    process.kill()
-    process.join()
-    return process.exitcode == -signal.SIGKILL
+    return _killed(begun(case, out), seconds)
 
 
 def killed_in(case: Case, out: Path, where: str, seconds: float) -> bool:
@@ -108,6 +95,10 @@ def killed_in(case: Case, out: Path, where: str, seconds: float) -> bool:
     process = begun(case, out)
     while process.is_alive() and region(case, out) != where:
         time.sleep(0.002)
+    return _killed(process, seconds)
+
+
+def _killed(process: BaseProcess, seconds: float) -> bool:
     process.join(seconds)
     process.kill()
     process.join()
@@ -240,25 +231,27 @@ def with_threads(num: int, seen: Path) -> None:
 
 
 def _live(case: Case, out: Path, hook: Hook | None) -> None:
-    """Be the command line, with a judge that learns in a second and few images to choose by."""
     log = os.open(out.with_name(f"{out.name}.said"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    os.environ["EQUIPOISE_CACHE"] = os.fspath(case.cache)
+    live(case.command(out), case.cache, hook, as_shipped=case.as_shipped)
+
+
+def live(arguments: list[str], cache: Path, hook: Hook | None, *, as_shipped: bool = False) -> None:
+    """Be the command line, with a judge that learns in a second and, unless as shipped, few images to choose by."""
+    os.environ["EQUIPOISE_CACHE"] = os.fspath(cache)
     import torch
+    from quick import quicken
 
     from equipoise import api, cli, conclude, judging
-    from equipoise.judge import encoder
 
     torch.set_num_threads(1)
-    defaults = encoder.load_or_train.__kwdefaults__
-    assert defaults is not None
-    defaults["steps"] = 3
-    if not case.as_shipped:
+    quicken()
+    if not as_shipped:
         api.NUM_REAL, judging.NUM_SNAPSHOT, conclude.NUM_SNAPSHOT = NUM_REAL, NUM_SNAPSHOT, NUM_SNAPSHOT
     if hook is not None:
         hook()
-    sys.exit(cli.main(case.command(out)))
+    sys.exit(cli.main(arguments))
 
 
 def _sha256(path: Path) -> str:

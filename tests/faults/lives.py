@@ -1,6 +1,7 @@
 """The command line as processes in which something is done at a chosen moment, and what they leave."""
 
 import errno
+import functools
 import hashlib
 import importlib
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import killing
+from small import as_options
 
 from equipoise.runs import digest
 from equipoise.runs.files import verify
@@ -60,13 +62,12 @@ class Command:
     source: Path
     cache: Path
     budget: int = BUDGET
-    settings: tuple[str, ...] = killing.SMALL
+    settings: tuple[str, ...] = killing.SETTLED
 
     def train(self, out: Path) -> list[str]:
         """Return the arguments of the command line."""
-        words = [word for setting in self.settings for word in ("--set", setting)]
-        options = ["--budget", str(self.budget), "--device", "cpu", *words]
-        return ["train", os.fspath(self.source), "--out", os.fspath(out), "--resume", *options]
+        words = ["--budget", str(self.budget), "--device", "cpu", *as_options(self.settings)]
+        return ["train", os.fspath(self.source), "--out", os.fspath(out), "--resume", *words]
 
     def begun(self, out: Path, hook: Deed | None = None) -> Life:
         """Begin the training in `out`, or go on with it."""
@@ -79,6 +80,12 @@ class Command:
         assert code == 0, f"{code}: {life.said()} {life.told()}"
         assert RunFolder(out).read_state()["status"] == "finished"
         return parts_of(out)
+
+
+@functools.cache
+def expected(command: Command) -> dict[str, str]:
+    """Return what the training leaves that nothing befalls; it is trained once."""
+    return command.finished(command.cache.with_name("whole"))
 
 
 def parts_of(out: Path) -> dict[str, str]:
@@ -107,22 +114,9 @@ def begun(arguments: Sequence[str], cache: Path, hook: Deed | None = None) -> Li
 def _live(arguments: list[str], cache: Path, out: Path, err: Path, hook: Deed | None) -> None:
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666), number)
-    os.environ["EQUIPOISE_CACHE"] = os.fspath(cache)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run behind a script
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, where they run under nohup
-    import torch
-
-    from equipoise import api, cli, conclude, judging
-    from equipoise.judge import encoder
-
-    torch.set_num_threads(1)
-    defaults = encoder.load_or_train.__kwdefaults__
-    assert defaults is not None
-    defaults["steps"] = 3
-    api.NUM_REAL, judging.NUM_SNAPSHOT, conclude.NUM_SNAPSHOT = 200, 4, 4
-    if hook is not None:
-        hook()
-    sys.exit(cli.main(arguments))
+    killing.live(arguments, cache, hook)
 
 
 # What is done in them; all of it can be sent to a process

@@ -6,21 +6,18 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import equipoise as eq
-from equipoise import api, conclude, judging, loop
+from equipoise import loop
 from equipoise.pace import Stopwatch
 from equipoise.recipe import Budget
 from equipoise.runs import format, log
 from equipoise.runs.digest import digest
 from equipoise.runs.status import status
 
-SMALL = [
-    "networks.family=mlp", "networks.width=16", "networks.latent_size=4", "game.batch=8", "judging.num_samples=100",
-    "judging.every=80", "saving.every=80", "saving.log_every=40", "stopping.policy=budget", "data.validation=0.3",
-]  # fmt: skip
 ROOT = Path(eq.__file__).parent
 # Who may ask what time it is on the wall, and why: a time that was written down by another process cannot be compared
 # with anything else.
@@ -29,13 +26,12 @@ whole: dict[str, str] = {}
 
 
 @pytest.fixture
-def run_of(quick: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., eq.Run]:
-    for module, name, num in ((api, "NUM_REAL", 200), (judging, "NUM_SNAPSHOT", 4), (conclude, "NUM_SNAPSHOT", 4)):
-        monkeypatch.setattr(module, name, num)
-    told: list[loop.Progress] = []
+def run_of(run_of: Callable[..., eq.Run]) -> Callable[..., eq.Run]:
+    """Return a function that trains, and sees that what it is told meanwhile is a number."""
 
-    def run(name: str, *settings: str, budget: str = "400") -> eq.Run:
-        found = eq.train(shapes, budget=budget, out=tmp_path / name, settings=[*SMALL, *settings], tell=told.append)
+    def run(*given: str, **options: Any) -> eq.Run:
+        told: list[loop.Progress] = []
+        found = run_of(*given, **options, tell=told.append)
         for progress in told:
             numbers = (progress.seconds_left, progress.samples_per_second, progress.share)
             assert all(math.isfinite(number) and number >= 0 for number in numbers)

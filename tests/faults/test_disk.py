@@ -36,7 +36,7 @@ FAILURES = {
     "candidate": ("os", "mkdir", "candidates/", 2, errno.ENOSPC),
     "best": ("os", "rename", "best", 2, errno.ENOSPC),
     "picture": ("os", "replace", r"samples/\.aside", 2, errno.ENOSPC),
-    "model card and report": ("pathlib", "Path.write_text", "README.md", 1, errno.EROFS),
+    "model card and report": ("os", "replace", r"best/\.aside", 1, errno.EROFS),
 }
 CREATING = {
     "folder": ("os", "mkdir", "run$", 1, errno.ENOSPC),
@@ -48,20 +48,6 @@ CACHE = {
     "source": ("os", "replace", "sources/", 1, errno.EDQUOT),
     "encoder": ("pathlib", "Path.write_bytes", "encoder-", 1, errno.ENOSPC),
 }
-
-
-@pytest.fixture
-def command(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> lives.Command:
-    return lives.Command(shapes, tmp_path_factory.getbasetemp() / "cache")
-
-
-whole: dict[str, str] = {}
-
-
-def expected(command: lives.Command, folder: Path) -> dict[str, str]:
-    if not whole:
-        whole.update(command.finished(folder / "whole"))
-    return whole
 
 
 def check_logs(run: RunFolder) -> None:
@@ -87,7 +73,7 @@ def test_a_disk_that_fails_in_a_training_costs_no_checkpoint_and_says_how_to_go_
     names = sorted(path.name for path in run.checkpoints.iterdir() if path.name.isdigit())
     assert not names or run.newest_good() == int(names[-1])
     assert (f"of {run.newest_good()} samples, is intact" if names else "no checkpoint yet") in told
-    assert command.finished(run.path) == expected(command, tmp_path)
+    assert command.finished(run.path) == lives.expected(command)
 
 
 @pytest.mark.faults
@@ -101,7 +87,7 @@ def test_a_disk_that_fails_before_the_training_is_told_in_one_line_and_leaves_no
     told = lives.one_line(life.told())
     assert str(tmp_path) in told
     assert not RunFolder.is_run(tmp_path / "run")
-    assert command.finished(tmp_path / "run") == expected(command, tmp_path)
+    assert command.finished(tmp_path / "run") == lives.expected(command)
 
 
 @pytest.fixture
@@ -120,7 +106,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_of_4_mb_ends_the_training_and_room_lets_it_go_on(
     command: lives.Command, tmp_path: Path, small_disk: Path
 ) -> None:
-    size = sum(path.stat().st_size for path in _whole_run(command, tmp_path).rglob("*") if path.is_file())
+    command.finished(tmp_path / "sized")
+    size = sum(path.stat().st_size for path in (tmp_path / "sized").rglob("*") if path.is_file())
     for share in (0.05, 0.6):
         run, filler = small_disk / f"run-{share}", small_disk / "filler"
         free = os.statvfs(small_disk)
@@ -131,13 +118,8 @@ def test_a_full_disk_of_4_mb_ends_the_training_and_room_lets_it_go_on(
         if RunFolder.is_run(run):
             check_logs(RunFolder(run))
         filler.unlink()
-        assert command.finished(run) == expected(command, tmp_path)
+        assert command.finished(run) == lives.expected(command)
         shutil.rmtree(run)
-
-
-def _whole_run(command: lives.Command, folder: Path) -> Path:
-    command.finished(folder / "sized")
-    return folder / "sized"
 
 
 @pytest.fixture
@@ -170,7 +152,7 @@ def test_a_permission_taken_away_in_the_middle_ends_the_training_and_given_back_
     lives.unlock(public / "run")
     life = mine.begun(public / "run", lives.ordinary)
     assert life.ended() == 0, life.told()
-    assert lives.parts_of(public / "run") == expected(command, tmp_path)
+    assert lives.parts_of(public / "run") == lives.expected(command)
 
 
 EARLY = """

@@ -22,24 +22,13 @@ from equipoise.randomness import stream_seed
 from equipoise.runs import log
 from equipoise.runs.digest import digest
 
-SMALL = [
-    "networks.family=mlp", "networks.width=16", "networks.latent_size=4", "game.batch=8", "judging.num_samples=100",
-    "judging.every=80", "saving.every=80", "saving.log_every=40", "stopping.policy=budget", "data.validation=0.3",
-    "device=cpu", "precision=float32",
-]  # fmt: skip
 TRAINED = ("generator", "discriminator", "average", "generator_optimizer", "discriminator_optimizer")
 
 
 @pytest.fixture
-def run_of(quick: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., eq.Run]:
-    """Return a function that trains; the last choice is by few images, which is most of what such a run costs."""
-    for module, name, num in ((api, "NUM_REAL", 200), (judging, "NUM_SNAPSHOT", 4), (conclude, "NUM_SNAPSHOT", 4)):
-        monkeypatch.setattr(module, name, num)
-
-    def run(name: str, *settings: str, budget: str = "400") -> eq.Run:
-        return eq.train(shapes, budget=budget, out=tmp_path / name, settings=[*SMALL, *settings])
-
-    return run
+def run_of(run_of: Callable[..., eq.Run]) -> Callable[..., eq.Run]:
+    """Return a function that trains as the test does which takes a score again."""
+    return lambda *given, **options: run_of(*given, "device=cpu", "precision=float32", **options)
 
 
 class Looks:
@@ -151,6 +140,36 @@ def test_an_alarm_of_somebody_else_is_heard_after_a_look_that_hung(
         signal.signal(signal.SIGALRM, before)
     assert "judging failed" in [record["kind"] for record in log.records(run.folder.events)]
     assert heard
+
+
+AT_THE_END = {
+    "judging again crashes": ("judged_again", raising(RuntimeError(ALLOCATOR)), "Judging the best generators again"),
+    "judging again hangs": ("judged_again", sleep_for_ever, "Judging the best generators again"),
+    "the neighbours crash": ("with_nearest", raising(MemoryError()), "Finding the nearest training images"),
+    "the test crashes": ("score", raising(protocol.NotFiniteError("not finite")), "Testing the best generator"),
+    "the test hangs": ("score", loop_for_ever, "Testing the best generator"),
+}
+
+
+@pytest.mark.parametrize("what", AT_THE_END)
+def test_a_last_choice_or_a_test_that_fails_leaves_a_finished_run_that_says_so(
+    run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    name, failing, told = AT_THE_END[what]
+    with monkeypatch.context() as patch:
+        Looks(patch, short={"judging again hangs": 4, "the test hangs": 6}.get(what, 0))  # after three in the training
+        patch.setattr(conclude, name, failing)
+        run = run_of("run", budget="240")
+    (failed,) = [record for record in log.records(run.folder.events) if record["kind"] == "judging failed"]
+    assert failed["message"].startswith(f"{told} failed (")
+    state = run.state
+    assert state["status"] == "finished"
+    assert run.best.sample(2).shape[0] == 2
+    assert (state["rescored"] is None) == (name == "judged_again")
+    assert (state["test"] is None) == (name == "score")
+    assert (told in state["reason"]) == (name == "score")
+    assert (told in (state["not_rescored"] or "")) == (name == "judged_again")
+    assert run.report.exists()
 
 
 def test_all_looks_failing_still_hands_over_a_training_that_says_so(

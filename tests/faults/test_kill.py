@@ -305,7 +305,7 @@ def test_a_kill_leaves_no_trace_whatever_is_trained(case: Case, tmp_path: Path, 
 @pytest.mark.parametrize("name", get_args(RecipeName))
 def test_a_kill_leaves_no_trace_in_any_named_recipe(case: Case, tmp_path: Path, name: RecipeName, seed: int) -> None:
     names = ("networks.width=", "judging.", "saving.", "data.", "networks.latent_size=", "game.batch=")
-    settings = tuple(setting for setting in killing.SMALL if setting.startswith(names))
+    settings = tuple(setting for setting in killing.SETTLED if setting.startswith(names))
     settings += ("data.size=16" if name not in ("dcgan-64", "conv-28") else "seed=3",)
     changed = dataclasses.replace(case, recipe=name, settings=(*settings, "networks.width=4"), budget=320)
     assert killing.kill_at_random(changed, tmp_path, 1, seed).num_kills == 1

@@ -32,11 +32,6 @@ with RunFolder(pathlib.Path(sys.argv[1])).lock():
 """
 
 
-@pytest.fixture
-def command(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> lives.Command:
-    return lives.Command(shapes, tmp_path_factory.getbasetemp() / "cache")
-
-
 def first_line(life: lives.Life, beginning: str) -> None:
     """Wait until a process has said this."""
     end = time.monotonic() + lives.LONGEST
@@ -97,8 +92,7 @@ def test_a_live_training_is_never_robbed_whatever_its_lock_says_and_a_killed_one
 
 
 @pytest.mark.faults
-def test_readers_are_welcome_while_a_run_trains(command: lives.Command, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setenv("EQUIPOISE_CACHE", os.fspath(command.cache))
+def test_readers_are_welcome_while_a_run_trains(command: lives.Command, tmp_path: Path) -> None:
     run = tmp_path / "run"
     life = command.begun(run, lives.signalled("loop.take_generator_step", 50, 0, 40.0))
     end = time.monotonic() + lives.LONGEST

@@ -7,6 +7,7 @@ alone does is in tests/test_loop.py.
 import math
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,20 @@ import torch
 from safetensors.torch import load_file
 
 import equipoise as eq
-from equipoise import api, checkpoint, conclude, judging, loop
+from equipoise import checkpoint, loop
 from equipoise.errors import UserError
 from equipoise.problem import ImageProblem, Terms
 from equipoise.runs import log
 from equipoise.runs.files import verify
 
-SMALL = [
-    "networks.family=mlp", "networks.width=16", "networks.latent_size=4", "game.batch=8", "judging.num_samples=100",
-    "judging.every=80", "saving.every=80", "saving.log_every=40", "stopping.policy=budget", "data.validation=0.3",
-]  # fmt: skip
 PLAYERS = ["discriminator", "generator"]
 FROM, UNTIL = 240, 320  # samples between which it goes wrong
 
 
 @pytest.fixture
-def run_of(quick: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., eq.Run]:
-    """Return a function that trains; the last choice is by few images, which is most of what such a run costs."""
-    for module, name, num in ((api, "NUM_REAL", 200), (judging, "NUM_SNAPSHOT", 4), (conclude, "NUM_SNAPSHOT", 4)):
-        monkeypatch.setattr(module, name, num)
-
-    def run(name: str, *settings: str, budget: str = "480") -> eq.Run:
-        return eq.train(shapes, budget=budget, out=tmp_path / name, settings=[*SMALL, *settings])
-
-    return run
+def run_of(run_of: Callable[..., eq.Run]) -> Callable[..., eq.Run]:
+    """Return a function that trains on for a while after it went wrong."""
+    return partial(run_of, budget="480")
 
 
 def kinds(run: eq.Run) -> list[str]:

@@ -28,20 +28,6 @@ NAMES = {
     "dots": "...",
 }
 STOP = lives.signalled("loop.take_generator_step", 20, signal.SIGTERM)
-whole: dict[str, str] = {}
-
-
-@pytest.fixture
-def command(shapes: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> lives.Command:
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("EQUIPOISE_CACHE", os.fspath(cache))
-    return lives.Command(shapes, cache)
-
-
-def expected(command: lives.Command, folder: Path) -> dict[str, str]:
-    if not whole:
-        whole.update(command.finished(folder / "whole"))
-    return whole
 
 
 def stopped(command: lives.Command, out: Path, before: Callable[[], None] | None = None) -> None:
@@ -64,7 +50,7 @@ def test_a_run_of_any_name_is_trained_stopped_gone_on_with_and_read(
 ) -> None:
     run = tmp_path / "runs" / NAMES[name]
     stopped(command, run)
-    assert command.finished(run) == expected(command, tmp_path)
+    assert command.finished(run) == lives.expected(command)
     check_readers(run, tmp_path, capsys)
     assert [path.name for path in run.parent.iterdir()] == [NAMES[name]]
 
@@ -97,7 +83,7 @@ def test_a_run_is_where_it_is_found(
         (shutil.move if how == "moved" else shutil.copytree)(run, place / "run")
         run = place / "run"
         command.finished(run)
-    assert lives.parts_of(run) == expected(command, tmp_path)
+    assert lives.parts_of(run) == lives.expected(command)
     check_readers(run, tmp_path, capsys)
 
 
@@ -113,7 +99,7 @@ def test_odd_surroundings_change_nothing(
     stopped(spaced, tmp_path / "run", hook)
     life = spaced.begun(tmp_path / "run", hook)
     assert life.ended() == 0, life.told()
-    assert lives.parts_of(tmp_path / "run") == expected(command, tmp_path)
+    assert lives.parts_of(tmp_path / "run") == lives.expected(command)
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700, "nobody else may look into it"
     check_readers(tmp_path / "run", tmp_path, capsys)
 

@@ -38,20 +38,6 @@ SENT = [(moment, signal.SIGTERM) for moment in MOMENTS]
 SENT += [(moment, signal.SIGINT) for moment in ("step", "first look", "second judging")]  # handled alike
 
 
-@pytest.fixture
-def command(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> lives.Command:
-    return lives.Command(shapes, tmp_path_factory.getbasetemp() / "cache")
-
-
-whole: dict[str, str] = {}
-
-
-def expected(command: lives.Command, folder: Path) -> dict[str, str]:
-    if not whole:
-        whole.update(command.finished(folder / "whole"))
-    return whole
-
-
 def check_left(life: lives.Life, within: float = lives.LONGEST) -> None:
     assert life.ended(within) == 130, life.told()
     assert "Traceback" not in life.said() + life.told()
@@ -77,7 +63,7 @@ def test_a_signal_at_any_moment_is_heard_soon_and_costs_nothing(
         assert life.told() == ""
         assert "Go on:  equipoise resume" in life.said()
         assert RunFolder(tmp_path / "run").read_state()["status"] == "stopped"
-    assert command.finished(tmp_path / "run") == expected(command, tmp_path)
+    assert command.finished(tmp_path / "run") == lives.expected(command)
 
 
 @pytest.mark.faults
@@ -95,7 +81,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_nothing_half_is_taken_for_whole(
     life = command.begun(tmp_path / "run", hook)
     check_left(life, within=25.0)
     assert "resume" in lives.one_line(life.told())
-    assert command.finished(tmp_path / "run") == expected(command, tmp_path)
+    assert command.finished(tmp_path / "run") == lives.expected(command)
 
 
 def stopped_in_look(case: killing.Case, out: Path, number: int, hook: lives.Deed = lives.both) -> int:
@@ -179,7 +165,7 @@ def test_a_signal_too_late_for_the_training_stops_what_follows_it(
     assert state.get("rescored") is None
     assert state.get("test") is None
     assert not (run.samples / "nearest.png").exists()
-    assert command.finished(run.path) == expected(command, tmp_path)
+    assert command.finished(run.path) == lives.expected(command)
 
 
 @pytest.mark.faults
@@ -195,7 +181,7 @@ def test_a_closed_terminal_ends_the_training_in_order_unless_that_is_to_be_ignor
     ignored = partial(lives.ignore, signal.SIGHUP)  # as nohup does
     life = command.begun(tmp_path / "run", partial(lives.both, ignored, hang_up))
     assert life.ended() == 0
-    assert lives.parts_of(tmp_path / "run") == expected(command, tmp_path)
+    assert lives.parts_of(tmp_path / "run") == lives.expected(command)
 
 
 @pytest.mark.faults
@@ -206,7 +192,7 @@ def test_a_training_goes_on_where_nobody_reads_what_it_says(
     life = command.begun(tmp_path / "run", output)
     assert life.ended() == 0, life.told()
     assert life.told() == ""
-    assert lives.parts_of(tmp_path / "run") == expected(command, tmp_path)
+    assert lives.parts_of(tmp_path / "run") == lives.expected(command)
 
 
 @pytest.fixture(autouse=True)

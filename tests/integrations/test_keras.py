@@ -66,12 +66,8 @@ def test_signals_scores_and_the_stop(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report.html").exists()
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_generator_is_judged_against_the_best_and_left_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("equipoise.api", "equipoise.own.judge"):  # an end in an instant
-        monkeypatch.setattr(f"{module}.NUM_REAL", 200)
+@pytest.mark.usefixtures("small")
+def test_the_generator_is_judged_against_the_best_and_left_as_it_was(tmp_path: Path) -> None:
     real = np.random.default_rng(0).integers(100, 150, (600, 1, 8, 8)).astype(np.uint8)
     options: dict[str, Any] = {"policy": "budget", "settings": ["judging.num_samples=100"], "tell": None}
     watch = Watch(tmp_path / "run", real=real, latents=4, judge_every=20, **options)

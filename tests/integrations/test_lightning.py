@@ -73,10 +73,8 @@ def test_signals_come_from_what_is_returned_and_logged(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report.html").exists()
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_generator_is_judged_when_it_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("equipoise.api", "equipoise.own.judge"):  # an end in an instant
-        monkeypatch.setattr(f"{module}.NUM_REAL", 200)
+@pytest.mark.usefixtures("small")
+def test_the_generator_is_judged_when_it_is_due(tmp_path: Path) -> None:
     real = np.random.default_rng(0).integers(0, 255, (600, 1, 8, 8)).astype(np.uint8)
     watch = Watch(
         tmp_path / "run",

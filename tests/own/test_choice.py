@@ -48,6 +48,14 @@ def look(watch: Watch, mean: float) -> bool:
     return watch.judge(Shifted(mean))
 
 
+def looked(path: Path, real: Any, *means: float) -> Watch:
+    """Return a watch that has judged a generator of each mean, one after the other."""
+    watch = judged(path, real)
+    for mean in means:
+        look(watch, mean)
+    return watch
+
+
 def mean_in(folder: Path) -> float:
     """Return the weight that was kept in a folder."""
     return round(load_file(folder / "generator.safetensors")["mean"].item(), 6)
@@ -84,8 +92,7 @@ def test_gone_back_to_the_next_look_is_the_one_of_an_uninterrupted_run(
     tmp_path: Path, real: np.ndarray, how: str
 ) -> None:
     path = tmp_path / "run"
-    watch = judged(path, real)
-    look(watch, -0.5)
+    watch = looked(path, real, -0.5)
     state = json.loads(json.dumps(watch.state_dict()))
     assert look(watch, 0.5), "beyond chance"
     expected = scores(path)
@@ -108,8 +115,7 @@ def test_gone_back_to_the_next_look_is_the_one_of_an_uninterrupted_run(
 
 
 def test_a_kill_between_the_weights_and_the_state_loses_no_best(tmp_path: Path, real: np.ndarray) -> None:
-    watch = judged(tmp_path / "run", real)
-    look(watch, -0.5)
+    watch = looked(tmp_path / "run", real, -0.5)
     before = (tmp_path / "run" / "watch.json").read_bytes()
     look(watch, 0.5)
     path = killed(tmp_path / "run")
@@ -125,8 +131,7 @@ def test_a_kill_between_the_weights_and_the_state_loses_no_best(tmp_path: Path, 
 
 
 def test_a_champion_of_another_time_is_never_tested_as_the_best(tmp_path: Path, real: np.ndarray) -> None:
-    watch = judged(tmp_path / "run", real)
-    look(watch, -0.5)
+    watch = looked(tmp_path / "run", real, -0.5)
     state = watch.state_dict()
     look(watch, 0.5)
     watch.load_state_dict(state)
@@ -139,8 +144,7 @@ def test_a_champion_of_another_time_is_never_tested_as_the_best(tmp_path: Path, 
 
 
 def test_a_state_of_which_nothing_is_kept_any_more_says_so(tmp_path: Path, real: np.ndarray) -> None:
-    watch = judged(tmp_path / "run", real)
-    look(watch, -0.9)
+    watch = looked(tmp_path / "run", real, -0.9)
     oldest = watch.state_dict()
     for mean in (-0.6, -0.4, -0.2, 0.0, 0.2, 0.45):
         look(watch, mean)
@@ -175,8 +179,7 @@ def test_the_last_two_states_that_were_given_out_can_be_gone_back_to_after_a_kil
 
 def test_resumed_and_closed_without_a_look_it_says_that_nothing_was_tested(tmp_path: Path, real: np.ndarray) -> None:
     told: list[str] = []
-    watch = judged(tmp_path / "run", real)
-    look(watch, 0.5)
+    watch = looked(tmp_path / "run", real, 0.5)
     watch.interrupt()
     assert state_of(tmp_path / "run")["not_tested"] is None, "an interrupted run is tested later"
     judged(tmp_path / "run", real, resume=True, tell=told.append).close()
@@ -191,9 +194,7 @@ def test_resumed_and_closed_without_a_look_it_says_that_nothing_was_tested(tmp_p
 
 
 def test_an_end_to_which_nothing_is_added_stays_as_it_was(tmp_path: Path, real: np.ndarray) -> None:
-    watch = judged(tmp_path / "run", real)
-    for mean in (-0.5, 0.52, 0.5):
-        look(watch, mean)
+    watch = looked(tmp_path / "run", real, -0.5, 0.52, 0.5)
     watch.close()
     before, weights = state_of(tmp_path / "run"), mean_in(tmp_path / "run" / "best")
     assert before["test"] is not None
@@ -205,9 +206,7 @@ def test_an_end_to_which_nothing_is_added_stays_as_it_was(tmp_path: Path, real: 
 
 def test_the_lowest_judged_again_is_handed_over_and_tested(tmp_path: Path, real: np.ndarray) -> None:
     path = tmp_path / "run"
-    watch = judged(path, real)
-    for mean in (-0.5, 0.35, 0.42, 0.5):
-        look(watch, mean)
+    watch = looked(path, real, -0.5, 0.35, 0.42, 0.5)
     champion = watch.best
     assert champion is not None
     assert champion.samples < 40, "the champion is cautious"
@@ -231,9 +230,7 @@ def test_the_lowest_judged_again_is_handed_over_and_tested(tmp_path: Path, real:
 
 def test_going_on_after_an_end_begins_with_the_champion(tmp_path: Path, real: np.ndarray) -> None:
     path = tmp_path / "run"
-    watch = judged(path, real)
-    for mean in (-0.5, 0.35, 0.42, 0.5):
-        look(watch, mean)
+    watch = looked(path, real, -0.5, 0.35, 0.42, 0.5)
     champion = watch.best
     watch.close()
     again = judged(path, real, resume=True)
@@ -259,8 +256,7 @@ def test_functions_cannot_be_judged_again_and_it_is_said(tmp_path: Path, real: n
 
 
 def test_too_few_real_images_for_two_halves_are_said(tmp_path: Path, real: np.ndarray) -> None:
-    watch = judged(tmp_path / "run", real[:300])
-    look(watch, 0.5)
+    watch = looked(tmp_path / "run", real[:300], 0.5)
     watch.close()
     found = state_of(tmp_path / "run")
     assert "too small to be halved" in found["not_rescored"]
@@ -268,9 +264,7 @@ def test_too_few_real_images_for_two_halves_are_said(tmp_path: Path, real: np.nd
 
 
 def test_another_judge_scores_all_candidates_anew(tmp_path: Path, real: np.ndarray) -> None:
-    watch = judged(tmp_path / "run", real)
-    for mean in (-0.5, 0.5, 0.45):
-        look(watch, mean)
+    watch = looked(tmp_path / "run", real, -0.5, 0.5, 0.45)
     champion = watch.best
     assert champion is not None
     watch.interrupt()
@@ -312,8 +306,7 @@ def fails(folder: Path) -> None:
 
 @pytest.mark.parametrize("keep", [3, fails])
 def test_a_keep_that_fails_leaves_nothing_half_done(tmp_path: Path, real: np.ndarray, keep: Any) -> None:
-    watch = judged(tmp_path / "run", real)
-    look(watch, -0.5)
+    watch = looked(tmp_path / "run", real, -0.5)
     watch.step(10)
     state, files = watch.state_dict(), sorted(path.name for path in (tmp_path / "run").rglob("*"))
     with pytest.raises(Exception, match=r"keep=int|disk full"):
@@ -326,8 +319,7 @@ def test_a_keep_that_fails_leaves_nothing_half_done(tmp_path: Path, real: np.nda
 
 
 def test_two_looks_at_the_same_samples_keep_the_better_one(tmp_path: Path, real: np.ndarray) -> None:
-    watch = judged(tmp_path / "run", real)
-    look(watch, 0.5)
+    watch = looked(tmp_path / "run", real, 0.5)
     watch.judge(Shifted(-0.5))
     assert mean_in(tmp_path / "run" / "candidates" / "10") == 0.5
     watch.close()
@@ -355,8 +347,7 @@ def test_a_failure_at_the_end_leaves_the_champion_and_a_report(
     def breaks(*_: Any) -> Any:
         raise RuntimeError("out of memory")
 
-    watch = judged(tmp_path / "run", real)
-    look(watch, 0.5)
+    watch = looked(tmp_path / "run", real, 0.5)
     monkeypatch.setattr("equipoise.own.judge.ImageJudge.judged_again", breaks)
     watch.close()
     found = state_of(tmp_path / "run")

@@ -2,13 +2,12 @@
 
 import math
 import random
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import corpus
 import pytest
 
 from equipoise.recipe import Recipe, with_settings
@@ -30,13 +29,8 @@ HORIZON = 2_400_000
 
 def png(width: int, height: int, shade: Callable[[int, int], int]) -> bytes:
     """Return a grey PNG with a shade for every pixel."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    lines = b"".join(b"\0" + bytes(shade(x, y) & 255 for x in range(width)) for y in range(height))
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    rows = b"".join(b"\0" + bytes(shade(x, y) & 255 for x in range(width)) for y in range(height))
+    return corpus.png(width, height, rows, color=0)
 
 
 def stats_at(samples: int, noise: random.Random, **changes: Any) -> StepStats:

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import msgspec
 import pytest
@@ -60,6 +61,35 @@ def test_scores_on_other_data_are_not_compared_even_where_the_protocol_says_noth
     change_protocol(second)
     second.write_data(second.read_data() | {"digest": "other"})
     assert "2 protocols, which differ in data digest" in compare([first, second])
+
+
+def test_digests_are_shortened_and_whole_in_the_values(tmp_path, fake_run):
+    first, second = fake_run(tmp_path / "first"), fake_run(tmp_path / "second")
+    change_protocol(first, features_digest="01" * 32, data_digest="ab" * 32)
+    change_protocol(second, features_digest="02" * 32, data_digest="cd" * 32)
+    second.write_data(second.read_data() | {"digest": "cd" * 32})
+    text = compare([first, second])
+    assert "Protocol A (features_digest: 010101010101…, data_digest: abababababab…)" in text
+    assert "Protocol B (features_digest: 020202020202…, data_digest: cdcdcdcdcdcd…)" in text
+    assert not re.search("[0-9a-f]{13}", text)
+    assert "data digest" not in text, "the same thing once more"
+    assert max(len(line) for line in text.splitlines() if "rotocol" in line) <= 80
+    groups = compare_values([first, second])["groups"]
+    assert [group["protocol"]["features_digest"] for group in groups] == ["01" * 32, "02" * 32]
+
+
+def test_where_no_score_can_be_compared_no_mark_is_explained(tmp_path, fake_run):
+    first, second = fake_run(tmp_path / "first"), fake_run(tmp_path / "second")
+    assert "* lowest of its table" in compare([first, second])
+    change_protocol(second, features="inception")
+    change_protocol(first)
+    assert "*" not in compare([first, second])
+
+
+def test_a_name_or_setting_that_could_steer_the_terminal_is_shown_without_that(tmp_path, fake_run):
+    text = compare([fake_run(tmp_path / "a\x1b[2J"), fake_run(tmp_path / "b", "data.source=\x1b]0;x")])
+    assert all(letter.isprintable() for line in text.split("\n") for letter in line)
+    assert "a?[2J" in text
 
 
 def test_runs_without_scores_and_of_the_same_name_are_told_apart(tmp_path, fake_run):

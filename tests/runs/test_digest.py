@@ -15,6 +15,7 @@ import pytest
 from equipoise.cli import main
 from equipoise.errors import UserError
 from equipoise.recipe import Recipe
+from equipoise.runs import digest as module
 from equipoise.runs.digest import digest, digest_text
 from equipoise.runs.files import MANIFEST, written_whole
 from equipoise.runs.folder import RunFolder
@@ -176,6 +177,64 @@ def test_a_digest_is_of_the_newest_good_checkpoint(tmp_path: Path) -> None:
     assert f"damaged: checkpoint {path.name}" in digest_text(digest(run))
 
 
+def pruning(monkeypatch: pytest.MonkeyPatch, run: RunFolder, place: str, most: int) -> list[int]:
+    """Have a training save a later checkpoint, and prune the one before it, just before each of `most` readings."""
+    saved, read = [160], getattr(module, place)
+
+    def prune_and_read(path: Path) -> object:
+        if len(saved) <= most:
+            (values, tensors, _), last = fresh(), saved[-1]
+            checkpoint(run, last + 80, values | {"samples": last + 80}, header_and_bytes(tensors))
+            shutil.rmtree(run.checkpoints / f"{last:012d}")
+            saved.append(last + 80)
+        return read(path)
+
+    monkeypatch.setattr(module, place, prune_and_read)
+    return saved
+
+
+@pytest.mark.parametrize("place", ["damage_of", "_of_tensors", "read_json"])
+@pytest.mark.parametrize("most", [1, 4])
+def test_a_checkpoint_that_a_training_prunes_while_it_is_read_makes_it_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, most: int
+) -> None:
+    run = run_of(tmp_path / "run")
+    saved = pruning(monkeypatch, run, place, most)
+    found = digest(run)
+    assert saved[-1] == 160 + 80 * most
+    assert (found.samples, found.passed_over) == (saved[-1], ())
+    assert found == digest(run)
+
+
+def test_where_every_checkpoint_is_pruned_while_it_is_read_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path / "run")
+    saved = pruning(monkeypatch, run, "_of_tensors", 100)
+    with pytest.raises(UserError, match=r"tensors.safetensors: cannot be read"):
+        digest(run)
+    assert len(saved) == 1 + 5
+
+
+def test_a_newer_checkpoint_that_is_pruned_while_it_is_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path / "run")
+    values, tensors, _ = fresh()
+    newer = checkpoint(run, 240, values | {"samples": 240}, header_and_bytes(tensors))
+    damage = module.damage_of
+
+    def prune_and_tell(path: Path) -> str | None:
+        if path == newer and newer.exists():
+            shutil.rmtree(newer)
+            checkpoint(run, 320, values | {"samples": 320}, header_and_bytes(tensors))
+        return damage(path)
+
+    monkeypatch.setattr(module, "damage_of", prune_and_tell)
+    found = digest(run)
+    assert (found.samples, found.passed_over) == (320, ())
+
+
 def no_checkpoint(run: RunFolder) -> None:
     shutil.rmtree(run.checkpoints)
 
@@ -292,6 +351,19 @@ def test_the_command_line_prints_the_digest_and_its_parts(tmp_path: Path, capsys
     assert main(["digest", "--json", str(run.path)]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values == {"samples": 160, "sha256": found.sha256, "parts": found.parts, "passed_over": []}
+
+
+def test_a_part_whose_name_could_steer_the_terminal_is_shown_without_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hostile(values: Any, tensors: dict[str, list[float]], logs: Any) -> None:
+        tensors |= {"\x1b[2J\x9b31mred\n  generator.weight": [1.0], "x" * 10_000 + ".weight": [1.0]}
+
+    assert main(["digest", str(run_of(tmp_path / "run", hostile).path)]) == 0
+    said = capsys.readouterr().out
+    assert all(letter.isprintable() for line in said.split("\n") for letter in line)
+    assert "  ?[2J?31mred?  generator " in said
+    assert max(map(len, said.split("\n"))) <= 100
 
 
 def test_the_digest_is_taken_without_torch(tmp_path: Path) -> None:

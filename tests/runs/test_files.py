@@ -1,9 +1,10 @@
+import errno
 import math
 import os
 
 import pytest
 
-from equipoise.errors import UserError
+from equipoise.errors import StorageError, UserError
 from equipoise.runs.files import read_json, readable, tidy, verify, write_bytes, write_json, written_whole
 
 
@@ -93,6 +94,17 @@ def test_only_the_files_asked_for_may_stand_in_a_manifest_and_none_is_a_link(tmp
     (best / "a").symlink_to(tmp_path / "elsewhere")
     assert verify(best) is None, "a loop of one's own may keep links"
     assert verify(best, ["a", "b"]) == "a is a link"
+
+
+@pytest.mark.parametrize(("number", "kind", "what"), [(errno.EIO, 4, "disk"), (errno.EACCES, 2, "permissions")])
+def test_json_on_a_failing_disk_is_told_as_the_disks_fault(tmp_path, monkeypatch, number, kind, what):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("equipoise.runs.files.read_bytes", fail)
+    with pytest.raises(UserError, match=f"Check .*{what}") as caught:
+        read_json(tmp_path / "a.json")
+    assert isinstance(caught.value, StorageError) == (kind == 4)
 
 
 def test_json_of_endless_depth_or_size_or_from_a_pipe_is_one_line(tmp_path, monkeypatch):

@@ -100,7 +100,7 @@ def test_opening_what_is_no_run_names_runs_nearby(tmp_path):
 def test_a_damaged_state_is_told_by_name(tmp_path):
     run = RunFolder.create(tmp_path / "run", Recipe())
     (run.path / "state.json").write_text('{"status": "run')
-    with pytest.raises(UserError, match=r"state\.json: damaged"):
+    with pytest.raises(UserError, match=r"state\.json: damaged.* or remove it and resume the run"):
         run.read_state()
     (run.path / "recipe.json").unlink()
     with pytest.raises(UserError, match=r"recipe\.json is gone"):
@@ -208,6 +208,56 @@ def test_what_a_kill_leaves_before_the_recipe_is_no_run_and_is_begun_anew(tmp_pa
     assert RunFolder.create(tmp_path / "run", Recipe(), data).read_data() == data
 
 
+def test_a_disk_that_fails_while_the_lock_is_freed_hides_nothing_that_failed_before(tmp_path, monkeypatch):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+
+    def truncate(*_):
+        raise OSError(errno.EROFS, "read-only")
+
+    def fail(patch: pytest.MonkeyPatch) -> None:
+        with run.lock():
+            patch.setattr(os, "ftruncate", truncate)
+            raise UserError("what failed before")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="what failed before"):
+        fail(patch)
+    with run.lock():
+        pass
+
+
+def test_pictures_that_a_run_did_not_take_are_the_users(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    for name in ("20261121.png", "000000000640.png", "best.png", "00000000000000000000000000.png"):
+        (run.samples / name).write_bytes(b"picture")
+    (run.samples / "000000009999.png").mkdir()
+    assert run.snapshots() == [(640, run.samples / "000000000640.png")]
+    run.cut_logs(0)
+    assert not (run.samples / "000000000640.png").exists()
+    assert (run.samples / "20261121.png").read_bytes() == b"picture"
+
+
+def test_a_live_trainings_run_is_not_taken_although_its_lock_file_was_removed(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    process = a_process(HOLD, run.path)
+    assert process.stdout
+    assert process.stdout.readline() == "locked\n"
+    try:
+        (run.path / "lock").unlink()
+        with pytest.raises(RunBusyError, match="is training here"), run.lock():
+            pass
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    with run.lock():
+        assert run.holder() is not None
+
+
+def test_a_first_checkpoint_that_was_refused_is_not_told_as_lost(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    run.write_state({"status": "finished", "has_saved": run.has_saved, "samples": 640})
+    run.refuse_lost()
+
+
 def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew_over_what_is_left(tmp_path):
     run = RunFolder.create(tmp_path / "run", Recipe())
     run.refuse_lost()
@@ -216,19 +266,18 @@ def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew_over_what_is_left(tm
         run.refuse_lost()
     (run.checkpoints / ".000000000064.old").mkdir()
     run.refuse_lost()
-    run.write_state({"status": "stopped", "samples": 640})
     (run.checkpoints / ".000000000064.old").rename(run.checkpoints / "000000000064")
     run.refuse_lost()
 
 
-PARTS = ("lock", "log/events.jsonl", "log/steps.jsonl", "log", "candidates", "samples")
+PARTS = ("lock", "log/events.jsonl", "log/steps.jsonl", "log", "candidates", "samples", "best")
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_of_a_run_that_is_a_link_is_refused_in_one_line_and_not_written_through(tmp_path, name):
     run = RunFolder.create(tmp_path / "run", Recipe())
     place, target = run.path / name, tmp_path / "precious"
-    if name in ("log", "candidates", "samples"):
+    if name in ("log", "candidates", "samples", "best"):
         target.mkdir()
         shutil.rmtree(place, ignore_errors=True)
         precious = target / "steps.jsonl"

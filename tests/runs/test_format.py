@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -57,6 +58,24 @@ def line(samples, kid, kid_se=0.002):
 def test_the_progress_line_says_all_of_it():
     text = format.progress_line(12_345, 60_000, 4010.4, 12.0, line(12_000, 0.0341), line(9000, 0.0312))
     assert text == "12.3k / 60k samples · 20 % · 4,010/s · 0:12 left · KID 0.034 ± 0.002 (best 0.0312)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "metric", "is_chance"),
+    [({}, "kid", True), ({"kid": 0.0312}, "kid", False), ({"champion": 8000}, "kid", False), ({}, "fid", False),
+     ({"difference": math.nan}, "kid", False), ({"samples": 9000, "champion": 9000}, "kid", False)],
+)  # fmt: skip
+def test_only_a_lower_score_that_was_paired_with_the_best_is_told_to_be_chance(changes, metric, is_chance):
+    best = line(9000, 0.0312)
+    last = dataclasses.replace(line(12_000, 0.0301), champion=9000, difference=-0.001, difference_se=0.001)
+    last = dataclasses.replace(last, **changes)
+    assert format.is_lower_by_chance(last, best, metric) == is_chance
+    text = format.progress_line(12_345, None, math.nan, math.nan, last, best, metric)
+    assert ("; this may be chance)" in text) == is_chance
+
+
+def test_what_is_shown_is_one_line_without_control_characters():
+    assert format.printable("a\x1b[31m\x9b1m\n\u202eb") == "a?[31m?1m??b"
 
 
 def test_the_progress_line_leaves_out_what_is_not_known():

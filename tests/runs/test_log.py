@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from equipoise.runs.log import MAX_LINE, append, cut, last_records, records
+from equipoise.runs.log import MAX_LINE, append, cut, drop_last, last_records, last_scores, records
 
 
 def test_a_log_torn_at_any_byte_of_its_last_record_loses_that_record_only(tmp_path):
@@ -83,6 +83,19 @@ def test_cut_drops_what_lies_beyond_a_checkpoint(tmp_path):
     assert cut(path, 0) == 3
     assert records(path) == []
     assert cut(tmp_path / "none.jsonl", 0) == 0
+
+
+def test_only_the_last_records_of_a_kind_are_dropped_and_a_log_without_them_stays_as_it_is(tmp_path):
+    path = tmp_path / "log.jsonl"
+    drop_last(path, lambda record: True)
+    assert not path.exists()
+    for number in (1, 2, 1, 1):
+        append(path, {"number": number})
+    before = path.stat()
+    drop_last(path, lambda record: record["number"] == 2)
+    assert path.stat() == before
+    drop_last(path, lambda record: record["number"] == 1)
+    assert [record["number"] for record in records(path)] == [1, 2]
 
 
 @pytest.mark.parametrize("num", [1, 7, 5000, 10_000])
@@ -167,3 +180,28 @@ def test_a_log_that_is_a_link_or_a_pipe_is_refused_and_what_it_leads_to_stays(tm
     os.mkfifo(path)
     with pytest.raises(OSError, match="no regular file"):
         append(path, {"samples": 1})
+
+
+def test_scores_are_the_records_that_say_after_how_many_samples_and_only_the_last_of_them_are_read(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "log.jsonl"
+    others = [b'{"samples":%s}\n' % value for value in (b"true", b'"300"', b"null", b"[]", b"-5", b"1.5")]
+    path.write_bytes(b'{"samples":1}\n{}\n' + b"".join(others) + b'{"kid":0.5}\n{"samples":0}\n{"samples":7}\n')
+    assert last_scores(path) == [{"samples": 1}, {"samples": 0}, {"samples": 7}]
+    monkeypatch.setattr("equipoise.runs.log.MOST_SCORES", 2)
+    assert last_scores(path) == [{"samples": 0}, {"samples": 7}]
+    assert last_scores(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b'{"samples":2}\n'])
+def test_a_log_of_very_many_records_takes_no_more_memory_than_those_that_are_kept(tmp_path, line):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"samples":1}\n' + line * 100_000)
+    tracemalloc.start()
+    try:
+        assert len(last_scores(path)) == (1 if line == b"{}\n" else 10_000)
+        assert len(last_records(path, 3)) == 3
+        assert tracemalloc.get_traced_memory()[1] < 100_000 * 64  # an empty record takes as much
+    finally:
+        tracemalloc.stop()

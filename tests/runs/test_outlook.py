@@ -10,6 +10,7 @@ import pytest
 from equipoise.recipe import Budget, PolicyName, Recipe, Stopping, with_settings
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.outlook import forecasts, outlook_values, referee_of
+from equipoise.watch import evidence
 from equipoise.watch.referee import Referee
 from equipoise.watch.signals import ScoreLine, StepStats
 from equipoise.watch.stopping import Stop
@@ -158,3 +159,47 @@ def test_the_numbers_are_the_findings_with_the_limits_they_are_held_against() ->
     assert values is not None
     assert (values["forecast"], values["bound"], values["num_since"]) == (found.forecast, found.bound, found.num_since)
     assert (values["price"], values["delta"], values["share"], values["alpha"]) == (0.03, 0.02, 0.5, 0.05)
+
+
+def test_a_log_that_is_only_shown_asks_for_no_verdict_after_each_score(tmp_path, monkeypatch) -> None:
+    """A verdict looks at all scores so far: one after each of 8,000 took a minute."""
+    run, asked = RunFolder.create(tmp_path / "run", Recipe()), []
+    for index, kid in enumerate(plateau(60), 1):
+        run.log_score(asdict(line(1000 * index, kid)))
+    before = followed(Stopping(), plateau(60)).verdict(60_000, 0.0)
+    verdict = evidence.evidence_verdict
+    monkeypatch.setattr(
+        "equipoise.watch.referee.evidence_verdict", lambda *given: (asked.append(given), verdict(*given))[1]
+    )
+    referee = referee_of(run, Recipe())
+    forecasts(run, Recipe())
+    assert referee.outlook()
+    assert not asked
+    assert [referee.verdict(60_000, 0.0) for _ in range(3)] == [before] * 3
+    assert len(asked) == 1  # of the steps between two scores, the first one pays
+
+
+def test_of_very_many_scores_the_forecasts_are_thinned_and_end_at_the_last_one(tmp_path, monkeypatch) -> None:
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    for index, kid in enumerate(plateau(31), 1):
+        run.log_score(asdict(line(1000 * index, kid)))
+    every = {one.samples: one for one in forecasts(run, Recipe())}
+    monkeypatch.setattr("equipoise.runs.outlook.MOST_FORECASTS", 10)
+    found = forecasts(run, Recipe())
+    assert [one.samples for one in found] == [3000, 7000, 11_000, 15_000, 19_000, 23_000, 27_000, 31_000]
+    assert found == [every[one.samples] for one in found]
+
+
+def test_records_that_are_no_scores_and_those_before_the_last_scores_count_for_nothing(tmp_path, monkeypatch) -> None:
+    recipe = with_settings(Recipe(), ["stopping.policy=patience"])
+    run = RunFolder.create(tmp_path / "run", recipe)
+    run.log_event(500, 1.0, "judging failed", "out of memory")
+    for index in range(1, 8):
+        run.log_score(asdict(line(1000 * index, float(index))))
+        run.log_score({})
+    assert referee_of(run, recipe).outlook() == "6 of 10 scores without a better one."
+    for module in ("log", "outlook"):
+        monkeypatch.setattr(f"equipoise.runs.{module}.MOST_SCORES", 4)
+    referee = referee_of(run, recipe)
+    assert referee.outlook() == "3 of 10 scores without a better one."
+    assert referee.best == line(4000, 4.0)

@@ -417,6 +417,14 @@ def test_a_null_in_a_log_is_a_failed_evaluation_and_a_word_is_damage(tmp_path, f
         read_run(run.path)
 
 
+def test_a_record_that_does_not_say_after_how_many_samples_is_no_evaluation(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_scores=5)
+    before = read_run(run.path)
+    for record in ({}, {"kid": 0.001}, {"samples": None, "kid": 0.001}):
+        run.log_score(record)
+    assert read_run(run.path) == before
+
+
 def test_a_log_out_of_order_is_refused(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", num_scores=5)
     run.log_score({"samples": 7, "seconds": 1.0, "kid": 0.1, "protocol": read_run(run.path).lines[0].protocol})

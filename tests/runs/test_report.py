@@ -8,7 +8,8 @@ import pytest
 from equipoise.errors import UserError
 from equipoise.recipe import Recipe
 from equipoise.runs import page
-from equipoise.runs.folder import RunFolder
+from equipoise.runs.files import written_whole
+from equipoise.runs.folder import OWN_LOOP, RunFolder
 from equipoise.runs.log import records
 from equipoise.runs.report import write_report
 from equipoise.watch.signals import comparable, score_from
@@ -168,6 +169,73 @@ def test_generators_that_became_the_best_are_ringed_and_differences_drawn_with_t
     assert "2 early ones lie outside of the picture" in text
 
 
+def test_points_below_the_best_one_come_with_why_they_are_not_the_best(tmp_path, fake_run):
+    run, said = fake_run(tmp_path / "run", num_steps=5, num_scores=6), "were not shown to be better beyond chance"
+    assert said not in read(run)[0]
+    lines = records(run.scores)
+    run.scores.unlink()
+    for index, line in enumerate(lines):
+        run.log_score({**line, "champion": 7, "difference": -0.0001 if index else None, "difference_se": 0.004})
+    assert said not in read(run)[0], "the best one is the lowest"
+    state = run.read_state()
+    run.write_state(state | {"best": lines[2]})
+    text, checker = read(run)
+    assert_stands_alone(text, checker)
+    assert text.count(said) == 1
+    run.write_state(state | {"best": {**lines[2], "samples": 1000}})
+    rescored(run, [(0.5, 0.02, 0.0), (0.02, 0.03, 0.001)], num_scores=6)
+    text, _ = read(run)
+    assert said not in text
+    assert "Points lie lower; the best one is the lowest of the 2 that were judged again." in text
+
+
+FAILED = "RuntimeError: <b>the size</b> of tensor a must match"
+
+
+def head(run: RunFolder) -> str:
+    text, checker = read(run)
+    assert_stands_alone(text, checker)
+    return " ".join(re.sub(r"<[^>]+>", " ", text.split("<header>")[1].split('<dl class="numbers">')[0]).split())
+
+
+def test_a_failed_training_is_told_first_with_its_reason_and_how_to_go_on(tmp_path, fake_run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = fake_run(tmp_path / "a run", status="failed", num_steps=5)
+    state = {"status": "failed", "reason": FAILED, "has_saved": True}
+    run.write_state(state)
+    told = head(run)
+    assert "This training failed after 2.4M samples. RuntimeError: &lt;b&gt;the size&lt;/b&gt; of tensor a" in told
+    assert "No good checkpoint of it is left. Put one back from a copy, then go on with: equipoise resume" in told
+    assert "was reached after" not in told, "it does not read like a result"
+    assert "It has not been tested" in told
+    with written_whole(run.checkpoints / f"{2_000_000:012d}") as folder:
+        for name in ("tensors.safetensors", "state.json"):
+            (folder / name).write_text("{}")
+    told = head(run)
+    assert "Its checkpoint of 2,000,000 samples is intact. Once the cause is put right, go on from there with: " in told
+    assert "equipoise resume &#x27;a run&#x27;" in told
+    run.write_state({**state, "reason": "x" * 5000})
+    assert "x … (in full below)" in head(run)
+    assert "x" * 5000 in read(run)[0]
+
+
+def test_a_training_that_failed_at_once_and_one_in_a_loop_of_its_own_say_how_to_begin_again(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=0, num_scores=0)
+    run.write_state({"status": "failed"})
+    told = head(run)
+    assert "This training failed. What ended it was not written down." in told
+    assert "It had saved no checkpoint yet." in told
+    assert "No generator has been scored yet." in told
+    run.write_recipe({**run.read_recipe(), "name": OWN_LOOP})
+    assert "start its script again with: Watch(&#x27;" in head(run)
+
+
+def test_a_training_that_diverged_is_not_called_finished_only(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    run.write_state(run.read_state() | {"policy": "diverged"})
+    assert "Ended early, as it diverged: the best generator" in head(run)
+
+
 def test_the_whole_reason_is_given_however_many_sentences_it_has(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", num_steps=5)
     reason = "No gain is certified at α = 0.05 within δ = 0.001. The forecast is 0.0004. Spent: 3:20 & more."
@@ -284,3 +352,11 @@ def test_large_snapshots_are_left_out(tmp_path, fake_run):
 def test_the_size_of_a_picture_is_read_from_its_header():
     assert page.png_size(b"") is None
     assert page.png_size(b"GIF89a" + b"\0" * 60) is None
+
+
+def test_a_record_that_does_not_say_after_how_many_samples_is_no_score(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_scores=5)
+    before = write_report(run).read_text()
+    for record in ({}, {"kid": 0.001}, {"samples": None, "kid": 0.001}):
+        run.log_score(record)
+    assert write_report(run).read_text() == before

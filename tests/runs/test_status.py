@@ -51,7 +51,7 @@ def test_a_new_run_without_anything(tmp_path):
 
 
 def test_a_running_one_is_told_by_its_lock_with_rate_and_time_left(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", status="running", num_steps=0)
+    run = fake_run(tmp_path / "run", status="running", num_steps=0, num_scores=0)
     for index in range(1, 6):
         run.log_step({"samples": 240_000 * index, "seconds": 60.0 * index, "samples_per_second": 4000.0,
                       "accuracy": 0.7, "discriminator_loss": 0.5, "generator_loss": 0.9})  # fmt: skip
@@ -102,6 +102,52 @@ def test_a_running_runs_best_is_the_one_that_is_handed_over_not_the_lowest_that_
     for line in (first, second):
         run.log_score(asdict(line))
     assert read_status(run).best == first
+
+
+def test_a_record_that_does_not_say_after_how_many_samples_is_no_score(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_scores=5)
+    before = status(run)
+    for record in ({}, {"kid": 0.001}, {"samples": None, "kid": 0.001}):
+        run.log_score(record)
+    assert status(run) == before
+
+
+def paired(run, *lines):
+    """Log scores that are each compared with the first one: (KID, difference)."""
+    for index, (kid, difference) in enumerate(lines, 1):
+        compared = {"champion": 100 if index > 1 else 0, "difference": difference, "difference_se": 0.01}
+        run.log_score(asdict(ScoreLine(samples=100 * index, seconds=1.0, kid=kid, kid_se=0.01, **compared)))
+
+
+def test_a_lower_last_score_comes_with_why_it_is_not_the_best(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    paired(run, (0.05, math.nan), (0.045, -0.005))
+    text = status(run)
+    assert_fits_a_screen(text)
+    best = " ".join(text.split("\nbest score  ")[1].split("\ngame")[0].split())
+    assert best.startswith(
+        "KID 0.050 ± 0.010, at 100 samples; the last one is lower, but not shown to be better beyond"
+    )
+    for name, last in (("higher", (0.055, 0.005)), ("better", (0.01, -0.04))):
+        other = RunFolder.create(tmp_path / name, Recipe())
+        paired(other, (0.05, math.nan), last)
+        assert "beyond chance" not in status(other)
+
+
+def test_a_lower_score_than_that_of_the_one_that_won_when_judged_again_comes_with_that(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_scores=3)
+    state = run.read_state()
+    best = state["best"]
+    high = best | {"kid": 1.0, "samples": 7}
+    one = {"found": high, "rescored": high | {"kid": 0.1}, "difference": 0.0, "difference_se": 0.0}
+    two = {"found": best, "rescored": best | {"kid": 0.2}, "difference": 0.1, "difference_se": 0.01}
+    again = {"protocol": {}, "num_scores": 3, "candidates": [one, two], "winner": 7}
+    run.write_state(state | {"best": high, "rescored": again})
+    text = status(run)
+    assert_fits_a_screen(text)
+    assert "the lowest of the 2 that were judged again" in " ".join(text.split())
+    run.write_state(state | {"best": high, "rescored": again | {"candidates": [one]}})
+    assert "judged again" not in status(run)
 
 
 def test_a_long_reason_is_whole_where_there_is_room_and_else_says_where_the_rest_is(tmp_path, fake_run):

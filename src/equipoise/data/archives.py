@@ -17,7 +17,8 @@ MAX_RATIO = 200  # what unpacks to more than RATIO_FLOOR bytes and to more than 
 RATIO_FLOOR = 2**24
 MAX_DIRECTORY = 2**31  # bytes of the list of members
 MAX_NAME = 1024  # characters
-_END, _LOCATOR, _ENTRY = b"PK\5\6", b"PK\6\7", b"PK\1\2"  # as zip files mark their parts
+_END, _LOCATOR, _LARGE, _ENTRY = b"PK\5\6", b"PK\6\7", b"PK\6\6", b"PK\1\2"  # as zip files mark their parts
+_IS_LARGE = 2**32 - 1  # for a length that an end record leaves to the one for large files
 _END_LENGTH, _LOCATOR_LENGTH, _LARGE_LENGTH, _LONGEST_COMMENT = 22, 20, 56, 65_535
 _LOCAL_LENGTH = 30  # of what stands before a member's name
 
@@ -95,19 +96,22 @@ def _num_before(file: BinaryIO, tail: bytes, end: int, begin: int) -> int:
     if tail[end : end + 4] != _END or len(tail) < end + _END_LENGTH:
         return 0
     (length,) = struct.unpack_from("<L", tail, end + 12)
-    start = begin + end - length
+    lists = [(length, begin + end - length)]  # with where they would begin: zipfile may take any of them
     locator = end - _LOCATOR_LENGTH
     if locator >= 0 and tail[locator : locator + 4] == _LOCATOR:
         (told,) = struct.unpack_from("<Q", tail, locator + 8)
         for place in (told, begin + locator - _LARGE_LENGTH):  # versions of zipfile differ in which they take
             if 0 <= place <= begin + locator - _LARGE_LENGTH:
-                file.seek(place + 40)
-                (large,) = struct.unpack("<Q", file.read(8))
-                length, start = max(length, large), min(start, place - large)
-    if length > MAX_DIRECTORY:
+                file.seek(place)
+                mark, large = struct.unpack("<4s36xQ", file.read(48))
+                lists += [(large, place - large)] if mark == _LARGE else []
+    if length == _IS_LARGE and len(lists) > 1:
+        lists = lists[1:]
+    if max(lists)[0] > MAX_DIRECTORY:
         raise ValueError(f"its list of files is longer than {MAX_DIRECTORY >> 30} GiB")
-    file.seek(max(0, start))
-    left, rest, num = begin + end - max(0, start), b"", 0
+    start = max(0, min(start for _, start in lists))
+    file.seek(start)
+    left, rest, num = begin + end - start, b"", 0
     while left > 0 and (block := file.read(min(left, 2**20))):
         num += (rest + block).count(_ENTRY)
         left, rest = left - len(block), block[-3:]

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import itertools
 import os
 import stat
 import zipfile
@@ -25,7 +26,8 @@ SUFFIXES = frozenset(
 )
 SPLIT_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
 MAX_FILE_BYTES = 2**28  # 256 MiB a file, encoded
-MAX_MEMBERS = 5_000_000  # files in a zip
+MAX_MEMBERS = 2_000_000  # files in a zip: zipfile takes about 700 bytes of memory for each, so 1.4 GB
+MAX_DEPTH = 64  # folders in one another around a file
 KINDS = "mnist, a folder of images, a zip of images, an .npz file or hub:NAME"
 
 
@@ -90,21 +92,25 @@ def labels_from_folders(names: Sequence[str]) -> tuple[np.ndarray | None, tuple[
 
     A single folder around all images is looked through, and so are folders that are named like splits (train, test).
     """
-    folders = [name.split("/")[:-1] for name in names]
-    while folders and all(folders):
-        first = {parts[0] for parts in folders}
-        if len(first) > 1 and not {name.lower() for name in first} <= SPLIT_NAMES:
+    ends = [-1] * len(names)
+    while names:
+        starts = [end + 1 for end in ends]
+        ends = [name.find("/", start) for name, start in zip(names, starts, strict=True)]
+        if min(ends) < 0:
+            break
+        folders = [name[start:end] for name, start, end in zip(names, starts, ends, strict=True)]
+        if len(first := set(folders)) > 1 and not {name.lower() for name in first} <= SPLIT_NAMES:
             classes = tuple(sorted(first))
             number = {name: index for index, name in enumerate(classes)}
-            return np.array([number[parts[0]] for parts in folders], dtype=np.int64), classes
-        folders = [parts[1:] for parts in folders]
+            return np.array([number[name] for name in folders], dtype=np.int64), classes
     return None, ()
 
 
 def _neighbour(path: Path, source: str) -> str:
     parent = path.parent
     try:
-        neighbours = [entry.name for entry in os.scandir(parent)][:10_000]
+        with os.scandir(parent) as entries:
+            neighbours = [entry.name for entry in itertools.islice(entries, 10_000)]
     except (OSError, ValueError):
         neighbours = []
     named = {str(parent / name): name for name in neighbours}
@@ -131,11 +137,14 @@ def _load_npz(path: Path, what: str) -> Images:
 
 def _chosen(names: Sequence[str], head: Callable[[int], bytes], what: str) -> tuple[list[int], Counter[str]]:
     """Return the indices of names that may be images, and counts of the others; raises UserError without any image."""
-    chosen, passed, runs = [], Counter[str](), _run_folders(names)
+    chosen, passed = [], Counter[str]()
+    runs = _run_folders([name for name in names if not _is_deep(name)])
     for index, name in enumerate(names):
         suffix = Path(name).suffix.lower()
         if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
             passed["hidden"] += 1
+        elif _is_deep(name):
+            passed[f"more than {MAX_DEPTH} folders deep"] += 1
         elif runs and not runs.isdisjoint(_above(name)):
             passed["of runs"] += 1
         elif suffix in SUFFIXES or (not suffix and format_of(head(index))):
@@ -148,6 +157,10 @@ def _chosen(names: Sequence[str], head: Callable[[int], bytes], what: str) -> tu
         raise UserError(f"{what}: empty; put images in it, or give {KINDS}")
     found = ", ".join(f"{count} {kind}" for kind, count in passed.most_common(5))
     raise UserError(f"{what}: no images among {len(names)} files ({found}); allowed are {listed(FORMATS)} files")
+
+
+def _is_deep(name: str) -> bool:
+    return name.count("/") > MAX_DEPTH
 
 
 def _run_folders(names: Sequence[str]) -> set[str]:
@@ -191,7 +204,10 @@ def _from_names(names: list[str], passed: Counter[str], read: Callable[[str], by
 
 
 def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
-    """Yield (name, size and times) of every file below a folder; links are followed, but never in circles."""
+    """Yield (name, size and times) of every file below a folder; links are followed, but never in circles.
+
+    A folder that lies too deep is not looked into: it stands for its files, as `path/`.
+    """
     status = folder.stat()
     if (status.st_dev, status.st_ino) in seen:
         return
@@ -207,6 +223,8 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tup
                 continue
             if not stat.S_ISDIR(status.st_mode):
                 yield name, f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+            elif not hidden and _is_deep(f"{name}/"):
+                yield f"{name}/", ""
             elif not hidden:
                 yield from _walk(Path(entry.path), f"{name}/", seen)
 

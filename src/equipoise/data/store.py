@@ -6,15 +6,16 @@ written aside and renamed, so it is whole or absent, and the same content from t
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import mmap
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +24,7 @@ import numpy as np
 
 from equipoise.data.arrays import read_array
 from equipoise.data.splits import content_digests, to_hashes
-from equipoise.reading import open_regular
+from equipoise.reading import open_regular, read_bytes
 
 VERSION = 1  # of the layout and of the decoding; a change leaves older pools unread
 _NUM_VERIFIED = 64  # images compared with their hashes whenever a pool is opened
@@ -54,7 +55,7 @@ class Stored:
 def find(cache: Path, key: str) -> tuple[Stored, Listing] | None:
     """Return what a source became before, or None when it is not here or is damaged."""
     try:
-        values = _json(cache / "sources" / f"{key}.json")
+        values = json.loads(read_bytes(cache / "sources" / f"{key}.json", _MAX_JSON_BYTES))
         rejected = [(str(name), str(reason)) for name, reason in values["rejected"]]
         listing = Listing(str(values["content"]), rejected, int(values["num_skipped"]))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
@@ -75,11 +76,7 @@ def write(
 
     `labels` are those of all positions of the source; the positions that never come are left out.
     """
-    pools = cache / "pools"
-    pools.mkdir(parents=True, exist_ok=True)
-    _remove_stale(pools)
-    aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=pools))
-    try:
+    with _aside(cache / "pools") as aside:
         positions, digests, shape = _write_images(aside / "images.bin", batches)
         kept, names = kept_labels(labels, classes, positions)
         _save(aside / "hashes.npy", to_hashes(digests))
@@ -90,20 +87,51 @@ def write(
             file.write(meta)
             _sync(file)
         content = hashlib.sha256(meta.encode() + b"".join(digests) + (b"" if kept is None else kept.tobytes()))
-        _publish(aside, pools / content.hexdigest())
+        _publish(aside, aside.with_name(content.hexdigest()))
         return content.hexdigest()
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def note(cache: Path, key: str, listing: Listing) -> None:
     """Remember what a source became; raises OSError."""
-    folder = cache / "sources"
+    with _aside(cache / "sources") as aside:
+        with (aside / "listing.json").open("w", encoding="utf-8") as file:
+            json.dump(asdict(listing), file)
+            _sync(file)
+        os.replace(aside / "listing.json", aside.with_name(f"{key}.json"))
+
+
+@contextlib.contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """Lend an empty folder within another, to fill and to rename; what is not renamed is removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".aside-", dir=folder)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(asdict(listing), file)
-    os.replace(name, folder / f"{key}.json")
+    _remove_stale(folder)
+    aside = folder / f".aside-{os.getpid()}-{secrets.token_hex(4)}"  # not mkdtemp, which knows of no umask
+    aside.mkdir()
+    with contextlib.ExitStack() as held:
+        held.callback(shutil.rmtree, aside, ignore_errors=True)
+        with contextlib.suppress(OSError):  # where folders cannot be locked, nothing is ever taken for stale
+            held.enter_context(_locked(aside))
+        yield aside
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which a killed process holds no more; raises OSError if it cannot be had at once."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what preparations killed more than a day ago have left; the age alone may be a clock that was set."""
+    for aside in folder.glob(".aside-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - aside.stat().st_mtime > _STALE_SECONDS:
+                with _locked(aside):
+                    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_images(
@@ -167,7 +195,7 @@ def _publish(aside: Path, folder: Path) -> None:
 def _opened(folder: Path) -> Stored | None:
     """Map a pool, or return None when a file is missing, has another size or differs from its hashes."""
     try:
-        meta = _json(folder / "pool.json")
+        meta = json.loads(read_bytes(folder / "pool.json", _MAX_JSON_BYTES))
         num, *shape = meta["shape"]
         classes = tuple(str(name) for name in meta["classes"])
         is_shape = len(shape) == 3 and all(type(length) is int and length > 0 for length in meta["shape"])
@@ -195,25 +223,9 @@ def _loaded(path: Path, dtype: np.dtype, num: int) -> np.ndarray:
     return values
 
 
-def _json(path: Path) -> Any:
-    """Read a JSON file of this cache; raises OSError or ValueError."""
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > _MAX_JSON_BYTES:
-            raise ValueError(f"{path} is too large")
-        return json.loads(file.read())
-
-
 def _mapped(path: Path) -> np.ndarray:
     with open_regular(path) as file:
         view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if hasattr(mmap, "MADV_WILLNEED"):  # the first epoch should not wait for the disk either
         view.madvise(mmap.MADV_WILLNEED)
     return np.frombuffer(view, dtype=np.uint8)
-
-
-def _remove_stale(pools: Path) -> None:
-    """Remove what preparations killed more than a day ago have left."""
-    for folder in pools.glob(".aside-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from equipoise.errors import UserError
 from equipoise.judge.corruptions import NUM_KINDS, corrupted, uniform, view
+from equipoise.reading import read_bytes
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -213,8 +214,8 @@ def _standardise(encoder: Encoder, train_images: np.ndarray, generator: torch.Ge
 def _read(stem: Path, encoder: Encoder) -> str | None:
     """Fill the encoder from `stem`.safetensors; None where it is missing or not what its `.json` says."""
     try:
-        digest = json.loads(_bytes(stem.with_suffix(".json")))["sha256"]
-        data = _bytes(stem.with_suffix(".safetensors"))
+        digest = json.loads(read_bytes(stem.with_suffix(".json"), MAX_BYTES))["sha256"]
+        data = read_bytes(stem.with_suffix(".safetensors"), MAX_BYTES)
         if hashlib.sha256(data).hexdigest() != digest:
             return None
         state = safetensors.torch.load(data)
@@ -226,13 +227,6 @@ def _read(stem: Path, encoder: Encoder) -> str | None:
     except Exception:  # a cache: what cannot be read, for whatever reason, is made again
         return None
     return digest
-
-
-def _bytes(path: Path) -> bytes:
-    """Read a file of the cache; raises OSError or ValueError."""
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:  # a pipe would keep one waiting
-        raise ValueError(f"{path} is no file of an encoder")
-    return path.read_bytes()
 
 
 def _write(stem: Path, encoder: Encoder, pool_digest: str, steps: int) -> str:

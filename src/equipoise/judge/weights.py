@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.errors import UserError
+from equipoise.reading import read_bytes
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -49,7 +50,10 @@ def find_or_fetch(weights: Weights, cache: Path) -> Path:
 
 def read(path: Path, weights: Weights) -> tuple[dict[str, Tensor], str]:
     """Return the tensors by name and the file's SHA-256; raises UserError if it is not the published file."""
-    data = _bytes(path)  # read once, so that what is opened is what was checked
+    try:
+        data = read_bytes(path, MAX_BYTES)  # once, so that what is opened is what was checked
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Check it, or delete it.") from None
     digest = hashlib.sha256(data).hexdigest()
     if path.suffix == ".safetensors" and not weights.file.endswith(".safetensors"):
         return _tensors(path, data), digest  # converted by the user: no digest is published for it
@@ -65,15 +69,6 @@ def read(path: Path, weights: Weights) -> tuple[dict[str, Tensor], str]:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True), digest  # noqa: TID251
     except Exception as error:  # what is no file of tensors is refused in many ways
         raise UserError(f"{path}: is no file of tensors ({type(error).__name__}). Delete it or replace it.") from None
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: larger than any published weights; it is another file. Delete it or replace it.")
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from None
 
 
 def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from equipoise.own.judge import ImageJudge
 from equipoise.own.keep import SCORE, copying
 from equipoise.runs.files import readable
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.log import records
+from equipoise.runs.log import is_score, records
 from equipoise.watch.referee import Referee
 from equipoise.watch.signals import ScoreLine, comparable, metric_value, record_of, score_from
 
@@ -102,7 +102,7 @@ def chosen(run: RunFolder, referee: Referee, judge: ImageJudge) -> tuple[dict[st
     winner = lowest(candidates, referee.metric)
     judge.champion = judge.load(winner.path, winner.found.samples)
     hand_over(run, winner.path)
-    scores = comparable([score_from(record) for record in records(run.scores)])
+    scores = comparable([score_from(record) for record in filter(is_score, records(run.scores))])
     return {
         "protocol": asdict(by.protocol),
         "num_scores": sum(math.isfinite(metric_value(line, referee.metric)) for line in scores),

@@ -9,9 +9,10 @@ import msgspec
 
 from equipoise.errors import UserError
 from equipoise.reading import open_regular
-from equipoise.runs.files import verify
+from equipoise.runs.files import MANIFEST, verify
 
 FILES = ("tensors.safetensors", "state.json")
+WEIGHTS_FILES = ("generator.safetensors", "score.json")  # of `best/` and of a candidate
 MAX_HEADER = 2**24  # bytes that describe the tensors of a file: room for some 100,000
 MAX_DIMENSIONS = 64  # as in PyTorch
 
@@ -31,6 +32,18 @@ def named(folder: Path) -> list[Path]:
         raise UserError(f"{folder}: cannot be read ({error.strerror}). Check its permissions.") from None
     found = [path for path in found if path.name == f"{int(path.name):012d}"]
     return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def candidate_paths(folder: Path) -> list[Path]:
+    """Return the folders of generators that may yet be the best one, by their samples; raises OSError.
+
+    Whatever has another name, is a link or has no manifest is the user's; behind a link in the folder's place, all is.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if re.fullmatch("0|[1-9][0-9]{0,17}", path.name)]
+    found = [path for path in found if not path.is_symlink() and (path / MANIFEST).is_file()]
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def damage_of(path: Path) -> str | None:

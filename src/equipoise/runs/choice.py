@@ -60,6 +60,14 @@ def rescoring_from(state: Mapping[str, Any]) -> Rescoring | None:
     return found
 
 
+def chosen_again(state: Mapping[str, Any], best: ScoreLine) -> str:
+    """Say that the best one was chosen by judging candidates again; empty where it was not, raises UserError."""
+    again = rescoring_from(state)
+    if again is None or again.winner != best.samples or len(again.candidates) < 2 or not _is_scored(again.best):
+        return ""
+    return f"the lowest of the {len(again.candidates)} that were judged again"
+
+
 def choice_section(state: Mapping[str, Any], metric: MetricName, test: ScoreLine | None) -> str:
     """Return the report's section on how the best generator was chosen, as HTML."""
     rescoring = rescoring_from(state)
@@ -140,6 +148,10 @@ def _candidate(values: Mapping[str, Any]) -> Candidate:
         math.nan if difference is None else float(difference),
         math.nan if error is None else float(error),
     )
+
+
+def _is_scored(one: Candidate) -> bool:
+    return any(map(math.isfinite, (one.rescored.kid, one.rescored.fid)))
 
 
 def _order(line: ScoreLine, metric: MetricName) -> float:

@@ -1,7 +1,9 @@
 """Runs side by side: what differs in their recipes, and their scores, each kept to its protocol."""
 
 import math
+import re
 import string
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,7 @@ from equipoise.runs.folder import RunFolder
 from equipoise.runs.status import Status, read_status
 from equipoise.watch.signals import ScoreLine, metric_value
 
+WIDTH = 80
 HEADINGS = ("KID", "FID", "precision", "recall", "density", "coverage", "at samples")
 
 
@@ -74,7 +77,7 @@ def compare(runs: Sequence[RunFolder]) -> str:
         lines += ["", "No scores yet."]
     if missing := [name for name, state in zip(names, states, strict=True) if state.best is None]:
         lines += ["", f"Without a score: {', '.join(missing)}."]
-    return "\n".join(lines)
+    return "\n".join(map(format.printable, lines))
 
 
 def compare_values(runs: Sequence[RunFolder]) -> dict[str, Any]:
@@ -124,22 +127,28 @@ def _score_lines(split: str, groups: Sequence[Sequence[Entry]]) -> list[str]:
     title = "Best scores, on the validation split" if split == "validation" else "Final scores, on the test split"
     lines = ["", title, ""]
     marks = string.ascii_uppercase
+    fields = protocol_differences([entries[0].protocol for entries in groups])
+    if "data_digest" in fields:  # of the same images
+        fields = [field for field in fields if field != "data digest"]
     if len(groups) > 1:
-        fields = protocol_differences([entries[0].protocol for entries in groups])
-        lines += [
-            f"  These scores were taken under {len(groups)} protocols, which differ in {', '.join(fields)}.",
-            "  Scores of different protocols measure different things: compare only within one table.",
-            "",
-        ]
+        differ = f"These scores were taken under {len(groups)} protocols, which differ in {', '.join(fields)}."
+        lines += _wrapped(differ)
+        lines += _wrapped("Scores of different protocols measure different things: compare only within one table.")
+        lines.append("")
     for index, entries in enumerate(groups):
         if len(groups) > 1:
-            fields = protocol_differences([group[0].protocol for group in groups])
             flat = flattened(entries[0].protocol)
             which = ", ".join(f"{field}: {_shown(flat.get(field))}" for field in fields)
-            lines.append(f"  Protocol {marks[index % 26]} ({which})")
+            lines += _wrapped(f"Protocol {marks[index % 26]} ({which})")
         lines += table(["", *HEADINGS], [[_marked(entry, entries), *score_cells(entry.line)] for entry in entries])
         lines.append("")
+    if all(len(entries) == 1 for entries in groups):  # none is marked
+        return lines[:-1]
     return [*lines, "  * lowest of its table. A difference below twice its standard error is noise."]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _marked(entry: Entry, entries: Sequence[Entry]) -> str:
@@ -182,4 +191,6 @@ def _shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{32,}", value):  # a digest, which --json gives whole
+        return f"{value[:12]}…"
     return "none" if value is None else str(value)

@@ -5,7 +5,7 @@ Read from the newest good checkpoint and the logs up to it, without torch. Left 
 
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import msgspec
 
 from equipoise.errors import UserError
 from equipoise.reading import open_regular
+from equipoise.runs import format
 from equipoise.runs.checkpoints import damage_of, named, tensor_header
 from equipoise.runs.files import read_json
 from equipoise.runs.folder import RunFolder
@@ -21,6 +22,8 @@ from equipoise.runs.log import records
 
 TIMES = frozenset(("seconds", "samples_per_second"))
 _GO_ON = "Try: equipoise resume RUN"
+MOST_ATTEMPTS = 5  # while a training prunes what is being read
+MOST_LETTERS = 50  # of a part's name
 _BLOCK = 2**20  # bytes of a tensor in memory at a time
 
 
@@ -35,9 +38,30 @@ class Digest:
 
 
 def digest(run: RunFolder) -> Digest:
-    """Return the digest of a run's newest good checkpoint; raises UserError where there is none that can be read."""
+    """Return the digest of a run's newest good checkpoint; raises UserError where there is none that can be read.
+
+    Where a training beside it prunes a checkpoint that is just being read, it begins anew, at most four times.
+    """
     run.refuse_own_loop()
-    path, passed_over = _newest(run)
+    for _ in range(MOST_ATTEMPTS - 1):
+        paths = named(run.checkpoints)
+        try:
+            found = _of_newest(run, paths)
+        except UserError:
+            if not _is_any_gone(paths):
+                raise
+        else:
+            if not _is_any_gone(run.checkpoints / name for name in found.passed_over):
+                return found
+    return _of_newest(run, named(run.checkpoints))
+
+
+def _is_any_gone(paths: Iterable[Path]) -> bool:
+    return not all(path.is_dir() for path in paths)
+
+
+def _of_newest(run: RunFolder, paths: Sequence[Path]) -> Digest:
+    path, passed_over = _newest(run, paths)
     try:
         return replace(_of_checkpoint(run, path), passed_over=passed_over)
     except (RecursionError, ValueError, OverflowError) as error:  # JSON that can be read and not be written again
@@ -63,11 +87,12 @@ def _of_checkpoint(run: RunFolder, path: Path) -> Digest:
 
 def digest_text(found: Digest) -> str:
     """Return a digest as lines: the whole, then its parts, each shortened."""
-    width = max(map(len, found.parts))
+    named = [(_short(name), part) for name, part in sorted(found.parts.items())]
+    width = max(len(name) for name, _ in named)
     lines = [f"{found.sha256}  after {found.samples:,} samples"]
     lines += [f"newer but damaged: checkpoint {name}" for name in found.passed_over]
     lines.append("")
-    return "\n".join(lines + [f"  {name:<{width}}  {part[:16]}" for name, part in sorted(found.parts.items())])
+    return "\n".join(lines + [f"  {name:<{width}}  {part[:16]}" for name, part in named])
 
 
 def digest_values(found: Digest) -> dict[str, Any]:
@@ -76,9 +101,14 @@ def digest_values(found: Digest) -> dict[str, Any]:
     return values | {"passed_over": list(found.passed_over)}
 
 
-def _newest(run: RunFolder) -> tuple[Path, tuple[str, ...]]:
+def _short(name: str) -> str:
+    """Return a part's name as it can be shown: it is out of a file, and may be anything."""
+    return format.printable(name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…")
+
+
+def _newest(run: RunFolder, paths: Sequence[Path]) -> tuple[Path, tuple[str, ...]]:
     """Return the newest good checkpoint, and the names of the damaged ones that are newer."""
-    paths, damaged = named(run.checkpoints), []
+    damaged: list[str] = []
     for path in paths:
         if damage_of(path) is None:
             return path, tuple(damaged)

@@ -1,7 +1,6 @@
 """Files and folders written whole or not at all, and JSON read with errors that say what to do."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -14,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from equipoise.errors import UserError
-from equipoise.reading import open_regular
+from equipoise.errors import StorageError, UserError, is_of_disk
+from equipoise.reading import open_regular, read_bytes
 
 MANIFEST = "manifest.json"  # SHA-256 of every other file of a folder
 MAX_JSON_BYTES = 2**28  # far more than any run writes; what is read takes ten times as much memory
@@ -52,26 +51,24 @@ def write_json(path: Path, values: Any) -> None:
     write_bytes(path, msgspec.json.format(msgspec.json.encode(values), indent=2) + b"\n")
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """Read a whole regular file; raises OSError, also where it holds more than `limit` bytes."""
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > limit:
-            raise OSError(errno.EFBIG, f"it holds more than {limit:,} bytes", str(path))
-        return file.read()
+def as_read(values: Any) -> Any:
+    """Return values as they come back from a file."""
+    return msgspec.json.decode(msgspec.json.encode(values))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, remedy: str = "Restore it from a copy.") -> dict[str, Any] | None:
     """Read a JSON object, None if there is no such file; raises UserError if it is damaged or unreadable."""
     try:
         values = msgspec.json.decode(read_bytes(path, MAX_JSON_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from None
+        kind, remedy = (StorageError, "Check the disk") if is_of_disk(error) else (UserError, "Check its permissions")
+        raise kind(f"{path}: cannot be read ({error.strerror}). {remedy}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: damaged, no JSON ({error}). Restore it from a copy.") from None
+        raise UserError(f"{path}: damaged, no JSON ({error}). {remedy}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path}: damaged, expected a JSON object. Restore it from a copy.")
+        raise UserError(f"{path}: damaged, expected a JSON object. {remedy}")
     return values
 
 

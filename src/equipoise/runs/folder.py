@@ -21,7 +21,7 @@ from equipoise.reading import open_regular
 from equipoise.recipe import Recipe, to_dict
 from equipoise.runs.checkpoints import damage_of, named
 from equipoise.runs.files import is_aside, read_json, sync, tidy, write_json
-from equipoise.runs.log import append, cut
+from equipoise.runs.log import append, cut, drop_last
 
 SUBFOLDERS = ("log", "checkpoints", "samples")
 DATA = {"digest", "size", "channels", "classes"}  # what every data.json tells, whatever else
@@ -126,8 +126,7 @@ class RunFolder:
     @property
     def has_saved(self) -> bool:
         """Return whether a checkpoint of this run was ever written, as far as its state says."""
-        state = self.read_state()
-        return state.get("has_saved") is True or bool(state.get("samples"))
+        return self.read_state().get("has_saved") is True
 
     def refuse_lost(self) -> None:
         """Raise UserError where this run had checkpoints, and they are gone: to begin anew would cost what is left."""
@@ -219,12 +218,13 @@ class RunFolder:
 
     def read_state(self) -> dict[str, Any]:
         """Read how the run stands, `{"status": "new"}` before its training; raises UserError if damaged."""
-        state = read_json(self.path / "state.json")
+        path, remedy = self.path / "state.json", f"{_RESTORE[:-1]}, or remove it and resume the run"
+        state = read_json(path, remedy)
         if state is None:
             return {"status": "new"}
         scores = [state.get(name) for name in ("best", "test")]
         if not isinstance(state.get("status"), str) or not all(isinstance(line, dict | None) for line in scores):
-            raise UserError(f"{self.path / 'state.json'}: damaged, it does not say how the run stands. {_RESTORE}")
+            raise UserError(f"{path}: damaged, it does not say how the run stands. {remedy}")
         return state
 
     def read_data(self) -> dict[str, Any]:
@@ -281,7 +281,7 @@ class RunFolder:
         """Clear up what a kill has left of writing; only for who holds the lock."""
         tidy(self.path)
         tidy(self.checkpoints)  # which may be a link, to a larger disk, say
-        for folder in (self.path / "log", self.candidates, self.samples):
+        for folder in (self.path / "log", self.candidates, self.samples, self.best):
             if not folder.is_symlink():
                 tidy(folder)
 
@@ -297,10 +297,14 @@ class RunFolder:
             if beyond > samples:
                 path.unlink()
 
+    def drop_scores_under(self, protocol: Mapping[str, Any]) -> None:
+        """Drop the last scores that were found under a protocol: those of a change to it that was killed."""
+        drop_last(self.scores, lambda record: record.get("protocol") == protocol)
+
     def snapshots(self) -> list[tuple[int, Path]]:
         """Return the grids of fixed latents with their samples, in order."""
-        found = self.samples.glob("[0-9]*.png")
-        return sorted((int(path.stem), path) for path in found if path.stem.isdecimal())
+        found = ((path, re.fullmatch("[0-9]{12,18}", path.stem)) for path in self.samples.glob("[0-9]*.png"))
+        return sorted((int(path.stem), path) for path, is_ours in found if is_ours and path.is_file())
 
     def snapshot_path(self, samples: int) -> Path:
         """Return where the grid of fixed latents at some samples belongs."""
@@ -321,8 +325,10 @@ class RunFolder:
         """Return in one line what failed in a training, what is safe, and how to go on."""
         place, samples = error.filename or self.path, self.newest_good()
         what = f"{place}: cannot be read or written ({error.strerror or error})"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             what = f"the disk is full ({place})"
+        elif error.errno == errno.EFBIG:
+            what = f"a file would be larger than this disk or `ulimit -f` allows ({place})"
         safe = "No good checkpoint was found"
         if samples is not None:
             safe = f"The last good checkpoint, of {samples:,} samples, is intact"
@@ -354,18 +360,20 @@ class RunFolder:
                 raise UserError(f"{self.path / 'lock'}: is no regular file. Remove it, then go on")
             if not _locked(descriptor, self.path):
                 raise RunBusyError(_busy(self.path, _read_holder(descriptor)))
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, msgspec.json.encode(Holder(socket.gethostname(), os.getpid())), 0)
-            try:
-                yield
-            finally:
+            with _folder_locked(self.path):
                 os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, msgspec.json.encode(Holder(socket.gethostname(), os.getpid())), 0)
+                try:
+                    yield
+                finally:
+                    with contextlib.suppress(OSError):  # or a failing disk would hide what has failed before
+                        os.ftruncate(descriptor, 0)
         finally:
             os.close(descriptor)
 
     def _refuse_links(self) -> None:
         """Raise UserError where writing, cutting or removing would reach what a link leads to, and may be another's."""
-        folders = (self.path / "log", self.samples, self.candidates)
+        folders = (self.path / "log", self.samples, self.candidates, self.best)
         for path in (self.path / "lock", *folders, self.steps, self.scores, self.events):
             if os.path.islink(path):
                 raise UserError(f"{path}: is a link, which is not followed. Put what it leads to here, or remove it")
@@ -459,6 +467,25 @@ def _locked(descriptor: int, path: Path) -> bool:
         else:
             return True
     return False
+
+
+@contextlib.contextmanager
+def _folder_locked(path: Path) -> Iterator[None]:
+    """Hold the folder itself, too: somebody may take the lock's file for one left behind, and remove it.
+
+    Raises RunBusyError. A file system that does not lock folders goes without.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunBusyError(_busy(path, None)) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _read_holder_soon(descriptor: int) -> Holder | None:

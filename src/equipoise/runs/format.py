@@ -53,6 +53,18 @@ def with_error(number: float | None, error: float | None) -> str:
     return f"{number:.{places}f} ± {error:.{places}f}"
 
 
+def printable(text: str) -> str:
+    """Return text as one line without control characters, whatever odd names it quotes."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def is_lower_by_chance(line: ScoreLine, best: ScoreLine, metric: MetricName) -> bool:
+    """Return whether a score is lower than the best one's, and was not shown to be better when the two were paired."""
+    is_paired = metric == "kid" and line.champion == best.samples and line.samples != best.samples
+    known = math.isfinite(line.difference + line.difference_se)
+    return is_paired and known and metric_value(line, metric) < metric_value(best, metric)
+
+
 def score(line: ScoreLine, metric: MetricName) -> str:
     """Write a score by its metric, with the standard error where one is known."""
     return with_error(metric_value(line, metric), metric_error(line, metric))
@@ -78,7 +90,8 @@ def progress_line(
     if last is not None:
         text = f"{metric.upper()} {score(last, metric)}"
         if best is not None and best.samples != last.samples:
-            text += f" (best {value(metric_value(best, metric))})"
+            chance = "; this may be chance" if is_lower_by_chance(last, best, metric) else ""
+            text += f" (best {value(metric_value(best, metric))}{chance})"
         elif best is not None:
             text += " (the best so far)"
         parts.append(text)

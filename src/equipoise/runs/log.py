@@ -1,9 +1,11 @@
 """Append-only logs of one JSON object a line; a torn last line is as if it had never been written."""
 
+import collections
 import errno
+import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,7 +14,8 @@ import msgspec
 from equipoise.reading import open_regular
 from equipoise.runs.files import write_bytes
 
-MAX_LINE = 2**24  # bytes; no record is as long, so memory stays bounded whatever a log holds
+MAX_LINE = 2**24  # bytes; no record is as long, and no longer line is ever held in memory
+MOST_SCORES = 10_000  # no training takes as many; a log of more would take memory and time without end
 
 
 def append(path: Path, record: Any) -> None:
@@ -44,7 +47,7 @@ def _opened(path: Path) -> int:
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """Return every whole record of a log; none if there is no log yet."""
+    """Return every whole record of a log, in memory that grows with their number; none if there is no log yet."""
     try:
         with open_regular(path) as file:
             return [record for line in _lines(file) if (record := _parsed(line)) is not None]
@@ -52,8 +55,18 @@ def records(path: Path) -> list[dict[str, Any]]:
         return []
 
 
-def last_records(path: Path, num: int) -> list[dict[str, Any]]:
-    """Return at most the last `num` records without reading the whole log."""
+def last_scores(path: Path) -> list[dict[str, Any]]:
+    """Return at most the last 10,000 scores of a log: the records that say after how many samples they were taken."""
+    return last_records(path, MOST_SCORES, is_score)
+
+
+def last_records(
+    path: Path, num: int, is_kept: Callable[[dict[str, Any]], bool] = lambda record: True
+) -> list[dict[str, Any]]:
+    """Return at most the last `num` records of which something is true, without reading the whole of a long log.
+
+    No more of them are in memory at a time, and none is looked for further back than 64 MiB before the end.
+    """
     if num < 1:
         return []
     try:
@@ -64,9 +77,10 @@ def last_records(path: Path, num: int) -> list[dict[str, Any]]:
                 file.seek(begin)
                 if begin > 0:
                     file.readline(MAX_LINE)  # the rest of a line that began before
-                found = [record for line in _lines(file) if (record := _parsed(line)) is not None]
-                if len(found) >= num or begin == 0 or reach > MAX_LINE:
-                    return found[-num:]
+                parsed = (record for line in _lines(file) if (record := _parsed(line)) is not None)
+                found = collections.deque(filter(is_kept, parsed), maxlen=num)
+                if len(found) == num or begin == 0 or reach > MAX_LINE:
+                    return list(found)
                 reach *= 4
     except FileNotFoundError:
         return []
@@ -74,15 +88,34 @@ def last_records(path: Path, num: int) -> list[dict[str, Any]]:
 
 def cut(path: Path, samples: int) -> int:
     """Drop the records beyond a checkpoint's samples and return how many; those that do not say where stay."""
-    try:
-        with open_regular(path) as file:
-            lines = [(line, record) for line in _lines(file) if (record := _parsed(line)) is not None]
-    except FileNotFoundError:
-        return 0
+    lines = _whole_lines(path)
     kept = [line for line, record in lines if not _is_beyond(record, samples)]
     if len(kept) < len(lines):
         write_bytes(path, b"".join(kept))
     return len(lines) - len(kept)
+
+
+def drop_last(path: Path, is_dropped: Callable[[dict[str, Any]], bool]) -> None:
+    """Drop from the end of a log the records of which that is true, up to the first of which it is not."""
+    lines = _whole_lines(path)
+    num = sum(1 for _ in itertools.takewhile(is_dropped, (record for _, record in reversed(lines))))
+    if num:
+        write_bytes(path, b"".join(line for line, _ in lines[:-num]))
+
+
+def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """Return every whole line with its record; none if there is no log yet."""
+    try:
+        with open_regular(path) as file:
+            return [(line, record) for line in _lines(file) if (record := _parsed(line)) is not None]
+    except FileNotFoundError:
+        return []
+
+
+def is_score(record: dict[str, Any]) -> bool:
+    """Return whether a record says after how many samples it was taken: no other record is a score."""
+    samples = record.get("samples")
+    return type(samples) is int and samples >= 0
 
 
 def _is_beyond(record: dict[str, Any], samples: int) -> bool:

@@ -1,16 +1,18 @@
 """Where the stopping stands, from a run's folder alone: its log goes once more through the referee of its policy."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.log import last_records, records
+from equipoise.runs.log import MOST_SCORES, last_records, last_scores
 from equipoise.watch.referee import Referee
 from equipoise.watch.signals import ScoreLine, comparable, score_from, stats_from, whole_of
 
 NUM_STEPS = 256  # logging intervals, the last ones: more than any policy remembers
+MOST_FORECASTS = 500  # each takes as long as there are scores, and a chart shows hardly more
 FEWEST_LOOKS = 5  # scores from which forecasts are worth drawing
 
 
@@ -45,11 +47,15 @@ def outlook_values(referee: Referee) -> dict[str, Any] | None:
 
 
 def forecasts(run: RunFolder, recipe: Recipe) -> list[Forecast]:
-    """Return the forecast after each score; none under another policy than evidence, or of fewer than five scores."""
-    referee, found = Referee(recipe.stopping, recipe.budget, recipe.judging.metric), []
-    for line in _scores(run):
+    """Return the forecast after each score; none under another policy than evidence, or of fewer than five scores.
+
+    Of more than 500 scores it is the forecast after every second of them, or every third, …, the last one included.
+    """
+    referee, found, lines = Referee(recipe.stopping, recipe.budget, recipe.judging.metric), [], _scores(run)
+    every = math.ceil(len(lines) / MOST_FORECASTS)
+    for left, line in zip(reversed(range(len(lines))), lines, strict=True):
         referee.score(line)
-        if findings := referee.findings():
+        if left % every == 0 and (findings := referee.findings()):
             found.append((line.samples, findings))
     enough = bool(found) and found[-1][1].num_looks >= FEWEST_LOOKS
     return [Forecast(samples, findings.forecast) for samples, findings in found] if enough else []
@@ -57,9 +63,9 @@ def forecasts(run: RunFolder, recipe: Recipe) -> list[Forecast]:
 
 def _scores(run: RunFolder) -> list[ScoreLine]:
     """Return what the referee has taken in since the judge was last changed, in order."""
-    scores, events = [score_from(record) for record in records(run.scores)], records(run.events)
+    scores, events = [score_from(record) for record in last_scores(run.scores)], last_records(run.events, MOST_SCORES)
     lines = comparable(scores)
-    begin = lines[0].samples if len(lines) < len(scores) else 0
+    begin = lines[0].samples if len(lines) < len(scores) or len(scores) == MOST_SCORES else 0
     failed = [whole_of(event.get("samples")) for event in events if event.get("kind") == "judging failed"]
     nothing = [ScoreLine(samples=at, seconds=0.0) for at in failed if at > begin]
     return sorted([*lines, *nothing], key=lambda line: line.samples)

@@ -10,9 +10,9 @@ escape = html.escape
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fdfdfc; --ink: #1b1d21; --soft: #62666f; --faint: #8c9099;
-  --rule: #e6e6e2; --wash: #f4f4f1; --accent: #0f6f63; --other: #7b7f88; }
+  --rule: #e6e6e2; --wash: #f4f4f1; --accent: #0f6f63; --other: #7b7f88; --alarm: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --paper: #15171a; --ink: #e9e9e6; --soft: #a3a7af; --faint: #7e828b;
-  --rule: #2b2e33; --wash: #1d2024; --accent: #5cc9b5; --other: #949aa5; } }
+  --rule: #2b2e33; --wash: #1d2024; --accent: #5cc9b5; --other: #949aa5; --alarm: #f08a80; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.6 system-ui, -apple-system, "Segoe UI",
   Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif; font-variant-numeric: tabular-nums;
@@ -26,6 +26,12 @@ h1 { font-size: clamp(28px, 5vw, 42px); line-height: 1.15; letter-spacing: -.02e
 .verdict { font-size: clamp(19px, 2.6vw, 23px); line-height: 1.45; letter-spacing: -.01em; margin-top: 36px;
   max-width: 36em; }
 .game { color: var(--soft); margin-top: 8px; max-width: 44em; }
+.failed { border-left: 3px solid var(--alarm); padding-left: 18px; margin: 36px 0 20px; }
+.failed .verdict { color: var(--alarm); font-weight: 600; margin-top: 0; }
+.failed .game { color: var(--ink); overflow-wrap: anywhere; }
+.failed pre { margin-top: 8px; }
+.reason { font: 14px/1.6 ui-monospace, "SF Mono", SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  margin-top: 8px; max-width: 60em; overflow-wrap: anywhere; }
 .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 28px 24px;
   margin-top: 44px; padding-top: 28px; border-top: 1px solid var(--rule); }
 .numbers dt { color: var(--soft); font-size: 13px; }

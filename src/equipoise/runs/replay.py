@@ -32,7 +32,7 @@ from equipoise.recipe import (
 from equipoise.runs import format
 from equipoise.runs.compare import table
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.log import records
+from equipoise.runs.log import is_score, records
 from equipoise.runs.status import best_of
 from equipoise.watch.referee import Referee
 from equipoise.watch.signals import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from
@@ -162,7 +162,8 @@ def read_run(path: Path, metric: MetricName | None = None) -> Series:
     recipe = from_dict(run.read_recipe())
     probable = recipe.game.loss in PROBABILISTIC
     try:
-        scores, events, steps = records(run.scores), records(run.events), records(run.steps) if probable else []
+        scores, events = list(filter(is_score, records(run.scores))), records(run.events)
+        steps = records(run.steps) if probable else []
         lines = comparable([_strictly(record, score_from(record)) for record in scores])
         signals = [_strictly(record, stats_from(record)) for record in steps]
         failed = [msgspec.convert(record["samples"], int) for record in events if record["kind"] == "judging failed"]

@@ -10,32 +10,21 @@ from typing import Any
 from equipoise.recipe import Recipe, to_dict
 from equipoise.runs import format, page
 from equipoise.runs.charts import Line, Point, line_chart, line_of, wants_log
-from equipoise.runs.choice import choice_section, rescoring_from
+from equipoise.runs.choice import choice_section, chosen_again
 from equipoise.runs.compare import flattened
 from equipoise.runs.files import write_bytes
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.log import records
+from equipoise.runs.headline import COLOURS, headline
+from equipoise.runs.log import last_scores, records
 from equipoise.runs.outlook import forecasts
-from equipoise.runs.own import OWN_SETTINGS, own_scores_note, own_subject, own_use
+from equipoise.runs.own import OWN_SETTINGS, own_scores_note, own_use
 from equipoise.runs.status import Status, read_status, shown_path
-from equipoise.watch.diagnoses import failure
 from equipoise.watch.signals import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from, whole_of
 
 BROAD, NARROW, SMALL = (960, 320), (400, 260), (460, 230)
 NUM_SNAPSHOTS = 6
 MOST_BYTES = 12_000_000  # of all snapshots together
 MOST_REJECTED = 100
-FEW_REAL = 500  # real images below which a score says little
-
-_COLOURS = {1: "grey", 3: "colour"}
-STATE_WORDS = {
-    "new": "Not started",
-    "running": "Still training",
-    "interrupted": "Interrupted",
-    "stopped": "Stopped",
-    "finished": "Finished",
-    "failed": "Failed",
-}
 
 
 def write_missing_report(run: RunFolder) -> None:
@@ -50,17 +39,17 @@ def write_report(run: RunFolder) -> Path:
     """Write `report.html` into the run's folder, in one step, and return its path; raises UserError or OSError."""
     now = read_status(run)
     steps = [stats_from(record) for record in records(run.steps)]
-    taken = records(run.scores)
+    taken = last_scores(run.scores)
     scores = comparable([score_from(record) for record in taken])
     promoted = {whole_of(record.get("samples")) for record in taken if record.get("best") is True}
     state, data = run.read_state(), run.read_data()
     body = "\n".join(
         [
-            _headline(now, state, data),
+            headline(run, now, state, data),
             _samples(run, now),
             _nearest(run),
             _development(run),
-            _scores(now, scores, promoted, data),
+            _scores(now, scores, promoted, data, _lower(scores, now, state)),
             choice_section(state, now.metric, now.test),
             _ending(run, now),
             _signals(steps),
@@ -73,84 +62,6 @@ def write_report(run: RunFolder) -> Path:
     )
     write_bytes(run.report, page.page(f"{now.name} · Equipoise", body).encode())
     return run.report
-
-
-def _headline(now: Status, state: dict[str, Any], data: dict[str, Any]) -> str:
-    what = f"{_article(now.recipe.name)} {now.recipe.name} GAN trained on {now.recipe.data.source}"
-    what = own_subject(data) if now.is_own_loop else what
-    if data.get("size"):
-        size, channels = data["size"], _COLOURS.get(whole_of(data.get("channels")), "")
-        what += f": {size} × {size} {channels} images, {whole_of(data.get('num_train')):,} of them to learn from"
-    numbers = _key_numbers(now, state)
-    best = now.best
-    protocol = _protocol(best.protocol) if best and best.protocol else ""
-    return (
-        f'<header><p class="eyebrow">Equipoise · training report</p><h1>{page.escape(now.name)}</h1>'
-        f'<p class="what">{page.escape(what)}.</p>'
-        f'<p class="verdict">{page.escape(_verdict(now, state))}</p>'
-        + (f'<p class="game">{page.escape(now.diagnosis)}</p>' if now.samples else "")
-        + (f'<p class="game">{page.escape(failed)}</p>' if best and (failed := failure(best)) else "")
-        + '<dl class="numbers">'
-        + "".join(f"<div><dt>{page.escape(name)}</dt><dd>{_split_error(text)}</dd></div>" for name, text in numbers)
-        + "</dl>"
-        + (f'<p class="protocol">{page.escape(protocol)}</p>' if protocol else "")
-        + "</header>"
-    )
-
-
-def _split_error(text: str) -> str:
-    number, sign, error = page.escape(text).partition(" ± ")
-    return f"{number} <small>± {error}</small>" if sign else number
-
-
-def _article(word: str) -> str:
-    return "An" if word[:1].lower() in "aeiou" else "A"
-
-
-def _verdict(now: Status, state: dict[str, Any]) -> str:
-    word = STATE_WORDS[now.state]
-    if not now.best:
-        return f"{word}; no generator has been scored yet."
-    score = f"{now.metric.upper()} of {format.score(now.best, now.metric)}"
-    if rescoring := rescoring_from(state):
-        score += f" while training and {format.score(rescoring.best.rescored, now.metric)} judged again"
-    return (
-        f"{word}: the best generator was reached after {format.count(now.best.samples)} of "
-        f"{format.count(now.samples)} samples, with a {score} (lower is better)."
-    )
-
-
-def _key_numbers(now: Status, state: dict[str, Any]) -> list[tuple[str, str]]:
-    numbers = []
-    if now.best:
-        numbers.append((f"Best {now.metric.upper()}, validation", format.score(now.best, now.metric)))
-    if rescoring := rescoring_from(state):
-        numbers.append((f"{now.metric.upper()}, judged again", format.score(rescoring.best.rescored, now.metric)))
-    if now.test:
-        numbers.append((f"{now.metric.upper()}, test", format.score(now.test, now.metric)))
-    if now.best and math.isfinite(now.best.fid) and now.metric == "kid":
-        numbers.append(("FID, validation", format.value(now.best.fid)))
-    if now.best and math.isfinite(now.best.coverage):
-        numbers.append(("Coverage, validation", f"{now.best.coverage:.2f}"))
-    numbers += [("Samples shown", format.count(now.samples)), ("Training time", format.duration(now.seconds))]
-    if now.seconds > 0:
-        numbers.append(("Samples a second", f"{now.samples / now.seconds:,.0f}"))
-    return numbers
-
-
-def _protocol(protocol: dict[str, Any]) -> str:
-    """Say in words under which protocol a score was taken; the rest is in the table."""
-    words = []
-    if "features" in protocol:
-        words.append(f"{protocol['features']} features")
-    if "num_generated" in protocol and "num_real" in protocol:
-        split = f" of the {protocol['split']} split" if "split" in protocol else ""
-        num_generated, num_real = whole_of(protocol["num_generated"]), whole_of(protocol["num_real"])
-        words.append(f"{num_generated:,} generated against {num_real:,} real images{split}")
-    how = ", ".join(words) or ", ".join(f"{key} {value}" for key, value in flattened(protocol).items())
-    few = whole_of(protocol.get("num_real", FEW_REAL)) < FEW_REAL
-    warning = " So few real images make every one of these numbers rough, and flatter the shares." if few else ""
-    return f"Scored with {how}. Only scores of the same protocol can be compared.{warning}"
 
 
 def _samples(run: RunFolder, now: Status) -> str:
@@ -209,7 +120,22 @@ def _spread(items: Sequence[Any], num: int) -> list[Any]:
     return [items[round(index * (len(items) - 1) / (num - 1))] for index in range(num)]
 
 
-def _scores(now: Status, scores: Sequence[ScoreLine], promoted: Container[Any], data: dict[str, Any]) -> str:
+def _lower(scores: Sequence[ScoreLine], now: Status, state: dict[str, Any]) -> str:
+    """Say why the best score has lower ones beside it in its chart; empty where it has none, or nobody knows why."""
+    best = now.best
+    if best is None:
+        return ""
+    lower = [line for line in scores if metric_value(line, now.metric) < metric_value(best, now.metric)]
+    if lower and (again := chosen_again(state, best)):
+        return f" Points lie lower; the best one is {again}."
+    if any(now.metric == "kid" and math.isfinite(line.difference + line.difference_se) for line in lower):
+        return " Points below the best one were not shown to be better beyond chance."
+    return ""
+
+
+def _scores(
+    now: Status, scores: Sequence[ScoreLine], promoted: Container[Any], data: dict[str, Any], lower: str
+) -> str:
     title = "Scores"
     note = (
         "Taken on validation images that training never sees. The lowest of many noisy scores looks a little better "
@@ -239,13 +165,13 @@ def _scores(now: Status, scores: Sequence[ScoreLine], promoted: Container[Any], 
     return page.section(
         title,
         own_scores_note(data) if now.is_own_loop else note,
-        f'<div class="wide">{_distances(now, finite, promoted)}{_differences(finite)}</div>',
+        f'<div class="wide">{_distances(now, finite, promoted, lower)}{_differences(finite)}</div>',
         f'<div class="charts">{"".join(charts)}</div>',
         _protocol_table(now),
     )
 
 
-def _distances(now: Status, finite: Sequence[ScoreLine], promoted: Container[Any]) -> str:
+def _distances(now: Status, finite: Sequence[ScoreLine], promoted: Container[Any], lower: str) -> str:
     """Return the charts of what decides, KID or FID, and of the other of the two."""
     xs = [line.samples for line in finite]
     kid = line_of("KID", xs, [line.kid for line in finite], [line.kid_se for line in finite])
@@ -277,6 +203,7 @@ def _distances(now: Status, finite: Sequence[ScoreLine], promoted: Container[Any
         ]
         if charts[0]:
             caption = captions[name] + (" Rings: generators that became the best one." if rings and index == 0 else "")
+            caption += lower if index == 0 else ""
             scale = " Logarithmic scale." if log else ""
             parts.append(page.chart_figure(name.upper(), caption + scale, charts))
     return "".join(parts)
@@ -504,7 +431,7 @@ def _data(data: dict[str, Any]) -> str:
         (
             "images",
             f"{data.get('size', '–')} × {data.get('size', '–')} pixels, "
-            f"{_COLOURS.get(whole_of(data.get('channels')), '–')}",
+            f"{COLOURS.get(whole_of(data.get('channels')), '–')}",
         ),
         ("for training", f"{whole_of(data.get('num_train')):,}"),
         ("for validation", f"{whole_of(data.get('num_validation')):,}"),

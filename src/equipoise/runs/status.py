@@ -11,8 +11,9 @@ from typing import Any, Literal, assert_never
 
 from equipoise.recipe import Budget, MetricName, Recipe, from_dict, to_dict
 from equipoise.runs import format
+from equipoise.runs.choice import chosen_again
 from equipoise.runs.folder import OWN_LOOP, Holder, RunFolder
-from equipoise.runs.log import last_records, records
+from equipoise.runs.log import last_records, last_scores
 from equipoise.runs.outlook import outlook_values, referee_of
 from equipoise.watch.diagnoses import describe
 from equipoise.watch.signals import (
@@ -47,6 +48,7 @@ class Status:
     seconds_left: float
     last: ScoreLine | None
     best: ScoreLine | None
+    why_best: str  # although the last score is lower; empty where it is not
     test: ScoreLine | None
     diagnosis: str
     policy: str | None
@@ -70,13 +72,15 @@ def read_status(run: RunFolder) -> Status:
     settings, pace, state, holder = run.read_recipe(), run.read_pace(), run.read_state(), run.holder()
     recipe = _recipe_of(settings)
     steps = [stats_from(record) for record in last_records(run.steps, 256)]
-    scores = comparable([score_from(record) for record in records(run.scores)])
-    samples = max([steps[-1].samples if steps else 0, whole_of(state.get("samples"))])
+    scores = comparable([score_from(record) for record in last_scores(run.scores)])
+    samples = max([line[-1].samples for line in (steps, scores) if line], default=0)
+    samples = max(samples, whole_of(state.get("samples")))
     seconds = max([0.0, *_finite(steps[-1].seconds if steps else 0.0, number_of(state.get("seconds")))])
     horizon = whole_of(pace.get("horizon")) or recipe.budget.samples
     rate = _rate(steps, pace)
     now = _state(state["status"], holder)
     referee = referee_of(run, recipe)
+    last, best = scores[-1] if scores else None, score_from(state["best"]) if state.get("best") else referee.best
     return Status(
         name=run.path.resolve().name,
         recipe=recipe,
@@ -88,8 +92,9 @@ def read_status(run: RunFolder) -> Status:
         seconds=seconds,
         samples_per_second=rate,
         seconds_left=max(0, horizon - samples) / rate if horizon and rate > 0 and now == "running" else math.nan,
-        last=scores[-1] if scores else None,
-        best=score_from(state["best"]) if state.get("best") else referee.best,
+        last=last,
+        best=best,
+        why_best=_why_best(last, best, recipe.judging.metric, state) if last and best else "",
         test=score_from(state["test"]) if state.get("test") else None,
         diagnosis=_said(run, recipe) or describe(steps, scores, recipe.judging.metric),
         policy=_text(state.get("policy")),
@@ -119,7 +124,8 @@ def status(run: RunFolder) -> str:
         ("trained", trained),
     ]
     rows += [("last score", _score_text(now.last, now.metric))] if now.last else []
-    rows += [("best score", _score_text(now.best, now.metric))] if now.best else [("best score", "none yet")]
+    best = _score_text(now.best, now.metric) if now.best else "none yet"
+    rows += [("best score", f"{best}; {now.why_best}" if now.why_best else best)]
     rows += [("on test", _score_text(now.test, now.metric))] if now.test else []
     rows += [("game", now.diagnosis)] if now.samples else []
     rows += [("stopping", now.outlook)] if now.outlook and now.state != "finished" else []
@@ -169,6 +175,16 @@ def shown_path(path: Path) -> str:
         return str(full.relative_to(Path.cwd()))
     except ValueError:
         return str(Path(*full.parts[-2:])) if path.is_absolute() else str(path)
+
+
+def _why_best(last: ScoreLine, best: ScoreLine, metric: MetricName, state: dict[str, Any]) -> str:
+    """Say why the best score is not the last one, although that is lower; empty where it is not lower."""
+    if not metric_value(last, metric) < metric_value(best, metric):
+        return ""
+    if again := chosen_again(state, best):
+        return again
+    is_chance = format.is_lower_by_chance(last, best, metric)
+    return "the last one is lower, but not shown to be better beyond chance" if is_chance else ""
 
 
 def _rate(steps: list[StepStats], pace: dict[str, Any]) -> float:
@@ -268,6 +284,5 @@ def _cut(lines: list[str], num: int) -> list[str]:
 
 
 def _lines(label: str, text: str) -> list[str]:
-    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
-    wrapped = textwrap.wrap(plain, WIDTH - 12, break_on_hyphens=False) or [""]
+    wrapped = textwrap.wrap(format.printable(text), WIDTH - 12, break_on_hyphens=False) or [""]
     return [f"{label:<11} {wrapped[0]}"] + [f"{'':<11} {line}" for line in wrapped[1:]]

@@ -56,7 +56,9 @@ class Referee:
             stopping.alpha, stopping.delta, stopping.price, stopping.share, stopping.boundary, metric
         )
         self._evidence_state = EvidenceState()
-        self._evidence_verdict: Verdict = Continue()  # it changes with a score only, and is asked for at every step
+        # It changes with a score only, and is asked for at every step. None: not asked for since the last score, as
+        # it takes as long as there are scores, and a log of thousands goes through here to be shown.
+        self._evidence_verdict: Verdict | None = None
         self._num_paired = 0
         self._runners_up: tuple[ScoreLine, ...] = ()
         self._patience = Patience(stopping.patience, metric)
@@ -101,7 +103,7 @@ class Referee:
         promoted = finite and (best is None or promotes(self._evidence, line, best, self._num_paired))
         self._patience_state = patience_step(self._patience, self._patience_state, line)
         self._evidence_state = evidence_step(self._evidence, self._evidence_state, line, promoted)
-        self._evidence_verdict = evidence_verdict(self._evidence, self._evidence_state)
+        self._evidence_verdict = None
         self._scores = (*self._scores, line)[-SCORES:]
         if promoted:
             self.best = line
@@ -115,7 +117,7 @@ class Referee:
         """Begin the scores anew, for a judge with another protocol."""
         self.best, self._scores, self._runners_up, self._num_paired = None, (), (), 0
         self._patience_state, self._evidence_state = PatienceState(), EvidenceState()
-        self._evidence_verdict = Continue()
+        self._evidence_verdict = None
 
     def verdict(self, samples: int, seconds: float) -> Verdict:
         """Return what to do now: the first stop of divergence, the policy and the budget, else go on."""
@@ -186,6 +188,8 @@ class Referee:
     def _policy_verdict(self) -> Verdict:
         match self.stopping.policy:
             case "evidence":
+                if self._evidence_verdict is None:
+                    self._evidence_verdict = evidence_verdict(self._evidence, self._evidence_state)
                 return self._evidence_verdict
             case "budget":
                 return Continue()
