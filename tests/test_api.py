@@ -83,6 +83,19 @@ def test_a_best_generator_that_is_replaced_while_it_is_loaded_comes_with_its_own
     assert len(loads) == 2
 
 
+@pytest.mark.parametrize(("share", "is_advised"), [("0.05", True), ("0.3", False)])
+def test_larger_splits_are_advised_only_where_they_are_not_large_already(
+    quick: None, tmp_path: Path, share: str, is_advised: bool
+) -> None:
+    for index in range(25):
+        (tmp_path / "few").mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), 10 * index, np.uint8)).save(tmp_path / "few" / f"{index}.png")
+    shares = [f"data.validation={share}", f"data.test={share}", "game.batch=2"]
+    with pytest.raises(UserError, match="too few to judge by") as caught:
+        eq.train(tmp_path / "few", settings=shares, out=tmp_path / "run")
+    assert ("--set data.validation=0.3" in str(caught.value)) == is_advised
+
+
 def test_two_trainings_without_a_folder_of_their_own_take_two(
     quick: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The loop: steps that must not be taken are not taken, best is by validation, and a resume is a position."""
 
 import dataclasses
+import errno
 import itertools
 import os
 import shutil
@@ -19,7 +20,7 @@ import equipoise as eq
 from equipoise import api, checkpoint, judging, loop
 from equipoise import state as state_module
 from equipoise.data.pool import Pool
-from equipoise.errors import UserError
+from equipoise.errors import StorageError, UserError
 from equipoise.judge import protocol
 from equipoise.judge.kid import Estimate
 from equipoise.problem import ImageProblem, Moment, Players, Terms
@@ -416,6 +417,21 @@ def test_a_training_that_fails_says_so_in_its_folder(
     state = eq.load(tmp_path / "broken").state
     assert state["status"] == "failed"
     assert "the device is gone" in state["reason"]
+
+
+def test_a_disk_that_ends_a_training_is_told_in_words_in_its_folder_too(
+    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: Any) -> None:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), "steps.jsonl")
+
+    monkeypatch.setattr(loop, "train", too_large)
+    with pytest.raises(StorageError, match="a file would be larger"):
+        run_of("broken")
+    run = eq.load(tmp_path / "broken")
+    assert run.state["reason"] == "a file would be larger than this disk or `ulimit -f` allows (steps.jsonl)"
+    assert [event["kind"] for event in log.records(run.folder.events)] == ["failed"]
+    assert "This training failed" in run.report.read_text()
 
 
 def test_the_first_judging_is_not_repeated_at_the_same_samples(run_of: RunMaker) -> None:

@@ -414,10 +414,11 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
             f"{recipe.game.batch}. Add images, or try: --set game.batch={max(2, num // 2)}"
         )
     if len(pool.splits.validation) < 10 or len(pool.splits.test) < 10:
+        large = "--set data.validation=0.3 --set data.test=0.3"
+        remedy = f", or try: {large}" if max(recipe.data.validation, recipe.data.test) < 0.3 else ""
         raise UserError(
             f"{recipe.data.source}: {len(pool.splits.validation)} validation and {len(pool.splits.test)} test images "
-            "are too few to judge by; at least 10 of each are needed. Add images, or try: "
-            "--set data.validation=0.3 --set data.test=0.3"
+            f"are too few to judge by; at least 10 of each are needed. Add images{remedy}"
         )
     if recipe.networks.conditional and not pool.classes:
         raise UserError(
@@ -504,7 +505,8 @@ def _trained(
 
 def _failed(folder: RunFolder, error: Exception) -> None:
     with contextlib.suppress(OSError, UserError):  # a full disk may be what ended it
-        reason = f"{type(error).__name__}: {error}"
+        reason = folder.failure_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        folder.log_event(0, 0.0, "failed", reason)  # at no place of the training, as a resume cuts what lies beyond
         folder.write_state({"status": "failed", "reason": reason, "has_saved": folder.has_saved})
         write_report(folder)
 

@@ -221,10 +221,14 @@ def _tell_end(run: Any) -> None:
     for label, line in (("Best", state["best"]), ("Test", state["test"])):
         if line is not None:
             from equipoise.runs import format
+            from equipoise.runs.choice import chosen_again
+            from equipoise.watch.signals import score_from
 
             kid, fid = format.with_error(line["kid"], line["kid_se"]), format.value(line["fid"])
             where = f"the validation split, after {line['samples']:,} samples" if label == "Best" else "the test split"
             print(f"{label}:   KID {kid}, FID {fid} on {where}")
+            if label == "Best" and (again := chosen_again(state, score_from(line))):
+                print(f"        ({again})")
     if state["best"] is not None:
         from equipoise.watch.diagnoses import failure
         from equipoise.watch.signals import score_from

@@ -52,6 +52,16 @@ def saved(run: RunFolder) -> None:
             (folder / name).write_text("{}")
 
 
+def test_a_damaged_one_is_told_with_a_command_that_puts_a_whole_candidate_in_its_place(tmp_path: Path) -> None:
+    run = scored(tmp_path / "my run")
+    (run.best / "generator.safetensors").write_bytes(b"")
+    text = refusal(run)
+    assert "generator.safetensors does not match its SHA-256" in text
+    subprocess.run(["sh", "-c", text.partition("in its place: ")[2]], check=True)
+    refuse_without_best(run)
+    assert (run.best / "generator.safetensors").read_bytes() == bytes(LINES[1].samples)
+
+
 def test_one_that_has_it_goes_through_also_where_it_lies_aside(tmp_path: Path) -> None:
     run = scored(tmp_path / "run")
     refuse_without_best(run)

@@ -52,6 +52,12 @@ def test_the_refusal_of_a_run_that_its_policy_stopped_says_what_to_type(run: Run
     assert run.read_recipe() == begun, "asking changes nothing"
 
 
+def test_a_recipe_that_somebody_has_spoilt_is_told_with_its_file(run: RunFolder) -> None:
+    recipe = run.read_recipe()
+    run.write_recipe(recipe | {"game": recipe["game"] | {"batch": "many"}})
+    assert refused(run).startswith(f"{run.path / 'recipe.json'}: ")
+
+
 def test_mistaken_policies_are_refused_in_one_line(run: RunFolder) -> None:
     stop(run)
     assert 'Did you mean "patience"?' in refused(run, policy="patiense")

@@ -201,6 +201,14 @@ def test_a_torn_log_and_a_missing_state_do_not_hide_the_rest(tmp_path, fake_run)
     assert now.best.samples == 1_980_000
 
 
+def test_a_run_whose_state_was_removed_is_not_told_as_one_that_never_began(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run")
+    (run.path / "state.json").unlink()
+    text = status(run)
+    assert "not started" not in text
+    assert "go on with: equipoise resume" in text
+
+
 def test_the_best_is_finite_and_the_earliest_of_equals():
     lines = [ScoreLine(samples=index, seconds=1.0, kid=kid) for index, kid in enumerate([math.nan, 0.2, 0.1, 0.1])]
     best = best_of(lines, "kid")

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from pathlib import Path
 
 from equipoise.errors import UserError
 from equipoise.runs import format
@@ -15,12 +16,17 @@ from equipoise.watch.signals import metric_value, score_from
 
 def refuse_without_best(run: RunFolder) -> None:
     """Raise UserError where a run has no `best/`: nothing was judged yet, or it is lost, with what is left then."""
-    if readable(run.best).exists():
+    best = readable(run.best)
+    damage = verify(best, WEIGHTS_FILES) if best.exists() else ""
+    if damage is None:
         return
     now = read_status(run)
     if now.best is not None:
         gone = f"is gone, with the best generator, that of {now.best.samples:,} samples"
-        raise UserError(f"{run.best}: {gone}. {_left(run, now, now.best.samples)}")
+        what = f"{best}: {damage}" if damage else f"{run.best}: {gone}"
+        raise UserError(f"{what}. {_left(run, now, now.best.samples, best if damage else None)}")
+    if damage:
+        raise UserError(f"{best}: {damage}. {_first_score(run, now)}")
     failed = len(last_scores(run.scores)) + sum(event.get("kind") == "judging failed" for event in records(run.events))
     what = f"none of {failed} scores is a finite number" if failed else "no generator has been scored yet"
     raise UserError(f"{run.path}: {what}, so there is no best one. {_first_score(run, now)}")
@@ -38,7 +44,7 @@ def _first_score(run: RunFolder, now: Status) -> str:
             return f"To train until there is one: equipoise resume {quoted}"
 
 
-def _left(run: RunFolder, now: Status, best: int) -> str:
+def _left(run: RunFolder, now: Status, best: int, damaged: Path | None) -> str:
     """Say what of a lost best generator, or in its place, is still there, and what to type."""
     whole = [path for path in candidate_paths(run.candidates) if verify(path, WEIGHTS_FILES) is None]
     found = {path: score_from(run.read_json(path / "score.json")) for path in whole}
@@ -50,7 +56,8 @@ def _left(run: RunFolder, now: Status, best: int) -> str:
         which = (
             "A copy of it" if int(path.name) == best else f"Another one, of {int(path.name):,} samples with {score},"
         )
-        copy = f"cp -r {shlex.quote(str(path))} {shlex.quote(str(run.best))}"
+        copy = "" if damaged is None else f"rm -r {shlex.quote(str(damaged))} && "
+        copy += f"cp -r {shlex.quote(str(path))} {shlex.quote(str(run.best))}"
         return f"{which} is in {path.relative_to(run.path)}. To put that in its place: {copy}"
     samples = run.newest_good()
     if samples is None:

@@ -105,10 +105,10 @@ def curse(rescoring: Rescoring, metric: MetricName) -> str:
     noise = 2 * math.hypot(metric_error(found, metric), metric_error(again, metric))
     lowest = f"The lowest of {rescoring.num_scores:,} noisy scores"
     if gap > noise:
-        return f"{lowest} flatter themselves. Here, more than noise explains: {both}."
+        return f"{lowest} flatters itself. Here, more than noise explains: {both}."
     if gap < -noise:
-        return f"{lowest} tend to flatter themselves. Here it is the other way round: {both}."
-    return f"{lowest} tend to flatter themselves. Here, the two agree within noise: {both}."
+        return f"{lowest} tends to flatter itself. Here it is the other way round: {both}."
+    return f"{lowest} tends to flatter itself. Here, the two agree within noise: {both}."
 
 
 def how_chosen(rescoring: Rescoring, metric: MetricName) -> str:

@@ -323,19 +323,22 @@ class RunFolder:
 
     def stopped_by(self, error: OSError) -> StorageError:
         """Return in one line what failed in a training, what is safe, and how to go on."""
-        place, samples = error.filename or self.path, self.newest_good()
-        what = f"{place}: cannot be read or written ({error.strerror or error})"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            what = f"the disk is full ({place})"
-        elif error.errno == errno.EFBIG:
-            what = f"a file would be larger than this disk or `ulimit -f` allows ({place})"
-        safe = "No good checkpoint was found"
+        safe, samples = "No good checkpoint was found", self.newest_good()
         if samples is not None:
             safe = f"The last good checkpoint, of {samples:,} samples, is intact"
         elif self._is_without_checkpoints():
             safe = "There is no checkpoint yet"
         resume = f"equipoise resume {shlex.quote(str(self.path))}"
-        return StorageError(f"{what}. {safe}. Put that right, then go on: {resume}")
+        return StorageError(f"{self.failure_of(error)}. {safe}. Put that right, then go on: {resume}")
+
+    def failure_of(self, error: OSError) -> str:
+        """Return what failed, in words."""
+        place, reason = error.filename or self.path, error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"the disk is full ({place})"
+        if error.errno == errno.EFBIG and reason == os.strerror(errno.EFBIG):  # else what is read is too large
+            return f"a file would be larger than this disk or `ulimit -f` allows ({place})"
+        return f"{place}: cannot be read or written ({reason})"
 
     def _is_without_checkpoints(self) -> bool:
         try:

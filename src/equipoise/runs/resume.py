@@ -17,7 +17,10 @@ POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 def recipe_to_go_on(run: RunFolder, budget: str | None = None, policy: PolicyName | None = None) -> Recipe:
     """Return a run's recipe with another budget or policy; raises UserError where it could not go on so."""
     run.refuse_own_loop()
-    recipe = from_dict(run.read_recipe())
+    try:
+        recipe = from_dict(run.read_recipe())
+    except UserError as error:
+        raise UserError(f"{run.path / 'recipe.json'}: {error}. Put that right, or restore it from a copy") from None
     if budget is not None:
         recipe = dataclasses.replace(recipe, budget=parsed_budget(budget))
     if policy is not None:

@@ -78,7 +78,7 @@ def read_status(run: RunFolder) -> Status:
     seconds = max([0.0, *_finite(steps[-1].seconds if steps else 0.0, number_of(state.get("seconds")))])
     horizon = whole_of(pace.get("horizon")) or recipe.budget.samples
     rate = _rate(steps, pace)
-    now = _state(state["status"], holder)
+    now = _state("running" if state["status"] == "new" and samples else state["status"], holder)  # its file is gone
     referee = referee_of(run, recipe)
     last, best = scores[-1] if scores else None, score_from(state["best"]) if state.get("best") else referee.best
     return Status(
