@@ -383,6 +383,8 @@ def test_a_longer_budget_of_a_finished_run_survives_a_kill_before_its_first_step
     resumed = eq.resume(run.path)
     assert resumed.state["samples"] == 480
     assert resumed.state["status"] == "finished"
+    before = [event for event in log.records(resumed.folder.events) if event["kind"] == "tested before"]
+    assert [event["samples"] for event in before] == [400], "the test split was looked at, and the run must say so"
 
 
 def test_a_best_generator_that_does_not_say_where_it_is_from_is_put_right_by_a_resume(run_of: RunMaker) -> None:

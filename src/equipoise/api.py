@@ -37,12 +37,14 @@ from equipoise.recipe import (
     with_settings,
 )
 from equipoise.recipes import Facts, RecipeName, build, checked_name
+from equipoise.runs import format
 from equipoise.runs.best import refuse_without_best
 from equipoise.runs.folder import RunFolder, new_path, run_name
 from equipoise.runs.report import write_missing_report, write_report
 from equipoise.runs.resume import recipe_to_go_on
 from equipoise.sampling import CHUNK, chunks, drawn
 from equipoise.watch.referee import Referee
+from equipoise.watch.signals import score_from, whole_of
 
 MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
 MAX_SIZE_GPU = 256
@@ -451,9 +453,15 @@ def _adopt(folder: RunFolder, recipe: Recipe) -> None:
     begun = from_dict(folder.read_recipe())
     if recipe == begun:
         return
+    state = folder.read_state()
+    samples, seconds = whole_of(state.get("samples")), state.get("seconds") or 0.0
     if recipe.stopping.policy != begun.stopping.policy:
-        state, change = folder.read_state(), f"{begun.stopping.policy} → {recipe.stopping.policy}"
-        folder.log_event(state.get("samples") or 0, state.get("seconds") or 0.0, "another policy", change)
+        change = f"{begun.stopping.policy} → {recipe.stopping.policy}"
+        folder.log_event(samples, seconds, "another policy", change)
+    if state.get("test"):
+        found = format.score(score_from(state["test"]), recipe.judging.metric)
+        tested = f"{recipe.judging.metric.upper()} {found} on the test split, which is looked at again at the next end"
+        folder.log_event(samples, seconds, "tested before", tested)
     folder.write_state({"status": "running", "has_saved": folder.has_saved})  # first: a finished run would stay so
     folder.write_recipe(recipe)
 

@@ -5,8 +5,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from equipoise.watch.stopping import Stop
+if TYPE_CHECKING:
+    from equipoise.watch.stopping import Stop
 
 
 class Abandoned(BaseException):
@@ -66,10 +68,12 @@ class Interruption:
         self._is_late = False
         self._is_told = False
 
-    def verdict(self) -> Stop | None:
+    def verdict(self) -> "Stop | None":
         """Return a stop if a signal came, else None."""
         if self.requested is None:
             return None
+        from equipoise.watch.stopping import Stop  # every command comes through this module, and few need that one
+
         self._is_told = True
         return Stop("interrupted", f"You stopped it ({self.requested}); the run can go on with `equipoise resume`.")
 

@@ -125,7 +125,7 @@ def test_the_choice_is_a_table_of_the_candidates_with_the_winner_first(tmp_path,
     assert "5,000 generated images against 3,000 real ones" in text
     assert "The lowest of 40 noisy scores flatters itself. Here, more than noise explains: KID 0.0210" in text
     assert "the choice is clear" in text
-    assert "On the test split, looked at once: 0.0104" in text
+    assert "On the test split, which decides nothing: 0.0104" in text
     assert "<dt>KID, judged again</dt><dd>0.0262 <small>± 0.0010</small></dd>" in text
 
 

@@ -181,4 +181,4 @@ def _cells(one: Candidate, rescoring: Rescoring, metric: MetricName) -> tuple[st
 
 
 def _on_test(metric: MetricName, test: ScoreLine | None) -> str:
-    return f"On the test split, looked at once: {format.score(test, metric)}." if test else ""
+    return f"On the test split, which decides nothing: {format.score(test, metric)}." if test else ""
