@@ -115,15 +115,15 @@ def test_the_panel_keeps_its_height_from_the_first_moment_on() -> None:
     assert "the last score" in "".join(rendered(same))
 
 
-def test_a_lower_last_score_that_may_be_chance_is_told_in_one_line_of_the_same_panel() -> None:
+def test_a_lower_last_score_that_is_not_certified_is_told_in_one_line_of_the_same_panel() -> None:
     best = ScoreLine(samples=1_980_000, seconds=1.0, kid=0.0066, kid_se=0.0008)
     last = ScoreLine(
         samples=2_000_000, seconds=1.0, kid=0.0062, kid_se=0.0008, champion=1_980_000, difference=-0.0004,
         difference_se=0.0005,
     )  # fmt: skip
     chance = dataclasses.replace(PROGRESS, last=last, best=best)
-    assert "KID 0.0066 ± 0.0008, after 1.98M samples; the last may be chance" in "".join(rendered(chance))
-    assert "(best 0.00660; this may be chance)" in line(chance)
+    assert "KID 0.0066 ± 0.0008, after 1.98M samples; the last not certified" in "".join(rendered(chance))
+    assert "(best 0.00660; this one is not yet certified)" in line(chance)
     for width in (60, 80, 96):
         assert (
             len(rendered(chance, width))

@@ -192,7 +192,11 @@ def scores(run: eq.Run) -> list[dict[str, Any]]:
 CONVOLUTIONS = ["networks.family=dcgan", "networks.width=4", "networks.generator_norm=batch"]
 VARIANTS = [
     pytest.param(CONVOLUTIONS, id="dcgan-batch-norm", marks=pytest.mark.slow),
-    pytest.param(["networks.family=modern", "networks.width=4", "networks.generator_norm=none"], id="modern"),
+    pytest.param(
+        ["networks.family=modern", "networks.width=4", "networks.generator_norm=none"],
+        id="modern",
+        marks=pytest.mark.slow,
+    ),
     pytest.param(
         [*CONVOLUTIONS, "networks.family=resnet", "networks.spectral_norm=true", "networks.conditional=true"],
         id="resnet-spectral-norm-labels",

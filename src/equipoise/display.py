@@ -184,8 +184,8 @@ def _rows(progress: "Progress", width: int) -> list[tuple[str, str]]:
         best_text = "the last score"
     else:
         best_text = f"{name} {format.score(best, progress.metric)}, after {format.count(best.samples)} samples"
-        if last is not None and format.is_lower_by_chance(last, best, progress.metric):
-            best_text += "; the last may be chance"
+        if last is not None and format.is_lower_uncertified(last, best, progress.metric):
+            best_text += "; the last not certified"
     columns = max(20, width - 16)
     best_lines = textwrap.wrap(best_text, columns)
     best_lines += [""] * (math.ceil(BEST / columns) - len(best_lines))

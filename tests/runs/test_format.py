@@ -61,17 +61,17 @@ def test_the_progress_line_says_all_of_it():
 
 
 @pytest.mark.parametrize(
-    ("changes", "metric", "is_chance"),
+    ("changes", "metric", "is_uncertified"),
     [({}, "kid", True), ({"kid": 0.0312}, "kid", False), ({"champion": 8000}, "kid", False), ({}, "fid", False),
      ({"difference": math.nan}, "kid", False), ({"samples": 9000, "champion": 9000}, "kid", False)],
 )  # fmt: skip
-def test_only_a_lower_score_that_was_paired_with_the_best_is_told_to_be_chance(changes, metric, is_chance):
+def test_only_a_lower_score_that_was_paired_with_the_best_is_told_to_be_chance(changes, metric, is_uncertified):
     best = line(9000, 0.0312)
     last = dataclasses.replace(line(12_000, 0.0301), champion=9000, difference=-0.001, difference_se=0.001)
     last = dataclasses.replace(last, **changes)
-    assert format.is_lower_by_chance(last, best, metric) == is_chance
+    assert format.is_lower_uncertified(last, best, metric) == is_uncertified
     text = format.progress_line(12_345, None, math.nan, math.nan, last, best, metric)
-    assert ("; this may be chance)" in text) == is_chance
+    assert ("; this one is not yet certified)" in text) == is_uncertified
 
 
 def test_what_is_shown_is_one_line_without_control_characters():

@@ -170,7 +170,10 @@ def test_generators_that_became_the_best_are_ringed_and_differences_drawn_with_t
 
 
 def test_points_below_the_best_one_come_with_why_they_are_not_the_best(tmp_path, fake_run):
-    run, said = fake_run(tmp_path / "run", num_steps=5, num_scores=6), "were not shown to be better beyond chance"
+    run, said = (
+        fake_run(tmp_path / "run", num_steps=5, num_scores=6),
+        "are not certified as better",
+    )
     assert said not in read(run)[0]
     lines = records(run.scores)
     run.scores.unlink()

@@ -125,13 +125,11 @@ def test_a_lower_last_score_comes_with_why_it_is_not_the_best(tmp_path):
     text = status(run)
     assert_fits_a_screen(text)
     best = " ".join(text.split("\nbest score  ")[1].split("\ngame")[0].split())
-    assert best.startswith(
-        "KID 0.050 ± 0.010, at 100 samples; the last one is lower, but not shown to be better beyond"
-    )
+    assert best.startswith("KID 0.050 ± 0.010, at 100 samples; the last one is lower, but not certified as better")
     for name, last in (("higher", (0.055, 0.005)), ("better", (0.01, -0.04))):
         other = RunFolder.create(tmp_path / name, Recipe())
         paired(other, (0.05, math.nan), last)
-        assert "beyond chance" not in status(other)
+        assert "not certified" not in status(other)
 
 
 def test_a_lower_score_than_that_of_the_one_that_won_when_judged_again_comes_with_that(tmp_path, fake_run):

@@ -283,6 +283,7 @@ def test_alpha_is_spent_by_every_paired_look_of_a_run_whoever_is_champion(kids):
     assert used.score(paired(102_000, best, -0.003)) is False
 
 
+@pytest.mark.slow
 def test_challengers_that_are_no_better_are_hardly_ever_promoted_in_200_looks(kids):
     alpha, runs, wrong = 0.05, 300, 0
     first = kids(0.1)[0]
@@ -294,6 +295,7 @@ def test_challengers_that_are_no_better_are_hardly_ever_promoted_in_200_looks(ki
     assert 0 < wrong / runs <= alpha + 2 * math.sqrt(alpha * (1 - alpha) / runs)
 
 
+@pytest.mark.slow
 def test_nor_are_they_where_truly_better_ones_come_every_ten_looks(kids):
     alpha, runs, wrong, better = 0.05, 150, 0, 0
     for seed in range(runs):

@@ -58,7 +58,7 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def is_lower_by_chance(line: ScoreLine, best: ScoreLine, metric: MetricName) -> bool:
+def is_lower_uncertified(line: ScoreLine, best: ScoreLine, metric: MetricName) -> bool:
     """Return whether a score is lower than the best one's, and was not shown to be better when the two were paired."""
     is_paired = metric == "kid" and line.champion == best.samples and line.samples != best.samples
     known = math.isfinite(line.difference + line.difference_se)
@@ -90,8 +90,8 @@ def progress_line(
     if last is not None:
         text = f"{metric.upper()} {score(last, metric)}"
         if best is not None and best.samples != last.samples:
-            chance = "; this may be chance" if is_lower_by_chance(last, best, metric) else ""
-            text += f" (best {value(metric_value(best, metric))}{chance})"
+            note = "; this one is not yet certified" if is_lower_uncertified(last, best, metric) else ""
+            text += f" (best {value(metric_value(best, metric))}{note})"
         elif best is not None:
             text += " (the best so far)"
         parts.append(text)

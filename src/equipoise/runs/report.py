@@ -129,7 +129,7 @@ def _lower(scores: Sequence[ScoreLine], now: Status, state: dict[str, Any]) -> s
     if lower and (again := chosen_again(state, best)):
         return f" Points lie lower; the best one is {again}."
     if any(now.metric == "kid" and math.isfinite(line.difference + line.difference_se) for line in lower):
-        return " Points below the best one were not shown to be better beyond chance."
+        return " Points below the best one are not certified as better."
     return ""
 
 

@@ -183,8 +183,8 @@ def _why_best(last: ScoreLine, best: ScoreLine, metric: MetricName, state: dict[
         return ""
     if again := chosen_again(state, best):
         return again
-    is_chance = format.is_lower_by_chance(last, best, metric)
-    return "the last one is lower, but not shown to be better beyond chance" if is_chance else ""
+    is_uncertified = format.is_lower_uncertified(last, best, metric)
+    return "the last one is lower, but not certified as better" if is_uncertified else ""
 
 
 def _rate(steps: list[StepStats], pace: dict[str, Any]) -> float:
