@@ -249,10 +249,9 @@ def test_a_run_resumed_from_a_checkpoint_is_bit_for_bit_the_run_that_never_stopp
     assert scores(again) == scores(resumed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["save", "prune_candidates"])
-@pytest.mark.parametrize(
-    "place", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(-1, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("place", [1, 3, -1])
 def test_a_kill_around_any_save_leaves_the_same_candidates_and_the_same_choice(
     run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, place: int
 ) -> None:
@@ -331,6 +330,7 @@ def test_an_interrupt_before_the_pace_is_known_records_none_and_goes_on_exactly(
     assert same_tensors(trained_tensors(whole), trained_tensors(resumed))
 
 
+@pytest.mark.slow
 def test_a_resume_under_another_judge_scores_the_best_anew_instead_of_mixing_protocols(
     run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +356,7 @@ def test_a_resume_under_another_judge_scores_the_best_anew_instead_of_mixing_pro
     assert resumed.state["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_change_of_the_judge_that_is_killed_leaves_no_score_twice(
     run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +374,7 @@ def test_a_change_of_the_judge_that_is_killed_leaves_no_score_twice(
     assert killed == whole
 
 
+@pytest.mark.slow
 def test_a_longer_budget_of_a_finished_run_survives_a_kill_before_its_first_step(
     run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
