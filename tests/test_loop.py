@@ -427,6 +427,33 @@ def test_a_training_that_fails_says_so_in_its_folder(
     assert "the device is gone" in state["reason"]
 
 
+def test_a_model_card_that_is_a_link_is_replaced_and_what_it_leads_to_stays(run_of: RunMaker, tmp_path: Path) -> None:
+    run = run_of("first", budget="400")
+    card, precious = run.folder.best / "README.md", tmp_path / "precious.txt"
+    precious.write_text("mine")
+    card.unlink()
+    card.symlink_to(precious)
+    eq.resume(run.path, budget="480")
+    assert precious.read_text() == "mine"
+    assert not card.is_symlink()
+
+
+def test_a_resume_that_finds_the_disk_full_says_what_is_intact(
+    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = run_of("first", budget="400")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_recipe", full)
+        with pytest.raises(
+            StorageError, match=r"the disk is full .*The last good checkpoint, of 400 samples, is intact"
+        ):
+            eq.resume(run.path, budget="480")
+    assert eq.resume(run.path, budget="480").state["samples"] == 480
+
+
 def test_a_disk_that_ends_a_training_is_told_in_words_in_its_folder_too(
     run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
