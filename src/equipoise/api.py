@@ -40,8 +40,8 @@ from equipoise.recipes import Facts, RecipeName, build, checked_name
 from equipoise.runs import format
 from equipoise.runs.best import refuse_without_best
 from equipoise.runs.folder import RunFolder, new_path, run_name
-from equipoise.runs.report import write_missing_report, write_report
-from equipoise.runs.resume import recipe_to_go_on
+from equipoise.runs.report import write_report
+from equipoise.runs.resume import ready_to_go_on
 from equipoise.sampling import CHUNK, chunks, drawn
 from equipoise.watch.referee import Referee
 from equipoise.watch.signals import score_from, whole_of
@@ -137,7 +137,6 @@ class Run:
     def best(self) -> Best:
         """The best generator so far, loaded on the CPU; raises UserError before the first score."""
         self.folder.refuse_own_loop()
-        refuse_without_best(self.folder)
         for _ in range(9):
             before = self._best_folder()
             try:
@@ -158,10 +157,8 @@ class Run:
         return None
 
     def _loaded(self) -> Best:
+        refuse_without_best(self.folder)
         path = checkpoint.readable(self.folder.best)
-        damage = checkpoint.verify(path, checkpoint.WEIGHTS_FILES)
-        if damage is not None:
-            raise UserError(f"{path}: {damage}. A checkpoint may still be good: equipoise resume {self.path}")
         data = described(self.folder.read_data(), self.folder.path / "data.json")
         classes = data.classes if self.recipe.networks.conditional else ()
         with torch.random.fork_rng():  # weights are drawn before they are read: the caller's stream stays as it is
@@ -230,12 +227,8 @@ def resume(
     A finished run needs a larger budget, or, where a policy stopped it, another policy. Raises UserError.
     """
     folder = RunFolder.open(Path(path))
-    write_missing_report(folder)
-    folder.refuse_lost()
-    recipe = recipe_to_go_on(folder, budget, policy)
+    recipe = ready_to_go_on(folder, budget, policy)
     data = described(folder.read_data(), folder.path / "data.json")
-    folder.refuse_unwritable()
-    folder.refuse_busy()
     chosen = chosen_device(recipe.device)
     place = data.path  # the source as the recipe names it may be relative to another folder
     source = place if place and Path(place).exists() else recipe.data.source
@@ -417,7 +410,7 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
         )
     if len(pool.splits.validation) < 10 or len(pool.splits.test) < 10:
         large = "--set data.validation=0.3 --set data.test=0.3"
-        remedy = f", or try: {large}" if max(recipe.data.validation, recipe.data.test) < 0.3 else ""
+        remedy = f", or try: {large}" if min(recipe.data.validation, recipe.data.test) < 0.3 else ""
         raise UserError(
             f"{recipe.data.source}: {len(pool.splits.validation)} validation and {len(pool.splits.test)} test images "
             f"are too few to judge by; at least 10 of each are needed. Add images{remedy}"
@@ -514,8 +507,8 @@ def _trained(
 def _failed(folder: RunFolder, error: Exception) -> None:
     with contextlib.suppress(OSError, UserError):  # a full disk may be what ended it
         reason = folder.failure_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        folder.log_event(0, 0.0, "failed", reason)  # at no place of the training, as a resume cuts what lies beyond
         folder.write_state({"status": "failed", "reason": reason, "has_saved": folder.has_saved})
+        folder.log_event(0, 0.0, "failed", reason)  # at no place of the training, as a resume cuts what lies beyond
         write_report(folder)
 
 

@@ -1,7 +1,6 @@
 """The command line: arguments in, one line out for a mistake; everything heavy is imported inside the commands."""
 
 import argparse
-import errno
 import io
 import os
 import shlex
@@ -11,15 +10,13 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from equipoise.arguments import CommandName, parsed, parser
-from equipoise.errors import RunBusyError, StorageError, UserError
+from equipoise.errors import RunBusyError, StorageError, UserError, is_of_disk, what_failed
 
 EXIT_MISTAKE = 2
 EXIT_BUSY = 3
 EXIT_STORAGE = 4
 EXIT_INTERRUPTED = 130
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-TOO_LARGE = "a file would be larger than this disk or `ulimit -f` allows"
 OTHER_FILES = frozenset(".jpg .jpeg .webp .gif .bmp .tif .tiff .pdf .svg .npz .npy .zip .pt".split())  # noqa: SIM905
 MAX_GRID = 10_000  # images in one picture
 
@@ -55,16 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         silence(sys.stdout)  # nobody reads on: the last flush is quiet
         return 0
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        what = f"{where}cannot be read or written ({error.strerror or error}). Check the disk and the permissions"
-        if _is_too_large(error):
-            what = TOO_LARGE + (f" ({error.filename})" if error.filename else "")
-        return _failed(what, EXIT_STORAGE)
-
-
-def _is_too_large(error: OSError) -> bool:
-    """Return whether the kernel allows no file as large; what is too large to be read has other words."""
-    return error.errno == errno.EFBIG and error.strerror == os.strerror(errno.EFBIG)
+        return _failed(f"{what_failed(error, error.filename)}. Check the disk and the permissions", EXIT_STORAGE)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -180,15 +168,10 @@ def _refuse_another_recipe(run: Any, options: argparse.Namespace, settings: list
 def _resume(options: argparse.Namespace) -> int:
     from equipoise.data.cache import default_cache, refuse_unusable
     from equipoise.runs.folder import RunFolder
-    from equipoise.runs.report import write_missing_report
-    from equipoise.runs.resume import recipe_to_go_on
+    from equipoise.runs.resume import ready_to_go_on
 
-    run = RunFolder.open(options.run)  # all before torch is imported: a mistake is told at once
-    write_missing_report(run)
-    run.refuse_lost()
-    recipe_to_go_on(run, options.budget, options.policy)
-    run.refuse_busy()
-    run.refuse_unwritable()
+    run = RunFolder.open(options.run)
+    ready_to_go_on(run, options.budget, options.policy)  # before torch is imported: a mistake is told at once
     refuse_unusable(default_cache())
     return _shown_training(
         lambda api, show: api.resume(
@@ -216,25 +199,22 @@ def _shown_training(training: Callable[[Any, Any], Any]) -> int:
 
 
 def _tell_end(run: Any) -> None:
+    from equipoise.runs import format
+    from equipoise.runs.choice import chosen_again
+    from equipoise.watch.diagnoses import failure
+    from equipoise.watch.signals import score_from
+
     state, path = run.state, _shown(shlex.quote(str(run.path)))
     print(f"\n{_wrapped(state['reason'])}")
     for label, line in (("Best", state["best"]), ("Test", state["test"])):
         if line is not None:
-            from equipoise.runs import format
-            from equipoise.runs.choice import chosen_again
-            from equipoise.watch.signals import score_from
-
             kid, fid = format.with_error(line["kid"], line["kid_se"]), format.value(line["fid"])
             where = f"the validation split, after {line['samples']:,} samples" if label == "Best" else "the test split"
             print(f"{label}:   KID {kid}, FID {fid} on {where}")
             if label == "Best" and (again := chosen_again(state, score_from(line))):
                 print(f"        ({again})")
-    if state["best"] is not None:
-        from equipoise.watch.diagnoses import failure
-        from equipoise.watch.signals import score_from
-
-        if failed := failure(score_from(state["best"])):
-            print(_wrapped(failed))
+    if state["best"] is not None and (failed := failure(score_from(state["best"]))):
+        print(_wrapped(failed))
     print(f"Report: {_shown(run.report)}")
     if state["status"] == "stopped":
         print(f"Go on:  equipoise resume {path}")
@@ -283,11 +263,9 @@ def _sample(options: argparse.Namespace) -> int:
             num = save_each(best.batches(options.num, options.seed, options.label), options.out)
             print(f"{num} images in {_shown(options.out)}")
     except OSError as error:
-        other = "give another disk: -o PATH"
-        if error.errno in NO_SPACE:
-            raise StorageError(f"-o {options.out}: the disk is full. Make room, or {other}") from None
-        if _is_too_large(error):
-            raise StorageError(f"-o {options.out}: {TOO_LARGE}. Raise that limit, or {other}") from None
+        if is_of_disk(error):
+            way_on = "Put that right, or give another disk: -o PATH"
+            raise StorageError(f"-o {options.out}: {what_failed(error)}. {way_on}") from None
         raise UserError(f"-o {options.out}: cannot be written ({error.strerror}). Try: -o grid.png") from None
     return 0
 

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable
 
 
@@ -24,6 +25,16 @@ class StorageError(UserError):
 def is_of_disk(error: OSError) -> bool:
     """Return whether it is the disk that fails, being full, over a quota or broken, and not a permission."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def what_failed(error: OSError, place: object = None) -> str:
+    """Return in words what the disk or a permission did not allow, with its place where that is not told already."""
+    reason, where = error.strerror or str(error), f" ({place})" if place else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}"
+    if error.errno == errno.EFBIG and reason == os.strerror(errno.EFBIG):  # else what is read is too large
+        return f"a file would be larger than this disk or `ulimit -f` allows{where}"
+    return (f"{place}: " if place else "") + f"cannot be read or written ({reason})"
 
 
 def suggestion(word: str, allowed: Iterable[str]) -> str:

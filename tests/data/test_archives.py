@@ -232,6 +232,12 @@ def test_a_million_tiny_members_are_counted_before_they_are_listed(tmp_path: Pat
         tracemalloc.stop()
 
 
+def with_two(path: Path) -> tuple[Path, bytes, int]:
+    """Return a zip of two images, its bytes, and how long its list of files is."""
+    data = zipped(path, ("a.png", png()), ("b.png", png())).read_bytes()
+    return path, data, data.rindex(b"PK\5\6") - data.index(b"PK\1\2")
+
+
 def zip64(path: Path, length: int, num: int = 1) -> Path:
     """Give a zip a second end, for large files, that says how long its list is."""
     data = path.read_bytes()
@@ -246,15 +252,13 @@ def zip64(path: Path, length: int, num: int = 1) -> Path:
 def test_an_end_record_for_large_files_is_read_and_its_lies_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = zipped(tmp_path / "a.zip", ("a.png", png()), ("b.png", png()))
-    data = path.read_bytes()
-    length = data.rindex(b"PK\5\6") - data.index(b"PK\1\2")
+    path, _, length = with_two(tmp_path / "a.zip")
     assert len(loaded(zip64(path, length, 2)).names) == 2
     monkeypatch.setattr(sources, "MAX_MEMBERS", 1)
     refused(path, "2 files; at most 1")
     monkeypatch.undo()
     for lie in (0, 1, 2**31, 2**40, 2**63 - 1, 2**64 - 1):
-        zipped(path, ("a.png", png()), ("b.png", png()))
+        with_two(path)
         with pytest.raises(UserError) as caught:
             loaded(zip64(path, lie))
         assert len(str(caught.value).splitlines()) == 1
@@ -271,9 +275,7 @@ def left_to_large(path: Path) -> Path:
 def test_an_end_record_that_leaves_its_numbers_to_the_one_for_large_files_is_read_and_still_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = zipped(tmp_path / "a.zip", ("a.png", png()), ("b.png", png()))
-    data = path.read_bytes()
-    length = data.rindex(b"PK\5\6") - data.index(b"PK\1\2")
+    path, data, length = with_two(tmp_path / "a.zip")
     assert loaded(left_to_large(zip64(path, length, 2))).read(1) == png()
     monkeypatch.setattr(sources, "MAX_MEMBERS", 1)
     refused(path, "2 files; at most 1")

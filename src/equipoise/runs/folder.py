@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from equipoise.errors import RunBusyError, StorageError, UserError, is_of_disk
+from equipoise.errors import RunBusyError, StorageError, UserError, is_of_disk, what_failed
 from equipoise.reading import open_regular
 from equipoise.recipe import Recipe, to_dict
 from equipoise.runs.checkpoints import damage_of, named
@@ -333,12 +333,7 @@ class RunFolder:
 
     def failure_of(self, error: OSError) -> str:
         """Return what failed, in words."""
-        place, reason = error.filename or self.path, error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return f"the disk is full ({place})"
-        if error.errno == errno.EFBIG and reason == os.strerror(errno.EFBIG):  # else what is read is too large
-            return f"a file would be larger than this disk or `ulimit -f` allows ({place})"
-        return f"{place}: cannot be read or written ({reason})"
+        return what_failed(error, error.filename or self.path)
 
     def _is_without_checkpoints(self) -> bool:
         try:

@@ -9,9 +9,23 @@ from equipoise.errors import UserError, listed, suggestion
 from equipoise.recipe import PROBABILISTIC, PolicyName, Recipe, checked, from_dict, parsed_budget
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.outlook import referee_of
+from equipoise.runs.report import write_missing_report
 from equipoise.watch.stopping import Stop
 
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
+
+
+def ready_to_go_on(run: RunFolder, budget: str | None = None, policy: PolicyName | None = None) -> Recipe:
+    """Return the recipe with which a run goes on; raises UserError where it cannot, RunBusyError where one trains.
+
+    A report that a kill has prevented is written first.
+    """
+    write_missing_report(run)
+    run.refuse_lost()
+    recipe = recipe_to_go_on(run, budget, policy)
+    run.refuse_busy()
+    run.refuse_unwritable()
+    return recipe
 
 
 def recipe_to_go_on(run: RunFolder, budget: str | None = None, policy: PolicyName | None = None) -> Recipe:
