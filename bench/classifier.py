@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from equipoise.data.pool import Pool, default_cache, gather, to_float
-from equipoise.judge.fid import fid, moments
+from equipoise.metrics.fid import fid, moments
 
 BATCH = 128
 NUM_STEPS = 2_500

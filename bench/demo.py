@@ -22,10 +22,11 @@ from torch.nn import functional
 
 import equipoise as eq
 from equipoise.data.pool import prepare
-from equipoise.pictures import save_grid
 from equipoise.recipe import Data
 from equipoise.recipes import checked_name
-from equipoise.runs import charts, log
+from equipoise.report import charts
+from equipoise.storage import logs
+from equipoise.tasks.pictures import save_grid
 
 NUM = 5_000
 STYLE = (
@@ -56,7 +57,7 @@ def measured(recipe: str, seconds: int, seed: int, folder: Path, snapshots: bool
         save_grid(run.best.sample(64, seed=0), RECORDS / f"samples-{recipe}.png")
     state = run.state
     a_sample = state["seconds"] / state["samples"]
-    scores = log.records(run.folder.scores)
+    scores = logs.records(run.folder.scores)
     return {
         "recipe": recipe,
         "seed": seed,

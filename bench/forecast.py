@@ -21,9 +21,18 @@ import numpy as np
 from common import write_record
 from scipy.optimize import minimize
 
+from equipoise.health.stats import ScoreLine
 from equipoise.runs.replay import Series, read_csv
-from equipoise.watch.evidence import FADING, LEVEL, REACH, SPEED_POWER, Evidence, EvidenceState, evidence_step, examined
-from equipoise.watch.signals import ScoreLine
+from equipoise.stopping.evidence import (
+    FADING,
+    LEVEL,
+    REACH,
+    SPEED_POWER,
+    Evidence,
+    EvidenceState,
+    evidence_step,
+    examined,
+)
 
 BANDS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.2)
 MATTERS = math.log(1.02)

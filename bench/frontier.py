@@ -22,7 +22,7 @@ from forecast import MATTERS as TWO_PERCENT
 from forecast import Table, family, left_out, predicted, source, tables
 
 from equipoise.recipe import Stopping
-from equipoise.watch.evidence import LEVEL, NUM_SINCE, REACH, SPEED_POWER
+from equipoise.stopping.evidence import LEVEL, NUM_SINCE, REACH, SPEED_POWER
 
 Rule = Callable[[Table], np.ndarray]  # at which evaluations it would stop
 PRICES = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.07)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.game.losses import discriminator_loss, generator_loss
-from equipoise.problem import Moment, Opinions, Players, Split, Terms, signals
 from equipoise.randomness import Randomness
+from equipoise.tasks.images import Moment, Opinions, Players, Split, Terms, signals
 
 Shape = Literal["ring", "grid"]
 WIDTH = 128

@@ -24,17 +24,17 @@ from torch.nn import functional
 
 from equipoise import loop
 from equipoise.api import features_of, judge_of
+from equipoise.cli.display import Display
 from equipoise.data.pool import prepare
-from equipoise.device import chosen_precision
-from equipoise.display import Display
 from equipoise.game.ema import ema_decay, update_ema
 from equipoise.game.penalties import gradient_norm_squared
-from equipoise.problem import ImageProblem
+from equipoise.host.device import chosen_precision
 from equipoise.recipe import Budget, Data, Recipe
 from equipoise.recipes import Facts, build
 from equipoise.runs.folder import RunFolder
 from equipoise.state import State, start
-from equipoise.watch.referee import Referee
+from equipoise.stopping.monitor import Referee
+from equipoise.tasks.images import ImageProblem
 
 DEVICE = torch.device("cpu")
 BLOCK = 20  # steps

@@ -40,7 +40,7 @@ PROMISES = (
         "order of the data, signals, policies, scores, candidates",
         "processes killed at random moments, at every fsync, rename, unlink, mkdir and write of a run, and once for "
         "every recipe, network, loss, penalty, optimizer and policy; then `equipoise digest` against a run left alone",
-        ("tests/faults/test_kill.py", "tests/runs/test_digest.py", "tests/test_saver.py"),
+        ("tests/faults/test_kill.py", "tests/runs/test_digest.py", "tests/host/test_writer.py"),
     ),
     Promise(
         "state that a checkpoint forgets",
@@ -53,7 +53,7 @@ PROMISES = (
         "the checkpoint is written at the end of the step, also in the middle of a look; the process leaves with a "
         "code of its own; a second Ctrl-C leaves at once",
         "signals sent to processes in every phase, then the digest",
-        ("tests/faults/test_signals.py", "tests/test_interrupt.py"),
+        ("tests/faults/test_signals.py", "tests/host/test_signals.py"),
     ),
     Promise(
         "full, failing or read-only disk",
@@ -67,7 +67,7 @@ PROMISES = (
         "found by its SHA-256 manifest; the one before is used and the bad file named; with none good the command "
         "fails, and never begins anew in silence",
         "truncated and flipped at many places",
-        ("tests/test_checkpoint.py", "tests/faults/test_hostile.py"),
+        ("tests/storage/test_tensors.py", "tests/faults/test_hostile.py"),
     ),
     Promise(
         "hostile checkpoint, recipe, log or archive",
@@ -102,9 +102,9 @@ PROMISES = (
         "a corpus of odd files through `equipoise data check` and a training",
         (
             "tests/data/test_corpus.py",
-            "tests/data/test_check.py",
+            "tests/data/audit/test_check.py",
             "tests/data/test_decode.py",
-            "tests/test_cli_data.py",
+            "tests/cli/test_data.py",
         ),
     ),
     Promise(
@@ -118,7 +118,7 @@ PROMISES = (
         "torn log line",
         "as if never written; a resume cuts the logs back to the checkpoint",
         "cut at every byte of the last record",
-        ("tests/runs/test_log.py",),
+        ("tests/storage/test_logs.py",),
     ),
     Promise(
         "clock that jumps or stands",

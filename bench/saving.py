@@ -23,13 +23,13 @@ from common import spread, write_record
 from equipoise import loop
 from equipoise.api import features_of, judge_of
 from equipoise.data.pool import prepare
-from equipoise.judge.protocol import Judge
-from equipoise.problem import ImageProblem
+from equipoise.evaluation.evaluator import Judge
+from equipoise.host.writer import Saver
 from equipoise.recipe import Budget, Data, Recipe, Saving
 from equipoise.recipes import Facts, build
 from equipoise.runs.folder import RunFolder
-from equipoise.saver import Saver
-from equipoise.watch.referee import Referee
+from equipoise.stopping.monitor import Referee
+from equipoise.tasks.images import ImageProblem
 
 DEVICE = torch.device("cpu")
 SLOW = 0.2  # seconds that every fsync of a slow disk takes longer

@@ -25,17 +25,17 @@ from mixtures import Mixture, random_features
 
 from equipoise import loop
 from equipoise.api import features_of, judge_of, prepared
-from equipoise.judge.features import Features
-from equipoise.judge.protocol import Judge, extracted, make_judge, score_features
-from equipoise.judging import generated
-from equipoise.problem import ImageProblem, Problem
+from equipoise.evaluation.evaluate import generated
+from equipoise.evaluation.evaluator import Judge, extracted, make_judge, score_features
+from equipoise.metrics.features.load import Features
 from equipoise.recipe import Budget, Recipe, Stopping, with_settings
 from equipoise.recipes import Facts, build, checked_name
-from equipoise.runs import log
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.replay import Series, read_csv
-from equipoise.watch.referee import Referee
-from equipoise.watch.stopping import Stop
+from equipoise.stopping.monitor import Referee
+from equipoise.stopping.policies import Stop
+from equipoise.storage import logs
+from equipoise.tasks.images import ImageProblem, Problem
 
 CSV = RECORDS / "stopping-runs.csv"
 PAIRED = ("champion", "difference", "difference_se")  # without these and the next, a series of scores is left
@@ -91,7 +91,7 @@ def trained(
         loop.train(problem, recipe, run, judge, referee, lambda _: None)
     finally:
         loop.judge_now = real
-    lines = [line for line in log.records(run.scores) if line["samples"] in truths]
+    lines = [line for line in logs.records(run.scores) if line["samples"] in truths]
     return [
         line
         | {

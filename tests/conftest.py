@@ -11,8 +11,10 @@ from PIL import Image
 from quick import quicken
 
 from equipoise.data.pool import Pool, prepare
-from equipoise.judge import encoder
+from equipoise.metrics.features import encoder
 from equipoise.recipe import Data
+
+pytest_plugins = ["fake_runs", "numbers_by_hand"]
 
 SIZE = 8
 
@@ -59,5 +61,5 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def small(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the judge learn in a second, and the end of a run take 200 generated images instead of 5,000."""
-    for module in ("api", "own.judge"):
+    for module in ("api", "watch.judge"):
         monkeypatch.setattr(f"equipoise.{module}.NUM_REAL", 200)

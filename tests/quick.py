@@ -2,7 +2,7 @@
 
 import sys
 
-from equipoise.judge import encoder
+from equipoise.metrics.features import encoder
 
 QUICK_STEPS = 3
 

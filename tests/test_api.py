@@ -15,11 +15,12 @@ from PIL import Image
 from small import SMALL
 
 import equipoise as eq
-from equipoise import api, checkpoint
+from equipoise import api
 from equipoise.data import pool
 from equipoise.errors import UserError
 from equipoise.recipe import Augment, Budget, Data, Game, Judging, Networks, Recipe
 from equipoise.runs.folder import RunFolder
+from equipoise.storage import checkpoints
 
 
 def small_recipe(source: Path, **changes: object) -> Recipe:
@@ -65,18 +66,18 @@ def test_a_best_generator_that_is_replaced_while_it_is_loaded_comes_with_its_own
     quick: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = eq.train(recipe=small_recipe(shapes), out=tmp_path / "run")
-    first, real, loads = run.best.score["samples"], checkpoint.load_weights, []
+    first, real, loads = run.best.score["samples"], checkpoints.load_weights, []
 
     def replaced(path: Path, generator: torch.nn.Module) -> None:
         real(path, generator)
         loads.append(path)
         if len(loads) == 1:
-            names = checkpoint.module_tensors("generator", generator)
+            names = checkpoints.module_tensors("generator", generator)
             tensors = {name: torch.full_like(tensor, 0.5) for name, tensor in names.items()}
             score = run.folder.read_json(path / "score.json") | {"samples": first + 1}
-            checkpoint.write_folder(run.folder.best, {"generator.safetensors": tensors}, {"score.json": score})
+            checkpoints.write_folder(run.folder.best, {"generator.safetensors": tensors}, {"score.json": score})
 
-    monkeypatch.setattr(checkpoint, "load_weights", replaced)
+    monkeypatch.setattr(checkpoints, "load_weights", replaced)
     best = eq.load(run.path).best
     assert best.score["samples"] == first + 1
     assert all(bool((tensor == 0.5).all()) for tensor in best.generator.state_dict().values())

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.log import records
+from equipoise.storage.logs import records
 
 ROOT = Path(__file__).parent.parent
 # The command line of an example with a judge that learns in a second.
 QUICKLY = """
 import runpy, sys
-from equipoise.judge import encoder
+from equipoise.metrics.features import encoder
 encoder.load_or_train.__kwdefaults__["steps"] = 3
 sys.argv = sys.argv[1:]
 sys.path.insert(0, sys.argv[0].rpartition("/")[0])

@@ -17,19 +17,20 @@ from small import SMALL
 from torch import Tensor
 
 import equipoise as eq
-from equipoise import api, checkpoint, judging, loop
+from equipoise import api, loop
 from equipoise import state as state_module
 from equipoise.data.pool import Pool
 from equipoise.errors import StorageError, UserError
-from equipoise.judge import protocol
-from equipoise.judge.kid import Estimate
-from equipoise.problem import ImageProblem, Moment, Players, Terms
+from equipoise.evaluation import evaluate, evaluator
+from equipoise.metrics.kid import Estimate
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe, with_settings
-from equipoise.runs import log, replay
+from equipoise.runs import replay
 from equipoise.runs.digest import digest
 from equipoise.runs.folder import RunFolder
-from equipoise.watch.referee import Referee
+from equipoise.stopping.monitor import Referee
+from equipoise.storage import checkpoints, logs
+from equipoise.tasks.images import ImageProblem, Moment, Players, Terms
 
 # Nothing depends on this machine's speed, so two runs may be compared.
 SETTLED = (*SMALL, "saving.every=160", "saving.log_every=80")
@@ -154,7 +155,7 @@ def kill(*_: Any) -> None:
 
 
 def final_tensors(run: eq.Run) -> dict[str, Tensor]:
-    found = checkpoint.latest(run.folder.checkpoints)
+    found = checkpoints.latest(run.folder.checkpoints)
     assert found is not None
     return found.tensors
 
@@ -186,7 +187,7 @@ def scores(run: eq.Run) -> list[dict[str, Any]]:
         "discriminator_gap",
         "best",
     )
-    return [{name: record[name] for name in kept} for record in log.records(run.folder.scores)]
+    return [{name: record[name] for name in kept} for record in logs.records(run.folder.scores)]
 
 
 CONVOLUTIONS = ["networks.family=dcgan", "networks.width=4", "networks.generator_norm=batch"]
@@ -228,7 +229,7 @@ def test_a_run_resumed_from_a_checkpoint_is_bit_for_bit_the_run_that_never_stopp
 ) -> None:
     whole = run_of("whole", *settings)
     kept: list[Path] = []
-    real_save = checkpoint.save
+    real_save = checkpoints.save
 
     def keep_a_copy(folder: Path, samples: int, *rest: Any) -> Path:
         path = real_save(folder, samples, *rest)
@@ -239,7 +240,7 @@ def test_a_run_resumed_from_a_checkpoint_is_bit_for_bit_the_run_that_never_stopp
         return path
 
     monkeypatch.setattr(loop.Saver, "submit", lambda self, job: job())  # a copy of one moment
-    monkeypatch.setattr(checkpoint, "save", keep_a_copy)
+    monkeypatch.setattr(checkpoints, "save", keep_a_copy)
     again = run_of("again", *settings)
     assert same_tensors(final_tensors(whole), final_tensors(again)), "the same recipe must give the same run"
     state = kept[0] / "state.json"
@@ -258,7 +259,7 @@ def test_a_kill_around_any_save_leaves_the_same_candidates_and_the_same_choice(
     """Cut just before the candidates are pruned, or just before a checkpoint is written."""
     kids = [9.0, 8.0, 7.0, 6.0, 6.5, 5.0, 6.0, 4.0, 5.5, 4.5]
     cuts: list[Path] = []
-    real = {"save": checkpoint.save, "prune_candidates": state_module.prune_candidates}[where]
+    real = {"save": checkpoints.save, "prune_candidates": state_module.prune_candidates}[where]
 
     def copying(*given: Any) -> Any:
         cuts.append(tmp_path / f"cut-{len(cuts)}")
@@ -268,16 +269,16 @@ def test_a_kill_around_any_save_leaves_the_same_candidates_and_the_same_choice(
     with monkeypatch.context() as patch:
         staged(patch, iter(kids))
         patch.setattr(loop.Saver, "submit", lambda self, job: job())  # a copy of one moment
-        patch.setattr(checkpoint if where == "save" else state_module, where, copying)
+        patch.setattr(checkpoints if where == "save" else state_module, where, copying)
         whole = run_of("whole", "judging.every=80", "data.validation=0.3")
     kept = {path.name for path in whole.folder.candidates.iterdir()}
     cut = cuts[place]
-    seen = len(log.records(cut / "log" / "scores.jsonl"))
-    found = checkpoint.latest(cut / "checkpoints")
+    seen = len(logs.records(cut / "log" / "scores.jsonl"))
+    found = checkpoints.latest(cut / "checkpoints")
     taken = len(
         [
             line
-            for line in log.records(cut / "log" / "scores.jsonl")
+            for line in logs.records(cut / "log" / "scores.jsonl")
             if found and line["samples"] <= found.values["samples"]
         ]
     )
@@ -325,7 +326,7 @@ def test_an_interrupt_before_the_pace_is_known_records_none_and_goes_on_exactly(
         early = run_of("early", *MEASURED)
     assert early.state["status"] == "stopped"
     assert early.folder.read_pace() == {}
-    assert not log.records(early.folder.scores)
+    assert not logs.records(early.folder.scores)
     resumed = eq.resume(tmp_path / "early")
     assert same_tensors(trained_tensors(whole), trained_tensors(resumed))
 
@@ -344,10 +345,10 @@ def test_a_resume_under_another_judge_scores_the_best_anew_instead_of_mixing_pro
         api, "features_of", lambda *given, **named: dataclasses.replace(real(*given, **named), digest="another")
     )
     resumed = eq.resume(run.path, budget="800")
-    events = [event["kind"] for event in log.records(resumed.folder.events)]
+    events = [event["kind"] for event in logs.records(resumed.folder.events)]
     assert "another judge" in events
     kept = sorted(int(path.name) for path in resumed.folder.candidates.iterdir())
-    lines = [line for line in log.records(resumed.folder.scores) if line["protocol"]["features_digest"] == "another"]
+    lines = [line for line in logs.records(resumed.folder.scores) if line["protocol"]["features_digest"] == "another"]
     anew = [line["samples"] for line in lines]
     assert anew[: len(before)] == before, "every candidate is scored anew, in order"
     assert kept
@@ -370,7 +371,7 @@ def test_a_change_of_the_judge_that_is_killed_leaves_no_score_twice(
         with pytest.raises(Killed):
             eq.resume(run.path, budget="480")
     found = [eq.resume(path, budget="480") for path in (run.path, tmp_path / "whole")]
-    killed, whole = ([line | {"seconds": 0} for line in log.records(one.folder.scores)] for one in found)
+    killed, whole = ([line | {"seconds": 0} for line in logs.records(one.folder.scores)] for one in found)
     assert killed == whole
 
 
@@ -389,15 +390,15 @@ def test_a_longer_budget_of_a_finished_run_survives_a_kill_before_its_first_step
     resumed = eq.resume(run.path)
     assert resumed.state["samples"] == 480
     assert resumed.state["status"] == "finished"
-    before = [event for event in log.records(resumed.folder.events) if event["kind"] == "tested before"]
+    before = [event for event in logs.records(resumed.folder.events) if event["kind"] == "tested before"]
     assert [event["samples"] for event in before] == [400], "the test split was looked at, and the run must say so"
 
 
 def test_a_best_generator_that_does_not_say_where_it_is_from_is_put_right_by_a_resume(run_of: RunMaker) -> None:
     run = run_of("first", budget="400")
     best = run.folder.best
-    tensors = checkpoint.load_tensors(best / "generator.safetensors")
-    checkpoint.write_folder(best, {"generator.safetensors": tensors}, {"score.json": {"samples": "x"}})
+    tensors = checkpoints.load_tensors(best / "generator.safetensors")
+    checkpoints.write_folder(best, {"generator.safetensors": tensors}, {"score.json": {"samples": "x"}})
     resumed = eq.resume(run.path, budget="480")
     assert isinstance(resumed.best.score["samples"], int)
 
@@ -465,12 +466,12 @@ def test_a_disk_that_ends_a_training_is_told_in_words_in_its_folder_too(
         run_of("broken")
     run = eq.load(tmp_path / "broken")
     assert run.state["reason"] == "a file would be larger than this disk or `ulimit -f` allows (steps.jsonl)"
-    assert [event["kind"] for event in log.records(run.folder.events)] == ["failed"]
+    assert [event["kind"] for event in logs.records(run.folder.events)] == ["failed"]
     assert "This training failed" in run.report.read_text()
 
 
 def test_the_first_judging_is_not_repeated_at_the_same_samples(run_of: RunMaker) -> None:
-    lines = log.records(run_of("often", "judging.every=8", budget="80").folder.scores)
+    lines = logs.records(run_of("often", "judging.every=8", budget="80").folder.scores)
     samples = [line["samples"] for line in lines]
     assert len(samples) == len(set(samples))
 
@@ -484,7 +485,7 @@ def test_the_scores_of_evaluate_and_of_the_runs_own_test_agree(run_of: RunMaker,
 
 def staged(monkeypatch: pytest.MonkeyPatch, kids: Iterator[float], error: float = 0.0, best: float = 0.0) -> None:
     """Let the judge of the training find these KIDs, and the paired differences that follow from them."""
-    real_score, found = protocol.score_features, [best, 0.0]
+    real_score, found = evaluator.score_features, [best, 0.0]
 
     def score_features(judge: Any, fake: Any) -> Any:
         found[1] = next(kids)
@@ -500,8 +501,8 @@ def staged(monkeypatch: pytest.MonkeyPatch, kids: Iterator[float], error: float 
         found[0] = found[1] if promoted else found[0]
         return promoted
 
-    monkeypatch.setattr(judging, "score_features", score_features)
-    monkeypatch.setattr(judging, "kid_difference", difference)
+    monkeypatch.setattr(evaluate, "score_features", score_features)
+    monkeypatch.setattr(evaluate, "kid_difference", difference)
     monkeypatch.setattr(Referee, "score", score)
 
 
@@ -510,7 +511,7 @@ def test_best_holds_the_best_generator_by_validation_not_the_last(
 ) -> None:
     staged(monkeypatch, iter([5.0, 1.0, 3.0, 4.0, 6.0, 7.0, 8.0, 9.0]))
     run = run_of("staged")
-    lines = log.records(run.folder.scores)
+    lines = logs.records(run.folder.scores)
     assert [line["best"] for line in lines][:3] == [True, True, False]
     champion = run.folder.candidates / str(lines[1]["samples"])
     assert sorted(path.name for path in run.folder.candidates.iterdir()) == sorted(
@@ -526,7 +527,7 @@ def test_a_lower_score_that_chance_explains_does_not_replace_the_best(
 ) -> None:
     staged(monkeypatch, iter([5.0, 4.9, 4.8, 4.7, 4.6, 4.5, 4.4, 4.3]), error=0.5)
     run = run_of("noisy")
-    lines = log.records(run.folder.scores)
+    lines = logs.records(run.folder.scores)
     assert [line["best"] for line in lines][:4] == [True, False, False, False]
     assert [line["champion"] for line in lines][:4] == [0, *[lines[0]["samples"]] * 3]
 
@@ -535,13 +536,13 @@ def test_the_best_and_its_challenger_are_drawn_from_the_same_fresh_latents(
     run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[tuple[int, int]] = []
-    real = judging.generated
+    real = evaluate.generated
 
     def generated(problem: Any, generator: Any, num: int, seed: int) -> Any:
         seeds.append((id(generator), seed))
         return real(problem, generator, num, seed)
 
-    monkeypatch.setattr(judging, "generated", generated)
+    monkeypatch.setattr(evaluate, "generated", generated)
     run_of("paired")
     later = seeds[1:]  # the first look has nobody to compare with
     pairs = list(zip(later[::2], later[1::2], strict=True))
@@ -559,10 +560,10 @@ def test_judging_that_crashes_changes_nothing_in_the_training(
         raise MemoryError("no memory left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(judging, "score_features", crash)
+        patch.setattr(evaluate, "score_features", crash)
         crashed = run_of("crashed")
     assert same_tensors(trained_tensors(healthy), trained_tensors(crashed))
-    events = log.records(crashed.folder.events)
+    events = logs.records(crashed.folder.events)
     assert any("no memory left" in event["message"] for event in events)
     assert crashed.state["status"] == "finished"
 
@@ -624,20 +625,20 @@ def test_a_voter_that_fails_costs_no_score(run_of: RunMaker, monkeypatch: pytest
     monkeypatch.setattr(ImageProblem, "opinions", crash)
     run = run_of("unasked")
     assert run.state["best"] is not None
-    assert all(line["discriminator_gap"] is None for line in log.records(run.folder.scores))
-    assert "voter failed" in [event["kind"] for event in log.records(run.folder.events)]
+    assert all(line["discriminator_gap"] is None for line in logs.records(run.folder.scores))
+    assert "voter failed" in [event["kind"] for event in logs.records(run.folder.events)]
 
 
 def test_a_run_decided_by_fid_draws_nobody_beside_its_generator(
     run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
-    real = judging.generated
+    real = evaluate.generated
 
     def generated(problem: Any, generator: Any, num: int, seed: int) -> Any:
         seeds.append(seed)
         return real(problem, generator, num, seed)
 
-    monkeypatch.setattr(judging, "generated", generated)
+    monkeypatch.setattr(evaluate, "generated", generated)
     run = run_of("by-fid", "judging.metric=fid")
-    assert len(seeds) == len(log.records(run.folder.scores))
+    assert len(seeds) == len(logs.records(run.folder.scores))

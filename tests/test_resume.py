@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from small import SMALL, as_options
 
 import equipoise as eq
-from equipoise import checkpoint, judging
 from equipoise.cli import main
-from equipoise.judge import protocol
-from equipoise.judge.kid import Estimate
-from equipoise.runs.log import records
-from equipoise.watch.referee import Referee
+from equipoise.evaluation import evaluate, evaluator
+from equipoise.metrics.kid import Estimate
+from equipoise.stopping.monitor import Referee
+from equipoise.storage import checkpoints, files
+from equipoise.storage.logs import records
 
 SETTLED = (*SMALL, "saving.every=160", "saving.log_every=80", "data.validation=0.3", "stopping.policy=evidence")
 
@@ -27,7 +27,7 @@ SETTLED = (*SMALL, "saving.every=160", "saving.log_every=80", "data.validation=0
 def staged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every training meet the same KIDs: one good look, and from then on nothing better."""
     kids: Iterator[float] = itertools.chain([5.0, 1.0], (3.0 + 0.01 * index for index in itertools.count()))
-    real_score, real_referee, found = protocol.score_features, Referee.score, [0.0, 0.0]
+    real_score, real_referee, found = evaluator.score_features, Referee.score, [0.0, 0.0]
 
     def score_features(judge: Any, fake: Any) -> Any:
         found[1] = next(kids)
@@ -38,8 +38,8 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> None:
         found[0] = found[1] if promoted and line.kid == found[1] else found[0]
         return promoted
 
-    monkeypatch.setattr(judging, "score_features", score_features)
-    monkeypatch.setattr(judging, "kid_difference", lambda *_, **__: Estimate(found[1] - found[0], 0.001))
+    monkeypatch.setattr(evaluate, "score_features", score_features)
+    monkeypatch.setattr(evaluate, "kid_difference", lambda *_, **__: Estimate(found[1] - found[0], 0.001))
     monkeypatch.setattr(Referee, "score", score)
 
 
@@ -85,13 +85,13 @@ def test_a_run_that_evidence_stopped_goes_on_as_the_run_that_had_the_budget_poli
     assert went_on.state["reason"] == whole.state["reason"] == "The budget of 1,600 samples is spent."
     events = [record for record in records(went_on.folder.events) if record["kind"] == "another policy"]
     assert [(event["samples"], event["message"]) for event in events] == [(stopped["samples"], "evidence → budget")]
-    ends = [checkpoint.latest(run.folder.checkpoints) for run in (whole, went_on)]
+    ends = [checkpoints.latest(run.folder.checkpoints) for run in (whole, went_on)]
     assert ends[0] is not None
     assert ends[1] is not None
     assert ends[0].tensors.keys() == ends[1].tensors.keys()
     assert any(name.startswith("champion.") for name in ends[0].tensors)
     assert all(torch.equal(tensor, ends[1].tensors[name]) for name, tensor in ends[0].tensors.items())
     assert logged(whole) == logged(went_on)
-    handed = [load_file(checkpoint.readable(run.folder.best) / "generator.safetensors") for run in (whole, went_on)]
+    handed = [load_file(files.readable(run.folder.best) / "generator.safetensors") for run in (whole, went_on)]
     assert all(torch.equal(tensor, handed[1][name]) for name, tensor in handed[0].items())
     assert whole.state["rescored"]["winner"] == went_on.state["rescored"]["winner"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import equipoise
-from equipoise.arguments import COMMANDS, parser
+from equipoise.cli.arguments import COMMANDS, parser
 from equipoise.errors import UserError
 from equipoise.recipe import with_settings
 from equipoise.recipes import Facts, build, checked_name

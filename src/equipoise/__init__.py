@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from equipoise.api import Best, Run, evaluate, load, resume, train
     from equipoise.errors import UserError
-    from equipoise.own.watch import Watch
+    from equipoise.watch.watch import Watch
 
 __version__ = "0.1.0"
 __all__ = ["Best", "Run", "UserError", "Watch", "evaluate", "load", "resume", "train"]
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
         return UserError
     if name == "Watch":  # serves loops without torch, too
-        from equipoise.own.watch import Watch
+        from equipoise.watch.watch import Watch
 
         return Watch
     if name in __all__:

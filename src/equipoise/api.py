@@ -12,20 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from equipoise import checkpoint, loop
-from equipoise.conclude import conclude
+from equipoise import formatting, loop
+from equipoise.data.audit.check import Check, check
 from equipoise.data.cache import default_cache, writing_to
-from equipoise.data.check import Check, check
 from equipoise.data.description import describe, described
 from equipoise.data.pool import Pool, gather, prepare, to_float
-from equipoise.device import chosen_device, chosen_precision, environment_of, threads_of
 from equipoise.errors import UserError, suggestion
-from equipoise.judge.features import Features, load_features
-from equipoise.judge.protocol import Judge, Score, make_judge, score
+from equipoise.evaluation.evaluator import Judge, Score, make_judge, score
+from equipoise.evaluation.finish import conclude
+from equipoise.health.stats import score_from, whole_of
+from equipoise.host.device import chosen_device, chosen_precision, environment_of, threads_of
+from equipoise.metrics.features.load import Features, load_features
 from equipoise.nets.players import make_players
-from equipoise.problem import ImageProblem, split_indices
 from equipoise.randomness import Randomness
-from equipoise.reading import writable_text
 from equipoise.recipe import (
     Data,
     FeaturesName,
@@ -37,14 +36,15 @@ from equipoise.recipe import (
     with_settings,
 )
 from equipoise.recipes import Facts, RecipeName, build, checked_name
-from equipoise.runs import format
-from equipoise.runs.best import refuse_without_best
+from equipoise.report.report import write_missing_report, write_report
 from equipoise.runs.folder import RunFolder, new_path, run_name
-from equipoise.runs.report import write_report
-from equipoise.runs.resume import ready_to_go_on
-from equipoise.sampling import CHUNK, chunks, drawn
-from equipoise.watch.referee import Referee
-from equipoise.watch.signals import score_from, whole_of
+from equipoise.runs.missing_best import refuse_without_best
+from equipoise.runs.resume_rules import ready_to_go_on
+from equipoise.stopping.monitor import Referee
+from equipoise.storage import checkpoints, files
+from equipoise.storage.safe_open import writable_text
+from equipoise.tasks.images import ImageProblem, split_indices
+from equipoise.tasks.sampling import CHUNK, chunks, drawn
 
 MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
 MAX_SIZE_GPU = 256
@@ -152,20 +152,20 @@ class Run:
     def _best_folder(self) -> tuple[int, int] | None:
         """Return which folder now is `best/`: a training may put a better one in its place while it is read."""
         with contextlib.suppress(OSError):
-            found = checkpoint.readable(self.folder.best).stat()
+            found = files.readable(self.folder.best).stat()
             return found.st_ino, found.st_ctime_ns
         return None
 
     def _loaded(self) -> Best:
         refuse_without_best(self.folder)
-        path = checkpoint.readable(self.folder.best)
+        path = files.readable(self.folder.best)
         data = described(self.folder.read_data(), self.folder.path / "data.json")
         classes = data.classes if self.recipe.networks.conditional else ()
         with torch.random.fork_rng():  # weights are drawn before they are read: the caller's stream stays as it is
             generator, _ = make_players(
                 self.recipe.networks, size=data.size, channels=data.channels, num_classes=len(classes)
             )
-        checkpoint.load_weights(path, generator)
+        checkpoints.load_weights(path, generator)
         return Best(
             generator.requires_grad_(False).eval(),
             self.recipe.networks.latent_size,
@@ -227,6 +227,7 @@ def resume(
     A finished run needs a larger budget, or, where a policy stopped it, another policy. Raises UserError.
     """
     folder = RunFolder.open(Path(path))
+    write_missing_report(folder)
     recipe = ready_to_go_on(folder, budget, policy)
     data = described(folder.read_data(), folder.path / "data.json")
     chosen = chosen_device(recipe.device)
@@ -452,7 +453,7 @@ def _adopt(folder: RunFolder, recipe: Recipe) -> None:
         change = f"{begun.stopping.policy} → {recipe.stopping.policy}"
         folder.log_event(samples, seconds, "another policy", change)
     if state.get("test"):
-        found = format.score(score_from(state["test"]), recipe.judging.metric)
+        found = formatting.score(score_from(state["test"]), recipe.judging.metric)
         tested = f"{recipe.judging.metric.upper()} {found} on the test split, which is looked at again at the next end"
         folder.log_event(samples, seconds, "tested before", tested)
     folder.write_state({"status": "running", "has_saved": folder.has_saved})  # first: a finished run would stay so

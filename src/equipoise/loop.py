@@ -12,22 +12,22 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
+from equipoise.evaluation.evaluate import adopt_judge, judge_now
+from equipoise.evaluation.evaluator import Judge
 from equipoise.game.ema import ema_decay, update_ema
 from equipoise.game.optimizers import gradient_norm, set_rate
 from equipoise.game.schedules import scheduled
-from equipoise.interrupt import Interruption
-from equipoise.judge.protocol import Judge
-from equipoise.judging import adopt_judge, judge_now
-from equipoise.pace import Stopwatch, measured_pace
-from equipoise.problem import Moment, Players, Problem, Terms
+from equipoise.health.stats import ScoreLine, StepStats
+from equipoise.host.intervals import Stopwatch, measured_pace
+from equipoise.host.signals import Interruption
+from equipoise.host.writer import Saver, at_once
 from equipoise.randomness import Randomness, stream_seed
 from equipoise.recipe import Game, MetricName, Player, Recipe
 from equipoise.runs.folder import RunFolder
-from equipoise.saver import Saver, at_once
 from equipoise.state import Meter, State, prune_candidates, restore, save, start
-from equipoise.watch.referee import Referee
-from equipoise.watch.signals import ScoreLine, StepStats
-from equipoise.watch.stopping import Continue, Stop
+from equipoise.stopping.monitor import Referee
+from equipoise.stopping.policies import Continue, Stop
+from equipoise.tasks.images import Moment, Players, Problem, Terms
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,19 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from equipoise import checkpoint
 from equipoise.errors import UserError
 from equipoise.game.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors
-from equipoise.pace import Pace, measured_pace, settled_pace
-from equipoise.problem import Players, Problem
+from equipoise.health.stats import record_of
+from equipoise.host.intervals import Pace, measured_pace, settled_pace
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
-from equipoise.runs.checkpoints import candidate_paths
-from equipoise.runs.files import as_read, discard
 from equipoise.runs.folder import RunFolder
-from equipoise.watch.referee import Referee
-from equipoise.watch.signals import record_of
-from equipoise.watch.stopping import Stop, Verdict, poisoned_stop
+from equipoise.stopping.monitor import Referee
+from equipoise.stopping.policies import Stop, Verdict, poisoned_stop
+from equipoise.storage import checkpoints, files
+from equipoise.storage.checkpoints import candidate_paths
+from equipoise.storage.files import as_read, discard
+from equipoise.tasks.images import Players, Problem
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -110,19 +110,19 @@ def save(
     if isinstance(verdict, Stop):  # before the checkpoint, so that no kill comes between
         run.log_event(state.samples, state.seconds, "stop", verdict.reason)
     state.saved = state.samples
-    tensors = checkpoint.copied(live_tensors(state))
+    tensors = checkpoints.copied(live_tensors(state))
     if poisoned := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
         message = f"{poisoned[0]} is not finite; the last good checkpoint stays the last"
         run.log_event(state.samples, state.seconds, "not saved", message)
         return verdict if isinstance(verdict, Stop) else poisoned_stop(poisoned[0])
-    tensors |= checkpoint.copied({f"meter.{name}": total for name, total in state.meter.sums.items()})  # may be NaN
+    tensors |= checkpoints.copied({f"meter.{name}": total for name, total in state.meter.sums.items()})  # may be NaN
     values, samples, named = plain_values(state, referee), state.samples, {line.samples for line in referee.candidates}
     is_kept, candidates = kept_for_good(state, referee), named | state.named
     state.named = named  # those of the checkpoint before stay, too: a resume may fall back on it
 
     def job() -> None:
         run.sync_logs()  # or a power cut could take lines from them that this checkpoint has behind it
-        checkpoint.save(run.checkpoints, samples, tensors, values, is_kept)
+        checkpoints.save(run.checkpoints, samples, tensors, values, is_kept)
         if not run.has_saved:
             run.write_state({"status": "running", "has_saved": True})  # where they are gone later, it is known
         prune_candidates(run, candidates.__contains__)
@@ -141,7 +141,7 @@ def live_tensors(state: State) -> dict[str, Tensor]:
     """Return every tensor that training changes, under the names of the checkpoint; not copies."""
     tensors: dict[str, Tensor] = {}
     for name, module in _modules(state):
-        tensors |= checkpoint.module_tensors(name, module)
+        tensors |= checkpoints.module_tensors(name, module)
     for name, optimizer in _optimizers(state):
         moments, _ = optimizer_tensors(optimizer)
         tensors |= {f"{name}.{key}": tensor for key, tensor in moments.items()}
@@ -178,7 +178,7 @@ def restore(state: State, recipe: Recipe, referee: Referee, run: RunFolder, note
     """
     run.tidy()  # first: between two renames the newest checkpoint lies aside
     damages: list[str] = []
-    found = checkpoint.latest(run.checkpoints, on_damage=damages.append)
+    found = checkpoints.latest(run.checkpoints, on_damage=damages.append)
     if found is not None:
         try:
             take_back(state, found, recipe, referee)
@@ -188,7 +188,7 @@ def restore(state: State, recipe: Recipe, referee: Referee, run: RunFolder, note
                 f"{found.path}: does not fit this run ({reason}): it was written by another version, or for other "
                 "networks. Resume with the version that wrote it, or start a new run: equipoise train SOURCE"
             ) from None
-        checkpoint.prune(run.checkpoints, state.samples, kept_for_good(state, referee))  # a kill may have prevented it
+        checkpoints.prune(run.checkpoints, state.samples, kept_for_good(state, referee))  # a kill may have prevented it
     run.cut_logs(state.samples, state.judged)
     for damage in damages:
         run.log_event(state.samples, state.seconds, "damage", damage)
@@ -206,19 +206,19 @@ def put_back_best(state: State, referee: Referee, run: RunFolder) -> None:
     """Make `best/` what the checkpoint knows as best, where it is damaged or of a look that is taken again."""
     if not run.best.exists() and referee.best is None:
         return
-    if checkpoint.verify(run.best, checkpoint.WEIGHTS_FILES) is None:
+    if files.verify(run.best, checkpoints.WEIGHTS_FILES) is None:
         known = [line for line in (referee.best, *referee.candidates) if line is not None]
         if run.read_json(run.best / "score.json") in [as_read(record_of(line)) for line in known]:
             return  # also a candidate's, of a finished run, where they were judged again
     if state.champion is None or referee.best is None:
         discard(run.best)
         return
-    tensors = checkpoint.copied(checkpoint.module_tensors("generator", state.champion))
+    tensors = checkpoints.copied(checkpoints.module_tensors("generator", state.champion))
     record = record_of(referee.best)
-    checkpoint.write_folder(run.best, {"generator.safetensors": tensors}, {"score.json": record})
+    checkpoints.write_folder(run.best, {"generator.safetensors": tensors}, {"score.json": record})
 
 
-def take_back(state: State, found: checkpoint.Checkpoint, recipe: Recipe, referee: Referee) -> None:
+def take_back(state: State, found: checkpoints.Checkpoint, recipe: Recipe, referee: Referee) -> None:
     """Put a checkpoint into a fresh state and a fresh referee; raises what its not fitting raises."""
     values = msgspec.convert(found.values, Values)
     if values.samples != int(found.path.name):
@@ -226,7 +226,7 @@ def take_back(state: State, found: checkpoint.Checkpoint, recipe: Recipe, refere
     if values.has_champion:
         state.champion = copy.deepcopy(state.average)
     for name, module in _modules(state):
-        checkpoint.load_module(name, module, found.tensors)
+        checkpoints.load_module(name, module, found.tensors)
     plain = (values.generator_optimizer, values.discriminator_optimizer)
     for (name, optimizer), rest in zip(_optimizers(state), plain, strict=True):
         start_of_name = len(name) + 1

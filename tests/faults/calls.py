@@ -40,7 +40,8 @@ def record(out: Path, to: Path, *, synchronous: bool = True, is_careless: bool =
     if synchronous:
         write_at_once()
     if is_careless:
-        from equipoise.runs import files, folder
+        from equipoise.runs import folder
+        from equipoise.storage import files
 
         files.sync = folder.sync = lambda path: None
     lines, real = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), os.write
@@ -107,7 +108,7 @@ def wrap(out: Path, before: Callable[[Call], None], after: Callable[[Call, str],
 
 def write_at_once() -> None:
     """Let the training wait for its saver, so that the calls have one order."""
-    from equipoise.saver import Saver
+    from equipoise.host.writer import Saver
 
     Saver.submit = lambda self, job: job()
 

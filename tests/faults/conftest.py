@@ -32,8 +32,8 @@ def command(shapes: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
 @pytest.fixture
 def run_of(small: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., eq.Run]:
     """Return a function that trains here; the last choice is by few images, which is most of what such a run costs."""
-    for module in ("judging", "conclude"):
-        monkeypatch.setattr(f"equipoise.{module}.NUM_SNAPSHOT", killing.NUM_SNAPSHOT)
+    for module in ("evaluate", "finish"):
+        monkeypatch.setattr(f"equipoise.evaluation.{module}.NUM_SNAPSHOT", killing.NUM_SNAPSHOT)
 
     def run(name: str, *settings: str, budget: str = "400", **options: Any) -> eq.Run:
         every = [*killing.SETTLED, "judging.every=80", *settings]

@@ -140,12 +140,13 @@ def take(to: Path, plant: Callable[[], None] | None = None, copy: Path | None = 
 
     The run's folder as it is at the checkpoint of `CUT` samples goes to `copy`, if asked.
     """
-    from equipoise import checkpoint, loop
+    from equipoise import loop
+    from equipoise.storage import checkpoints
 
     if plant is not None:
         plant()
     calls.write_at_once()
-    real_save = checkpoint.save
+    real_save = checkpoints.save
 
     def save(folder: Path, samples: int, *rest: Any) -> Path:
         path = real_save(folder, samples, *rest)
@@ -153,7 +154,7 @@ def take(to: Path, plant: Callable[[], None] | None = None, copy: Path | None = 
             shutil.copytree(folder.parent, copy)
         return path
 
-    checkpoint.save = save
+    checkpoints.save = save
     call_real: Callable[..., Any] = loop.train
     real_rates: Callable[..., None] = loop.set_rates
     lines = to.open("a")
@@ -215,7 +216,7 @@ def forgotten(whole: Moments, resumed: Moments, expected: Iterable[str]) -> list
 
 def plant_in_referee() -> None:
     """Let the referee count what it sees."""
-    from equipoise.watch.referee import Referee
+    from equipoise.stopping.monitor import Referee
 
     _counting(Referee, "observe", lambda given: given[0])
 

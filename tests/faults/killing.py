@@ -17,13 +17,13 @@ from typing import Any
 from small import SMALL, as_options
 
 from equipoise.runs import digest
-from equipoise.runs.files import verify
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.log import records
+from equipoise.storage.files import verify
+from equipoise.storage.logs import records
 
 # A process of this server has torch imported already, and no thread yet: it begins to train in a fraction of a second.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["equipoise.api", "equipoise.cli", "equipoise.display", "torch._dynamo"])
+CONTEXT.set_forkserver_preload(["equipoise.api", "equipoise.cli", "equipoise.cli.display", "torch._dynamo"])
 
 SETTLED = (*SMALL, "saving.every=80", "saving.log_every=40", "data.validation=0.3")
 NUM_REAL = 200  # images of the last choice and the test: the 5,000 as shipped would take half of a life
@@ -243,12 +243,13 @@ def live(arguments: list[str], cache: Path, hook: Hook | None, *, as_shipped: bo
     import torch
     from quick import quicken
 
-    from equipoise import api, cli, conclude, judging
+    from equipoise import api, cli
+    from equipoise.evaluation import evaluate, finish
 
     torch.set_num_threads(1)
     quicken()
     if not as_shipped:
-        api.NUM_REAL, judging.NUM_SNAPSHOT, conclude.NUM_SNAPSHOT = NUM_REAL, NUM_SNAPSHOT, NUM_SNAPSHOT
+        api.NUM_REAL, evaluate.NUM_SNAPSHOT, finish.NUM_SNAPSHOT = NUM_REAL, NUM_SNAPSHOT, NUM_SNAPSHOT
     if hook is not None:
         hook()
     sys.exit(cli.main(arguments))

@@ -21,8 +21,8 @@ import killing
 from small import as_options
 
 from equipoise.runs import digest
-from equipoise.runs.files import verify
 from equipoise.runs.folder import RunFolder
+from equipoise.storage.files import verify
 
 BUDGET = 520  # with a look every 160 samples, so that the last one is at the end of the budget and nowhere else
 LONGEST = 60.0  # seconds of a whole life on a busy machine
@@ -147,15 +147,15 @@ def _holder(place: str) -> tuple[Any, str]:
 
 def worsening() -> None:
     """Let every look find a worse generator than the one before, so that from the fourth on none is a candidate."""
-    from equipoise import judging
+    from equipoise.evaluation import evaluate
 
-    real = judging.judged
+    real = evaluate.judged
 
     def worse(problem: Any, state: Any, *given: Any) -> dict[str, Any]:
         values = real(problem, state, *given) | {"kid": 0.01 * state.samples}
         return values | ({"difference": 1.0, "difference_se": 0.001} if "difference" in values else {})
 
-    judging.judged = worse
+    evaluate.judged = worse
 
 
 def kill() -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 import equipoise as eq
-from equipoise import loop
-from equipoise.pace import Stopwatch
+from equipoise import formatting, loop
+from equipoise.host.intervals import Stopwatch
 from equipoise.recipe import Budget
-from equipoise.runs import format, log
 from equipoise.runs.digest import digest
 from equipoise.runs.status import status
+from equipoise.storage import logs
 
 ROOT = Path(eq.__file__).parent
 # Who may ask what time it is on the wall, and why: a time that was written down by another process cannot be compared
@@ -35,7 +35,7 @@ def run_of(run_of: Callable[..., eq.Run]) -> Callable[..., eq.Run]:
         for progress in told:
             numbers = (progress.seconds_left, progress.samples_per_second, progress.share)
             assert all(math.isfinite(number) and number >= 0 for number in numbers)
-            assert "-" not in format.duration(progress.seconds_left)
+            assert "-" not in formatting.duration(progress.seconds_left)
         return found
 
     return run
@@ -86,7 +86,7 @@ def test_a_clock_that_goes_wrong_changes_nothing(
         run = run_of("run")
     assert digest(run.folder).parts == healthy
     assert run.state["status"] == "finished"
-    for record in [*log.records(run.folder.steps), *log.records(run.folder.scores)]:
+    for record in [*logs.records(run.folder.steps), *logs.records(run.folder.scores)]:
         assert record["seconds"] >= 0
     assert status(run.folder)
 

@@ -17,9 +17,9 @@ import pytest
 
 from equipoise.errors import StorageError
 from equipoise.recipe import Recipe
-from equipoise.runs import files, log
-from equipoise.runs.checkpoints import FILES
 from equipoise.runs.folder import RunFolder
+from equipoise.storage import files, logs
+from equipoise.storage.checkpoints import FILES
 
 STEP = "loop.take_generator_step"
 # A function of the system, what its path must match, at which call it begins to fail, and with what.
@@ -157,7 +157,7 @@ def test_a_permission_taken_away_in_the_middle_ends_the_training_and_given_back_
 
 EARLY = """
 import contextlib, io, os, sys
-import equipoise.runs.compare, equipoise.runs.resume
+import equipoise.runs.compare, equipoise.runs.resume_rules
 from equipoise.cli import main
 with contextlib.redirect_stderr(io.StringIO()):  # imports what Python's own folders may hide from another user
     main(["resume", "/nothing"])
@@ -210,14 +210,14 @@ def test_a_line_that_does_not_fit_leaves_no_half_and_the_next_one_follows_the_la
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, real = tmp_path / "log", os.write
-    log.append(path, {"samples": 1})
+    logs.append(path, {"samples": 1})
     for taken in (0, 1, 5):
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", lambda file, line, taken=taken: real(file, line[:taken]))
             with pytest.raises(OSError, match="No space left"):
-                log.append(path, {"samples": 2})
+                logs.append(path, {"samples": 2})
         assert path.read_bytes() == b'{"samples":1}\n'
-    log.append(path, {"samples": 3})
+    logs.append(path, {"samples": 3})
     assert path.read_bytes() == b'{"samples":1}\n{"samples":3}\n'
 
 

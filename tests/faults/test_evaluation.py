@@ -13,14 +13,14 @@ import pytest
 import torch
 
 import equipoise as eq
-from equipoise import api, checkpoint, conclude, judging
+from equipoise import api
 from equipoise.data.pool import prepare
-from equipoise.interrupt import Interruption
-from equipoise.judge import protocol
-from equipoise.problem import ImageProblem
+from equipoise.evaluation import evaluate, evaluator, finish
+from equipoise.host.signals import Interruption
 from equipoise.randomness import stream_seed
-from equipoise.runs import log
 from equipoise.runs.digest import digest
+from equipoise.storage import checkpoints, logs
+from equipoise.tasks.images import ImageProblem
 
 TRAINED = ("generator", "discriminator", "average", "generator_optimizer", "discriminator_optimizer")
 
@@ -96,17 +96,17 @@ def test_a_look_that_fails_costs_its_score_and_nothing_else(
     run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     healthy, (name, failing, told) = expected(run_of), FAILURES[what]
-    real = getattr(judging, name)
+    real = getattr(evaluate, name)
     handler, threads = signal.getsignal(signal.SIGALRM), set(threading.enumerate())
     with monkeypatch.context() as patch:
         looks = Looks(patch, short=2 if "hang" in what else 0)
-        patch.setattr(judging, name, lambda *given: failing(*given) if looks.num == 2 else real(*given))
+        patch.setattr(evaluate, name, lambda *given: failing(*given) if looks.num == 2 else real(*given))
         run = run_of("run")
     found = digest(run.folder).parts
     assert {part: found[part] for part in TRAINED} == {part: healthy[part] for part in TRAINED}
-    (failed,) = [record for record in log.records(run.folder.events) if record["kind"] == "judging failed"]
+    (failed,) = [record for record in logs.records(run.folder.events) if record["kind"] == "judging failed"]
     assert told in failed["message"]
-    scored = [record["samples"] for record in log.records(run.folder.scores)]
+    scored = [record["samples"] for record in logs.records(run.folder.scores)]
     assert failed["samples"] == 160
     assert scored == [80, 240, 320, 400], "later looks must work again"
     assert run.state["status"] == "finished"
@@ -121,7 +121,7 @@ def test_an_alarm_of_somebody_else_is_heard_after_a_look_that_hung(
 ) -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGALRM, lambda number, _frame: heard.append(number))
-    real, looks = judging.score_features, Looks(monkeypatch, short=1)
+    real, looks = evaluate.score_features, Looks(monkeypatch, short=1)
 
     def score(*given: Any) -> Any:
         if looks.num == 1:
@@ -132,13 +132,13 @@ def test_an_alarm_of_somebody_else_is_heard_after_a_look_that_hung(
         if looks.num >= 2:
             signal.raise_signal(signal.SIGALRM)
 
-    monkeypatch.setattr(judging, "score_features", score)
+    monkeypatch.setattr(evaluate, "score_features", score)
     monkeypatch.setattr(ImageProblem, "show", shown)
     try:
         run = run_of("run")
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert "judging failed" in [record["kind"] for record in log.records(run.folder.events)]
+    assert "judging failed" in [record["kind"] for record in logs.records(run.folder.events)]
     assert heard
 
 
@@ -146,7 +146,7 @@ AT_THE_END = {
     "judging again crashes": ("judged_again", raising(RuntimeError(ALLOCATOR)), "Judging the best generators again"),
     "judging again hangs": ("judged_again", sleep_for_ever, "Judging the best generators again"),
     "the neighbours crash": ("with_nearest", raising(MemoryError()), "Finding the nearest training images"),
-    "the test crashes": ("score", raising(protocol.NotFiniteError("not finite")), "Testing the best generator"),
+    "the test crashes": ("score", raising(evaluator.NotFiniteError("not finite")), "Testing the best generator"),
     "the test hangs": ("score", loop_for_ever, "Testing the best generator"),
 }
 
@@ -158,9 +158,9 @@ def test_a_last_choice_or_a_test_that_fails_leaves_a_finished_run_that_says_so(
     name, failing, told = AT_THE_END[what]
     with monkeypatch.context() as patch:
         Looks(patch, short={"judging again hangs": 4, "the test hangs": 6}.get(what, 0))  # after three in the training
-        patch.setattr(conclude, name, failing)
+        patch.setattr(finish, name, failing)
         run = run_of("run", budget="240")
-    (failed,) = [record for record in log.records(run.folder.events) if record["kind"] == "judging failed"]
+    (failed,) = [record for record in logs.records(run.folder.events) if record["kind"] == "judging failed"]
     assert failed["message"].startswith(f"{told} failed (")
     state = run.state
     assert state["status"] == "finished"
@@ -175,7 +175,7 @@ def test_a_last_choice_or_a_test_that_fails_leaves_a_finished_run_that_says_so(
 def test_all_looks_failing_still_hands_over_a_training_that_says_so(
     run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "score_features", raising(MemoryError("none left")))
+    monkeypatch.setattr(evaluate, "score_features", raising(MemoryError("none left")))
     run = run_of("run")
     assert run.state["status"] == "finished"
     assert run.state["best"] is None
@@ -193,16 +193,16 @@ def test_the_score_of_a_kept_checkpoint_taken_offline_is_the_logged_one_exactly(
     features = api.features_of(pool, recipe.judging.features, torch.device("cpu"))
     judge = api.judge_of(pool, features, "validation", recipe.judging.num_samples)
     problem = ImageProblem(recipe, pool, torch.device("cpu"), torch.float32)
-    lines = {record["samples"]: record for record in log.records(run.folder.scores)}
+    lines = {record["samples"]: record for record in logs.records(run.folder.scores)}
     for samples in kept:
         path = run.folder.checkpoints / f"{samples:012d}"
         generator = problem.networks().generator
-        tensors = checkpoint.load_tensors(path / "tensors.safetensors")
-        checkpoint.load_module("average", generator, tensors)
+        tensors = checkpoints.load_tensors(path / "tensors.safetensors")
+        checkpoints.load_module("average", generator, tensors)
         generator.requires_grad_(False).eval()
         seed = stream_seed(judge.protocol.seed, "judging", samples)
-        images = judging.generated(problem, generator, judge.protocol.num_generated, seed)
-        found = protocol.to_dict(protocol.score(judge, images))
+        images = evaluate.generated(problem, generator, judge.protocol.num_generated, seed)
+        found = evaluator.to_dict(evaluator.score(judge, images))
         logged = lines[samples]
         for name in ("kid", "kid_se", "fid", "precision", "recall", "density", "coverage"):
             assert found[name] == logged[name], f"{name} after {samples} samples"
@@ -215,6 +215,6 @@ def test_the_last_two_checkpoints_the_best_ones_and_every_nth_are_kept(
 ) -> None:
     run = run_of("run", *([f"saving.keep={keep}"] if keep else []), budget="560")
     kept = {int(path.name) for path in run.folder.checkpoints.iterdir()}
-    champions = [record["samples"] for record in log.records(run.folder.scores) if record["best"]]
+    champions = [record["samples"] for record in logs.records(run.folder.scores) if record["best"]]
     wanted = {480, 560} | {at for at in range(80, 561, 80) if every and at % every == 0}
     assert kept == wanted | {champions[-1]}

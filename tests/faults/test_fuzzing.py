@@ -28,19 +28,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from equipoise import checkpoint
 from equipoise.data.decode import BrokenImage
 from equipoise.data.sources import open_source
 from equipoise.errors import UserError
+from equipoise.health.stats import ScoreLine, StepStats, score_from, stats_from
 from equipoise.recipe import Recipe, checked, from_dict, parsed_budget, to_dict, with_settings
+from equipoise.report.report import write_report
 from equipoise.runs.compare import compare, compare_values
-from equipoise.runs.files import MANIFEST
 from equipoise.runs.folder import OWN_LOOP, RunFolder
-from equipoise.runs.log import append, cut, last_records, records
 from equipoise.runs.replay import DEFAULT_POLICIES, read_run, replay_text, stopping_with, summaries
-from equipoise.runs.report import write_report
 from equipoise.runs.status import status, status_values
-from equipoise.watch.signals import ScoreLine, StepStats, score_from, stats_from
+from equipoise.storage import checkpoints
+from equipoise.storage.files import MANIFEST
+from equipoise.storage.logs import append, cut, last_records, records
 
 UNHURRIED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 QUICK = settings(max_examples=60, **UNHURRIED)
@@ -277,7 +277,7 @@ def check_checkpoint(name: str, is_sealed: bool, data: bytes) -> None:
             files[MANIFEST] = json.dumps(SUMS | {name: hashlib.sha256(data).hexdigest()}).encode()
         for each, content in files.items():
             (place / each).write_bytes(content)
-        read = attempted(lambda: checkpoint.latest(folder), 2000)
+        read = attempted(lambda: checkpoints.latest(folder), 2000)
         if read is not None and not is_sealed:
             assert read.values == json.loads(WHOLE["state.json"])
             assert all(torch.equal(read.tensors[key], tensor) for key, tensor in SAVED.items())

@@ -20,23 +20,22 @@ from PIL import Image
 from torch import nn
 
 import equipoise as eq
-from equipoise import checkpoint
 from equipoise.data import pool
 from equipoise.errors import UserError
-from equipoise.judge import encoder, weights
-from equipoise.own.candidates import found, keep_candidate
-from equipoise.own.judge import frozen
+from equipoise.health.stats import ScoreLine
+from equipoise.metrics.features import encoder, weights
 from equipoise.recipe import Data, Recipe
-from equipoise.runs import checkpoints
+from equipoise.report.report import write_report
 from equipoise.runs.compare import compare
 from equipoise.runs.digest import digest
-from equipoise.runs.files import MANIFEST, verify
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.log import append
 from equipoise.runs.replay import read_run
-from equipoise.runs.report import write_report
 from equipoise.runs.status import status
-from equipoise.watch.signals import ScoreLine
+from equipoise.storage import checkpoints
+from equipoise.storage.files import MANIFEST, verify
+from equipoise.storage.logs import append
+from equipoise.watch.candidates import found, keep_candidate
+from equipoise.watch.judge import frozen
 
 NEWER, OLDER = "000000000128", "000000000064"
 
@@ -117,7 +116,7 @@ def two(tmp_path: Path) -> Path:
     """Return a folder of two good checkpoints."""
     folder = tmp_path / "checkpoints"
     for samples in (64, 128):
-        checkpoint.save(folder, samples, tensors(samples), {"samples": samples})
+        checkpoints.save(folder, samples, tensors(samples), {"samples": samples})
     return folder
 
 
@@ -130,7 +129,7 @@ def seal(folder: Path, names: tuple[str, ...] = checkpoints.FILES) -> None:
 def fallen_back(folder: Path) -> str:
     """Read the newest good checkpoint, which is the older one, and return what was told of the newer."""
     told: list[str] = []
-    read = checkpoint.latest(folder, told.append)
+    read = checkpoints.latest(folder, told.append)
     assert read is not None
     assert read.values == {"samples": 64}
     assert torch.equal(read.tensors["g.bias"], tensors(64)["g.bias"])
@@ -189,11 +188,11 @@ def test_types_that_only_some_versions_of_torch_have_fit_no_network(tmp_path: Pa
     path = tmp_path / "tensors.safetensors"
     path.write_bytes(data)
     try:
-        given = checkpoint.load_tensors(path)
+        given = checkpoints.load_tensors(path)
     except UserError:
         return
     with pytest.raises(RuntimeError, match=r"missing|not"):
-        checkpoint.load_module("g", nn.Linear(2, 3), given)
+        checkpoints.load_module("g", nn.Linear(2, 3), given)
 
 
 STATES = {
@@ -231,7 +230,7 @@ SEALED += [(checkpoints.FILES[1], data) for data in STATES.values()]
 @pytest.mark.parametrize(("name", "data"), SEALED, ids=[*TENSORS, *(f"{name} as state" for name in STATES)])
 def test_the_digest_of_sealed_files_of_every_wrong_kind_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:
     run = RunFolder.create(tmp_path / "run", Recipe())
-    path = checkpoint.save(run.checkpoints, 64, tensors(64), {"samples": 64})
+    path = checkpoints.save(run.checkpoints, 64, tensors(64), {"samples": 64})
     (path / name).write_bytes(data)
     seal(path)
     done_or_refused(lambda: digest(run))
@@ -285,7 +284,7 @@ def test_what_is_no_plain_file_is_not_read(two: Path, name: str, kind: str) -> N
 
 def test_a_huge_state_is_not_taken_into_memory(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seal(two / NEWER)
-    monkeypatch.setattr("equipoise.runs.files.MAX_JSON_BYTES", 250)
+    monkeypatch.setattr("equipoise.storage.files.MAX_JSON_BYTES", 250)
     (two / NEWER / "state.json").write_text(json.dumps({"samples": "x" * 300}))
     seal(two / NEWER)
     assert "more than 250 bytes" in fallen_back(two)
@@ -303,7 +302,7 @@ def test_a_checkpoint_that_is_a_link_is_not_followed(two: Path) -> None:
 def test_what_lies_beside_the_checkpoints_is_not_taken_for_one(two: Path) -> None:
     for name in (f".{NEWER}.old", f".{NEWER}.partial", "999", "²" * 12, "000000000999.bak", "0000000000999", "notes"):
         shutil.copytree(two / NEWER, two / name)
-    read = checkpoint.latest(two)
+    read = checkpoints.latest(two)
     assert read is not None
     assert read.path == two / NEWER
 
@@ -322,19 +321,19 @@ def test_truncated_at_20_offsets_and_with_20_bits_flipped_the_one_before_is_used
         path.write_bytes(whole[:size])
         assert str(path if size else two / NEWER) in fallen_back(two)
     shutil.copytree(two / NEWER, two / OLDER, dirs_exist_ok=True)
-    assert "all 2 checkpoints are damaged" in refused(lambda: checkpoint.latest(two))
+    assert "all 2 checkpoints are damaged" in refused(lambda: checkpoints.latest(two))
 
 
 def test_a_folder_of_checkpoints_that_cannot_be_reached_is_no_reason_to_begin_anew(two: Path) -> None:
     elsewhere = two.rename(two.parent / "elsewhere")
     two.symlink_to(two.parent / "nowhere")
-    assert "leads nowhere" in refused(lambda: checkpoint.latest(two))
+    assert "leads nowhere" in refused(lambda: checkpoints.latest(two))
     two.unlink()
     two.symlink_to(elsewhere)  # on a larger disk, say
-    assert checkpoint.latest(two) is not None
+    assert checkpoints.latest(two) is not None
     two.unlink()
     two.write_text("a file")
-    assert "cannot be read" in refused(lambda: checkpoint.latest(two))
+    assert "cannot be read" in refused(lambda: checkpoints.latest(two))
 
 
 @pytest.mark.parametrize(
@@ -351,14 +350,14 @@ def test_weights_of_another_network_are_refused_and_never_converted(
     tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object], reason: str
 ) -> None:
     given, layer = tensors(1), nn.Linear(2, 3)
-    checkpoint.load_module("g", layer, given)
+    checkpoints.load_module("g", layer, given)
     change(given)
     before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
     with pytest.raises(RuntimeError, match=reason):
-        checkpoint.load_module("g", layer, given)
+        checkpoints.load_module("g", layer, given)
     given = {name.replace("g.", "generator."): tensor.contiguous() for name, tensor in given.items()}
-    checkpoint.write_folder(tmp_path / "best", {"generator.safetensors": given}, {"score.json": {}})
-    message = refused(lambda: checkpoint.load_weights(tmp_path / "best", layer))
+    checkpoints.write_folder(tmp_path / "best", {"generator.safetensors": given}, {"score.json": {}})
+    message = refused(lambda: checkpoints.load_weights(tmp_path / "best", layer))
     assert reason in message
     assert str(tmp_path / "best" / "generator.safetensors") in message
     assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
@@ -386,10 +385,10 @@ def test_no_code_among_the_best_and_the_candidates_runs(tmp_path: Path, canary: 
     assert frozen(layer, None, folder) is not None
     (folder / "generator.safetensors").write_bytes(form(canary))
     assert found(run, line) is None
-    seal(folder, checkpoint.WEIGHTS_FILES)
-    assert verify(folder, checkpoint.WEIGHTS_FILES) is None
+    seal(folder, checkpoints.WEIGHTS_FILES)
+    assert verify(folder, checkpoints.WEIGHTS_FILES) is None
     assert frozen(layer, None, folder) is None
-    refused(lambda: checkpoint.load_weights(folder, layer))
+    refused(lambda: checkpoints.load_weights(folder, layer))
     (folder / "score.json").write_bytes(form(canary))
     assert found(run, line) is None
 

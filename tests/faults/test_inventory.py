@@ -12,10 +12,10 @@ import torch
 from killing import Case
 from torch import nn
 
-from equipoise.problem import Players
 from equipoise.recipe import Recipe
 from equipoise.state import State, plain_values
-from equipoise.watch.referee import Referee
+from equipoise.stopping.monitor import Referee
+from equipoise.tasks.images import Players
 
 SETTINGS = ("saving.log_every=48", "saving.every=80", "judging.every=80")
 # What a resumed training may hold otherwise: each tells the time, or is set anew before it is read.

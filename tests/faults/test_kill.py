@@ -21,10 +21,10 @@ import pytest
 import torch
 from killing import Case
 
-from equipoise import checkpoint
 from equipoise.recipe import BoundaryName, FamilyName, LossName, OptimizerName, PenaltyName, PolicyName
 from equipoise.recipes import RecipeName
-from equipoise.runs.log import records
+from equipoise.storage import checkpoints
+from equipoise.storage.logs import records
 
 QUICK = Path(__file__).parent.parent / "quick.py"
 BRIEF = ("judging.every=24", "saving.every=16", "saving.log_every=8")  # two looks and four saves in six steps
@@ -348,10 +348,10 @@ def test_a_resume_under_another_version_says_so_on_the_terminal_in_the_events_an
 
 def test_a_checkpoint_taken_after_a_fall_back_is_not_given_up_for_damaged_later_ones(tmp_path: Path) -> None:
     for samples in (80, 160, 240, 320):
-        checkpoint.save(tmp_path, samples, {"weight": torch.ones(1)}, {"samples": samples}, lambda old: True)
+        checkpoints.save(tmp_path, samples, {"weight": torch.ones(1)}, {"samples": samples}, lambda old: True)
     for samples in (160, 240, 320):
         (tmp_path / f"{samples:012d}" / "tensors.safetensors").write_bytes(b"")
-    checkpoint.save(tmp_path, 96, {"weight": torch.zeros(1)}, {"samples": 96})
-    found = checkpoint.latest(tmp_path)
+    checkpoints.save(tmp_path, 96, {"weight": torch.zeros(1)}, {"samples": 96})
+    found = checkpoints.latest(tmp_path)
     assert found is not None
     assert found.values["samples"] == 96

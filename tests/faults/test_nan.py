@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 import equipoise as eq
-from equipoise import checkpoint, loop
+from equipoise import loop
 from equipoise.errors import UserError
-from equipoise.problem import ImageProblem, Terms
-from equipoise.runs import log
-from equipoise.runs.files import verify
+from equipoise.storage import checkpoints, logs
+from equipoise.storage.files import verify
+from equipoise.tasks.images import ImageProblem, Terms
 
 PLAYERS = ["discriminator", "generator"]
 FROM, UNTIL = 240, 320  # samples between which it goes wrong
@@ -33,7 +33,7 @@ def run_of(run_of: Callable[..., eq.Run]) -> Callable[..., eq.Run]:
 
 
 def kinds(run: eq.Run) -> list[str]:
-    return [record["kind"] for record in log.records(run.folder.events)]
+    return [record["kind"] for record in logs.records(run.folder.events)]
 
 
 def check_nothing_poisoned(run: eq.Run) -> None:
@@ -73,7 +73,7 @@ def test_a_gradient_that_is_not_finite_is_not_applied_and_told_once_a_stretch(
 ) -> None:
     poisoned_gradient(monkeypatch, player, value, whole=whole, until=UNTIL)
     run = run_of("run")
-    refused = [record["skipped_steps"] for record in log.records(run.folder.steps)]
+    refused = [record["skipped_steps"] for record in logs.records(run.folder.steps)]
     assert sum(refused) == (UNTIL - FROM) // 8
     assert kinds(run).count("refused steps") == 1
     assert "not saved" not in kinds(run)
@@ -124,7 +124,7 @@ def test_what_is_poisoned_all_the_same_is_never_the_last_checkpoint_or_the_best_
         run = run_of("run")
     assert "not saved" in kinds(run)
     check_nothing_poisoned(run)
-    last = checkpoint.latest(run.folder.checkpoints)
+    last = checkpoints.latest(run.folder.checkpoints)
     assert last is not None
     assert last.values["samples"] == FROM
     best = run.state["best"]
@@ -171,10 +171,10 @@ def test_generated_images_that_are_not_finite_cost_a_look_and_are_no_candidate(
 
     monkeypatch.setattr(ImageProblem, "generate", generate)
     run = run_of("run")
-    failed = [record for record in log.records(run.folder.events) if record["kind"] == "judging failed"]
+    failed = [record for record in logs.records(run.folder.events) if record["kind"] == "judging failed"]
     assert failed
     assert "NaN or infinity" in failed[0]["message"]
-    scored = [record["samples"] for record in log.records(run.folder.scores)]
+    scored = [record["samples"] for record in logs.records(run.folder.scores)]
     assert scored
     assert failed[0]["samples"] not in scored
     check_nothing_poisoned(run)
@@ -198,6 +198,6 @@ def test_one_sample_of_a_users_own_loss_that_is_not_finite_refuses_the_step(
 
     monkeypatch.setattr(ImageProblem, f"{player}_terms", terms)
     run = run_of("run")
-    assert sum(record["skipped_steps"] for record in log.records(run.folder.steps)) == 1
+    assert sum(record["skipped_steps"] for record in logs.records(run.folder.steps)) == 1
     assert "refused steps" in kinds(run)
     check_nothing_poisoned(run)

@@ -15,22 +15,22 @@ import killing
 import lives
 import pytest
 
-from equipoise.interrupt import Abandoned, Interruption, leaving_in_order
+from equipoise.host.signals import Abandoned, Interruption, leaving_in_order
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.log import records
+from equipoise.storage.logs import records
 
-LOOK = "judging.score_features"
+LOOK = "evaluation.evaluate.score_features"
 MOMENTS = {
     "step": ("loop.take_generator_step", 20, 0.0),
     "first look": (LOOK, 1, 30.0),
     "later look": (LOOK, 2, 30.0),
     "last look": (LOOK, 4, 30.0),
-    "save": ("checkpoint.written_whole", 3, 0.0),
-    "lesson": ("judge.encoder._loss", 2, 30.0),
+    "save": ("storage.checkpoints.written_whole", 3, 0.0),
+    "lesson": ("metrics.features.encoder._loss", 2, 30.0),
     "images": ("data.store._write_images", 1, 30.0),
-    "second judging": ("conclude.judged_again", 1, 30.0),
-    "test": ("conclude.with_nearest", 1, 30.0),
-    "report": ("conclude.write_report", 1, 30.0),
+    "second judging": ("evaluation.finish.judged_again", 1, 30.0),
+    "test": ("evaluation.finish.with_nearest", 1, 30.0),
+    "report": ("evaluation.finish.write_report", 1, 30.0),
 }
 BEFORE = ("lesson", "images")
 AFTER = ("second judging", "test", "report")
@@ -76,7 +76,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_nothing_half_is_taken_for_whole(
     deed = partial(lives.send_twice, signal.SIGINT, 1.5, 0.0 if moment == "first look" else 60.0)
     hook = partial(lives.at, place, call, deed)
     if moment == "first look":
-        hang = partial(lives.at, "runs.files._replace_folder", 1, partial(lives.send, 0, 60.0))
+        hang = partial(lives.at, "storage.files._replace_folder", 1, partial(lives.send, 0, 60.0))
         hook = partial(lives.both, hook, hang)
     life = command.begun(tmp_path / "run", hook)
     check_left(life, within=25.0)

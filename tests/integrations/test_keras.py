@@ -12,9 +12,9 @@ keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 from equipoise.errors import UserError  # noqa: E402
 from equipoise.integrations.keras import WatchCallback  # noqa: E402
-from equipoise.own.watch import Watch  # noqa: E402
 from equipoise.runs.folder import RunFolder  # noqa: E402
-from equipoise.runs.log import records  # noqa: E402
+from equipoise.storage.logs import records  # noqa: E402
+from equipoise.watch.watch import Watch  # noqa: E402
 
 
 def make_generator() -> Any:

@@ -13,9 +13,9 @@ pl = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed
 
 from equipoise.errors import UserError  # noqa: E402
 from equipoise.integrations.lightning import WatchCallback  # noqa: E402
-from equipoise.own.watch import Watch  # noqa: E402
 from equipoise.runs.folder import RunFolder  # noqa: E402
-from equipoise.runs.log import records  # noqa: E402
+from equipoise.storage.logs import records  # noqa: E402
+from equipoise.watch.watch import Watch  # noqa: E402
 
 
 class Game(pl.LightningModule):

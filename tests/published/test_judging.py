@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from equipoise.judge.coverage import prdc
-from equipoise.judge.fid import fid, moments
+from equipoise.metrics.fid import fid, moments
+from equipoise.metrics.prdc import prdc
 
 
 def _normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -17,8 +17,8 @@ from equipoise.errors import UserError
 from equipoise.recipe import Recipe
 from equipoise.runs import digest as module
 from equipoise.runs.digest import digest, digest_text
-from equipoise.runs.files import MANIFEST, written_whole
 from equipoise.runs.folder import RunFolder
+from equipoise.storage.files import MANIFEST, written_whole
 
 VALUES: dict[str, Any] = {
     "generator_optimizer": {"state": {}, "groups": [{"lr": 0.0002, "betas": [0.0, 0.99]}]},

@@ -12,9 +12,9 @@ import pytest
 
 from equipoise.errors import RunBusyError, UserError
 from equipoise.recipe import Data, Recipe, from_dict
-from equipoise.runs.checkpoints import FILES
-from equipoise.runs.files import written_whole
 from equipoise.runs.folder import RunFolder, new_path, run_name
+from equipoise.storage.checkpoints import FILES
+from equipoise.storage.files import written_whole
 
 HOLD = """
 import sys, pathlib

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equipoise.errors import UserError
+from equipoise.health.stats import ScoreLine
 from equipoise.recipe import MetricName, PolicyName, Stopping
 from equipoise.runs.replay import (
     DEFAULT_POLICIES,
@@ -29,8 +30,7 @@ from equipoise.runs.replay import (
     summaries,
     summary,
 )
-from equipoise.watch.signals import ScoreLine
-from equipoise.watch.stopping import Continue, Stop
+from equipoise.stopping.policies import Continue, Stop
 
 NAN = math.nan
 

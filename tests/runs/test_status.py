@@ -7,16 +7,16 @@ from dataclasses import asdict
 import msgspec
 import pytest
 
+from equipoise.health.stats import ScoreLine
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.status import best_of, read_status, shown_path, status, status_values
-from equipoise.watch.signals import ScoreLine
 
 
 @pytest.mark.parametrize(
     ("module", "attribute"),
     [("equipoise.runs.status", "status"), ("equipoise.runs.compare", "compare"),
-     ("equipoise.runs.report", "write_report"), ("equipoise.watch.referee", "Referee")],
+     ("equipoise.report.report", "write_report"), ("equipoise.stopping.monitor", "Referee")],
 )  # fmt: skip
 def test_reading_runs_needs_neither_torch_nor_numpy(module, attribute):
     code = (

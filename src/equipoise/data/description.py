@@ -9,8 +9,8 @@ import numpy as np
 
 from equipoise.data.pool import Pool
 from equipoise.errors import UserError
-from equipoise.reading import writable_text
 from equipoise.recipe import Size
+from equipoise.storage.safe_open import writable_text
 
 
 class Description(msgspec.Struct, frozen=True):

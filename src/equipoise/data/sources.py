@@ -18,7 +18,7 @@ import numpy as np
 from equipoise.data import archives, arrays
 from equipoise.data.decode import FORMATS, BrokenImage, format_of
 from equipoise.errors import UserError, listed, suggestion
-from equipoise.reading import open_regular
+from equipoise.storage.safe_open import open_regular
 
 SUFFIXES = frozenset(
     f".{name}"

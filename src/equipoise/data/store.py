@@ -24,7 +24,7 @@ import numpy as np
 
 from equipoise.data.arrays import read_array
 from equipoise.data.splits import content_digests, to_hashes
-from equipoise.reading import open_regular, read_bytes
+from equipoise.storage.safe_open import open_regular, read_bytes
 
 VERSION = 1  # of the layout and of the decoding; a change leaves older pools unread
 _NUM_VERIFIED = 64  # images compared with their hashes whenever a pool is opened

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from equipoise.errors import UserError
-from equipoise.own.meter import signal_names
-from equipoise.own.watch import Watch
+from equipoise.watch.meter import signal_names
+from equipoise.watch.watch import Watch
 
 if TYPE_CHECKING:
     from keras.callbacks import Callback

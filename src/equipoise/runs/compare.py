@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from equipoise import formatting
+from equipoise.health.stats import ScoreLine, metric_value
 from equipoise.recipe import MetricName, Recipe, to_dict
-from equipoise.runs import format
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.status import Status, read_status
-from equipoise.watch.signals import ScoreLine, metric_value
 
 WIDTH = 80
 HEADINGS = ("KID", "FID", "precision", "recall", "density", "coverage", "at samples")
@@ -77,7 +77,7 @@ def compare(runs: Sequence[RunFolder]) -> str:
         lines += ["", "No scores yet."]
     if missing := [name for name, state in zip(names, states, strict=True) if state.best is None]:
         lines += ["", f"Without a score: {', '.join(missing)}."]
-    return "\n".join(map(format.printable, lines))
+    return "\n".join(map(formatting.printable, lines))
 
 
 def compare_values(runs: Sequence[RunFolder]) -> dict[str, Any]:
@@ -116,10 +116,10 @@ def score_cells(line: ScoreLine) -> list[str]:
     """Return the scores as cells under `HEADINGS`."""
     shares = [line.precision, line.recall, line.density, line.coverage]
     return [
-        format.with_error(line.kid, line.kid_se),
-        format.value(line.fid),
+        formatting.with_error(line.kid, line.kid_se),
+        formatting.value(line.fid),
         *[f"{share:.3f}" if math.isfinite(share) else "–" for share in shares],
-        format.count(line.samples),
+        formatting.count(line.samples),
     ]
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
+from equipoise import formatting
 from equipoise.errors import UserError
-from equipoise.reading import open_regular
-from equipoise.runs import format
-from equipoise.runs.checkpoints import damage_of, named, tensor_header
-from equipoise.runs.files import read_json
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.log import records
+from equipoise.storage.checkpoints import damage_of, named, tensor_header
+from equipoise.storage.files import read_json
+from equipoise.storage.logs import records
+from equipoise.storage.safe_open import open_regular
 
 TIMES = frozenset(("seconds", "samples_per_second"))
 _GO_ON = "Try: equipoise resume RUN"
@@ -103,7 +103,7 @@ def digest_values(found: Digest) -> dict[str, Any]:
 
 def _short(name: str) -> str:
     """Return a part's name as it can be shown: it is out of a file, and may be anything."""
-    return format.printable(name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…")
+    return formatting.printable(name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…")
 
 
 def _newest(run: RunFolder, paths: Sequence[Path]) -> tuple[Path, tuple[str, ...]]:

@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 
 from equipoise.errors import RunBusyError, StorageError, UserError, is_of_disk, what_failed
-from equipoise.reading import open_regular
 from equipoise.recipe import Recipe, to_dict
-from equipoise.runs.checkpoints import damage_of, named
-from equipoise.runs.files import is_aside, read_json, sync, tidy, write_json
-from equipoise.runs.log import append, cut, drop_last
+from equipoise.storage.checkpoints import damage_of, named
+from equipoise.storage.files import is_aside, read_json, sync, tidy, write_json
+from equipoise.storage.logs import append, cut, drop_last
+from equipoise.storage.safe_open import open_regular
 
 SUBFOLDERS = ("log", "checkpoints", "samples")
 DATA = {"digest", "size", "channels", "classes"}  # what every data.json tells, whatever else

@@ -17,7 +17,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from equipoise import formatting
 from equipoise.errors import UserError, listed, suggestion
+from equipoise.health.stats import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from
 from equipoise.recipe import (
     MAX_BUDGET,
     PROBABILISTIC,
@@ -29,14 +31,12 @@ from equipoise.recipe import (
     from_dict,
     with_settings,
 )
-from equipoise.runs import format
 from equipoise.runs.compare import table
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.log import is_score, records
 from equipoise.runs.status import best_of
-from equipoise.watch.referee import Referee
-from equipoise.watch.signals import ScoreLine, StepStats, comparable, metric_value, score_from, stats_from
-from equipoise.watch.stopping import Stop, Verdict
+from equipoise.stopping.monitor import Referee
+from equipoise.stopping.policies import Stop, Verdict
+from equipoise.storage.logs import is_score, records
 
 MIN_EVALUATIONS = 5
 NEAR, NEARER = 1.05, 1.02  # regrets that count as within 5 % and within 2 % of the best
@@ -472,7 +472,9 @@ def _values(one: Summary) -> dict[str, Any]:
 
 def _cells(one: Summary) -> list[str]:
     rated = one.runs - one.without_regret
-    near = [f"{num} ({format.percent(num / rated)})" if rated else "–" for num in (one.within_2pct, one.within_5pct)]
+    near = [
+        f"{num} ({formatting.percent(num / rated)})" if rated else "–" for num in (one.within_2pct, one.within_5pct)
+    ]
     regrets = (one.mean_regret, one.p90_regret, one.worst_regret)
     return [one.policy, str(one.runs), f"{100 * one.saved:.1f} %", *near, *map(_regret, regrets)]
 

@@ -9,14 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
-from equipoise.recipe import Budget, MetricName, Recipe, from_dict, to_dict
-from equipoise.runs import format
-from equipoise.runs.choice import chosen_again
-from equipoise.runs.folder import OWN_LOOP, Holder, RunFolder
-from equipoise.runs.log import last_records, last_scores
-from equipoise.runs.outlook import outlook_values, referee_of
-from equipoise.watch.diagnoses import describe
-from equipoise.watch.signals import (
+from equipoise import formatting
+from equipoise.health.diagnoses import describe
+from equipoise.health.stats import (
     ScoreLine,
     StepStats,
     comparable,
@@ -26,6 +21,11 @@ from equipoise.watch.signals import (
     stats_from,
     whole_of,
 )
+from equipoise.recipe import Budget, MetricName, Recipe, from_dict, to_dict
+from equipoise.runs.folder import OWN_LOOP, Holder, RunFolder
+from equipoise.runs.selection import chosen_again
+from equipoise.runs.stopping_status import outlook_values, referee_of
+from equipoise.storage.logs import last_records, last_scores
 
 State = Literal["new", "running", "interrupted", "stopped", "finished", "failed"]
 
@@ -111,9 +111,13 @@ def status(run: RunFolder) -> str:
     if budget.samples is None and budget.seconds is None:
         paid = "no budget"
     else:
-        paid = format.duration(budget.seconds) if budget.seconds else f"{format.count(budget.samples or 0)} samples"
+        paid = (
+            formatting.duration(budget.seconds)
+            if budget.seconds
+            else f"{formatting.count(budget.samples or 0)} samples"
+        )
         paid = f"budget {paid}"
-    trained = format.duration(now.seconds) if now.samples else "–"
+    trained = formatting.duration(now.seconds) if now.samples else "–"
     if now.samples and math.isfinite(now.samples_per_second):
         trained += f" at {now.samples / max(now.seconds, 1e-9):,.0f} samples/s"
     rows = [
@@ -183,7 +187,7 @@ def _why_best(last: ScoreLine, best: ScoreLine, metric: MetricName, state: dict[
         return ""
     if again := chosen_again(state, best):
         return again
-    is_uncertified = format.is_lower_uncertified(last, best, metric)
+    is_uncertified = formatting.is_lower_uncertified(last, best, metric)
     return "the last one is lower, but not certified as better" if is_uncertified else ""
 
 
@@ -257,24 +261,24 @@ def _progress(now: Status) -> str:
     """Return a bar and what was done; the share is one of time where the budget is a time."""
     seconds = now.recipe.budget.seconds
     rate = now.samples_per_second if now.state == "running" else math.nan
-    line = format.progress_line(now.samples, None if seconds else now.horizon, rate, now.seconds_left)
+    line = formatting.progress_line(now.samples, None if seconds else now.horizon, rate, now.seconds_left)
     if not now.horizon:
         return line
     share = min(1.0, now.seconds / seconds if seconds else now.samples / now.horizon)
     share = 1.0 if now.policy == "budget" else share
     filled = round(10 * share)
-    text = f"{line} · {format.percent(share)}" if seconds else line
+    text = f"{line} · {formatting.percent(share)}" if seconds else line
     return f"{'█' * filled}{'░' * (10 - filled)}  {text}"
 
 
 def _score_text(line: ScoreLine, metric: MetricName) -> str:
-    parts = [f"{metric.upper()} {format.score(line, metric)}"]
+    parts = [f"{metric.upper()} {formatting.score(line, metric)}"]
     other: MetricName = "fid" if metric == "kid" else "kid"
     if math.isfinite(metric_value(line, other)):
-        parts.append(f"{other.upper()} {format.score(line, other)}")
+        parts.append(f"{other.upper()} {formatting.score(line, other)}")
     if math.isfinite(line.coverage):
         parts.append(f"coverage {line.coverage:.2f}")
-    return ", ".join(parts) + f", at {format.count(line.samples)} samples"
+    return ", ".join(parts) + f", at {formatting.count(line.samples)} samples"
 
 
 def _cut(lines: list[str], num: int) -> list[str]:
@@ -284,5 +288,5 @@ def _cut(lines: list[str], num: int) -> list[str]:
 
 
 def _lines(label: str, text: str) -> list[str]:
-    wrapped = textwrap.wrap(format.printable(text), WIDTH - 12, break_on_hyphens=False) or [""]
+    wrapped = textwrap.wrap(formatting.printable(text), WIDTH - 12, break_on_hyphens=False) or [""]
     return [f"{label:<11} {wrapped[0]}"] + [f"{'':<11} {line}" for line in wrapped[1:]]

@@ -1,0 +1,331 @@
+"""What was found in a source of images, as text for a terminal and as plain values for JSON."""
+
+import math
+import statistics
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, assert_never
+
+from equipoise.data.audit.check import Check, Copies, Training
+from equipoise.data.decode import Header
+from equipoise.storage.safe_open import writable_text
+
+WIDTH = 80
+MOST_SHOWN = 20  # files that are not used
+MOST_GROUPS = 8
+MOST_LEAKS = 20  # groups with images to train on as well as to judge by
+MOST_COPIES = 3  # names of a group
+MOST_LEAKING = 6  # and of one that leaks
+MOST_CLASSES = 12
+MOST_SIZES = 12  # exact sizes; where there are more, they are counted by the smaller side
+RARE_SHARE = 0.1  # of an even share, below which a class is called rare
+RARE_IMAGES = 20
+
+
+def check_values(found: Check) -> dict[str, Any]:
+    """Return a check as plain values for `--json`."""
+    training, target = found.training, found.training.target
+    cut = training.cut_shares
+    sizes = _sizes(found.headers)
+    return {
+        "source": writable_text(found.source),
+        "starts": training.refusal is None,
+        "refusal": None if training.refusal is None else writable_text(training.refusal),
+        "files": found.num_files,
+        "used": found.num_used,
+        "not_used": [{"name": writable_text(item.name), "reason": item.reason} for item in found.rejected],
+        "passed_over": {writable_text(kind): count for kind, count in found.skipped.items()},
+        "formats": _counted(found.headers, lambda header: header.format),
+        "modes": _counted(found.headers, lambda header: header.mode),
+        "sizes": [{"width": width, "height": height, "images": count} for (width, height), count in sizes],
+        "turned": sum(count for header, count in found.headers.items() if header.is_turned),
+        "animated": sum(count for header, count in found.headers.items() if header.is_animated),
+        "duplicates": found.num_duplicates,
+        "exact_copies": [_copies_values(group) for group in found.exact],
+        "near_copies": [_copies_values(group) for group in found.near],
+        "leaks": sum(group.leaks for group in found.near),
+        "classes": {writable_text(name): count for name, count in found.class_counts.items()},
+        "rare_classes": [writable_text(name) for name in _rare(found.class_counts)],
+        "empty_folders": [writable_text(name) for name in found.empty_folders],
+        "training": {
+            "recipe": training.recipe.name,
+            "batch": training.recipe.game.batch,
+            "size": target.size,
+            "channels": target.channels,
+            "fit": target.fit,
+            "train": training.num_train,
+            "validation": training.num_validation,
+            "test": training.num_test,
+            "not_square": len(cut),
+            "median_cut": statistics.median(cut) if cut else None,
+            "largest_cut": cut[-1] if cut else None,
+            "enlarged": training.num_enlarged,
+            "smallest_side": training.smallest_side,
+        },
+    }
+
+
+def check_text(found: Check) -> str:
+    """Return a check as plain text of 80 columns."""
+    parts = [
+        _row("source", found.source),
+        _row("images", *_images_lines(found)),
+        _row("formats", *_formats_lines(found.headers)),
+        _row("sizes", *_sizes_lines(found.headers)),
+        _row("exact copies", *_exact_lines(found)),
+        _row("near copies", *_near_lines(found.near, _kept(found))),
+        _row("classes", *_classes_lines(found)),
+        _row("training", *_training_lines(found)),
+    ]
+    return "\n".join(line for part in parts for line in part)
+
+
+# Reading
+
+
+def _rare(counts: Mapping[str, int]) -> list[str]:
+    """Return the classes with less than a tenth of an even share, or fewer than 20 images, but not the empty ones."""
+    even = sum(counts.values()) / len(counts) if counts else 0.0
+    return [name for name, count in counts.items() if 0 < count < max(RARE_IMAGES, RARE_SHARE * even)]
+
+
+# Text
+
+
+def _images_lines(found: Check) -> Iterator[str]:
+    num = len(found.rejected)
+    if not num:
+        yield f"{_all(found.num_files)} can be used"
+    else:
+        yield f"{found.num_used:,} of {found.num_files:,} can be used; {_files(num)} cannot, and would be left out:"
+        width = min(40, max(len(_short(item.name)) for item in found.rejected[:MOST_SHOWN]))
+        yield from (f"  {_short(item.name):<{width}}  {item.reason}" for item in found.rejected[:MOST_SHOWN])
+        yield from _and_more(num - MOST_SHOWN)
+    if found.skipped:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.skipped.items())
+        yield f"{_files(sum(found.skipped.values()))} passed over, as no images by their names: {kinds}"
+
+
+def _formats_lines(headers: Counter[Header]) -> Iterator[str]:
+    if not headers:
+        yield "none"
+        return
+    if kinds := _counted(headers, lambda header: header.format if header.format != "array" else ""):
+        yield _listed(kinds) if "" not in kinds else "arrays of pixels, not files"
+    yield _listed(_counted(headers, lambda header: header.mode))
+    turned = sum(count for header, count in headers.items() if header.is_turned)
+    animated = sum(count for header, count in headers.items() if header.is_animated)
+    if turned:
+        yield f"{_images(turned)} turned upright, as EXIF says"
+    if animated:
+        yield f"{_images(animated)} animated or of several pages: the first one is taken"
+
+
+def _sizes_lines(headers: Counter[Header]) -> Iterator[str]:
+    sizes = _sizes(headers)
+    if not sizes:
+        yield "none"
+    elif len(sizes) <= MOST_SIZES:
+        yield from map(str.lstrip, _bars([(f"{width} × {height}", count) for (width, height), count in sizes]))
+    else:
+        sides = Counter[int]()
+        for (width, height), count in sizes:
+            sides[min(width, height).bit_length()] += count
+        yield f"{len(sizes):,} different ones; by the smaller side in pixels:"
+        rows = [(f"{2 ** (bits - 1):,} to {2**bits - 1:,}" if bits > 1 else "1", sides[bits]) for bits in sorted(sides)]
+        yield from _bars(rows)
+        smallest, largest = (
+            chosen((size for size, _ in sizes), key=lambda size: size[0] * size[1]) for chosen in (min, max)
+        )
+        yield f"from {smallest[0]} × {smallest[1]} to {largest[0]} × {largest[1]}"
+
+
+def _exact_lines(found: Check) -> Iterator[str]:
+    if not found.exact:
+        yield "none"
+        return
+    yield (
+        f"{found.num_duplicates:,} images repeat another pixel for pixel at {found.training.target.size} × "
+        f"{found.training.target.size}; copies always lie on one side of the split"
+    )
+    yield from _groups_lines(found.exact)
+
+
+def _is_array(found: Check) -> bool:
+    return all(header.format == "array" for header in found.headers)
+
+
+def _kept(found: Check) -> str:
+    """Return what to keep of a group of copies, in the words of the source."""
+    if _is_array(found):
+        return "one row of each (image 0 is the first row)"
+    return "one row of each" if found.source.startswith("hub:") else "one file of each"
+
+
+def _near_lines(near: Sequence[Copies], kept: str) -> Iterator[str]:
+    if not near:
+        yield "none found"
+        return
+    leaks = sum(group.leaks for group in near)
+    yield f"{_groups(len(near))} of images that are one picture, saved, scaled, cut or brightened differently"
+    if leaks:
+        yield (
+            f"{_groups(leaks)} with images to train on as well as to judge by: scores look better than they are. "
+            f"Look at them, and keep {kept}"
+        )
+    yield from _groups_lines(near, "≈")
+
+
+def _groups_lines(copies: Sequence[Copies], sign: str = "=") -> Iterator[str]:
+    """Yield a line a group; those that leak come first, and all of them are shown where they are few."""
+    leaks = sum(group.leaks for group in copies)
+    num = max(MOST_GROUPS, min(leaks, MOST_LEAKS))
+    yield from (_group_line(group, sign) for group in copies[:num])
+    which = f", {leaks - num:,} of them to train on as well as to judge by" if leaks > num else ""
+    yield from _and_more(len(copies) - num, which)
+
+
+def _group_line(group: Copies, sign: str) -> str:
+    """Return the members of a group: one of each split at least, and those of the split with the fewest first."""
+    counts, most = Counter(group.splits), MOST_LEAKING if group.leaks else MOST_COPIES
+    most += len(group.names) == most + 1  # the last one takes no more room than the words for it
+    firsts = {group.splits.index(side) for side in counts}
+    by_split = sorted(range(len(group.names)), key=lambda index: counts[group.splits[index]])
+    shown = set(sorted(by_split, key=lambda index: index not in firsts)[:most])
+    sides = {index: f" ({group.splits[index]})" if len(counts) > 1 else "" for index in shown}
+    line = f" {sign} ".join(_short(group.names[index]) + sides[index] for index in by_split if index in shown)
+    rest = Counter(group.splits[index] for index in by_split if index not in shown)
+    if rest:
+        line += f" and {rest.total():,} more" + (f" ({_listed(rest)})" if len(counts) > 1 else "")
+    return f"  {line}" + (f" ({group.splits[0]})" if len(counts) == 1 else "")
+
+
+def _classes_lines(found: Check) -> Iterator[str]:
+    counts, empty = found.class_counts, found.empty_folders
+    if not counts and found.headers and _is_array(found):
+        yield "none: for classes, add an array named labels, with one for each image"
+    elif not counts:
+        yield "none: for classes, put every image into one of at least two sub-folders"
+    else:
+        total, rare = sum(counts.values()), _rare(counts)
+        yield f"{len(counts):,}, with {min(counts.values()):,} to {max(counts.values()):,} images"
+        shown = sorted(counts.items(), key=lambda item: item[1])  # the smallest are what one wants to know
+        yield from _bars([(_short(name, 24), count) for name, count in shown[:MOST_CLASSES]], total)
+        yield from _and_more(len(counts) - MOST_CLASSES)
+        if rare:
+            names = ", ".join(_short(name, 24) for name in rare[:5]) + (", …" if len(rare) > 5 else "")
+            yield f"very rare: {names}. A generator hardly learns what it seldom sees. Add images, or leave it out"
+    if empty:
+        names = ", ".join(_short(name) for name in empty[:5]) + (", …" if len(empty) > 5 else "")
+        yield f"no usable image in {names}"
+
+
+def _training_lines(found: Check) -> Iterator[str]:
+    training, target = found.training, found.training.target
+    if training.refusal is not None:
+        yield f"would not start: {training.refusal}"
+    else:
+        yield f"would start, with the recipe {training.recipe.name} in batches of {training.recipe.game.batch}"
+    if not found.num_used:
+        return
+    yield f"at {target.size} × {target.size} pixels in {'grey' if target.channels == 1 else 'colour'}"
+    yield (
+        f"{training.num_train:,} images to train on, {training.num_validation:,} for validation, "
+        f"{training.num_test:,} for the test"
+    )
+    yield from _square_lines(training)
+    if training.num_enlarged:
+        yield (
+            f"{_images(training.num_enlarged)} smaller than that and enlarged; the smallest side is "
+            f"{training.smallest_side} pixel{'s' if training.smallest_side != 1 else ''}"
+        )
+
+
+def _square_lines(training: Training) -> Iterator[str]:
+    shares = training.cut_shares
+    if not shares:
+        return
+    middle, most = (f"{math.floor(100 * share)} %" for share in (statistics.median(shares), shares[-1]))
+    half = f"half of them lose {middle} or more, at most {most}" if middle != most else f"{most} of each is lost"
+    match training.target.fit:
+        case "crop":
+            yield f"{_images(len(shares))} not square and cut to the middle: {half} (--fit pad keeps all)"
+        case "pad":
+            yield f"{_images(len(shares))} not square and get bars, which fill up to {most} of them"
+        case "stretch":
+            yield f"{_images(len(shares))} not square and squeezed, their longer side by up to {most}"
+        case _:
+            assert_never(training.target.fit)
+
+
+def _row(label: str, *texts: str) -> Iterator[str]:
+    """Yield lines with a label before the first; texts that begin with two spaces keep them when they wrap."""
+    for text in texts:
+        plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+        indent = "  " if plain.startswith("  ") else ""
+        wrapped = textwrap.wrap(plain, WIDTH - 14, subsequent_indent=2 * indent, break_on_hyphens=False) or [""]
+        for line in wrapped:
+            yield f"{label:<13} {line}"
+            label = ""
+
+
+def _bars(rows: Sequence[tuple[str, int]], total: int | None = None) -> Iterator[str]:
+    """Yield a line a row: its name, its count, and a bar, with the share of a total where it is given."""
+    most, width = max(count for _, count in rows), max(len(name) for name, _ in rows)
+    digits = len(f"{most:,}")
+    for name, count in rows:
+        bar = "█" * max(1 if count else 0, round(20 * count / most)) if most else ""
+        share = f"  {100 * count / total:5.1f} %" if total else ""
+        yield f"  {name:<{width}}  {count:>{digits},}{share}  {bar}".rstrip()
+
+
+def _sizes(headers: Counter[Header]) -> list[tuple[tuple[int, int], int]]:
+    """Return ((width, height), count), the most frequent first."""
+    counts = Counter[tuple[int, int]]()
+    for header, count in headers.items():
+        counts[header.width, header.height] += count
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _counted(headers: Counter[Header], of: Callable[[Header], str]) -> dict[str, int]:
+    counts = Counter[str]()
+    for header, count in headers.items():
+        counts[of(header)] += count
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _copies_values(group: Copies) -> dict[str, Any]:
+    files = [{"name": writable_text(name), "split": side} for name, side in zip(group.names, group.splits, strict=True)]
+    return {"files": files, "leaks": group.leaks}
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def _and_more(num: int, which: str = "") -> Iterator[str]:
+    if num > 0:
+        yield f"  and {num:,} more{which}; --json lists them all"
+
+
+def _short(name: str, most: int = 40) -> str:
+    """Return a name of at most so many letters, its middle left out."""
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[: most - 1 - half]}…{name[-half:]}"
+
+
+def _all(num: int) -> str:
+    return f"all {num:,}" if num > 1 else "the only one"
+
+
+def _files(num: int) -> str:
+    return f"{num:,} file{'s' if num != 1 else ''}"
+
+
+def _images(num: int) -> str:
+    return f"{num:,} image{'s are' if num != 1 else ' is'}"
+
+
+def _groups(num: int) -> str:
+    return f"{num:,} group{'s' if num != 1 else ''}"

@@ -1,0 +1,277 @@
+"""What a source of images holds, and what a training would make of it: read as the training reads, nothing written."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Literal, assert_never
+
+import numpy as np
+
+from equipoise.data import store
+from equipoise.data.audit.duplicates import Sketches, groups, joined, near_duplicates, sketched
+from equipoise.data.decode import Header, Target, decode_described, parse_background
+from equipoise.data.pool import Pool, Reading, Rejected, reading
+from equipoise.data.sources import MAX_DEPTH, Images, open_source
+from equipoise.data.splits import content_digests, split, to_hashes
+from equipoise.errors import UserError
+from equipoise.recipe import Data, Recipe
+
+SplitName = Literal["train", "validation", "test"]
+Preparing = Callable[[str, float], None]  # told of a stage and the share of it that is done
+
+_MODES = ("grey", "grey with transparency", "RGB", "RGB with transparency")  # of arrays, by their channels
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Files that show one picture, and the splits that they lie in."""
+
+    names: tuple[str, ...]
+    splits: tuple[SplitName, ...]
+
+    @property
+    def leaks(self) -> bool:
+        """Return whether some are trained on and others judged by."""
+        return "train" in self.splits and len(set(self.splits)) > 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a training would make of a source; `refusal` is the line with which it would not start."""
+
+    recipe: Recipe
+    target: Target
+    num_train: int
+    num_validation: int
+    num_test: int
+    cut_shares: tuple[float, ...]  # what of each image that is not square is lost, or filled in, sorted
+    num_enlarged: int
+    smallest_side: int
+    refusal: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """All that is known of a source once every image was decoded."""
+
+    source: str
+    num_files: int  # taken for images
+    rejected: tuple[Rejected, ...]
+    skipped: Mapping[str, int]
+    headers: Counter[Header]
+    num_duplicates: int
+    exact: tuple[Copies, ...]
+    near: tuple[Copies, ...]  # with at least two different contents; exact copies of these are among them
+    class_counts: Mapping[str, int]
+    empty_folders: tuple[str, ...]
+    training: Training
+
+    @property
+    def num_used(self) -> int:
+        """Return the number of usable images."""
+        return self.num_files - len(self.rejected)
+
+
+def check(
+    data: Data, max_size: int, make_recipe: Callable[[Pool], Recipe], recipe: Recipe, preparing: Preparing
+) -> Check:
+    """Read a source as a training with these settings would, in memory alone; raises UserError without any image.
+
+    `make_recipe` returns the final recipe for a pool, which here has the shape of its images but not their pixels, and
+    raises UserError where the training would; `recipe` stands for it where there is no pool to make it from.
+    """
+    parse_background(data.background)  # a mistake is told before anything else
+    preparing("reading the images", 0.0)
+    source = open_source(data.source)
+    headers, lock = Counter[Header](), Lock()
+
+    def decoding(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
+        pixels, header = decode_described(raw, target)
+        with lock:
+            headers[header] += 1
+        return pixels
+
+    with reading(
+        source, data, max_size, lambda done, all_: preparing("reading the images", done / all_), decoding
+    ) as read:
+        content, refusal = _content(read)
+    if read.images.array is not None:
+        headers = _array_headers(read.images.array)
+    pool, final = _pool(read, content, data), recipe
+    if refusal is None:
+        try:
+            final = make_recipe(pool)
+        except UserError as error:
+            refusal = str(error)
+    names = [read.images.names[position] for position in content.positions]
+    sides = _sides(pool)
+    exact, near = _copies(content, names, sides, preparing)
+    return Check(
+        source=data.source,
+        num_files=len(read.images.names),
+        rejected=pool.rejected,
+        skipped=dict(sorted(read.images.skipped.items(), key=lambda item: (-item[1], item[0]))),
+        headers=headers,
+        num_duplicates=pool.num_duplicates,
+        exact=exact,
+        near=near,
+        class_counts=_class_counts(read.images, content.positions),
+        empty_folders=tuple(_empty_folders(data.source, read.images.names, names)),
+        training=_training(final, read.target, pool, headers, refusal),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Content:
+    """What is kept of the usable images."""
+
+    positions: list[int]  # among the files of the source
+    hashes: np.ndarray  # uint64 [N]
+    sketches: Sketches
+    shape: tuple[int, ...]  # [C, H, W]
+
+
+def _content(read: Reading) -> tuple[_Content, str | None]:
+    """Take all batches; return what is kept of them, and the line that refuses a source with too many broken files."""
+    positions: list[int] = []
+    digests: list[bytes] = []
+    parts: list[Sketches] = []
+    refusal = None
+    try:
+        for indices, images in read.batches:
+            positions += indices.tolist()
+            digests += [digest[:8] for digest in content_digests(images)]
+            parts.append(sketched(images))
+    except UserError as error:
+        refusal = str(error)
+    shape = (read.target.channels, read.target.size, read.target.size)
+    return _Content(positions, to_hashes(digests), joined(parts), shape), refusal
+
+
+def _pool(read: Reading, content: _Content, data: Data) -> Pool:
+    """Return what the training would find, with pixels that take no memory."""
+    num = len(content.positions)
+    positions = np.array(content.positions, dtype=np.int64)
+    labels, classes = store.kept_labels(read.images.labels, read.images.classes, positions)
+    return Pool(
+        images=np.broadcast_to(np.uint8(0), (num, *content.shape)),
+        labels=labels,
+        classes=classes,
+        splits=split(content.hashes, data.validation, data.test),
+        digest="",
+        rejected=tuple(Rejected(name, reason) for name, reason in read.rejected),
+        num_duplicates=num - len(np.unique(content.hashes)),
+        num_skipped=read.images.num_skipped,
+        folder=Path(os.devnull),
+    )
+
+
+def _array_headers(array: np.ndarray) -> Counter[Header]:
+    num, height, width, channels = array.shape
+    return Counter({Header("array", _MODES[channels - 1], width, height, False, False): num})
+
+
+def _class_counts(images: Images, positions: list[int]) -> dict[str, int]:
+    if images.labels is None:
+        return {}
+    counts = np.bincount(images.labels[positions], minlength=len(images.classes))
+    return dict(zip(images.classes, counts.tolist(), strict=True))
+
+
+def _empty_folders(source: str, names: Sequence[str], used: Iterable[str]) -> Iterator[str]:
+    """Yield the topmost folders, as `path/`, in which no usable image lies at any depth."""
+    with_images, every = set(_folders(used)), set(_folders(names))
+    top = Path(source).expanduser()
+    if source != "mnist" and top.is_dir():
+        for folder, below, files in os.walk(top):
+            below[:] = [name for name in below if not name.startswith(".") and name != "__MACOSX"]
+            relative = os.path.relpath(folder, top).replace(os.sep, "/") + "/"
+            if relative.count("/") >= MAX_DEPTH:  # a training looks no deeper, and os.walk recurses before Python 3.12
+                below.clear()
+            if relative != "./" and "recipe.json" not in files:  # a run's folder is passed over by intention
+                every.add(relative)
+    for folder in sorted(every - with_images):
+        parent = folder[: folder.rstrip("/").rfind("/") + 1]
+        if not parent or parent in with_images:
+            yield folder
+
+
+def _folders(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        end = name.find("/")
+        while end >= 0:
+            yield name[: end + 1]
+            end = name.find("/", end + 1)
+
+
+# Copies
+
+
+def _sides(pool: Pool) -> list[SplitName]:
+    sides: list[SplitName] = ["train"] * len(pool.images)
+    for index in pool.splits.validation.tolist():
+        sides[index] = "validation"
+    for index in pool.splits.test.tolist():
+        sides[index] = "test"
+    return sides
+
+
+def _copies(
+    content: _Content, names: Sequence[str], sides: Sequence[SplitName], preparing: Preparing
+) -> tuple[tuple[Copies, ...], tuple[Copies, ...]]:
+    """Return the groups of images that are equal pixel for pixel, and those of images that are nearly so."""
+    distinct, first, inverse = np.unique(content.hashes, return_index=True, return_inverse=True)
+    order = np.argsort(inverse.ravel(), kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(inverse.ravel(), minlength=len(distinct)))[:-1])
+    sketches = Sketches(content.sketches.thumbnails[first], content.sketches.tints[first])
+    preparing("comparing the images", 0.0)
+    pairs = near_duplicates(sketches, lambda share: preparing("comparing the images", share))
+
+    def copies(indices: Iterable[int]) -> Copies:
+        rising = sorted(indices)
+        return Copies(tuple(names[index] for index in rising), tuple(sides[index] for index in rising))
+
+    exact = [copies(group.tolist()) for group in members if len(group) > 1]
+    near = [copies(index for one in group for index in members[one].tolist()) for group in groups(len(distinct), pairs)]
+    near.sort(key=lambda group: (not group.leaks, group.names))
+    return tuple(sorted(exact, key=lambda group: (-len(group.names), group.names))), tuple(near)
+
+
+# What the training would do
+
+
+def _training(final: Recipe, target: Target, pool: Pool, headers: Counter[Header], refusal: str | None) -> Training:
+    shares = Counter[float]()
+    num_enlarged = 0
+    for header, count in headers.items():
+        share, side = _made_square(header, target)
+        num_enlarged += count if side < target.size else 0
+        if header.width != header.height:
+            shares[share] += count
+    splits = pool.splits
+    return Training(
+        recipe=final,
+        target=target,
+        num_train=len(splits.train),
+        num_validation=len(splits.validation),
+        num_test=len(splits.test),
+        cut_shares=tuple(sorted(shares.elements())),
+        num_enlarged=num_enlarged,
+        smallest_side=min((min(header.width, header.height) for header in headers), default=0),
+        refusal=refusal,
+    )
+
+
+def _made_square(header: Header, target: Target) -> tuple[float, int]:
+    """Return the share that is cut off, filled in or squeezed, and the side that becomes the target's."""
+    short, long = sorted((header.width, header.height))
+    match target.fit:
+        case "crop" | "stretch":
+            return 1 - short / long, short
+        case "pad":
+            return 1 - short / long, long
+        case _:
+            assert_never(target.fit)

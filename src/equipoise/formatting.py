@@ -1,0 +1,98 @@
+"""Counts, durations and scores as people read them, and the one-line progress."""
+
+import math
+
+from equipoise.health.stats import ScoreLine, metric_error, metric_value
+from equipoise.recipe import MetricName
+
+
+def count(number: float) -> str:
+    """Shorten a count to three digits: `950`, `12.3k`, `60k`, `1.23M`."""
+    for limit, scale, unit in ((1e3, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M"), (math.inf, 1e9, "G")):
+        short = float(f"{number / scale:.3g}")
+        if abs(short) * scale < limit:
+            return f"{short:g}{unit}"
+    return "–"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a clock does: `0:12`, `12:05`, `3:02:05`; a dash where they are unknown."""
+    if not math.isfinite(seconds):
+        return "–"
+    total = max(0, round(seconds))
+    hours, minutes = total // 3600, total // 60 % 60
+    return f"{hours}:{minutes:02}:{total % 60:02}" if hours else f"{minutes}:{total % 60:02}"
+
+
+def percent(share: float) -> str:
+    """Write a share as a whole per cent, rounded down so that 100 % means all."""
+    return f"{math.floor(100 * share + 1e-9)} %" if math.isfinite(share) else "–"
+
+
+def value(number: float | None) -> str:
+    """Write a number with three significant digits, no exponent where it is near 1; a dash for none."""
+    if number is None or not math.isfinite(number):
+        return "–"
+    if number != 0 and not 1e-4 <= abs(number) < 1e6:
+        return f"{number:.2e}"
+    digits = 2 if number == 0 else max(0, 2 - math.floor(math.log10(abs(number))))
+    return f"{number:.{digits}f}"
+
+
+def with_error(number: float | None, error: float | None) -> str:
+    """Write `0.034 ± 0.002`: the error to one digit (two if that is a 1), the number to the same place."""
+    if number is None or not math.isfinite(number):
+        return "–"
+    if error is None or not math.isfinite(error) or error <= 0:
+        return value(number)
+    first = f"{error:.1e}"
+    digits = 1 if first[0] == "1" else 0
+    places = max(0, digits - math.floor(math.log10(float(f"{error:.{digits}e}"))))
+    if number != 0 and float(f"{number:.{places}f}") == 0:  # a distance of 0.000 would read as perfect
+        places += 1
+    return f"{number:.{places}f} ± {error:.{places}f}"
+
+
+def printable(text: str) -> str:
+    """Return text as one line without control characters, whatever odd names it quotes."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def is_lower_uncertified(line: ScoreLine, best: ScoreLine, metric: MetricName) -> bool:
+    """Return whether a score is lower than the best one's, and was not shown to be better when the two were paired."""
+    is_paired = metric == "kid" and line.champion == best.samples and line.samples != best.samples
+    known = math.isfinite(line.difference + line.difference_se)
+    return is_paired and known and metric_value(line, metric) < metric_value(best, metric)
+
+
+def score(line: ScoreLine, metric: MetricName) -> str:
+    """Write a score by its metric, with the standard error where one is known."""
+    return with_error(metric_value(line, metric), metric_error(line, metric))
+
+
+def progress_line(
+    samples: int,
+    horizon: int | None,
+    samples_per_second: float,
+    seconds_left: float,
+    last: ScoreLine | None = None,
+    best: ScoreLine | None = None,
+    metric: MetricName = "kid",
+) -> str:
+    """Say in one line how far a run is; what is not known yet is left out."""
+    parts = [f"{count(samples)} samples"]
+    if horizon:
+        parts = [f"{count(samples)} / {count(horizon)} samples", percent(min(1.0, samples / horizon))]
+    if math.isfinite(samples_per_second) and samples_per_second > 0:
+        parts.append(f"{samples_per_second:,.0f}/s")
+    if math.isfinite(seconds_left):
+        parts.append(f"{duration(seconds_left)} left")
+    if last is not None:
+        text = f"{metric.upper()} {score(last, metric)}"
+        if best is not None and best.samples != last.samples:
+            note = "; this one is not yet certified" if is_lower_uncertified(last, best, metric) else ""
+            text += f" (best {value(metric_value(best, metric))}{note})"
+        elif best is not None:
+            text += " (the best so far)"
+        parts.append(text)
+    return " · ".join(parts)

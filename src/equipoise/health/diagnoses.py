@@ -1,0 +1,163 @@
+"""What the game is doing, in one plain sentence, from the signals and the scores.
+
+The signals say how the two players stand; only scores say whether the images are good.
+"""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Literal, assert_never
+
+from equipoise.health.stats import ScoreLine, StepStats, metric_error, metric_value
+from equipoise.recipe import MetricName
+
+Condition = Literal["starting", "broken", "skipping", "overpowering", "winning", "ahead", "balanced", "fooled"]
+Trend = Literal["none", "single", "falling", "level", "rising"]
+
+WINDOW = 8  # intervals that count as "now"
+FOOLED = 0.55  # accuracy below which the discriminator hardly beats a coin
+AHEAD = 0.85
+# BigGAN (arXiv:1809.11096, §4.2) was healthy at 98 %: beyond it, only a vanished gradient makes it an illness.
+WINNING = 0.98
+VANISHED = 0.1  # of the upper quartile of the generator's own earlier gradients
+COLLAPSED = 0.5  # of the best coverage so far
+SOME_COVERAGE = 0.05  # below it there is no variety to lose
+
+
+def condition(recent: Sequence[StepStats]) -> Condition:
+    """Name the state of the game over the last intervals, the most urgent first."""
+    if not recent:
+        return "starting"
+    last = recent[-1]
+    if not all(map(math.isfinite, (last.discriminator_loss, last.generator_loss))):
+        return "broken"
+    if num_skipped(recent):
+        return "skipping"
+    accuracy = mean_accuracy(recent)
+    if len(recent) < 3 or not math.isfinite(accuracy):
+        return "starting"
+    if accuracy >= WINNING:
+        return "overpowering" if gradient_share(recent) < VANISHED else "winning"
+    if accuracy >= AHEAD:
+        return "ahead"
+    return "balanced" if accuracy >= FOOLED else "fooled"
+
+
+def mean_accuracy(recent: Sequence[StepStats]) -> float:
+    """Return the discriminator's accuracy over the last intervals, NaN if there is none."""
+    values = _finite(stats.accuracy for stats in recent[-WINDOW:])
+    return statistics.fmean(values) if values else math.nan
+
+
+def num_skipped(recent: Sequence[StepStats]) -> int:
+    """Return how many steps of the last intervals were not finite and so not applied."""
+    return sum(stats.skipped_steps for stats in recent[-WINDOW:])
+
+
+def gradient_share(recent: Sequence[StepStats]) -> float:
+    """Return the generator's gradient norm now as a share of its earlier upper quartile; 1 without a history.
+
+    The upper quartile, because a gradient that vanished long ago makes up most of its own history.
+    """
+    now = _finite(stats.generator_gradient for stats in recent[-WINDOW:])
+    before = _finite(stats.generator_gradient for stats in recent[:-WINDOW])
+    if len(before) < WINDOW or not now:
+        return 1.0
+    reference = statistics.quantiles(before, n=4)[2]
+    return statistics.median(now) / reference if reference > 0 else 1.0
+
+
+def trend(scores: Sequence[ScoreLine], metric: MetricName = "kid") -> Trend:
+    """Compare the best of the last three scores with the best before them.
+
+    A change counts beyond twice the standard error of the difference, or 2 % where no error is known.
+    """
+    lines = [line for line in scores if math.isfinite(metric_value(line, metric))]
+    if len(lines) < 2:
+        return "single" if lines else "none"
+    split = -3 if len(lines) > 3 else -1
+    before = min(lines[:split], key=lambda line: metric_value(line, metric))
+    now = min(lines[split:], key=lambda line: metric_value(line, metric))
+    error = math.hypot(metric_error(before, metric), metric_error(now, metric))
+    margin = 2 * error if math.isfinite(error) else 0.02 * abs(metric_value(before, metric))
+    gain = metric_value(before, metric) - metric_value(now, metric)
+    last = metric_value(lines[-1], metric) - metric_value(now, metric)
+    if abs(gain) <= margin or (gain > 0 and last > margin):  # it has fallen, and has risen since
+        return "level"
+    return "falling" if gain > 0 else "rising"
+
+
+def failure(line: ScoreLine) -> str | None:
+    """Say in a sentence that a generator shows hardly anything of the real variety, None if it does."""
+    if not line.coverage < SOME_COVERAGE:
+        return None
+    return (
+        f"It shows hardly any of what the real images show (coverage {line.coverage:.2f}): this training has not "
+        "succeeded. Train for longer, or try another recipe: equipoise recipes"
+    )
+
+
+def coverage_fall(scores: Sequence[ScoreLine]) -> tuple[float, float] | None:
+    """Return the best coverage and the present one if less than half of it is left (mode collapse), else None."""
+    values = _finite(line.coverage for line in scores)
+    if len(values) < 2 or max(values[:-1]) < SOME_COVERAGE or values[-1] >= COLLAPSED * max(values[:-1]):
+        return None
+    return max(values[:-1]), values[-1]
+
+
+def describe(recent: Sequence[StepStats], scores: Sequence[ScoreLine], metric: MetricName = "kid") -> str:
+    """Say in one plain sentence what the game is doing and where the scores are going."""
+    fall = coverage_fall(scores)
+    if fall:
+        outlook = f"the images have lost variety (coverage fell from {fall[0]:.2f} to {fall[1]:.2f})"
+    else:
+        outlook = _outlook(trend(scores, metric), metric)
+    return f"{_game(recent)}; {outlook}."
+
+
+def _game(recent: Sequence[StepStats]) -> str:
+    now = condition(recent)
+    tells = f"The discriminator tells real from fake {100 * mean_accuracy(recent):.0f} % of the time"
+    match now:
+        case "starting":
+            return "Training has just begun, too early to say who is ahead"
+        case "broken":
+            return "The game has broken down: the losses are no longer finite numbers"
+        case "skipping":
+            skipped = num_skipped(recent)
+            steps = "1 recent step was" if skipped == 1 else f"{skipped} recent steps were"
+            return f"{steps} not finite and left out, so the weights are unharmed, but a lower learning rate may help"
+        case "overpowering":
+            share = 100 * gradient_share(recent)
+            return f"{tells} and the generator's gradient is down to {share:.0f} % of what it was: it hardly learns"
+        case "winning":
+            return f"{tells}: far ahead, but the generator still gets a usable gradient"
+        case "ahead":
+            return f"{tells}: it is ahead, and the generator is following"
+        case "balanced":
+            return f"{tells}: a fair fight"
+        case "fooled":
+            return f"{tells}, hardly better than a coin: fooled by the generator, or too weak to teach it"
+        case _:
+            assert_never(now)
+
+
+def _outlook(direction: Trend, metric: MetricName) -> str:
+    name = metric.upper()
+    match direction:
+        case "none":
+            return "no score yet"
+        case "single":
+            return "one score so far"
+        case "falling":
+            return f"{name} is still falling (lower is better)"
+        case "level":
+            return f"{name} has been level lately"
+        case "rising":
+            return f"{name} has lately been worse than its best"
+        case _:
+            assert_never(direction)
+
+
+def _finite(values: Iterable[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]

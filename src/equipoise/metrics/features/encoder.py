@@ -1,0 +1,248 @@
+"""A small encoder that learns what real images look like, without labels, and then serves as the judge's features.
+
+Two tasks at once on random views of real images: to recognise two views of one image among those of others
+(NT-Xent, arXiv:2002.05709), which makes the features tell shapes apart; and to say by how much a view was
+corrupted, which keeps in them what a contrastive task alone unlearns and a judge must see: blur, noise, holes.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from equipoise.errors import UserError
+from equipoise.metrics.features.corruptions import NUM_KINDS, corrupted, uniform, view
+from equipoise.storage.safe_open import read_bytes
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+VERSION = 1  # of everything below that decides the weights
+SEED = 0
+STEPS = 500
+PAIRS = 128  # images a step, each seen in two views
+RATE = 3e-3
+WIDTH = 32
+TEMPERATURE = 0.3
+CORRUPTION_WEIGHT = 10.0  # of the squared error of strengths in 0..1, against the contrastive loss
+MAX_BYTES = 2**26  # of a kept encoder; the largest takes a fiftieth of that
+NUM_FOR_SCALE = 4000  # images that the features are standardised by
+
+
+class Encoder(nn.Module):
+    """Images [N, C, H, W] in [-1, 1] to features [N, 224]: three stages, each averaged over the image."""
+
+    dimension = 7 * WIDTH
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, channels: int, height: int, width: int):
+        super().__init__()
+        self.size = (_inner(height), _inner(width))
+        self.fold = min(self.size) > 32  # 2 × 2 pixels become channels: fine detail is kept and costs little
+        self.stem = _stage(4 * channels if self.fold else channels, WIDTH, 5, stride=2)
+        self.middle = nn.Sequential(_stage(WIDTH, 2 * WIDTH, 3, stride=2), _stage(2 * WIDTH, 2 * WIDTH, 3))
+        self.top = nn.Sequential(_stage(2 * WIDTH, 4 * WIDTH, 3, stride=2), _stage(4 * WIDTH, 4 * WIDTH, 1))
+        self.register_buffer("mean", torch.zeros(self.dimension))
+        self.register_buffer("deviation", torch.ones(self.dimension))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return standardised features: over the training split mean 0 and a spread of about 1."""
+        return (self.raw(fitted(images, self.size)) - self.mean) / self.deviation
+
+    def raw(self, images: Tensor) -> Tensor:
+        """Return the features before standardisation, of images that have the inner size."""
+        low = self.stem(F.pixel_unshuffle(images, 2) if self.fold else images)
+        middle = self.middle(low)
+        return torch.cat([stage.mean((2, 3)) for stage in (low, middle, self.top(middle))], 1)
+
+
+def _stage(num_in: int, num_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(num_in, num_out, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(num_out), nn.ReLU())
+
+
+def _inner(side: int) -> int:
+    """Return the side at which the encoder looks at images: 16 to 32 as they are, else even and at most 64."""
+    return side if 16 <= side <= 32 else min(max(side // 2 * 2, 16), 64)
+
+
+def fitted(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize [N, C, H, W], averaging where it gets smaller."""
+    if tuple(images.shape[2:]) == size:
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def load_or_train(
+    train_images: np.ndarray,
+    cache: Path,
+    pool_digest: str,
+    *,
+    steps: int = STEPS,
+    report: Callable[[float], None] | None = None,
+) -> tuple[Encoder, str]:
+    """Return the encoder of a training split, uint8 [N, C, H, W], and the SHA-256 of its weights.
+
+    It is trained once on the CPU, deterministically, and kept in `cache` under `pool_digest`; `report` is told
+    the share of the training done. Raises UserError if there are no images.
+    """
+    if train_images.ndim != 4 or len(train_images) == 0 or train_images.dtype != np.uint8:
+        raise UserError(
+            f"training images for the judge's encoder: {train_images.dtype} {train_images.shape}; "
+            "give uint8 [N, C, H, W] with N at least 1."
+        )
+    stem = f"encoder-v{VERSION}-{hashlib.sha256(f'{pool_digest}/{steps}'.encode()).hexdigest()[:16]}"
+    with torch.device("meta"):  # no first weights are drawn: the caller's random stream stays as it is
+        encoder = Encoder(*train_images.shape[1:])
+    encoder = encoder.to_empty(device="cpu").eval().requires_grad_(False)
+    kept = _read(cache / stem, encoder)
+    if kept is None:
+        encoder = train_encoder(train_images, steps=steps, report=report)
+        kept = _write(cache / stem, encoder, pool_digest, steps)
+    return _channels_last(encoder), kept
+
+
+def train_encoder(
+    train_images: np.ndarray, *, steps: int = STEPS, report: Callable[[float], None] | None = None
+) -> Encoder:
+    """Train an encoder on uint8 images [N, C, H, W]; every draw is its own, the global stream stays untouched."""
+    generator = torch.Generator().manual_seed(SEED)
+    channels, height, width = train_images.shape[1:]
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        with torch.device("meta"):
+            parts = nn.ModuleDict(
+                {
+                    "encoder": Encoder(channels, height, width),
+                    "projection": nn.Sequential(nn.Linear(4 * WIDTH, 128), nn.ReLU(), nn.Linear(128, 64)),
+                    "strengths": nn.Linear(Encoder.dimension, NUM_KINDS),
+                }
+            )
+        parts = _channels_last(_initialised(parts, generator))
+        encoder = parts["encoder"]
+        assert isinstance(encoder, Encoder)
+        optimizer = torch.optim.AdamW(parts.parameters(), lr=RATE, weight_decay=1e-4)
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = _rate(step / steps)
+            loss = _loss(parts, encoder, _drawn(train_images, PAIRS, encoder.size, generator), generator)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if report is not None:
+                report((step + 1) / steps)
+    encoder.eval().requires_grad_(False)
+    _standardise(encoder, train_images, generator)
+    return encoder
+
+
+def _loss(parts: nn.ModuleDict, encoder: Encoder, images: Tensor, generator: torch.Generator) -> Tensor:
+    """NT-Xent between two views of each image, plus the squared error of the corruption's strengths."""
+    num = len(images)
+    clean = uniform(num, 0, 1, generator) < 0.5
+    kinds = torch.randint(NUM_KINDS, (num,), generator=generator)
+    views, targets = [], []
+    for _ in range(2):  # one kind a pair: that a view is blurred must not be what tells it from the other
+        strengths = torch.where(clean, 0.0, uniform(num, 0, 1, generator))
+        views.append(corrupted(view(images, generator), kinds, strengths, generator))
+        targets.append(F.one_hot(kinds, NUM_KINDS) * strengths[:, None])
+    features = encoder.raw(torch.cat(views))
+    embedded = F.normalize(parts["projection"](features[:, -4 * WIDTH :]))
+    similarity = (embedded @ embedded.T / TEMPERATURE).fill_diagonal_(-1e9)
+    contrastive = F.cross_entropy(similarity, torch.arange(2 * num).roll(num))
+    return contrastive + CORRUPTION_WEIGHT * F.mse_loss(parts["strengths"](features), torch.cat(targets))
+
+
+def _rate(progress: float) -> float:
+    """A tenth of the steps up, then a cosine down."""
+    return RATE * min(progress / 0.1 + 0.02, 1.0, 0.5 * (1 + math.cos(math.pi * (progress - 0.1) / 0.9)) + 1e-3)
+
+
+def _initialised(parts: nn.ModuleDict, generator: torch.Generator) -> nn.ModuleDict:
+    """Give modules on the meta device their first weights, from `generator` alone."""
+    parts = parts.to_empty(device="cpu")
+    for module in parts.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()  # ones and zeros: draws nothing
+        elif isinstance(module, Encoder):
+            module.mean.zero_()
+            module.deviation.fill_(1)
+    return parts
+
+
+def _channels_last(module: _Module) -> _Module:
+    """Lay out the weights so that convolutions on a CPU are a sixth faster."""
+    return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]: missing from the stubs
+
+
+def _drawn(images: np.ndarray, num: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    rows = torch.randint(len(images), (num,), generator=generator).sort().values.numpy()
+    return fitted(torch.from_numpy(np.ascontiguousarray(images[rows])).float() / 127.5 - 1, size)
+
+
+@torch.no_grad()
+def _standardise(encoder: Encoder, train_images: np.ndarray, generator: torch.Generator) -> None:
+    """Store the mean of real features, and their spread over real and corrupted images.
+
+    A feature that only corruption moves has next to no spread on real images; measured by that alone, the
+    least blur would outweigh everything else by orders of magnitude.
+    """
+    clean, either = [], []
+    for _ in range(max(1, NUM_FOR_SCALE // 500)):
+        images = _drawn(train_images, 500, encoder.size, generator)
+        kinds = torch.randint(NUM_KINDS, (500,), generator=generator)
+        damaged = corrupted(images, kinds, uniform(500, 0, 1, generator), generator)
+        clean.append(encoder.raw(images))
+        either += [clean[-1], encoder.raw(damaged)]
+    deviation = torch.cat(either).std(0)
+    encoder.mean.copy_(torch.cat(clean).mean(0))
+    encoder.deviation.copy_(deviation.clamp(min=max(0.05 * deviation.median().item(), 1e-6)))
+
+
+def _read(stem: Path, encoder: Encoder) -> str | None:
+    """Fill the encoder from `stem`.safetensors; None where it is missing or not what its `.json` says."""
+    try:
+        digest = json.loads(read_bytes(stem.with_suffix(".json"), MAX_BYTES))["sha256"]
+        data = read_bytes(stem.with_suffix(".safetensors"), MAX_BYTES)
+        if hashlib.sha256(data).hexdigest() != digest:
+            return None
+        state = safetensors.torch.load(data)
+        if {name: value.dtype for name, value in state.items()} != {
+            name: value.dtype for name, value in encoder.state_dict().items()
+        }:
+            return None
+        encoder.load_state_dict(state)
+    except Exception:  # a cache: what cannot be read, for whatever reason, is made again
+        return None
+    return digest
+
+
+def _write(stem: Path, encoder: Encoder, pool_digest: str, steps: int) -> str:
+    data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()})
+    facts = {
+        "what": "the judge's encoder: trained on a training split, see equipoise.metrics.features.encoder",
+        "version": VERSION,
+        "pool": pool_digest,
+        "steps": steps,
+        "dimension": encoder.dimension,
+        "size": list(encoder.size),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, content in ((".safetensors", data), (".json", json.dumps(facts, indent=1).encode())):
+        aside = stem.with_suffix(f"{suffix}.{os.getpid()}.part")
+        aside.write_bytes(content)
+        aside.replace(stem.with_suffix(suffix))
+    return facts["sha256"]

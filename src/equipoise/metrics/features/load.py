@@ -1,0 +1,83 @@
+"""Features: what a judge sees of an image. One name, one extractor, one digest for the protocol."""
+
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equipoise.metrics.features import dinov2, encoder, inception, weights
+from equipoise.recipe import FeaturesName
+
+
+@dataclass(frozen=True)
+class Features:
+    """A feature extractor and its identity; `extract` takes float images [N, C, H, W] in [-1, 1], gives [N, D]."""
+
+    name: str
+    digest: str  # SHA-256 of the weights
+    dimension: int
+    extract: Callable[[Tensor], Tensor]  # float32 on the CPU, without gradients
+
+
+def load_features(
+    name: FeaturesName,
+    *,
+    train_images: np.ndarray,
+    cache: Path,
+    pool_digest: str,
+    device: torch.device | str = "cpu",
+    report: Callable[[float], None] | None = None,
+) -> Features:
+    """Return the named features; "auto" is Inception where its file is at hand, else the encoder.
+
+    `train_images` is the training split, uint8 [N, C, H, W]; the encoder learns from it once, telling `report` the
+    share done, and is kept in `cache` under `pool_digest`. Raises UserError where published weights cannot be had.
+    """
+    match name:
+        case "auto":
+            at_hand = weights.find(inception.WEIGHTS, cache) is not None
+            return load_features(
+                "inception" if at_hand else "encoder",
+                train_images=train_images,
+                cache=cache,
+                pool_digest=pool_digest,
+                device=device,
+                report=report,
+            )
+        case "inception":
+            path = weights.find_or_fetch(inception.WEIGHTS, cache)
+            state, digest = weights.read(path, inception.WEIGHTS)
+            network = weights.built(inception.load_inception, state, path).to(device)
+            extract = _in_batches(lambda images: inception.inception_features(network, images), 32, device)
+            return Features("inception", digest, inception.DIMENSION, extract)
+        case "dinov2":
+            path = weights.find_or_fetch(dinov2.WEIGHTS, cache)
+            state, digest = weights.read(path, dinov2.WEIGHTS)
+            vit = weights.built(dinov2.load_dinov2, state, path).to(device)
+            extract = _in_batches(lambda images: dinov2.dinov2_features(vit, images), 32, device)
+            return Features("dinov2", digest, dinov2.DIMENSION, extract)
+        case "encoder":
+            trained, digest = encoder.load_or_train(train_images, cache, pool_digest, report=report)
+            trained = trained.to(device)
+            extract = _in_batches(trained, 500, device)
+            return Features("encoder", digest, trained.dimension, extract)
+        case _:
+            typing.assert_never(name)
+
+
+def _in_batches(
+    network: Callable[[Tensor], Tensor], batch: int, device: torch.device | str
+) -> Callable[[Tensor], Tensor]:
+    """Wrap a network so that it runs in small batches, in float32 and without gradients, whatever surrounds it."""
+    device = torch.device(device)
+
+    @torch.no_grad()
+    def extract(images: Tensor) -> Tensor:
+        with torch.autocast(device.type, enabled=False):
+            return torch.cat([network(part.to(device).float()).float().cpu() for part in images.split(batch)])
+
+    return extract

@@ -1,0 +1,125 @@
+"""Published weights of feature networks: found beside the data, fetched once, and checked by their SHA-256."""
+
+import hashlib
+import io
+import os
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from equipoise.errors import UserError
+from equipoise.storage.safe_open import read_bytes
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+TIMEOUT = 30.0  # seconds without an answer
+MAX_BYTES = 2**30  # of a file of weights; the largest one is a tenth of that
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One published file of weights."""
+
+    file: str
+    url: str
+    sha256: str
+
+
+def find(weights: Weights, cache: Path) -> Path | None:
+    """Return where the file lies, in $EQUIPOISE_WEIGHTS or in cache/weights, or None; never downloads.
+
+    A `.safetensors` file of the same name and the same keys is taken as well.
+    """
+    for folder in _folders(cache):
+        for path in (folder / weights.file, (folder / weights.file).with_suffix(".safetensors")):
+            if path.is_file():
+                return path
+    return None
+
+
+def find_or_fetch(weights: Weights, cache: Path) -> Path:
+    """Return where the file lies, fetching it into cache/weights if need be; raises UserError if it cannot."""
+    return find(weights, cache) or _fetch(weights, cache / "weights")
+
+
+def read(path: Path, weights: Weights) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors by name and the file's SHA-256; raises UserError if it is not the published file."""
+    try:
+        data = read_bytes(path, MAX_BYTES)  # once, so that what is opened is what was checked
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Check it, or delete it.") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if path.suffix == ".safetensors" and not weights.file.endswith(".safetensors"):
+        return _tensors(path, data), digest  # converted by the user: no digest is published for it
+    if digest != weights.sha256:
+        raise UserError(
+            f"{path}: SHA-256 {digest[:16]}… is not the published {weights.sha256[:16]}…; the file is damaged "
+            f"or another one. Delete it, or put there the file from {weights.url}"
+        )
+    if path.suffix == ".safetensors":
+        return _tensors(path, data), digest
+    # The one place where a pickle is opened: published as such, its digest checked above, tensors only.
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True), digest  # noqa: TID251
+    except Exception as error:  # what is no file of tensors is refused in many ways
+        raise UserError(f"{path}: is no file of tensors ({type(error).__name__}). Delete it or replace it.") from None
+
+
+def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(data)
+    except Exception as error:  # a header can be wrong in many ways, and each raises another type
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: is no safetensors file of tensors ({reason}). Delete it or replace it.") from None
+
+
+def built(build: Callable[[dict[str, Tensor]], _Network], state: dict[str, Tensor], path: Path) -> _Network:
+    """Build a network from tensors read from `path`; raises UserError if they are not this network's."""
+    try:
+        return build(state)
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        reason = reason[0].strip()[:200]
+        raise UserError(f"{path} holds the weights of another network ({reason}); delete it or replace it.") from None
+
+
+def _folders(cache: Path) -> list[Path]:
+    chosen = os.environ.get("EQUIPOISE_WEIGHTS")
+    return [*([Path(chosen)] if chosen else []), cache / "weights"]
+
+
+def _fetch(weights: Weights, folder: Path) -> Path:
+    target = folder / weights.file
+    aside = folder / f"{weights.file}.{os.getpid()}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(weights.url, timeout=TIMEOUT) as answer, aside.open("wb") as file:
+            while block := answer.read(1 << 20):
+                file.write(block)
+        if (digest := _sha256(aside)) != weights.sha256:
+            raise OSError(f"what came has SHA-256 {digest[:16]}…, not {weights.sha256[:16]}…")
+        aside.replace(target)
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error
+        raise UserError(
+            f"{weights.file} is not here and could not be fetched ({reason}). Download {weights.url} "
+            f"and put it into {folder} or into the folder that $EQUIPOISE_WEIGHTS names, or type "
+            "--set judging.features=encoder"
+        ) from None
+    finally:
+        aside.unlink(missing_ok=True)
+    return target
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,1 +1,0 @@
-"""`equipoise.Watch`: following a training loop that Equipoise did not write."""

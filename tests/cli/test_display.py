@@ -1,0 +1,206 @@
+"""The display: plain lines where they are logged, a calm panel on a terminal, and no name is ever markup."""
+
+import dataclasses
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from equipoise.cli import display
+from equipoise.cli.display import Display, in_vain, is_terminal, line, panel, printable
+from equipoise.health.stats import ScoreLine
+from equipoise.loop import Progress
+
+SENTENCE = (
+    "The discriminator tells real from fake 81 % of the time: it is ahead, and the generator is following; KID has "
+    "been level lately."
+)
+PROGRESS = Progress(
+    name="modern on mnist",
+    samples=120_000,
+    horizon=480_000,
+    share=0.25,
+    samples_per_second=4012.3,
+    seconds_left=90.0,
+    sentence=SENTENCE,
+    metric="kid",
+    last=ScoreLine(samples=120_000, seconds=1.0, kid=0.034, kid_se=0.002),
+    best=ScoreLine(samples=60_000, seconds=1.0, kid=0.031, kid_se=0.002),
+)
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    return Terminal()
+
+
+def rendered(progress: Progress, width: int = 80) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False, color_system=None)
+    console.print(panel(progress, width))
+    file: Any = console.file
+    return file.getvalue().splitlines()
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def test_a_plain_line_says_all() -> None:
+    text = line(PROGRESS)
+    assert text.startswith("120k / 480k samples · 25 % · 4,012/s · 1:30 left · KID 0.034 ± 0.002 (best 0.0310) · ")
+    assert text.endswith(SENTENCE)
+
+
+def test_off_a_terminal_there_is_a_line_now_and_then_and_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with Display(stream) as show:
+        for seconds, samples in ((0, 1000), (5, 2000), (20, 3000), (21, 4000)):
+            now[0] = seconds
+            show.tell(dataclasses.replace(PROGRESS, samples=samples))
+    counts = [text.split(" /")[0] for text in stream.getvalue().splitlines()]
+    assert counts == ["1k", "3k", "4k"]
+
+
+def test_off_a_terminal_a_stage_is_one_line_and_nothing_is_a_control_character() -> None:
+    stream = io.StringIO()
+    with Display(stream) as show:
+        for share in (0.0, 0.5, 1.0):
+            show.preparing("reading the images", share)
+        show.note("odd \x1b[31m name\r\n")
+    assert stream.getvalue() == "reading the images …\nodd ?[31m name??\n"
+
+
+def test_a_mistake_ends_the_lines_without_a_last_one() -> None:
+    stream = io.StringIO()
+    show = Display(stream)
+    show.tell(PROGRESS)
+    show.tell(PROGRESS)
+    show.__exit__(KeyError, KeyError("x"), None)
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_the_panel_fits_80_columns_and_shows_everything() -> None:
+    lines = rendered(PROGRESS)
+    assert max(map(len, lines)) <= 80
+    text = " ".join(part.strip("│ ") for part in lines)
+    assert lines[0].startswith("╭─ modern on mnist ─")
+    for words in ("25 %", "120k of 480k samples · 4,012 a second · 1:30 left", "KID 0.034 ± 0.002, lower is better",
+                  "KID 0.031 ± 0.002, after 60k samples", "it is ahead"):  # fmt: skip
+        assert words in text
+
+
+def test_the_panel_keeps_its_height_from_the_first_moment_on() -> None:
+    first = dataclasses.replace(PROGRESS, last=None, best=None, sentence="Too early to say.", horizon=0)
+    same = dataclasses.replace(PROGRESS, best=PROGRESS.last)
+    assert len(rendered(first)) == len(rendered(PROGRESS)) == len(rendered(same))
+    assert "none yet" in "".join(rendered(first))
+    assert "the last score" in "".join(rendered(same))
+
+
+def test_a_lower_last_score_that_is_not_certified_is_told_in_one_line_of_the_same_panel() -> None:
+    best = ScoreLine(samples=1_980_000, seconds=1.0, kid=0.0066, kid_se=0.0008)
+    last = ScoreLine(
+        samples=2_000_000, seconds=1.0, kid=0.0062, kid_se=0.0008, champion=1_980_000, difference=-0.0004,
+        difference_se=0.0005,
+    )  # fmt: skip
+    chance = dataclasses.replace(PROGRESS, last=last, best=best)
+    assert "KID 0.0066 ± 0.0008, after 1.98M samples; the last not certified" in "".join(rendered(chance))
+    assert "(best 0.00660; this one is not yet certified)" in line(chance)
+    for width in (60, 80, 96):
+        assert (
+            len(rendered(chance, width))
+            == len(rendered(PROGRESS, width))
+            == len(rendered(dataclasses.replace(PROGRESS, best=PROGRESS.last), width))
+        )
+    higher = dataclasses.replace(chance, last=dataclasses.replace(last, kid=0.0067))
+    for shown in (PROGRESS, higher):
+        assert "chance" not in "".join(rendered(shown)) + line(shown)
+
+
+def test_the_panel_shows_how_near_the_stop_is_and_keeps_its_height_and_a_screen() -> None:
+    long = (
+        "Unbeaten for 107 of 110 scores; a quarter more training is forecast to bring 0.9 % (price 2.0 %); a gain "
+        "since is not ruled out."
+    )
+    heights = {len(rendered(dataclasses.replace(PROGRESS, outlook=text))) for text in ("Too few scores so far.", long)}
+    assert len(heights) == 1
+    assert heights.pop() <= 20
+    text = " ".join(part.strip("│ ") for part in rendered(dataclasses.replace(PROGRESS, outlook=long)))
+    assert "stopping    Unbeaten for 107 of 110 scores" in text
+    assert text.replace("  ", " ").count("is not ruled out.") == 1
+    assert "stopping" not in " ".join(rendered(PROGRESS)), "where only the budget stops it there is nothing to say"
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 96])
+def test_the_panel_stays_within_any_terminal(width: int) -> None:
+    assert max(map(len, rendered(PROGRESS, width))) <= width
+
+
+@pytest.mark.parametrize("name", ["[bold]x[/bold]", "[/nothing]", ":smile:", "x" * 255, "数字 ünïcode", "a\x1b[31m\nb"])
+def test_names_are_shown_as_they_are_never_as_markup(terminal: Terminal, name: str) -> None:
+    progress = dataclasses.replace(PROGRESS, name=name, sentence=f"{name} says")
+    with Display(terminal) as show:
+        show.preparing(name, 0.5)
+        show.note(name)
+        show.tell(progress)
+    text = plain(terminal.getvalue())
+    assert printable(name)[:20] in text.splitlines()[1] + text.splitlines()[0]
+    assert printable(name)[:20] in next(part for part in text.splitlines() if part.startswith("╭"))
+    assert "\x1b" not in text
+    assert max(len(part) for part in re.split(r"[\r\n]+", text)) <= 80
+
+
+def test_on_a_terminal_the_stage_then_the_panel_then_the_stage_below_it(terminal: Terminal) -> None:
+    with Display(terminal) as show:
+        show.preparing("reading the images", 0.5)
+        assert "reading the images … 50 %" in plain(terminal.getvalue())
+        show.tell(PROGRESS)
+        assert "╭─ modern on mnist" in plain(terminal.getvalue())
+        terminal.truncate(0)
+        show.preparing("writing the report", 0.0)
+        assert re.search(r"╰─+╯\s+writing the report …", plain(terminal.getvalue()))
+        terminal.truncate(0)
+    assert "writing the report" not in plain(terminal.getvalue()).split("╭")[-1], "what stays is the panel alone"
+
+
+def test_a_dumb_terminal_gets_plain_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_terminal(terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    assert not is_terminal(terminal)
+    with Display(terminal) as show:
+        show.tell(PROGRESS)
+    assert terminal.getvalue() == line(PROGRESS) + "\n"
+
+
+@pytest.mark.parametrize("has_descriptor", [True, False])
+def test_showing_in_vain_leaves_no_descriptor_open(tmp_path: Path, has_descriptor: bool) -> None:
+    stream: Any = (tmp_path / "shown").open("w") if has_descriptor else Terminal()
+    for _ in range(3):
+        before = os.dup(0)  # the lowest number that is free
+        os.close(before)
+        with in_vain(stream):
+            raise BrokenPipeError
+        after = os.dup(0)
+        os.close(after)
+        assert after == before
+    print("nobody sees it", file=stream, flush=True)
+    stream.close()
+    assert not has_descriptor or (tmp_path / "shown").read_bytes() == b""

@@ -1,0 +1,351 @@
+import dataclasses
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageEnhance
+
+from equipoise.api import refuse_impossible, silent
+from equipoise.cli.audit_text import MOST_SHOWN, check_text, check_values
+from equipoise.data import pool as pool_module
+from equipoise.data.audit.check import Check, Copies, check
+from equipoise.data.pool import Pool, prepare
+from equipoise.errors import UserError
+from equipoise.recipe import Data, Recipe
+
+
+def photo(index: int, width: int = 20, height: int = 20) -> Image.Image:
+    values = np.random.default_rng(index).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def photos(folder: Path, num: int = 150, **shape: int) -> Path:
+    for index in range(num):
+        path = folder / ("cat" if index % 3 else "dog") / f"{index:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photo(index, **shape).save(path)
+    return folder
+
+
+def checked(source: Path | str, **options: Any) -> Check:
+    data = Data(source=str(source), **options)
+
+    def final(pool: Pool) -> Recipe:
+        recipe = Recipe(data=data)
+        refuse_impossible(recipe, pool)
+        return recipe
+
+    return check(data, 64, final, Recipe(data=data), silent)
+
+
+def shown(found: Check) -> str:
+    """Return the text on one line, as the terminal's width does not matter here."""
+    text = check_text(found)
+    assert max(map(len, text.splitlines())) <= 80
+    return " ".join(text.split())
+
+
+def test_all_that_the_training_finds_is_found_without_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = photos(tmp_path / "photos", width=24)
+    shutil.copy(folder / "cat" / "0001.png", folder / "cat" / "copy.png")
+    (folder / "dog" / "bad.png").write_bytes(b"")
+    (folder / "notes.txt").write_text("words")
+    monkeypatch.setenv("EQUIPOISE_CACHE", os.fspath(tmp_path / "cache"))
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    seen: list[Pool] = []
+
+    def final(pool: Pool) -> Recipe:
+        seen.append(pool)
+        return Recipe()
+
+    data = Data(source=str(folder))
+    found = check(data, 64, final, Recipe(), silent)
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+    real, outline = prepare(data, max_size=64), seen[0]
+    assert outline.images.shape == real.images.shape
+    assert outline.classes == real.classes
+    assert outline.labels is not None
+    assert real.labels is not None
+    assert (outline.labels == real.labels).all()
+    assert outline.rejected == real.rejected == found.rejected
+    assert outline.num_duplicates == real.num_duplicates == found.num_duplicates == 1
+    assert outline.num_skipped == real.num_skipped == 1
+    for name in ("train", "validation", "test"):
+        assert (getattr(outline.splits, name) == getattr(real.splits, name)).all()
+
+
+def test_each_file_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = photos(tmp_path / "photos", 30)
+    from equipoise.data.audit import check as module
+
+    calls: list[int] = []
+    decode = module.decode_described
+    monkeypatch.setattr(module, "decode_described", lambda raw, target: (calls.append(1), decode(raw, target))[1])
+    checked(folder, size=16, channels=3)
+    assert len(calls) == 30
+
+
+def test_every_bad_file_is_in_the_values_and_the_first_ones_in_the_text(tmp_path: Path):
+    folder = photos(tmp_path / "photos")
+    for index in range(MOST_SHOWN + 5):
+        (folder / "cat" / f"bad{index:02}.png").write_bytes(b"" if index % 2 else b"words")
+    found = checked(folder)
+    listed = check_values(found)["not_used"]
+    assert [item["name"] for item in listed] == [f"cat/bad{index:02}.png" for index in range(MOST_SHOWN + 5)]
+    assert listed[0]["reason"] == "not an image (text?)"
+    text = shown(found)
+    assert "150 of 175 can be used" in text
+    assert "cat/bad19.png" in text
+    assert "cat/bad20.png" not in text
+    assert "and 5 more; --json lists them all" in text
+
+
+def test_too_many_bad_files_are_a_refusal_in_the_words_of_the_training(tmp_path: Path):
+    folder = photos(tmp_path / "photos", 30)
+    for index in range(4):
+        (folder / f"bad{index}.png").write_bytes(b"")
+    found = checked(folder)
+    with pytest.raises(UserError) as caught:
+        prepare(Data(source=str(folder)), cache=tmp_path / "cache")
+    assert found.training.refusal == str(caught.value)
+    assert len(found.rejected) == 4
+    assert not check_values(found)["starts"]
+    assert "would not start" in shown(found)
+
+
+def test_a_source_without_any_usable_image_is_still_reported(tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "bad.png").write_bytes(b"words")
+    found = checked(tmp_path / "photos")
+    assert found.training.refusal is not None
+    assert "none of 1" in found.training.refusal
+    assert check_values(found)["training"]["median_cut"] is None
+    assert "0 of 1 can be used" in shown(found)
+
+
+def test_what_is_passed_over_is_counted_by_suffix_and_reason(tmp_path: Path):
+    folder = photos(tmp_path / "photos")
+    for name in ("a.txt", "b.txt", "clip.mov", ".hidden.png", "README"):
+        (folder / name).write_text("words")
+    values = check_values(checked(folder))
+    assert values["passed_over"] == {".txt": 2, ".mov": 1, "hidden": 1, "without a suffix": 1}
+
+
+def test_formats_modes_turns_and_animations_are_counted(tmp_path: Path):
+    folder = photos(tmp_path / "photos", 60)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo(900, 30, 20).save(folder / "cat" / "turned.jpg", exif=exif)
+    photo(901).convert("CMYK").save(folder / "cat" / "print.jpg")
+    clear = photo(902)
+    clear.putalpha(100)
+    clear.save(folder / "cat" / "clear.webp", lossless=True)
+    frames = [photo(index) for index in (903, 904)]
+    frames[0].save(folder / "cat" / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20) * 160).save(folder / "cat" / "deep.png")
+    values = check_values(checked(folder))
+    assert values["formats"] == {"PNG": 61, "JPEG": 2, "GIF": 1, "WebP": 1}
+    assert values["modes"]["CMYK"] == 1
+    assert values["modes"]["16-bit grey"] == 1
+    assert values["modes"]["RGB with transparency"] == 1
+    assert (values["turned"], values["animated"]) == (1, 1)
+    assert {"width": 20, "height": 30, "images": 1} in values["sizes"], "the upright size counts"
+
+
+def test_few_sizes_are_listed_and_many_are_counted_by_the_smaller_side(tmp_path: Path):
+    few = photos(tmp_path / "few", 40, width=30)
+    assert "30 × 20 40 ████" in shown(checked(few))
+    many = tmp_path / "many"
+    many.mkdir()
+    for index in range(60):
+        photo(index, 20 + index, 17 + index).save(many / f"{index}.png")
+    text = shown(checked(many))
+    assert "60 different ones; by the smaller side in pixels: 16 to 31 15" in text
+    assert "32 to 63 32" in text
+    assert "64 to 127 13" in text
+    assert "from 20 × 17 to 79 × 76" in text
+
+
+def test_what_is_cut_filled_squeezed_and_enlarged_follows_fit(tmp_path: Path):
+    folder = photos(tmp_path / "photos", 60)
+    for index in range(4):
+        photo(800 + index, 40, 30 if index else 10).save(folder / "cat" / f"wide{index}.png")
+    training = check_values(checked(folder, size=24))["training"]
+    assert (training["size"], training["channels"], training["fit"]) == (24, 3, "crop")
+    assert (training["not_square"], training["median_cut"], training["largest_cut"]) == (4, 0.25, 0.75)
+    assert (training["enlarged"], training["smallest_side"]) == (61, 10)
+    assert "4 images are not square and cut to the middle: half of them lose 25 % or more, at most 75 %" in shown(
+        checked(folder, size=24)
+    )
+    assert check_values(checked(folder, size=24, fit="pad"))["training"]["enlarged"] == 60
+    assert "get bars" in shown(checked(folder, fit="pad"))
+    assert "squeezed" in shown(checked(folder, fit="stretch"))
+
+
+def test_copies_are_grouped_with_their_names_and_their_side_of_the_split(tmp_path: Path):
+    folder = photos(tmp_path / "photos", 200, width=60, height=60)
+    for index in range(3, 9):
+        path = folder / ("cat" if index % 3 else "dog") / f"{index:04}.png"
+        shutil.copy(path, path.with_name(f"{index:04}-same.png"))
+    for index in range(100, 160):
+        name = f"{'cat' if index % 3 else 'dog'}/{index:04}"
+        ImageEnhance.Brightness(photo(index, 60, 60)).enhance(0.96).save(folder / f"{name}-dark.jpg", quality=85)
+    found = checked(folder)
+    assert found.num_duplicates == 6
+    assert ("dog/0003-same.png", "dog/0003.png") in {group.names for group in found.exact}
+    assert all(len(set(group.splits)) == 1 for group in found.exact)
+    assert len(found.near) >= 57
+    assert all(len(group.names) == 2 and group.names[0][:8] == group.names[1][:8] for group in found.near)
+    leaks = [group for group in found.near if group.leaks]
+    assert leaks
+    assert leaks == list(found.near[: len(leaks)]), "those that matter come first"
+    pool = prepare(Data(source=str(folder)), cache=tmp_path / "cache")
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
+    trained = {names[index] for index in pool.splits.train}
+    for group in found.near:
+        sides = [side == "train" for side in group.splits]
+        assert sides == [name in trained for name in group.names]
+        assert group.leaks == (any(sides) and not all(sides))
+    assert f"{len(leaks)} group" in shown(found)
+    assert check_values(found)["leaks"] == len(leaks)
+
+
+def group(*splits: str, name: str = "img") -> Copies:
+    sides: Any = splits
+    return Copies(tuple(f"{name}{index:02}.png" for index in range(len(splits))), sides)
+
+
+def near(tmp_path: Path, *groups: Copies) -> list[str]:
+    """Return the lines on near copies, each group on one."""
+    text = check_text(dataclasses.replace(checked(photos(tmp_path / "photos", 60)), near=groups))
+    assert max(map(len, text.splitlines())) <= 80
+    part = text.split("\nnear copies")[1].split("\nclasses")[0]
+    return re.sub(r"\n {18}", " ", part).splitlines()
+
+
+def test_a_copy_in_another_split_is_shown_however_many_others_there_are(tmp_path: Path):
+    lines = near(
+        tmp_path,
+        group("train", "train", "train", "test", name="four"),
+        group(*["train"] * 20, "validation", name="many"),
+        group(*["test"] * 20, "train", name="tested"),
+        group(*["validation"] * 9, *["train"] * 9, "test", name="half"),
+        group(*["train"] * 4, name="one"),
+        group(*["train"] * 5, name="two"),
+    )
+    four, many, tested, half, one, two = (line.strip() for line in lines[-6:])
+    assert four == "four03.png (test) ≈ four00.png (train) ≈ four01.png (train) ≈ four02.png (train)"
+    assert many.startswith("many20.png (validation) ≈ many00.png (train) ≈ ")
+    assert many.endswith("many04.png (train) and 15 more (15 train)")
+    assert tested.startswith("tested20.png (train) ≈ tested00.png (test) ≈ ")
+    assert half.startswith("half18.png (test) ≈ ")
+    assert "(train)" in half.split(" and ")[0]
+    assert "(validation)" in half.split(" and ")[0]
+    assert one == "one00.png ≈ one01.png ≈ one02.png ≈ one03.png (train)"
+    assert two == "two00.png ≈ two01.png ≈ two02.png and 2 more (train)"
+
+
+def test_groups_that_leak_are_all_shown_where_they_are_few_and_counted_where_not(tmp_path: Path):
+    leaks, others = [group("train", "test", name=f"leak{index}-") for index in range(30)], [group("train", "train")] * 9
+    lines = near(tmp_path, *leaks[:15], *others)
+    assert sum("leak" in line for line in lines) == 15
+    assert lines[-1].strip() == "and 9 more; --json lists them all"
+    lines = near(tmp_path, *leaks, *others)
+    assert sum("leak" in line for line in lines) == 20
+    assert "and 19 more, 10 of them to train on as well as to judge by; --json lists them all" in " ".join(lines)
+
+
+def test_of_files_one_is_to_be_kept_and_of_an_array_one_row(tmp_path: Path):
+    leak = group("train", "test")
+    assert "Look at them, and keep one file of each" in " ".join(" ".join(near(tmp_path, leak)).split())
+    values = np.random.default_rng(0).integers(0, 256, (120, 12, 12), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=values)
+    text = shown(dataclasses.replace(checked(tmp_path / "a.npz"), near=(leak,)))
+    assert "Look at them, and keep one row of each (image 0 is the first row)" in text
+    assert "one file of each" not in text
+    assert "none: for classes, add an array named labels" in text
+    assert "sub-folders" not in text
+    rows = dataclasses.replace(checked(photos(tmp_path / "photos", 60)), near=(leak,), source="hub:someone/photos")
+    assert "keep one row of each" in shown(rows)
+
+
+def test_classes_are_counted_with_the_rare_and_the_empty_ones(tmp_path: Path):
+    folder = photos(tmp_path / "photos", 150)
+    (folder / "owl").mkdir()
+    for index in range(3):
+        photo(600 + index).save(folder / "owl" / f"{index}.png")
+    for name in ("bird", "fish/small", ".hidden"):
+        (folder / name).mkdir(parents=True)
+    (folder / "bird" / "1.png").write_bytes(b"")
+    found = checked(folder)
+    assert found.class_counts == {"bird": 0, "cat": 100, "dog": 50, "owl": 3}
+    values = check_values(found)
+    assert values["rare_classes"] == ["owl"]
+    assert values["empty_folders"] == ["bird/", "fish/"]
+    assert "no usable image in bird/, fish/" in shown(found)
+    assert "very rare: owl" in shown(found)
+
+
+def test_one_class_alone_is_said_to_be_none_and_the_empty_folder_is_named(tmp_path: Path):
+    folder = tmp_path / "photos"
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+    for index in range(150):
+        photo(index).save(folder / "cat" / f"{index}.png")
+    text = shown(checked(folder))
+    assert "classes none" in text
+    assert "no usable image in dog/" in text
+
+
+def test_the_values_are_plain_json_whatever_the_names(tmp_path: Path):
+    folder = photos(tmp_path / "photos")
+    for name in (os.fsdecode(b"caf\xe9.png"), "line\nbreak.png"):
+        (folder / "cat" / name).write_bytes(b"")
+    found = checked(folder)
+    values = json.loads(json.dumps(check_values(found)).encode())
+    assert [item["name"] for item in values["not_used"]] == ["cat/caf?.png", "cat/line\nbreak.png"]
+    assert "cat/caf?.png" in check_text(found)
+    assert "cat/line?break.png" in check_text(found)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_arrays_are_checked_like_files(tmp_path: Path, channels: int):
+    values = np.random.default_rng(0).integers(0, 256, (120, 12, 16, channels), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=values, labels=np.arange(120) % 3)
+    found = checked(tmp_path / "a.npz")
+    assert found.num_used == 120
+    assert found.class_counts == {"0": 40, "1": 40, "2": 40}
+    assert check_values(found)["sizes"] == [{"width": 16, "height": 12, "images": 120}]
+    assert check_values(found)["training"]["not_square"] == 120
+    modes = ("grey", "grey with transparency", "RGB", "RGB with transparency")
+    assert check_values(found)["modes"] == {modes[channels - 1]: 120}
+
+
+def test_progress_reaches_the_end_of_both_stages(tmp_path: Path):
+    told: list[tuple[str, float]] = []
+    data = Data(source=str(photos(tmp_path / "photos")))
+    check(data, 64, lambda _: Recipe(), Recipe(), lambda stage, share: told.append((stage, share)))
+    assert list(dict.fromkeys(stage for stage, _ in told)) == ["reading the images", "comparing the images"]
+    assert ("reading the images", 1.0) in told
+    assert told[-1] == ("comparing the images", 1.0)
+
+
+def test_the_outline_of_a_pool_takes_no_memory_for_pixels(tmp_path: Path):
+    seen: list[Pool] = []
+    data = dataclasses.replace(Data(source=str(photos(tmp_path / "photos"))), size=256)
+
+    def final(pool: Pool) -> Recipe:
+        seen.append(pool)
+        return Recipe()
+
+    check(data, 64, final, Recipe(), silent)
+    assert seen[0].images.shape == (150, 3, 256, 256)
+    assert seen[0].images.base is not None
+    assert seen[0].images.strides == (0, 0, 0, 0)
+    assert torch.is_tensor(pool_module.gather(seen[0], np.array([0])))

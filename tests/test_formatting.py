@@ -1,0 +1,86 @@
+import dataclasses
+import math
+
+import pytest
+
+from equipoise import formatting
+from equipoise.health.stats import ScoreLine
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (950, "950"), (999.6, "1k"), (1000, "1k"), (12_345, "12.3k"), (60_000, "60k"), (999_700, "1M"),
+     (1_234_567, "1.23M"), (2.5e9, "2.5G")],
+)  # fmt: skip
+def test_counts_have_three_digits(number, text):
+    assert formatting.count(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (12.4, "0:12"), (59.6, "1:00"), (725, "12:05"), (3599.7, "1:00:00"), (10_925, "3:02:05"),
+     (-3, "0:00"), (math.nan, "–"), (math.inf, "–")],
+)  # fmt: skip
+def test_durations_are_those_of_a_clock(seconds, text):
+    assert formatting.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.213, "21 %"), (0.999, "99 %"), (1.0, "100 %"), (0.29, "29 %"), (math.nan, "–")]
+)
+def test_a_share_is_rounded_down(share, text):
+    assert formatting.percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "text"),
+    [(0.03412, 0.0021, "0.034 ± 0.002"), (0.03412, 0.0014, "0.0341 ± 0.0014"), (0.03412, 0.00096, "0.034 ± 0.001"),
+     (12.345, 0.5, "12.3 ± 0.5"), (123.4, 21.0, "123 ± 21"), (-0.0003, 0.0004, "-0.0003 ± 0.0004"),
+     (0.03412, 0.0, "0.0341"), (0.03412, math.nan, "0.0341"), (0.5, None, "0.500"), (math.nan, 0.1, "–"),
+     (None, None, "–")],
+)  # fmt: skip
+def test_a_score_has_the_digits_that_its_error_allows(number, error, text):
+    assert formatting.with_error(number, error) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(12.345, "12.3"), (0.0, "0.00"), (999.9, "1000"), (0.00051234, "0.000512"), (2e-7, "2.00e-07"), (math.inf, "–")],
+)
+def test_a_value_has_three_digits(number, text):
+    assert formatting.value(number) == text
+
+
+def line(samples, kid, kid_se=0.002):
+    return ScoreLine(samples=samples, seconds=1.0, kid=kid, kid_se=kid_se, fid=12.3)
+
+
+def test_the_progress_line_says_all_of_it():
+    text = formatting.progress_line(12_345, 60_000, 4010.4, 12.0, line(12_000, 0.0341), line(9000, 0.0312))
+    assert text == "12.3k / 60k samples · 20 % · 4,010/s · 0:12 left · KID 0.034 ± 0.002 (best 0.0312)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "metric", "is_uncertified"),
+    [({}, "kid", True), ({"kid": 0.0312}, "kid", False), ({"champion": 8000}, "kid", False), ({}, "fid", False),
+     ({"difference": math.nan}, "kid", False), ({"samples": 9000, "champion": 9000}, "kid", False)],
+)  # fmt: skip
+def test_only_a_lower_score_that_was_paired_with_the_best_is_told_to_be_chance(changes, metric, is_uncertified):
+    best = line(9000, 0.0312)
+    last = dataclasses.replace(line(12_000, 0.0301), champion=9000, difference=-0.001, difference_se=0.001)
+    last = dataclasses.replace(last, **changes)
+    assert formatting.is_lower_uncertified(last, best, metric) == is_uncertified
+    text = formatting.progress_line(12_345, None, math.nan, math.nan, last, best, metric)
+    assert ("; this one is not yet certified)" in text) == is_uncertified
+
+
+def test_what_is_shown_is_one_line_without_control_characters():
+    assert formatting.printable("a\x1b[31m\x9b1m\n\u202eb") == "a?[31m?1m??b"
+
+
+def test_the_progress_line_leaves_out_what_is_not_known():
+    assert formatting.progress_line(0, None, math.nan, math.nan) == "0 samples"
+    best = line(100, 0.5)
+    assert formatting.progress_line(100, 50, 0.0, math.inf, best, best, "fid") == (
+        "100 / 50 samples · 100 % · FID 12.3 (the best so far)"
+    )
