@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equipoise.data.pool import Pool, default_cache, gather, to_float
+from equipoise.data.cache import default_cache
+from equipoise.data.pool import Pool, gather, to_float
 from equipoise.metrics.fid import fid, moments
 
 BATCH = 128
@@ -47,7 +48,8 @@ def trained_classifier(pool: Pool, folder: Path | None = None) -> nn.Sequential:
     assert pool.labels is not None
     for _ in range(NUM_STEPS):
         indices = generator.choice(pool.splits.train, BATCH)
-        images, labels = to_float(gather(pool, indices)), torch.from_numpy(pool.labels[indices])
+        images = to_float(gather(pool, indices))
+        labels = torch.from_numpy(pool.labels[indices])
         shift = generator.integers(-2, 3, 2)
         images = torch.roll(images, tuple(int(s) for s in shift), (2, 3))
         loss = functional.cross_entropy(model(images), labels)

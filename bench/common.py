@@ -21,7 +21,8 @@ def hardware() -> dict[str, Any]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
         flags = set(next(line for line in lines if line.startswith("flags")).split())
-        model += " (avx512_bf16)" if "avx512_bf16" in flags else ""
+        if "avx512_bf16" in flags:
+            model += " (avx512_bf16)"
     except (OSError, StopIteration):
         pass
     return {

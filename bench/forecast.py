@@ -21,18 +21,11 @@ import numpy as np
 from common import write_record
 from scipy.optimize import minimize
 
-from equipoise.health.stats import ScoreLine
-from equipoise.runs.replay import Series, read_csv
-from equipoise.stopping.evidence import (
-    FADING,
-    LEVEL,
-    REACH,
-    SPEED_POWER,
-    Evidence,
-    EvidenceState,
-    evidence_step,
-    examined,
-)
+from equipoise.recipe import EvidenceSettings
+from equipoise.runs.replay_read import Series, read_csv
+from equipoise.stopping import evidence
+from equipoise.stopping.evidence import FADING, LEVEL, REACH, SPEED_POWER, EvidenceState
+from equipoise.storage.records import Score
 
 BANDS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.2)
 MATTERS = math.log(1.02)
@@ -49,7 +42,7 @@ class Table:
     speed: np.ndarray
     gap: np.ndarray
     noise: np.ndarray
-    stood: np.ndarray
+    waited: np.ndarray
     num_since: np.ndarray
     bound: np.ndarray
     gain: np.ndarray  # in log FID until 1.25 times the samples; NaN where the run ends before
@@ -66,20 +59,21 @@ def tables() -> list[Table]:
 
 def table(series: Series) -> Table:
     """Let the policy look at one run, evaluation by evaluation, and note what it finds."""
-    policy, state, best = Evidence(metric="fid"), EvidenceState(), math.inf
+    settings = EvidenceSettings()
+    state = EvidenceState()
+    best = math.inf
     rows: list[list[float]] = []
-    for line in series.lines:
-        bare = ScoreLine(samples=line.samples, seconds=0.0, fid=line.fid)  # no voters: scores alone
-        state, best = evidence_step(policy, state, bare, bare.fid < best), min(best, line.fid)
-        found = examined(policy, state)
-        if found is None:
-            rows.append([line.samples, best, 1.0, 0.0, 1.0, 0.0, 0, -math.inf])
-            continue
-        rows.append(
-            [line.samples, best, found.speed, found.gap, found.noise, found.stood, found.num_since, found.bound]
-        )
-    samples, lowest, speed, gap, noise, stood, num_since, bound = np.array(rows).T
-    return Table(series.name, samples, lowest, speed, gap, noise, stood, num_since, bound, gains(samples, lowest))
+    for score in series.scores:
+        bare = Score(samples=score.samples, seconds=0.0, loss=score.loss)  # no warnings: scores alone
+        state = evidence.score(settings, state, bare, is_best=bare.loss < best)
+        best = min(best, bare.loss)
+        found = evidence.examined(settings, state)
+        known = [1.0, 0.0, 1.0, 0.0, 0, -math.inf]
+        if found is not None:
+            known = [found.speed, found.gap, found.noise, found.waited, found.num_since, found.bound]
+        rows.append([bare.samples, best, *known])
+    samples, lowest, speed, gap, noise, waited, num_since, bound = np.array(rows).T
+    return Table(series.name, samples, lowest, speed, gap, noise, waited, num_since, bound, gains(samples, lowest))
 
 
 def gains(samples: np.ndarray, best: np.ndarray) -> np.ndarray:
@@ -93,8 +87,10 @@ def gains(samples: np.ndarray, best: np.ndarray) -> np.ndarray:
 
 def predicted(coefficients: np.ndarray, of: Table) -> np.ndarray:
     """Return the forecast at every evaluation; coefficients are (log level, power, log reach)."""
-    level, power, reach = np.exp(coefficients[0]), coefficients[1], np.exp(coefficients[2])
-    fading = np.minimum(1, FADING / np.maximum(of.stood, 1e-9))
+    level = np.exp(coefficients[0])
+    power = coefficients[1]
+    reach = np.exp(coefficients[2])
+    fading = np.minimum(1, FADING / np.maximum(of.waited, 1e-9))
     return fading * level * of.speed**power / (1 + (np.maximum(of.gap, 0) / (reach * of.noise)) ** 2)
 
 
@@ -127,7 +123,9 @@ def family(run: Table) -> str:
 
 def source(run: Table) -> str:
     """Return where a run was published: IVGAN numbers its runs by seed, PyTorch-StudioGAN does not."""
-    return "IVGAN" if run.name.split("/")[1].startswith("seed") else "PyTorch-StudioGAN"
+    if run.name.split("/")[1].startswith("seed"):
+        return "IVGAN"
+    return "PyTorch-StudioGAN"
 
 
 def calibration(runs: list[Table], coefficients: dict[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -162,14 +160,16 @@ def typical_gain(runs: list[Table]) -> float:
 
 def spoken(coefficients: np.ndarray) -> dict[str, float]:
     """Return coefficients by the names that the policy gives them."""
-    level, reach = math.exp(coefficients[0]), math.exp(coefficients[2])
+    level = math.exp(coefficients[0])
+    reach = math.exp(coefficients[2])
     return {"level": round(level, 4), "speed_power": round(float(coefficients[1]), 3), "reach": round(reach, 3)}
 
 
 def main() -> None:
     """Fit, leave out, and write the record."""
     runs = tables()
-    whole, others = spoken(fitted(runs)), left_out(runs, family)
+    whole = spoken(fitted(runs))
+    others = left_out(runs, family)
     spread = {
         name: [min(values), max(values)]
         for name in whole

@@ -3,16 +3,17 @@
     EQUIPOISE_DATA=... python bench/frontier.py
 
 Replays every rule and setting over fid-trajectories/development.csv (98 complete published trainings), one evaluation
-at a time. `evidence` is tuned by leaving one family out: its forecast is fitted, and its price and share chosen, on
-the other families alone, by a criterion fixed beforehand: the most saved among the settings with at least 97 % of the
-runs within 2 % and no run beyond 1.10. Writes
-records/frontier.json (the comparison), frontier.csv (every rule and setting) and frontier.svg (the picture).
+at a time. `evidence` is tuned by leaving one family out: its forecast is fitted, and its minimum gain and minimum wait
+chosen, on the other families alone, by a criterion fixed beforehand: the most saved among the settings with at least
+97 % of the runs within 2 % and no run beyond 1.10. Writes records/frontier.json (the comparison), frontier.csv (every
+rule and setting) and frontier.svg (the picture).
 """
 
 import csv
 import itertools
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -21,28 +22,33 @@ from common import RECORDS, write_record
 from forecast import MATTERS as TWO_PERCENT
 from forecast import Table, family, left_out, predicted, source, tables
 
-from equipoise.recipe import Stopping
+from equipoise.recipe import EvidenceSettings
 from equipoise.stopping.evidence import LEVEL, NUM_SINCE, REACH, SPEED_POWER
 
 Rule = Callable[[Table], np.ndarray]  # at which evaluations it would stop
-PRICES = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.07)
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+MIN_GAINS = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.07)
+MIN_WAITS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 PATIENCE = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 25, 28, 30, 35, 40, 50, 60, 80, 130)
 IN_USE = np.array([math.log(LEVEL), SPEED_POWER, math.log(REACH)])
-WITHIN, WORST = 0.97, 1.10  # the criterion of the choice
+DEFAULT = EvidenceSettings()
+WITHIN = 0.97  # the criterion of the choice: this share of the runs within 2 %,
+WORST = 1.10  # and none beyond this regret
 
 
 def stopped(rule: Rule, run: Table) -> tuple[float, float]:
     """Return the share that a rule saves on one run, and its regret."""
     hits = np.nonzero(rule(run))[0]
     last = len(run.samples) - 1
-    at = int(hits[0]) if len(hits) else last
+    at = last
+    if len(hits):
+        at = int(hits[0])
     return float(1 - run.samples[at] / run.samples[last]), round(float(run.best[at] / run.best[last]), 12)
 
 
 def outcome(results: list[tuple[float, float]]) -> dict[str, Any]:
     """Return what a rule does over all runs."""
-    saved, regrets = [result[0] for result in results], [result[1] for result in results]
+    saved = [result[0] for result in results]
+    regrets = [result[1] for result in results]
     return {
         "saved": round(statistics.fmean(saved), 4),
         "within_2pct": sum(bool(regret <= 1.02) for regret in regrets),
@@ -66,10 +72,13 @@ def relative_patience(share: float, least: int, gain: float) -> Rule:
     """Stop after waiting for a share of the time that the best took, counting gains beyond a share only."""
 
     def rule(run: Table) -> np.ndarray:
-        hits, reference, at = np.zeros(len(run.best), bool), math.inf, 0
+        hits = np.zeros(len(run.best), bool)
+        reference = math.inf
+        at = 0
         for i, best in enumerate(run.best):
             if best < reference / (1 + gain):
-                reference, at = best, i
+                reference = best
+                at = i
             hits[i] = i - at >= least and run.samples[i] - run.samples[at] >= share * run.samples[at]
         return hits
 
@@ -81,13 +90,14 @@ def doubled(run: Table) -> np.ndarray:
     return (run.gap >= math.log(2)) & (run.num_since >= NUM_SINCE)
 
 
-def evidence(price: float, share: float, coefficients: np.ndarray | None = None, certified: bool = True) -> Rule:
-    """Return the policy's rule, with its own forecast or with other coefficients."""
+def evidence(min_gain: float, min_wait: float, coefficients: np.ndarray = IN_USE, *, is_tested: bool = True) -> Rule:
+    """Return the policy's rule, with its own forecast or with other coefficients, with its test or without."""
 
     def rule(run: Table) -> np.ndarray:
-        forecast = predicted(IN_USE if coefficients is None else coefficients, run)
-        bound = run.bound > -math.log1p(Stopping().delta) if certified else np.ones(len(run.bound), bool)
-        return (run.num_since >= NUM_SINCE) & (run.stood >= share) & bound & (forecast < price)
+        hits = (run.num_since >= NUM_SINCE) & (run.waited >= min_wait) & (predicted(coefficients, run) < min_gain)
+        if is_tested:
+            hits &= run.bound > -math.log1p(DEFAULT.delta)
+        return hits
 
     return rule
 
@@ -98,10 +108,10 @@ def oracle(run: Table) -> np.ndarray:
 
 
 def chosen(runs: list[Table], coefficients: np.ndarray) -> tuple[float, float]:
-    """Return the price and the share that the criterion chooses on some runs."""
+    """Return the minimum gain and the minimum wait that the criterion chooses on some runs."""
     rows = [
-        (over(evidence(price, share, coefficients), runs), price, share)
-        for price, share in itertools.product(PRICES, SHARES)
+        (over(evidence(min_gain, min_wait, coefficients), runs), min_gain, min_wait)
+        for min_gain, min_wait in itertools.product(MIN_GAINS, MIN_WAITS)
     ]
     good = [row for row in rows if row[0]["within_2pct"] >= WITHIN * len(runs) and row[0]["worst_regret"] <= WORST]
     best = max(good or rows, key=lambda row: row[0]["saved"])
@@ -109,14 +119,15 @@ def chosen(runs: list[Table], coefficients: np.ndarray) -> tuple[float, float]:
 
 
 def cross_validated(runs: list[Table], group: Callable[[Table], str]) -> dict[str, Any]:
-    """Return what evidence does where forecast, price and share all come from the other groups of runs."""
-    results, choices = [], {}
+    """Return what evidence does where forecast, gain and wait all come from the other groups of runs."""
+    results: list[tuple[float, float]] = []
+    choices: dict[str, tuple[float, float]] = {}
     for name, coefficients in left_out(runs, group).items():
         choice = chosen([run for run in runs if group(run) != name], coefficients)
         choices[name] = choice
         results += [stopped(evidence(*choice, coefficients), run) for run in runs if group(run) == name]
-    counts = {f"price {p:g}, share {s:g}": list(choices.values()).count((p, s)) for p, s in set(choices.values())}
-    return outcome(results) | {"chosen": counts}
+    counts = Counter(f"gain {min_gain:g}, wait {min_wait:g}" for min_gain, min_wait in choices.values())
+    return outcome(results) | {"chosen": dict(counts)}
 
 
 def learned(runs: list[Table], kind: str) -> list[dict[str, Any]]:
@@ -128,7 +139,7 @@ def learned(runs: list[Table], kind: str) -> list[dict[str, Any]]:
 
     def known(run: Table) -> np.ndarray:
         num = np.arange(1, len(run.best) + 1)
-        logs = (np.log1p(run.num_since), np.log1p(run.stood), np.log(run.speed), np.log(run.noise), np.log(num))
+        logs = (np.log1p(run.num_since), np.log1p(run.waited), np.log(run.speed), np.log(run.noise), np.log(num))
         return np.stack([*logs, run.gap, run.gap / run.noise, np.maximum(run.bound, -5)], 1)
 
     chances: dict[str, np.ndarray] = {}
@@ -160,7 +171,12 @@ def at_least(rows: list[dict[str, Any]], within: int) -> float:
 
 def picture(kinds: dict[str, list[dict[str, Any]]], marked: dict[str, dict[str, Any]]) -> str:
     """Draw saved against runs within 2 %, one mark a setting."""
-    left, top, width, height, least, most = 60, 28, 640, 360, 80, 0.4
+    left = 60
+    top = 28
+    width = 640
+    height = 360
+    least = 80
+    most = 0.4
     colours = {"patience": "#b45309", "evidence": "#0f766e", "relative patience": "#6d28d9", "boosted trees": "#64748b"}
 
     def place(row: dict[str, Any]) -> tuple[float, float]:
@@ -191,10 +207,13 @@ def picture(kinds: dict[str, list[dict[str, Any]]], marked: dict[str, dict[str, 
         parts.append(f'<text x="{x + 13:.1f}" y="{y - 5:.1f}" fill="#222" font-weight="600">{text}</text>')
     for i, (kind, colour) in enumerate(colours.items()):
         y = top + height - 16 - 18 * i
-        note = " (learned, a check of what is possible)" if kind == "boosted trees" else ""
+        note = ""
+        if kind == "boosted trees":
+            note = " (learned, a check of what is possible)"
         parts.append(f'<circle cx="{left + 14}" cy="{y - 4}" r="5" fill="{colour}" fill-opacity="0.7"/>')
         parts.append(f'<text x="{left + 26}" y="{y}">{kind}{note}</text>')
-    middle, bottom = left + width / 2, top + height + 44
+    middle = left + width / 2
+    bottom = top + height + 44
     parts.append(f'<text x="{middle}" y="{bottom}" text-anchor="middle">training saved, mean over 98 runs</text>')
     parts.append(
         f'<text x="14" y="{top + height / 2}" text-anchor="middle" transform="rotate(-90 14 {top + height / 2})">'
@@ -216,22 +235,23 @@ def main() -> None:
             for gain in (0.0, 0.02)
         ],
         "evidence": [
-            {"rule": f"evidence, price {price:g}, share {share:g}"} | over(evidence(price, share), runs)
-            for price, share in itertools.product(PRICES, SHARES)
+            {"rule": f"evidence, gain {min_gain:g}, wait {min_wait:g}"} | over(evidence(min_gain, min_wait), runs)
+            for min_gain, min_wait in itertools.product(MIN_GAINS, MIN_WAITS)
         ],
         "forecast alone": [
-            {"rule": f"forecast below {price:g}"} | over(evidence(price, 0.0, certified=False), runs)
-            for price in PRICES
+            {"rule": f"forecast below {min_gain:g}"} | over(evidence(min_gain, 0.0, is_tested=False), runs)
+            for min_gain in MIN_GAINS
         ],
-        "certificate alone": [
-            {"rule": f"certificate, share {share:g}"} | over(evidence(math.inf, share), runs) for share in SHARES
+        "test alone": [
+            {"rule": f"test, wait {min_wait:g}"} | over(evidence(math.inf, min_wait), runs) for min_wait in MIN_WAITS
         ],
         "doubled": [{"rule": "four scores at twice the best"} | over(doubled, runs)],
         "boosted trees": learned(runs, "boosted trees"),
         "logistic regression": learned(runs, "logistic regression"),
     }
-    default = over(evidence(Stopping().price, Stopping().share), runs)
-    crossed, by_source = cross_validated(runs, family), cross_validated(runs, source)
+    default = over(evidence(DEFAULT.min_gain, DEFAULT.min_wait), runs)
+    crossed = cross_validated(runs, family)
+    by_source = cross_validated(runs, source)
     record = {
         "runs": len(runs),
         "families": len({family(run) for run in runs}),

@@ -6,7 +6,7 @@ Both train the same networks with the same numerics (losses, penalty, optimizers
 images; the hand-written loop has nothing else. While Equipoise's loop runs, with signals, log, display, checks and a
 checkpoint a minute or oftener, it is halted after every 20 steps for 20 hand-written ones, so that the machine's
 moods meet both alike. The ratio of the total times is recorded with a bootstrap interval over blocks, in
-records/overhead.json. Judging is left out: it is bounded by its own share of the time.
+records/overhead.json. Evaluations are left out: they are bounded by their own share of the time.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from common import spread, write_record
@@ -23,33 +24,37 @@ from torch import Tensor
 from torch.nn import functional
 
 from equipoise import loop
-from equipoise.api import features_of, judge_of
+from equipoise.api import SILENT
 from equipoise.cli.display import Display
-from equipoise.data.pool import prepare
 from equipoise.game.ema import ema_decay, update_ema
 from equipoise.game.penalties import gradient_norm_squared
+from equipoise.game.terms import StepContext
+from equipoise.game.updates import Players, Terms
 from equipoise.host.device import chosen_precision
-from equipoise.recipe import Budget, Data, Recipe
-from equipoise.recipes import Facts, build
+from equipoise.recipe import Budget, Recipe
+from equipoise.recipes import build
 from equipoise.runs.folder import RunFolder
-from equipoise.state import State, start
-from equipoise.stopping.monitor import Referee
-from equipoise.tasks.images import ImageProblem
+from equipoise.setup import loss_of, monitor_of
+from equipoise.state import TrainingState, start
+from equipoise.tasks import images
+from equipoise.tasks.images import ImageBatch, ImageTask
 
 DEVICE = torch.device("cpu")
 BLOCK = 20  # steps
 
 
-def bare_step(problem: ImageProblem, recipe: Recipe, state: State, images: Tensor, step: int) -> None:
-    """Take one discriminator and one generator step by hand."""
-    game, penalty = recipe.game, recipe.game.penalty
-    generator, discriminator = state.players.generator, state.players.discriminator
+def bare_step(task: ImageTask, recipe: Recipe, state: TrainingState, pixels: Tensor, step: int) -> None:
+    """Take one discriminator and one generator step by hand, on uint8 training images `[N, C, H, W]`."""
+    game = recipe.game
+    penalty = game.penalty
+    generator = state.players.generator
+    discriminator = state.players.discriminator
 
     def autocast() -> torch.autocast:
-        return torch.autocast("cpu", dtype=problem.precision, enabled=problem.precision != torch.float32)
+        return torch.autocast("cpu", dtype=task.precision, enabled=task.precision != torch.float32)
 
-    chosen = torch.randint(len(images), (game.batch,))
-    real = (images[chosen].float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    chosen = torch.randint(len(pixels), (game.batch,))
+    real = (pixels[chosen].float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
     generator.requires_grad_(False)
     discriminator.requires_grad_(True)
     with torch.no_grad(), autocast():
@@ -58,15 +63,17 @@ def bare_step(problem: ImageProblem, recipe: Recipe, state: State, images: Tenso
     real.requires_grad_(due)
     fake.requires_grad_(due)
     with autocast():
-        real_logits, fake_logits = discriminator(real).float(), discriminator(fake).float()
+        real_logits = discriminator(real).float()
+        fake_logits = discriminator(fake).float()
     loss = functional.softplus(fake_logits - real_logits).mean()
     if due:
         weight = 0.5 * penalty.gamma * penalty.every
         loss = loss + weight * gradient_norm_squared(real_logits, real).mean()
         loss = loss + weight * gradient_norm_squared(fake_logits, fake).mean()
-    state.discriminator_optimizer.zero_grad(set_to_none=True)
+    optimizer = state.update.optimizers["discriminator"]
+    optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    state.discriminator_optimizer.step()
+    optimizer.step()
 
     generator.requires_grad_(True)
     discriminator.requires_grad_(False)
@@ -76,17 +83,18 @@ def bare_step(problem: ImageProblem, recipe: Recipe, state: State, images: Tenso
         with torch.no_grad():
             real_logits = discriminator(real.detach()).float()
     loss = functional.softplus(real_logits - fake_logits).mean()
-    state.generator_optimizer.zero_grad(set_to_none=True)
+    optimizer = state.update.optimizers["generator"]
+    optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    state.generator_optimizer.step()
-    update_ema(state.average, generator, ema_decay(game.batch, game.ema_half_life, (step + 1) * game.batch))
+    optimizer.step()
+    update_ema(state.generator_ema, generator, ema_decay(game.batch, game.ema_half_life, (step + 1) * game.batch))
 
 
 @dataclass
 class Interleaved:
-    """A problem that halts whoever trains on it after every block, for a block of hand-written steps."""
+    """A task that halts whoever trains on it after every block, for a block of hand-written steps."""
 
-    inner: ImageProblem
+    inner: ImageTask
     recipe: Recipe
     full: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
@@ -95,24 +103,24 @@ class Interleaved:
 
     def __post_init__(self) -> None:
         self.state = start(self.inner, self.recipe)
-        self.images = torch.from_numpy(self.inner.pool.images[self.inner.pool.splits.train])
+        self.pixels = torch.from_numpy(self.inner.pool.images[self.inner.pool.splits.train])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def discriminator_terms(self, players: Any, batch: Any, moment: Any) -> Any:
+    def discriminator_terms(self, players: Players, batch: ImageBatch, step: StepContext) -> Terms:
         """Count a step; at the end of a block, time it and take as many steps by hand."""
         if self.calls % BLOCK == 0:
             now = time.perf_counter()
             if self.calls > BLOCK:  # the first block warms up
                 self.full.append(now - self.mark)
-            for step in range(self.calls, self.calls + BLOCK):
-                bare_step(self.inner, self.recipe, self.state, self.images, step)
+            for index in range(self.calls, self.calls + BLOCK):
+                bare_step(self.inner, self.recipe, self.state, self.pixels, index)
             self.mark = time.perf_counter()
             if self.calls > BLOCK:
                 self.bare.append(self.mark - now)
         self.calls += 1
-        return self.inner.discriminator_terms(players, batch, moment)
+        return self.inner.discriminator_terms(players, batch, step)
 
 
 def interval(full: list[float], bare: list[float]) -> tuple[float, float]:
@@ -124,31 +132,37 @@ def interval(full: list[float], bare: list[float]) -> tuple[float, float]:
     return low, high
 
 
+def no_score(*_: Any) -> None:
+    """Stand in for an evaluation that takes no time."""
+
+
 def main() -> None:
     """Train with both loops in turn and record the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=150)
     options = parser.parse_args()
-    pool = prepare(Data())
-    recipe = build("modern", Facts(num_train=len(pool.splits.train)))
+    source = images.opened(Recipe(), DEVICE, SILENT.stage)
+    recipe = source.settled(build("modern", source.facts))
     samples = (options.blocks + 2) * BLOCK * recipe.game.batch
     recipe = dataclasses.replace(recipe, budget=Budget(samples=samples, seconds=None))
-    inner = ImageProblem(recipe, pool, DEVICE, chosen_precision(recipe, DEVICE))
-    problem: Any = Interleaved(inner, recipe)
-    judge = judge_of(pool, features_of(pool, "encoder", DEVICE), "validation", 2_000)
-    loop.judge_now = lambda *_: None  # judging is left out
-    with tempfile.TemporaryDirectory() as folder, Display() as display:
-        run = RunFolder.create(Path(folder) / "run", recipe)
-        loop.train(problem, recipe, run, judge, Referee(recipe.stopping, recipe.budget), display.tell)
-    full, bare = problem.full, problem.bare
-    low, high = interval(full, bare)
+    precision = chosen_precision(recipe, DEVICE)
+    task = source.task(recipe, loss_of(recipe, None), precision, SILENT.stage)
+    interleaved: Any = Interleaved(task, recipe)
+    judge = task.judge("validation")
+    assert judge is not None
+    monitor = monitor_of(recipe, judge, task.describe().noun)
+    with tempfile.TemporaryDirectory() as folder, Display() as display, patch.object(loop, "take_score", no_score):
+        run = RunFolder.create(Path(folder) / "run", recipe, task.describe())
+        loop.train(interleaved, recipe, run, judge, monitor, display)
+    full = interleaved.full
+    bare = interleaved.bare
     values = {
         "blocks": len(full),
         "steps_a_block": BLOCK,
         "bare_milliseconds_a_step": spread([1000 * second / BLOCK for second in bare]),
         "full_milliseconds_a_step": spread([1000 * second / BLOCK for second in full]),
         "ratio_of_totals": sum(full) / sum(bare),
-        "ratio_interval_95": [low, high],
+        "ratio_interval_95": list(interval(full, bare)),
         "ratio_of_blocks": spread([a / b for a, b in zip(full, bare, strict=True)]),
     }
     print(values)

@@ -30,15 +30,16 @@ def main() -> None:
                 settings = [f"precision={precision}"]
                 run = eq.train("mnist", budget=f"{options.seconds}s", seed=seed, out=out, settings=settings)
                 state = run.state
+                assert state.test is not None
                 runs.append(
                     {
                         "precision": precision,
                         "seed": seed,
-                        "samples": state["samples"],
-                        "seconds": state["seconds"],
-                        "kid_test": state["test"]["kid"],
-                        "kid_test_se": state["test"]["kid_se"],
-                        "fid_test": state["test"]["fid"],
+                        "samples": state.samples,
+                        "seconds": state.seconds,
+                        "kid_test": state.test.loss,
+                        "kid_test_se": state.test.error,
+                        "fid_test": state.test.value("fid"),
                     }
                 )
                 print(runs[-1], flush=True)

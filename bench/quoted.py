@@ -33,7 +33,8 @@ def demo() -> dict[str, str]:
         "demo.classifier_accuracy": f"{100 * record['classifier_accuracy']:.1f} %",
     }
     for name in ("modern", "mlp-classic"):
-        runs, key = _runs(record, name), name.replace("-", "_")
+        runs = _runs(record, name)
+        key = name.replace("-", "_")
         found[f"demo.frechet_{key}"] = _median(run["frechet_distance"] for run in runs)
         found[f"demo.smallest_class_{key}"] = f"{100 * min(min(run['class_shares']) for run in runs):.1f} %"
         found[f"demo.kid_{key}"] = f"{_short(runs[0]['kid_test'])} ± {_short(runs[0]['kid_test_se'])}"
@@ -43,7 +44,8 @@ def demo() -> dict[str, str]:
 
 def frontier() -> dict[str, str]:
     """Return the stopping rules on published trainings."""
-    record, found = _read("frontier"), {}
+    record = _read("frontier")
+    found = {}
     for name in ("default", "left_out", "source_left_out"):
         found |= {
             f"frontier.{name}_saved": _percent(record[name]["saved"]),
@@ -83,7 +85,7 @@ def forecast() -> dict[str, str]:
 
 
 def stopping() -> dict[str, str]:
-    """Return the policies on own over-long runs."""
+    """Return the policies on our own over-long runs."""
     record = _read("stopping")
     kinds = {
         "all": "evidence, all signals",
@@ -137,7 +139,8 @@ def recipes() -> dict[str, str]:
     """Return one line a recipe, and how they were measured."""
     record = _read("recipes")
     seconds = round(max(run["seconds"] for run in record["runs"]) / 30) * 30
-    cores = "one core" if record["threads"] == 1 else "two cores"
+    threads = record["threads"]
+    cores = {1: "one core", 2: "two cores"}.get(threads, f"{threads} cores")
     setting = (
         f"Fréchet distance of 5,000 samples in an outside classifier's features on MNIST after {seconds} s of training "
         f"on {cores}, one seed, lower is better; in brackets the share of the rarest class"
@@ -151,7 +154,8 @@ def recipes() -> dict[str, str]:
 
 def kept() -> dict[str, str]:
     """Return what two hours do to a process, and what a checkpoint costs the training."""
-    soak, saving = _read("soak"), _read("saving")
+    soak = _read("soak")
+    saving = _read("saving")
     found = {"soak.date": soak["date"], "soak.minutes": f"{soak['minutes']:.0f} minutes"}
     for name, unit in (("memory", " MiB"), ("descriptors", ""), ("threads", "")):
         fit = soak["slopes"][name]

@@ -8,6 +8,7 @@ records/saving.json.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import statistics
@@ -16,47 +17,64 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from common import spread, write_record
 
 from equipoise import loop
-from equipoise.api import features_of, judge_of
-from equipoise.data.pool import prepare
-from equipoise.evaluation.evaluator import Judge
-from equipoise.host.writer import Saver
-from equipoise.recipe import Budget, Data, Recipe, Saving
-from equipoise.recipes import Facts, build
+from equipoise.api import SILENT
+from equipoise.host.writer import BackgroundWriter
+from equipoise.recipe import Budget, Evaluation, Recipe, Saving
+from equipoise.recipes import build
 from equipoise.runs.folder import RunFolder
-from equipoise.stopping.monitor import Referee
-from equipoise.tasks.images import ImageProblem
+from equipoise.setup import loss_of, monitor_of
+from equipoise.tasks import images
+from equipoise.tasks.base import Judge
+from equipoise.tasks.images import ImageTask
 
 DEVICE = torch.device("cpu")
 SLOW = 0.2  # seconds that every fsync of a slow disk takes longer
-STEPS, BETWEEN = 48, 8  # steps of a training, and between two checkpoints
-REAL_FSYNC, REAL_SUBMIT, REAL_SAVE = os.fsync, Saver.submit, loop.save
+NUM_STEPS = 48  # of a training
+BETWEEN = 8  # steps between two checkpoints
+NEVER = 10**9  # samples
+FSYNC = os.fsync
+SUBMIT = BackgroundWriter.submit
+SAVE_FINITE = loop.save_finite
 
 
 def slow_fsync(descriptor: int) -> None:
     """Sync as a slow disk does."""
     time.sleep(SLOW)
-    REAL_FSYNC(descriptor)
+    FSYNC(descriptor)
 
 
-def held_up(problem: ImageProblem, recipe: Recipe, judge: Judge) -> tuple[list[float], int]:
+def at_once(_: BackgroundWriter, job: Callable[[], None]) -> None:
+    """Do a job while the loop waits for it."""
+    job()
+
+
+def no_score(*_: Any) -> None:
+    """Stand in for an evaluation that takes no time."""
+
+
+def held_up(task: ImageTask, recipe: Recipe, judge: Judge) -> tuple[list[float], int]:
     """Train once; return for how many seconds each checkpoint held the loop up, and a checkpoint's bytes."""
     seconds: list[float] = []
 
     def timed(*given: Any) -> Any:
         begin = time.perf_counter()
-        verdict = REAL_SAVE(*given)
+        verdict = SAVE_FINITE(*given)
         seconds.append(time.perf_counter() - begin)
         return verdict
 
-    loop.save = timed
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder.create(Path(folder) / "run", recipe)
-        loop.train(problem, recipe, run, judge, Referee(recipe.stopping, recipe.budget), lambda _: None)
+    monitor = monitor_of(recipe, judge, task.describe().noun)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(patch.object(loop, "save_finite", timed))
+        stack.enter_context(patch.object(loop, "take_score", no_score))
+        run = RunFolder.create(Path(folder) / "run", recipe, task.describe())
+        loop.train(task, recipe, run, judge, monitor, SILENT)
         newest = max(run.checkpoints.iterdir())
         num_bytes = sum(file.stat().st_size for file in newest.iterdir())
     return seconds, num_bytes
@@ -68,27 +86,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--width", type=int, default=64)
     options = parser.parse_args()
-    pool = prepare(Data())
-    recipe = build("dcgan", Facts(num_train=len(pool.splits.train)))
+    source = images.opened(Recipe(), DEVICE, SILENT.stage)
+    recipe = source.settled(build("dcgan", source.facts))
     between = BETWEEN * recipe.game.batch
     recipe = dataclasses.replace(
         recipe,
         networks=dataclasses.replace(recipe.networks, width=options.width),
-        budget=Budget(samples=STEPS * recipe.game.batch, seconds=None),
-        judging=dataclasses.replace(recipe.judging, every=10**9),
+        budget=Budget(samples=NUM_STEPS * recipe.game.batch, seconds=None),
+        evaluation=Evaluation(num_samples=100, every=NEVER),
         saving=Saving(every=between, log_every=between),
     )
-    problem = ImageProblem(recipe, pool, DEVICE, torch.float32)
-    judge = judge_of(pool, features_of(pool, "encoder", DEVICE), "validation", 100)
-    loop.judge_now = lambda *_: None  # judging is left out
-    at_once: Callable[..., None] = lambda self, job: job()  # noqa: E731
+    task = source.task(recipe, loss_of(recipe, None), torch.float32, SILENT.stage)
+    judge = task.judge("validation")
+    assert judge is not None
     seconds: dict[str, list[float]] = {}
     num_bytes = 0
     for _ in range(options.rounds):
-        for disk, fsync in (("this disk", REAL_FSYNC), ("slow disk", slow_fsync)):
-            for way, submit in (("beside", REAL_SUBMIT), ("at once", at_once)):
-                os.fsync, Saver.submit = fsync, submit  # type: ignore[method-assign]
-                found, num_bytes = held_up(problem, recipe, judge)
+        for disk, fsync in (("this disk", FSYNC), ("slow disk", slow_fsync)):
+            for way, submit in (("beside", SUBMIT), ("at once", at_once)):
+                with patch.object(os, "fsync", fsync), patch.object(BackgroundWriter, "submit", submit):
+                    found, num_bytes = held_up(task, recipe, judge)
                 seconds.setdefault(f"{way}, {disk}", []).extend(found)
     for name, values in seconds.items():
         print(f"{name}: {1000 * statistics.median(values):.1f} ms")

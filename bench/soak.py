@@ -1,8 +1,8 @@
-"""Whether a long training holds its memory, its open files and its threads: one process, looked at from outside.
+"""Whether a long training holds its memory, its open files and its threads: one process, read from outside.
 
     python bench/soak.py [--minutes 120] [--every 10]
 
-Trains on the embedded digits at 16×16 pixels, with many looks and checkpoints, and reads the process's resident
+Trains on the embedded digits at 16×16 pixels, with many evaluations and checkpoints, and reads the process's resident
 memory, descriptors and threads from /proc. After a quarter of the time, which is warm-up, a slope is fitted
 (Theil–Sen, with the interval of its order statistics). Writes records/soak.json and records/soak.csv.
 """
@@ -10,6 +10,7 @@ memory, descriptors and threads from /proc. After a quarter of the time, which i
 import argparse
 import csv
 import itertools
+import json
 import math
 import os
 import statistics
@@ -24,8 +25,8 @@ from common import RECORDS, write_record
 
 SETTINGS = (
     "networks.width=8",
-    "judging.num_samples=500",
-    "judging.share=0.2",
+    "evaluation.num_samples=500",
+    "evaluation.share=0.2",
     "saving.every=20000",
     "stopping.policy=budget",
 )
@@ -35,10 +36,10 @@ UNITS = {"memory": "MiB", "descriptors": "", "threads": ""}
 
 
 def main() -> None:
-    """Train, look, fit and record."""
+    """Train, read, fit and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=120.0)
-    parser.add_argument("--every", type=float, default=10.0, help="seconds between two looks at the process")
+    parser.add_argument("--every", type=float, default=10.0, help="seconds between two readings")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows, run = watched(Path(folder), options.minutes, options.every)
@@ -54,12 +55,12 @@ def main() -> None:
 
 def watched(folder: Path, minutes: float, every: float) -> tuple[list[tuple[float, float, int, int]], dict[str, Any]]:
     """Return (seconds, MiB, descriptors, threads) of a training while it lasts, and what the run came to."""
-    import json
-
     options = [f"--set={setting}" for setting in SETTINGS]
-    budget, run = f"{minutes * 60:g}s", folder / "run"
-    command = [sys.executable, "-m", "equipoise.cli", "train", "mnist", "--size", "16", "--budget", budget]
-    begin, rows = time.monotonic(), []
+    run = folder / "run"
+    command = [sys.executable, "-m", "equipoise.cli", "train", "mnist", "--size", "16"]
+    command += ["--budget", f"{minutes * 60:g}s"]
+    begin = time.monotonic()
+    rows: list[tuple[float, float, int, int]] = []
     with subprocess.Popen([*command, "--out", run, *options], stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             time.sleep(every)
@@ -67,11 +68,11 @@ def watched(folder: Path, minutes: float, every: float) -> tuple[list[tuple[floa
                 rows += seen(process.pid, time.monotonic() - begin)
     state = json.loads((run / "state.json").read_text())
     num = {name: len((run / "log" / f"{name}.jsonl").read_text().splitlines()) for name in ("steps", "scores")}
-    return rows, {"exit": process.returncode, "samples": state["samples"], "reason": state["reason"], "lines": num}
+    return rows, {"exit": process.returncode, "samples": state["samples"], "reason": state["message"], "lines": num}
 
 
 def seen(pid: int, seconds: float) -> list[tuple[float, float, int, int]]:
-    """Return one look at a process, or none if it has just ended."""
+    """Return one reading of a process, or none if it has just ended."""
     try:
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         descriptors = len(os.listdir(f"/proc/{pid}/fd"))

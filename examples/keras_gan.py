@@ -15,7 +15,7 @@ from keras import layers
 from torch.nn.functional import softplus
 
 import equipoise
-from equipoise.data.sources import open_source
+from equipoise.datasets import load_images
 from equipoise.integrations.keras import WatchCallback
 
 LATENTS = 64
@@ -55,7 +55,7 @@ def make_discriminator() -> keras.Model:
 
 
 class Gan(keras.Model):
-    """Two players; `train_step` returns what the watch shall see."""
+    """Two players; `train_step` returns what the watch is given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,8 +73,8 @@ class Gan(keras.Model):
         self.step(self.discriminator, self.d_optimizer, d_loss)
         g_loss = softplus(-self.discriminator(fake, training=True)).mean()
         self.step(self.generator, self.g_optimizer, g_loss)
-        signals = {"d_loss": d_loss, "g_loss": g_loss, "real_logits": real_logits, "fake_logits": fake_logits}
-        return {name: value.detach() for name, value in signals.items()}
+        stats = {"d_loss": d_loss, "g_loss": g_loss, "real_logits": real_logits, "fake_logits": fake_logits}
+        return {name: value.detach() for name, value in stats.items()}
 
     def step(self, player: keras.Model, optimizer: keras.optimizers.Optimizer, loss: torch.Tensor) -> None:
         """Take one step of one player."""
@@ -88,16 +88,16 @@ class Gan(keras.Model):
 def main(options: argparse.Namespace) -> None:
     """Train until the watch says stop, or the epochs are over."""
     keras.utils.set_random_seed(options.seed)
-    images = np.asarray(open_source("mnist").load().array)  # uint8 [N, 28, 28, 1]
+    images = load_images("mnist")  # uint8 [N, 1, 28, 28]
     watch = equipoise.Watch(
         options.out,
-        real=np.moveaxis(images, -1, 1),
+        real=images,
         latents=LATENTS,
         loss="non-saturating",
         budget=options.budget,
         settings=options.set,
     )
-    real = images[watch.train_indices].astype("float32") / 127.5 - 1
+    real = np.moveaxis(images[watch.train_indices], 1, -1).astype("float32") / 127.5 - 1
     gan = Gan()
     gan.compile()
     with watch:  # so that an error or Ctrl-C ends the run in order, too
@@ -107,10 +107,10 @@ def main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", default="runs/own-keras")
+    parser.add_argument("--out", default="runs/custom-keras")
     parser.add_argument("--budget", default="10m", help="a time (90s, 10m) or a number of samples (200k)")
     parser.add_argument("--epochs", type=int, default=1000)
     parser.add_argument("--verbose", type=int, default=0, help="1: Keras shows its own progress, too")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], help="a setting such as stopping.patience=20")
+    parser.add_argument("--set", action="append", default=[], help="a setting such as stopping.patience.evaluations=20")
     main(parser.parse_args())

@@ -17,7 +17,7 @@ from equipoise.integrations.lightning import WatchCallback
 
 
 class Gan(pl.LightningModule):
-    """Two players, stepped by hand; `training_step` returns what the watch shall see."""
+    """Two players, stepped by hand; `training_step` returns what the watch is given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,9 +79,9 @@ def main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", default="runs/own-lightning")
+    parser.add_argument("--out", default="runs/custom-lightning")
     parser.add_argument("--budget", default="10m", help="a time (90s, 10m) or a number of samples (200k)")
     parser.add_argument("--steps", type=int, default=0, help="at most so many steps; 0: no limit")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], help="a setting such as stopping.patience=20")
+    parser.add_argument("--set", action="append", default=[], help="a setting such as stopping.patience.evaluations=20")
     main(parser.parse_args())

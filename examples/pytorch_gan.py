@@ -1,6 +1,6 @@
 """A DCGAN on digits in plain PyTorch, with a watch: python examples/pytorch_gan.py
 
-The training loop is an ordinary one; the lines that are the watch's own are marked with ◀.
+The training loop is an ordinary one; the lines for the watch are marked with ◀.
 """
 
 import argparse
@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 import equipoise
-from equipoise.data.sources import open_source
+from equipoise.datasets import load_images
 
 LATENTS = 64
 
 
 def digits() -> Tensor:
     """Return the embedded digits as float images [N, 1, 28, 28] in [-1, 1]."""
-    images = torch.as_tensor(open_source("mnist").load().array)  # uint8 [N, 28, 28, 1]
-    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.as_tensor(load_images("mnist")).float() / 127.5 - 1
 
 
 class Generator(nn.Module):
@@ -96,17 +95,17 @@ def train(options: argparse.Namespace) -> None:
                 discriminator_loss=d_loss,
                 generator_loss=g_loss,
             )
-            if watch.is_judging_due:  # ◀
-                watch.judge(generator)
+            if watch.is_evaluation_due:  # ◀
+                watch.evaluate(generator)
             if watch.verdict:  # ◀
                 break
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", default="runs/own-pytorch")
+    parser.add_argument("--out", default="runs/custom-pytorch")
     parser.add_argument("--budget", default="10m", help="a time (90s, 10m) or a number of samples (200k)")
     parser.add_argument("--steps", type=int, default=10**9, help="at most so many steps")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], help="a setting such as stopping.patience=20")
+    parser.add_argument("--set", action="append", default=[], help="a setting such as stopping.patience.evaluations=20")
     train(parser.parse_args())

@@ -1,18 +1,29 @@
 """Small real trainings for the tests: a folder of tiny drawn shapes, and a judge that learns in a second."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from quick import quicken
+from small import SETTLED
 
+import equipoise as eq
 from equipoise.data.pool import Pool, prepare
+from equipoise.evaluation import scoring
+from equipoise.evaluation.evaluate import Contender, Evaluation
+from equipoise.game.terms import StepContext
+from equipoise.game.updates import Players, Terms
 from equipoise.metrics.features import encoder
+from equipoise.randomness import Randomness
 from equipoise.recipe import Data
+from equipoise.tasks.images import ImageTask
+from equipoise.tasks.points import PointTask
 
 pytest_plugins = ["fake_runs", "numbers_by_hand"]
 
@@ -60,6 +71,72 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def small(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the judge learn in a second, and the end of a run take 200 generated images instead of 5,000."""
-    for module in ("api", "watch.judge"):
-        monkeypatch.setattr(f"equipoise.{module}.NUM_REAL", 200)
+    """Let the judge learn in a second, and judge by 200 examples where a user's run takes thousands."""
+    monkeypatch.setattr("equipoise.tasks.image_judging.NUM_REAL", 200)
+    monkeypatch.setattr("equipoise.tasks.points.NUM_JUDGED", 200)
+    monkeypatch.setattr("equipoise.tasks.points.NUM_POINTS", 4_000)
+
+
+@pytest.fixture
+def train_small(small: None, shapes: Path, tmp_path: Path) -> Callable[..., eq.Run]:
+    """Return a function that trains a small run in a folder of this test, of the shapes or of another source.
+
+    Nothing in it depends on this machine's speed, so two runs may be compared.
+    """
+
+    def train(
+        name: str, *settings: str, source: str | Path | None = None, budget: str = "800", **options: Any
+    ) -> eq.Run:
+        given = [*SETTLED, *settings]
+        return eq.train(source or shapes, budget=budget, out=tmp_path / name, settings=given, **options)
+
+    return train
+
+
+@pytest.fixture
+def stage_losses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that lets every evaluation find a loss that is a function of the samples alone.
+
+    The paired differences follow from it, with the given standard error.
+    """
+
+    def stage(loss_at: Callable[[int], float], error: float = 0.0) -> None:
+        real = scoring.evaluate
+
+        def evaluate(task: Any, judge: Any, contender: Contender, best: Contender | None, deadline: Any) -> Evaluation:
+            found = real(task, judge, contender, best, deadline)
+            changes: dict[str, Any] = {"loss": loss_at(contender.samples), "error": error}
+            if best is not None:
+                difference = loss_at(contender.samples) - loss_at(best.samples)
+                changes |= {"difference": difference, "difference_error": error}
+            return Evaluation(msgspec.structs.replace(found.score, **changes), found.measured)
+
+        monkeypatch.setattr(scoring, "evaluate", evaluate)
+
+    return stage
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that makes the generator's loss NaN at chosen places, in every training of this process.
+
+    A place is a position and an attempt, so a run that is resumed meets the same.
+    """
+
+    def poison(is_bad: Callable[[Randomness], bool]) -> None:
+        for kind in (ImageTask, PointTask):
+            monkeypatch.setattr(kind, "generator_terms", poisoned(kind.generator_terms, is_bad))
+
+    return poison
+
+
+def poisoned(real: Callable[..., Terms], is_bad: Callable[[Randomness], bool]) -> Callable[..., Terms]:
+    """Return a task's method with a loss of NaN at bad places."""
+
+    def generator_terms(self: Any, players: Players, batch: Any, step: StepContext) -> Terms:
+        found = real(self, players, batch, step)
+        if not is_bad(step.randomness):
+            return found
+        return Terms({name: loss * float("nan") for name, loss in found.losses.items()}, found.stats)
+
+    return generator_terms

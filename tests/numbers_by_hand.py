@@ -1,11 +1,11 @@
-"""Signals and scores written by hand."""
+"""Stats and scores written by hand."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from equipoise.health.stats import ScoreLine, StepStats
+from equipoise.storage.records import Score, StepStats
 
 HEALTHY: dict[str, Any] = {
     "seconds": 1.0,
@@ -36,12 +36,19 @@ def stats() -> Callable[..., list[StepStats]]:
 
 
 @pytest.fixture
-def kids() -> Callable[..., list[ScoreLine]]:
+def kids() -> Callable[..., list[Score]]:
     """Return a maker of scores with given KIDs and one standard error."""
 
-    def make(*values: float, se: float = 0.01) -> list[ScoreLine]:
+    def make(*values: float, se: float = 0.01) -> list[Score]:
         return [
-            ScoreLine(samples=1000 * index, seconds=1.0, kid=value, kid_se=se, fid=100 * value, protocol={"split": "v"})
+            Score(
+                samples=1000 * index,
+                seconds=1.0,
+                loss=value,
+                error=se,
+                values={"kid": value, "fid": 100 * value},
+                protocol={"split": "v"},
+            )
             for index, value in enumerate(values, 1)
         ]
 

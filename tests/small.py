@@ -7,10 +7,14 @@ SMALL = (
     "networks.width=16",
     "networks.latent_size=4",
     "game.batch=8",
-    "judging.num_samples=100",
-    "judging.every=160",
+    "evaluation.num_samples=100",
+    "evaluation.every=160",
     "stopping.policy=budget",
 )
+# Nothing depends on this machine's speed, so two runs may be compared.
+SETTLED = (*SMALL, "saving.every=160", "saving.log_every=80")
+# What of these has no effect on super-resolution, which refuses it: set back.
+FOR_PHOTOS = ("networks.family=resnet", "networks.latent_size=1", "evaluation.num_samples=2000")
 
 
 def as_options(settings: Sequence[str] = SMALL) -> list[str]:

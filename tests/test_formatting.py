@@ -1,10 +1,10 @@
-import dataclasses
 import math
 
+import msgspec
 import pytest
 
 from equipoise import formatting
-from equipoise.health.stats import ScoreLine
+from equipoise.storage.records import Score
 
 
 @pytest.mark.parametrize(
@@ -45,33 +45,42 @@ def test_a_score_has_the_digits_that_its_error_allows(number, error, text):
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(12.345, "12.3"), (0.0, "0.00"), (999.9, "1000"), (0.00051234, "0.000512"), (2e-7, "2.00e-07"), (math.inf, "–")],
+    [
+        (12.345, "12.3"),
+        (0.0, "0"),
+        (3.0, "3"),
+        (999.9, "1000"),
+        (0.00051234, "0.000512"),
+        (2e-7, "2.00e-07"),
+        (math.inf, "–"),
+    ],
 )
 def test_a_value_has_three_digits(number, text):
     assert formatting.value(number) == text
 
 
-def line(samples, kid, kid_se=0.002):
-    return ScoreLine(samples=samples, seconds=1.0, kid=kid, kid_se=kid_se, fid=12.3)
+def score(samples: int, loss: float, error: float = 0.002) -> Score:
+    return Score(samples=samples, seconds=1.0, loss=loss, error=error)
 
 
 def test_the_progress_line_says_all_of_it():
-    text = formatting.progress_line(12_345, 60_000, 4010.4, 12.0, line(12_000, 0.0341), line(9000, 0.0312))
+    text = formatting.progress_line(12_345, 60_000, 4010.4, 12.0, score(12_000, 0.0341), score(9000, 0.0312))
     assert text == "12.3k / 60k samples · 20 % · 4,010/s · 0:12 left · KID 0.034 ± 0.002 (best 0.0312)"
 
 
 @pytest.mark.parametrize(
-    ("changes", "metric", "is_uncertified"),
-    [({}, "kid", True), ({"kid": 0.0312}, "kid", False), ({"champion": 8000}, "kid", False), ({}, "fid", False),
-     ({"difference": math.nan}, "kid", False), ({"samples": 9000, "champion": 9000}, "kid", False)],
+    ("changes", "is_chance"),
+    [({}, True), ({"loss": 0.0312}, False), ({"compared_with": 8000}, False), ({"difference": math.nan}, False),
+     ({"samples": 9000, "compared_with": 9000}, False)],
 )  # fmt: skip
-def test_only_a_lower_score_that_was_paired_with_the_best_is_told_to_be_chance(changes, metric, is_uncertified):
-    best = line(9000, 0.0312)
-    last = dataclasses.replace(line(12_000, 0.0301), champion=9000, difference=-0.001, difference_se=0.001)
-    last = dataclasses.replace(last, **changes)
-    assert formatting.is_lower_uncertified(last, best, metric) == is_uncertified
-    text = formatting.progress_line(12_345, None, math.nan, math.nan, last, best, metric)
-    assert ("; this one is not yet certified)" in text) == is_uncertified
+def test_only_a_lower_score_that_was_paired_with_the_best_is_said_to_be_chance(changes, is_chance):
+    best = score(9000, 0.0312)
+    last = score(12_000, 0.0301)
+    last = msgspec.structs.replace(last, compared_with=9000, difference=-0.001, difference_error=0.001)
+    last = msgspec.structs.replace(last, **changes)
+    assert formatting.is_lower_not_significant(last, best) == is_chance
+    text = formatting.progress_line(12_345, None, math.nan, math.nan, last, best, "FID")
+    assert ("(best 0.0312;" in text) == is_chance
 
 
 def test_what_is_shown_is_one_line_without_control_characters():
@@ -80,7 +89,23 @@ def test_what_is_shown_is_one_line_without_control_characters():
 
 def test_the_progress_line_leaves_out_what_is_not_known():
     assert formatting.progress_line(0, None, math.nan, math.nan) == "0 samples"
-    best = line(100, 0.5)
-    assert formatting.progress_line(100, 50, 0.0, math.inf, best, best, "fid") == (
+    best = score(100, 12.34, math.nan)
+    assert formatting.progress_line(100, 50, 0.0, math.inf, best, best, "FID") == (
         "100 / 50 samples · 100 % · FID 12.3 (the best so far)"
     )
+
+
+def test_a_text_is_wrapped_with_its_label_before_the_first_line_and_a_path_in_one_piece():
+    path = "/" + "x" * 30
+    lines = formatting.wrapped(f"one two {path} three", 20, "label", 8)
+    assert lines == ["label   one two", f"        {path}", "        three"]
+    assert formatting.wrapped("", 20, "label", 8) == ["label   "]
+    assert formatting.wrapped("a\x1bb", 20) == ["a?b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "none"), (True, "yes"), (False, "no"), (0.5, "0.5"), (3, "3"), ("x", "x"), ((), "none"), ([1, 2], "1, 2")],
+)
+def test_settings_are_shown_as_people_read_them(value, text):
+    assert formatting.shown(value) == text

@@ -1,644 +1,344 @@
-"""The loop: steps that must not be taken are not taken, best is by validation, and a resume is a position."""
+"""The loop: what is due is done, only verdicts end or rewind a training, and nothing that only looks changes it."""
 
-import dataclasses
-import errno
 import itertools
-import os
-import shutil
-import signal
-from collections.abc import Callable, Iterator
+import json
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from small import SMALL
 from torch import Tensor
+from trainings import (
+    CONVOLUTIONS,
+    NO_PENALTY,
+    Recorder,
+    TrainSmall,
+    events,
+    final_tensors,
+    nothing,
+    points_recipe,
+    raising,
+    same_tensors,
+    scores,
+    task_of,
+    trained_tensors,
+)
 
 import equipoise as eq
-from equipoise import api, loop
-from equipoise import state as state_module
-from equipoise.data.pool import Pool
-from equipoise.errors import StorageError, UserError
-from equipoise.evaluation import evaluate, evaluator
-from equipoise.metrics.kid import Estimate
-from equipoise.randomness import Randomness
-from equipoise.recipe import Recipe, with_settings
-from equipoise.runs import replay
+from equipoise import loop
+from equipoise.evaluation import evaluate, scoring
+from equipoise.game.terms import Adjustments
+from equipoise.recipe import Recipe, UpdateName
 from equipoise.runs.digest import digest
-from equipoise.runs.folder import RunFolder
-from equipoise.stopping.monitor import Referee
-from equipoise.storage import checkpoints, logs
-from equipoise.tasks.images import ImageProblem, Moment, Players, Terms
+from equipoise.state import TrainingState, start
+from equipoise.stopping.verdicts import NUM_FAILED
+from equipoise.storage import logs
+from equipoise.tasks.images import ImageTask
+from equipoise.tasks.points import PointTask
 
-# Nothing depends on this machine's speed, so two runs may be compared.
-SETTLED = (*SMALL, "saving.every=160", "saving.log_every=80")
-MEASURED = ["saving.every=none", "saving.log_every=none"]
-
-
-def made(pool: Pool, *settings: str) -> tuple[ImageProblem, Recipe]:
-    recipe = with_settings(Recipe(), [*SETTLED, *settings])
-    return ImageProblem(recipe, pool, torch.device("cpu"), torch.float32), recipe
+UPDATES: tuple[UpdateName, ...] = get_args(UpdateName)
+CAUSE = "no memory left"
 
 
-@dataclasses.dataclass(frozen=True)
-class Poisoned:
-    """A problem whose terms turn to NaN for one player."""
-
-    inner: ImageProblem
-    player: str
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def discriminator_terms(self, players: Players, batch: Any, moment: Moment) -> Terms:
-        terms = self.inner.discriminator_terms(players, batch, moment)
-        return self._poisoned(terms) if self.player == "discriminator" else terms
-
-    def generator_terms(self, players: Players, batch: Any, moment: Moment) -> Terms:
-        terms = self.inner.generator_terms(players, batch, moment)
-        return self._poisoned(terms) if self.player == "generator" else terms
-
-    @staticmethod
-    def _poisoned(terms: Terms) -> Terms:
-        return Terms({name: loss * float("nan") for name, loss in terms.losses.items()}, terms.signals)
+# One round
 
 
-def weights(module: torch.nn.Module) -> list[Tensor]:
-    return [tensor.clone() for tensor in module.state_dict().values()]
-
-
-def same(before: list[Tensor], after: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-
-
-@pytest.mark.parametrize("player", ["discriminator", "generator"])
-def test_a_step_with_a_loss_that_is_not_finite_changes_no_weight_and_is_counted(pool: Pool, player: str) -> None:
-    problem, recipe = made(pool)
-    poisoned: Any = Poisoned(problem, player)
-    state = loop.start(poisoned, recipe)
-    network = getattr(state.players, player)
-    before = weights(network)
-    step = getattr(loop, f"take_{player}_step")
-    numbers = step(poisoned, state, recipe.game, Moment(Randomness(0)))
-    assert bool(numbers[f"{player}_skipped"])
-    assert same(before, weights(network))
-    assert not getattr(state, f"{player}_optimizer").state_dict()["state"]
-
-
-@pytest.mark.parametrize("player", ["discriminator", "generator"])
-def test_a_refused_step_leaves_no_trace_in_running_statistics_or_the_average(pool: Pool, player: str) -> None:
-    problem, recipe = made(
-        pool, "networks.family=dcgan", "networks.generator_norm=batch", "networks.spectral_norm=true"
-    )
-    poisoned: Any = Poisoned(problem, player)
-    state = loop.start(poisoned, recipe)
-    before = [weights(module) for module in (state.players.generator, state.players.discriminator, state.average)]
-    getattr(loop, f"take_{player}_step")(poisoned, state, recipe.game, Moment(Randomness(0)))
-    after = [weights(module) for module in (state.players.generator, state.players.discriminator, state.average)]
-    assert all(same(a, b) for a, b in zip(before, after, strict=True))
-
-
-@pytest.mark.parametrize("player", ["discriminator", "generator"])
-def test_an_ordinary_step_changes_its_own_player_only(pool: Pool, player: str) -> None:
-    problem, recipe = made(pool)
-    state = loop.start(problem, recipe)
-    other = "generator" if player == "discriminator" else "discriminator"
-    own, others = weights(getattr(state.players, player)), weights(getattr(state.players, other))
-    numbers = getattr(loop, f"take_{player}_step")(problem, state, recipe.game, Moment(Randomness(0)))
-    assert not bool(numbers[f"{player}_skipped"])
-    assert not same(own, weights(getattr(state.players, player)))
-    assert same(others, weights(getattr(state.players, other)))
-
-
-def test_weights_are_clipped_after_a_critic_step(pool: Pool) -> None:
-    problem, recipe = made(pool, "game.loss=wasserstein", "game.weight_clip=0.001")
-    state = loop.start(problem, recipe)
-    loop.take_discriminator_step(problem, state, recipe.game, Moment(Randomness(0)))
-    assert all(weight.abs().max() <= 0.001 for weight in state.players.discriminator.parameters())
-
-
-def test_the_seed_alone_decides_the_first_weights_and_the_callers_stream_is_untouched(pool: Pool) -> None:
-    problem, recipe = made(pool)
-    torch.manual_seed(5)
-    expected = torch.rand(1)
-    torch.manual_seed(5)
-    one = loop.start(problem, recipe)
-    assert torch.rand(1) == expected
-    torch.manual_seed(99)
-    other = loop.start(problem, recipe)
-    assert same(weights(one.players.discriminator), weights(other.players.discriminator))
-    third = loop.start(problem, dataclasses.replace(recipe, seed=1))
-    assert not same(weights(one.players.discriminator), weights(third.players.discriminator))
-
-
-RunMaker = Callable[..., eq.Run]
-
-
-@pytest.fixture
-def run_of(quick: None, shapes: Path, tmp_path: Path) -> RunMaker:
-    """Return a function that trains a small run in a folder of this test."""
-
-    def run(name: str, *settings: str, budget: str = "800", **options: Any) -> eq.Run:
-        return eq.train(shapes, budget=budget, out=tmp_path / name, settings=[*SETTLED, *settings], **options)
-
-    return run
-
-
-class Killed(BaseException):
-    """The end of a process, as far as its run can tell."""
-
-
-def kill(*_: Any) -> None:
-    raise Killed
-
-
-def final_tensors(run: eq.Run) -> dict[str, Tensor]:
-    found = checkpoints.latest(run.folder.checkpoints)
-    assert found is not None
-    return found.tensors
-
-
-def trained_tensors(run: eq.Run) -> dict[str, Tensor]:
-    """Return what training alone decides, whenever it was judged and whenever a line was logged."""
-    apart = ("champion.", "meter.")
-    return {name: tensor for name, tensor in final_tensors(run).items() if not name.startswith(apart)}
-
-
-def same_tensors(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def scores(run: eq.Run) -> list[dict[str, Any]]:
-    kept = (
-        "samples",
-        "kid",
-        "kid_se",
-        "fid",
-        "precision",
-        "recall",
-        "density",
-        "coverage",
-        "champion",
-        "difference",
-        "difference_se",
-        "copying",
-        "discriminator_gap",
-        "best",
-    )
-    return [{name: record[name] for name in kept} for record in logs.records(run.folder.scores)]
-
-
-CONVOLUTIONS = ["networks.family=dcgan", "networks.width=4", "networks.generator_norm=batch"]
-VARIANTS = [
-    pytest.param(CONVOLUTIONS, id="dcgan-batch-norm", marks=pytest.mark.slow),
-    pytest.param(
-        ["networks.family=modern", "networks.width=4", "networks.generator_norm=none"],
-        id="modern",
-        marks=pytest.mark.slow,
-    ),
-    pytest.param(
-        [*CONVOLUTIONS, "networks.family=resnet", "networks.spectral_norm=true", "networks.conditional=true"],
-        id="resnet-spectral-norm-labels",
-        marks=pytest.mark.slow,
-    ),
-    pytest.param([], id="relativistic-r1-r2", marks=pytest.mark.slow),
-    pytest.param(["networks.dropout=0.3", "game.loss=hinge", "game.penalty.kind=none"], id="dropout"),
-    pytest.param(
-        ["game.loss=wasserstein", "game.penalty.kind=wgan-gp", "game.discriminator_steps=2"], id="wgan-gp-two-d-steps"
-    ),
-    pytest.param(
-        ["augment.kinds=flip,translation,color,cutout", "augment.strength=0.6"], id="augmented", marks=pytest.mark.slow
-    ),
-    pytest.param(["game.instance_noise=0.2", "game.penalty.every=3"], id="instance-noise-lazy", marks=pytest.mark.slow),
-    *(
-        pytest.param(
-            [f"game.generator.optimizer={name}", f"game.discriminator.optimizer={name}"],
-            id=name,
-            marks=pytest.mark.slow,
-        )
-        for name in ("adamw", "rmsprop", "adagrad", "sgd")
-    ),
-]
-
-
-@pytest.mark.parametrize("settings", VARIANTS)
-def test_a_run_resumed_from_a_checkpoint_is_bit_for_bit_the_run_that_never_stopped(
-    run_of: RunMaker, tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("update", UPDATES)
+def test_a_generator_whose_loss_is_never_finite_stays_as_it_began_and_so_does_the_average(
+    train_small: TrainSmall, poison: Callable, update: str
 ) -> None:
-    whole = run_of("whole", *settings)
-    kept: list[Path] = []
-    real_save = checkpoints.save
+    poison(lambda _: True)
+    settings = [*CONVOLUTIONS, "networks.spectral_norm=true", f"game.update={update}", NO_PENALTY]
+    run = train_small("poisoned", *settings, budget="160")
+    with torch.random.fork_rng():
+        begun = start(task_of(run.recipe), run.recipe)
+    found = final_tensors(run)
+    for name, module in (("generator", begun.players.generator), ("generator_ema", begun.generator_ema)):
+        values = dict(module.named_parameters())
+        if update != "alternating":  # there the discriminator's own steps pass through it
+            values |= dict(module.named_buffers())
+        assert all(torch.equal(found[f"{name}.{key}"], value) for key, value in values.items())
+    of_discriminator = begun.players.discriminator.state_dict().items()
+    has_moved = any(not torch.equal(found[f"discriminator.{key}"], value) for key, value in of_discriminator)
+    assert has_moved == (update == "alternating"), "where both step together, both are refused together"
+    steps = logs.records(run.folder.steps)
+    in_a_round = 1 if update == "alternating" else 2
+    of_batches = 16 if update == "extragradient" else 8
+    assert [step["skipped_steps"] for step in steps] == [80 // of_batches * in_a_round] * 2
+    skipped = events(run, "steps skipped")
+    assert len(skipped) == 1, "it is told once, until there is an interval without"
 
-    def keep_a_copy(folder: Path, samples: int, *rest: Any) -> Path:
-        path = real_save(folder, samples, *rest)
-        if not kept:
-            copy = tmp_path / "cut"
-            shutil.copytree(folder.parent, copy)
-            kept.append(copy)
-        return path
 
-    monkeypatch.setattr(loop.Saver, "submit", lambda self, job: job())  # a copy of one moment
-    monkeypatch.setattr(checkpoints, "save", keep_a_copy)
-    again = run_of("again", *settings)
-    assert same_tensors(final_tensors(whole), final_tensors(again)), "the same recipe must give the same run"
-    state = kept[0] / "state.json"
-    assert '"running"' in state.read_text()
-    resumed = eq.resume(kept[0])
-    assert same_tensors(final_tensors(again), final_tensors(resumed))
-    assert scores(again) == scores(resumed)
+@pytest.mark.parametrize("role", ["discriminator", "generator"])
+def test_terms_are_a_function_of_the_position_the_draw_and_the_attempt(small: None, role: Any) -> None:
+    recipe = points_recipe("networks.dropout=0.5", NO_PENALTY)
+    task = task_of(recipe)
+    state = start(task, recipe)
+
+    def terms(samples: int, draw: int, attempt: int = 0) -> float:
+        state.samples = samples
+        state.attempt = attempt
+        torch.rand(3)  # wherever the global stream stands
+        found = loop.terms_of(task, state, recipe, 0.0, role, draw)
+        return found.losses["adversarial"].mean().item()
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        assert terms(160, 0) == terms(160, 0), "dropout draws by position, too"
+        assert terms(160, 1) == terms(176, 0), "the second draw of a round is that of the next batch"
+        places = [terms(160, 0), terms(160, 1), terms(176, 1), terms(160, 0, attempt=1), terms(160, 0, attempt=2)]
+    assert len(set(places)) == len(places)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("where", ["save", "prune_candidates"])
-@pytest.mark.parametrize("place", [1, 3, -1])
-def test_a_kill_around_any_save_leaves_the_same_candidates_and_the_same_choice(
-    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, place: int
+def test_rates_follow_their_schedules_times_what_remedies_have_made_of_them(small: None) -> None:
+    settings = ["generator.rate=0.4", "generator.rate_end=0.2", "generator.schedule=linear", "discriminator.rate=0.1"]
+    recipe = points_recipe(*(f"game.{setting}" for setting in settings), "game.discriminator.rate_end=none")
+    state = start(task_of(recipe), recipe)
+    state.adjustments = Adjustments(generator_rate=0.5, discriminator_rate=0.25)
+    loop.set_rates(state, recipe, 0.5)
+    assert state.update.rate("generator") == pytest.approx(0.15)
+    assert state.update.rate("discriminator") == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize(("update", "step"), [("alternating", 24), ("simultaneous", 8), ("extragradient", 16)])
+def test_samples_are_those_that_the_discriminator_was_shown(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch, update: str, step: int
 ) -> None:
-    """Cut just before the candidates are pruned, or just before a checkpoint is written."""
-    kids = [9.0, 8.0, 7.0, 6.0, 6.5, 5.0, 6.0, 4.0, 5.5, 4.5]
-    cuts: list[Path] = []
-    real = {"save": checkpoints.save, "prune_candidates": state_module.prune_candidates}[where]
+    shown = []
+    real = loop.terms_of
 
-    def copying(*given: Any) -> Any:
-        cuts.append(tmp_path / f"cut-{len(cuts)}")
-        shutil.copytree(tmp_path / "whole", cuts[-1])
-        return real(*given)
+    def counted(task: Any, state: TrainingState, recipe: Recipe, progress: float, role: str, draw: int) -> Any:
+        if role == "discriminator":
+            shown.append(recipe.game.batch)
+        return real(task, state, recipe, progress, role, draw)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch:
-        staged(patch, iter(kids))
-        patch.setattr(loop.Saver, "submit", lambda self, job: job())  # a copy of one moment
-        patch.setattr(checkpoints if where == "save" else state_module, where, copying)
-        whole = run_of("whole", "judging.every=80", "data.validation=0.3")
-    kept = {path.name for path in whole.folder.candidates.iterdir()}
-    cut = cuts[place]
-    seen = len(logs.records(cut / "log" / "scores.jsonl"))
-    found = checkpoints.latest(cut / "checkpoints")
-    taken = len(
-        [
-            line
-            for line in logs.records(cut / "log" / "scores.jsonl")
-            if found and line["samples"] <= found.values["samples"]
-        ]
-    )
-    assert seen >= taken
-    with monkeypatch.context() as patch:
-        best = found.values["watch"]["best"]["kid"] if found else 0.0
-        staged(patch, iter(kids[taken:]), best=best)
-        resumed = eq.resume(cut)
-    assert {path.name for path in resumed.folder.candidates.iterdir()} == kept
-    assert [one["samples"] for one in resumed.state["rescored"]["candidates"]] == [
-        one["samples"] for one in whole.state["rescored"]["candidates"]
-    ]
-    assert same_tensors(final_tensors(whole), final_tensors(resumed))
+    monkeypatch.setattr(loop, "terms_of", counted)
+    steps = ["game.discriminator_steps=3"] if update == "alternating" else []
+    run = train_small("counted", f"game.update={update}", *steps, source="ring", budget="100")
+    assert run.state.samples == run.state.spent == sum(shown) == math.ceil(100 / step) * step
 
 
-def test_a_run_killed_before_its_first_checkpoint_begins_again_and_ends_the_same(
-    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = run_of("whole")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "save", kill)
-        with pytest.raises(Killed):
-            run_of("killed")
-    resumed = eq.resume(tmp_path / "killed")
-    assert same_tensors(final_tensors(whole), final_tensors(resumed))
-    assert scores(whole) == scores(resumed)
+# Evaluations
 
 
-def test_an_interrupt_before_the_pace_is_known_records_none_and_goes_on_exactly(
-    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = run_of("whole", *MEASURED)
-    real_step, taken = loop.take_generator_step, []
-
-    def interrupting(*arguments: Any) -> Any:
-        taken.append(1)
-        if len(taken) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return real_step(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Stopwatch, "is_warm", lambda *_: False)
-        patch.setattr(loop, "take_generator_step", interrupting)
-        early = run_of("early", *MEASURED)
-    assert early.state["status"] == "stopped"
-    assert early.folder.read_pace() == {}
-    assert not logs.records(early.folder.scores)
-    resumed = eq.resume(tmp_path / "early")
-    assert same_tensors(trained_tensors(whole), trained_tensors(resumed))
+def test_no_position_is_evaluated_twice(train_small: TrainSmall) -> None:
+    run = train_small("often", "evaluation.every=8", budget="80", source="ring")
+    assert [score["samples"] for score in scores(run)] == list(range(8, 81, 8))
 
 
-@pytest.mark.slow
-def test_a_resume_under_another_judge_scores_the_best_anew_instead_of_mixing_protocols(
-    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = run_of("first", "judging.every=40", "data.validation=0.3", budget="400")
-    before = sorted(int(path.name) for path in run.folder.candidates.iterdir())
-    assert len(before) == 3
-    damaged = run.folder.candidates / str(run.state["rescored"]["candidates"][0]["samples"]) / "generator.safetensors"
-    damaged.write_bytes(b"")  # the champion is in the checkpoint besides
-    real = api.features_of
-    monkeypatch.setattr(
-        api, "features_of", lambda *given, **named: dataclasses.replace(real(*given, **named), digest="another")
-    )
-    resumed = eq.resume(run.path, budget="800")
-    events = [event["kind"] for event in logs.records(resumed.folder.events)]
-    assert "another judge" in events
-    kept = sorted(int(path.name) for path in resumed.folder.candidates.iterdir())
-    lines = [line for line in logs.records(resumed.folder.scores) if line["protocol"]["features_digest"] == "another"]
-    anew = [line["samples"] for line in lines]
-    assert anew[: len(before)] == before, "every candidate is scored anew, in order"
-    assert kept
-    assert replay.read_run(resumed.path).lines[0].samples == before[0]
-    assert resumed.best.score["protocol"]["features_digest"] == "another"
-    assert resumed.state["status"] == "finished"
-
-
-@pytest.mark.slow
-def test_a_change_of_the_judge_that_is_killed_leaves_no_score_twice(
-    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, real = run_of("first", "judging.every=40", "data.validation=0.3", budget="400"), api.features_of
-    shutil.copytree(run.path, tmp_path / "whole")
-    monkeypatch.setattr(
-        api, "features_of", lambda *given, **named: dataclasses.replace(real(*given, **named), digest="another")
-    )
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "save", kill)  # the candidates have been scored anew, and no checkpoint knows
-        with pytest.raises(Killed):
-            eq.resume(run.path, budget="480")
-    found = [eq.resume(path, budget="480") for path in (run.path, tmp_path / "whole")]
-    killed, whole = ([line | {"seconds": 0} for line in logs.records(one.folder.scores)] for one in found)
-    assert killed == whole
-
-
-@pytest.mark.slow
-def test_a_longer_budget_of_a_finished_run_survives_a_kill_before_its_first_step(
-    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = run_of("first", budget="400")
-    assert run.state["status"] == "finished"
-    for writer, budget in (("write_recipe", "480"), ("write_environment", "480"), ("write_environment", None)):
-        with monkeypatch.context() as patch:
-            patch.setattr(RunFolder, writer, kill)
-            with pytest.raises(Killed):
-                eq.resume(run.path, budget=budget)
-        assert run.state["status"] != "finished", "or it would be refused, and nobody would train it to the end"
-    resumed = eq.resume(run.path)
-    assert resumed.state["samples"] == 480
-    assert resumed.state["status"] == "finished"
-    before = [event for event in logs.records(resumed.folder.events) if event["kind"] == "tested before"]
-    assert [event["samples"] for event in before] == [400], "the test split was looked at, and the run must say so"
-
-
-def test_a_best_generator_that_does_not_say_where_it_is_from_is_put_right_by_a_resume(run_of: RunMaker) -> None:
-    run = run_of("first", budget="400")
-    best = run.folder.best
-    tensors = checkpoints.load_tensors(best / "generator.safetensors")
-    checkpoints.write_folder(best, {"generator.safetensors": tensors}, {"score.json": {"samples": "x"}})
-    resumed = eq.resume(run.path, budget="480")
-    assert isinstance(resumed.best.score["samples"], int)
-
-
-def test_a_run_whose_state_was_damaged_goes_on_without_it_as_the_message_says(run_of: RunMaker, tmp_path: Path) -> None:
-    run = run_of("first", budget="400")
-    shutil.copytree(run.path, tmp_path / "whole")
-    (run.path / "state.json").write_text("{")
-    with pytest.raises(UserError, match="remove it and resume the run"):
-        eq.resume(run.path, budget="480")
-    (run.path / "state.json").unlink()
-    digests = [digest(eq.resume(path, budget="480").folder) for path in (run.path, tmp_path / "whole")]
-    assert digests[0] == digests[1]
-
-
-def test_a_training_that_fails_says_so_in_its_folder(
-    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: Any) -> None:
-        raise RuntimeError("the device is gone")
-
-    monkeypatch.setattr(loop, "train", broken)
-    with pytest.raises(RuntimeError):
-        run_of("broken")
-    state = eq.load(tmp_path / "broken").state
-    assert state["status"] == "failed"
-    assert "the device is gone" in state["reason"]
-
-
-def test_a_model_card_that_is_a_link_is_replaced_and_what_it_leads_to_stays(run_of: RunMaker, tmp_path: Path) -> None:
-    run = run_of("first", budget="400")
-    card, precious = run.folder.best / "README.md", tmp_path / "precious.txt"
-    precious.write_text("mine")
-    card.unlink()
-    card.symlink_to(precious)
-    eq.resume(run.path, budget="480")
-    assert precious.read_text() == "mine"
-    assert not card.is_symlink()
-
-
-def test_a_resume_that_finds_the_disk_full_says_what_is_intact(
-    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    run = run_of("first", budget="400")
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "write_recipe", full)
-        with pytest.raises(
-            StorageError, match=r"the disk is full .*The last good checkpoint, of 400 samples, is intact"
-        ):
-            eq.resume(run.path, budget="480")
-    assert eq.resume(run.path, budget="480").state["samples"] == 480
-
-
-def test_a_disk_that_ends_a_training_is_told_in_words_in_its_folder_too(
-    run_of: RunMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def too_large(*_: Any) -> None:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), "steps.jsonl")
-
-    monkeypatch.setattr(loop, "train", too_large)
-    with pytest.raises(StorageError, match="a file would be larger"):
-        run_of("broken")
-    run = eq.load(tmp_path / "broken")
-    assert run.state["reason"] == "a file would be larger than this disk or `ulimit -f` allows (steps.jsonl)"
-    assert [event["kind"] for event in logs.records(run.folder.events)] == ["failed"]
-    assert "This training failed" in run.report.read_text()
-
-
-def test_the_first_judging_is_not_repeated_at_the_same_samples(run_of: RunMaker) -> None:
-    lines = logs.records(run_of("often", "judging.every=8", budget="80").folder.scores)
-    samples = [line["samples"] for line in lines]
-    assert len(samples) == len(set(samples))
-
-
-def test_the_scores_of_evaluate_and_of_the_runs_own_test_agree(run_of: RunMaker, shapes: Path) -> None:
-    run = run_of("agreed", "networks.conditional=true")
-    found = eq.evaluate(run.path, shapes)
-    assert run.state["test"]["protocol"] == dataclasses.asdict(found.protocol)
-    assert found.kid == pytest.approx(run.state["test"]["kid"], rel=1e-5)
-
-
-def staged(monkeypatch: pytest.MonkeyPatch, kids: Iterator[float], error: float = 0.0, best: float = 0.0) -> None:
-    """Let the judge of the training find these KIDs, and the paired differences that follow from them."""
-    real_score, found = evaluator.score_features, [best, 0.0]
-
-    def score_features(judge: Any, fake: Any) -> Any:
-        found[1] = next(kids)
-        return dataclasses.replace(real_score(judge, fake), kid=found[1])
-
-    def difference(*_: Any) -> Estimate:
-        return Estimate(found[1] - found[0], error)
-
-    real_replace = Referee.score
-
-    def score(self: Referee, line: Any) -> bool:
-        promoted = real_replace(self, line)
-        found[0] = found[1] if promoted else found[0]
-        return promoted
-
-    monkeypatch.setattr(evaluate, "score_features", score_features)
-    monkeypatch.setattr(evaluate, "kid_difference", difference)
-    monkeypatch.setattr(Referee, "score", score)
+def test_what_is_returned_was_evaluated_where_no_evaluation_was_due(train_small: TrainSmall) -> None:
+    run = train_small("odd", budget="200", source="ring")
+    assert [score["samples"] for score in scores(run)] == [160, 200]
 
 
 def test_best_holds_the_best_generator_by_validation_not_the_last(
-    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, stage_losses: Callable
 ) -> None:
-    staged(monkeypatch, iter([5.0, 1.0, 3.0, 4.0, 6.0, 7.0, 8.0, 9.0]))
-    run = run_of("staged")
-    lines = logs.records(run.folder.scores)
-    assert [line["best"] for line in lines][:3] == [True, True, False]
-    champion = run.folder.candidates / str(lines[1]["samples"])
-    assert sorted(path.name for path in run.folder.candidates.iterdir()) == sorted(
-        str(lines[place]["samples"]) for place in (1, 2, 3)
-    )
-    best, last = load_file(champion / "generator.safetensors"), final_tensors(run)
-    assert all(torch.equal(tensor, last[name.replace("generator", "champion")]) for name, tensor in best.items())
-    assert any(not torch.equal(tensor, last[name.replace("generator", "average")]) for name, tensor in best.items())
+    losses = dict(zip(range(160, 801, 160), [5.0, 1.0, 3.0, 4.0, 6.0], strict=True))
+    stage_losses(losses.__getitem__)
+    run = train_small("staged")
+    assert [score["best"] for score in scores(run)] == [True, True, False, False, False]
+    kept = {int(path.name) for path in run.folder.candidates.iterdir()}
+    assert kept == {320, 480, 640}, "the best and the two runners-up"
+    best = load_file(run.folder.candidates / "320" / "generator.safetensors")
+    last = final_tensors(run)
+    assert all(torch.equal(tensor, last[f"best_{name}"]) for name, tensor in best.items())
+    averaged = {name: last[name.replace("generator", "generator_ema", 1)] for name in best}
+    assert any(not torch.equal(tensor, averaged[name]) for name, tensor in best.items())
 
 
 def test_a_lower_score_that_chance_explains_does_not_replace_the_best(
-    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, stage_losses: Callable
 ) -> None:
-    staged(monkeypatch, iter([5.0, 4.9, 4.8, 4.7, 4.6, 4.5, 4.4, 4.3]), error=0.5)
-    run = run_of("noisy")
-    lines = logs.records(run.folder.scores)
-    assert [line["best"] for line in lines][:4] == [True, False, False, False]
-    assert [line["champion"] for line in lines][:4] == [0, *[lines[0]["samples"]] * 3]
+    stage_losses(lambda samples: 5 - samples / 1600, error=0.5)
+    run = train_small("noisy", source="ring")
+    assert [score["best"] for score in scores(run)] == [True, False, False, False, False]
+    assert [score["compared_with"] for score in scores(run)] == [0, 160, 160, 160, 160]
 
 
 def test_the_best_and_its_challenger_are_drawn_from_the_same_fresh_latents(
-    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seeds: list[tuple[int, int]] = []
-    real = evaluate.generated
+    drawn: list[tuple[Any, int]] = []
+    real = evaluate.measure
 
-    def generated(problem: Any, generator: Any, num: int, seed: int) -> Any:
-        seeds.append((id(generator), seed))
-        return real(problem, generator, num, seed)
+    def measure(task: Any, judge: Any, generator: Any, seed: int, deadline: Any) -> Any:
+        drawn.append((generator, seed))
+        return real(task, judge, generator, seed, deadline)
 
-    monkeypatch.setattr(evaluate, "generated", generated)
-    run_of("paired")
-    later = seeds[1:]  # the first look has nobody to compare with
+    monkeypatch.setattr(evaluate, "measure", measure)
+    train_small("paired", source="ring")
+    later = drawn[1:]  # the first has nobody to be compared with
     pairs = list(zip(later[::2], later[1::2], strict=True))
-    assert len(pairs) >= 3
-    assert all(one[1] == other[1] and one[0] != other[0] for one, other in pairs)
-    assert len({one[1] for one, _ in pairs}) == len(pairs)
+    assert len(pairs) == 4
+    assert all(one[1] == other[1] and one[0] is not other[0] for one, other in pairs)
+    assert len({seed for _, seed in drawn}) == 5
 
 
-def test_judging_that_crashes_changes_nothing_in_the_training(
-    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+def test_an_evaluation_that_fails_changes_nothing_in_the_training_and_is_an_event(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    healthy = run_of("healthy")
-
-    def crash(*_: Any) -> None:
-        raise MemoryError("no memory left")
+    networks = [*CONVOLUTIONS, "networks.dropout=0.3"]
+    healthy = train_small("healthy", *networks, budget="640")
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "score_features", crash)
-        crashed = run_of("crashed")
+        patch.setattr(evaluate, "measure", raising(MemoryError(CAUSE)))
+        crashed = train_small("crashed", *networks, budget="640")
     assert same_tensors(trained_tensors(healthy), trained_tensors(crashed))
-    events = logs.records(crashed.folder.events)
-    assert any("no memory left" in event["message"] for event in events)
-    assert crashed.state["status"] == "finished"
+    told = events(crashed, "evaluation failed")
+    assert [event["samples"] for event in told] == [160, 320, 480, 640]
+    assert all(CAUSE in event["message"] for event in told)
+    assert (crashed.state.status, crashed.state.best) == ("finished", None)
 
 
-def test_judging_more_often_changes_nothing_in_the_training(run_of: RunMaker) -> None:
-    seldom, often = run_of("seldom"), run_of("often", "judging.every=80")
+def test_an_evaluation_that_runs_out_of_time_leaves_the_networks_as_they_were_in_training(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is over after the first chunk of outputs, and while the discriminator is asked."""
+    networks = [*CONVOLUTIONS, "networks.dropout=0.3"]
+    healthy = train_small("healthy", *networks, budget="640")
+    real = ImageTask.logits
+    moments = itertools.count()
+
+    def late(*given: Any) -> Tensor:
+        if next(moments) % 2:
+            raise TimeoutError
+        return real(*given)
+
+    monkeypatch.setattr(ImageTask, "logits", late)
+    slow = train_small("slow", *networks, "evaluation.timeout=1e-9", budget="640")
+    timed_out = [event["samples"] for event in events(slow, "evaluation failed")]
+    assert timed_out == [160, 320, 480, 640]
+    asked = train_small("asked", *networks, budget="640")
+    failed = events(asked, "overfitting check failed")
+    assert [event["samples"] for event in failed] == [160, 320, 480, 640]
+    for run in (slow, asked):
+        assert same_tensors(trained_tensors(healthy), trained_tensors(run))
+
+
+def test_evaluations_that_all_fail_end_the_training_and_say_why(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "measure", raising(MemoryError(CAUSE)))
+    run = train_small("hopeless", budget="100k", source="ring")
+    assert (run.state.status, run.state.stop_reason) == ("finished", "evaluation-failed")
+    assert run.state.samples == NUM_FAILED * 160
+    assert CAUSE in (run.state.message or "")
+    failed = events(run, "evaluation failed")
+    assert len(failed) == NUM_FAILED
+    assert all(CAUSE in event["message"] for event in failed)
+    with pytest.raises(eq.UserError):
+        _ = run.best
+
+
+def test_a_single_evaluation_that_succeeds_keeps_a_training_going(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = evaluate.measure
+    calls = itertools.count()
+
+    def mostly_crash(*given: Any) -> Any:
+        if next(calls):
+            raise MemoryError(CAUSE)
+        return real(*given)
+
+    monkeypatch.setattr(evaluate, "measure", mostly_crash)
+    run = train_small("unlucky", budget="1600", source="ring")
+    assert run.state.stop_reason == "budget"
+    failed = events(run, "evaluation failed")
+    assert len(failed) >= NUM_FAILED
+
+
+def test_evaluating_more_often_changes_nothing_in_the_training(train_small: TrainSmall) -> None:
+    seldom = train_small("seldom", "networks.dropout=0.3")
+    often = train_small("often", "networks.dropout=0.3", "evaluation.every=80")
     assert same_tensors(trained_tensors(seldom), trained_tensors(often))
 
 
-def test_patience_stops_and_says_why(run_of: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    staged(monkeypatch, itertools.repeat(2.0))
-    run = run_of("patient", "stopping.policy=patience", "stopping.patience=2", budget="100k")
-    assert run.state["policy"] == "patience"
-    assert "has not improved for 2 scores" in run.state["reason"]
-    assert run.state["samples"] < 10_000
-
-
-def test_a_training_without_a_finite_number_stops_and_says_so(
-    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+def test_an_overfitting_check_that_fails_costs_no_score(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = ImageProblem.generator_terms
-
-    def poisoned(self: ImageProblem, *arguments: Any) -> Terms:
-        terms = real(self, *arguments)
-        return Terms({name: loss * float("inf") for name, loss in terms.losses.items()}, terms.signals)
-
-    monkeypatch.setattr(ImageProblem, "generator_terms", poisoned)
-    run = run_of("diverged", budget="20k")
-    assert run.state["policy"] == "diverged"
-    assert run.state["samples"] < 20_000
+    monkeypatch.setattr(scoring, "split_logits", raising(MemoryError(CAUSE)))
+    run = train_small("unasked", source="ring")
+    assert run.state.best is not None
+    assert all(score["values"]["discriminator_gap"] is None for score in scores(run))
+    failed = events(run, "overfitting check failed")
+    assert len(failed) == len(scores(run))
 
 
-def test_the_training_tells_where_it_stands(run_of: RunMaker) -> None:
-    told: list[loop.Progress] = []
-    run_of("told", tell=told.append)
-    assert told
-    assert told[-1].share > 0
-    assert all(progress.sentence for progress in told)
-    assert [progress.samples for progress in told] == sorted(progress.samples for progress in told)
+def test_the_judge_of_a_training_is_not_the_one_of_its_test(train_small: TrainSmall, shapes: Path) -> None:
+    run = train_small("judged", "networks.conditional=true")
+    assert run.state.best is not None
+    assert run.state.test is not None
+    assert run.state.best.protocol["split"] == "validation"
+    found = eq.evaluate(run.path, shapes)
+    assert found.protocol == run.state.test.protocol
+    assert found.protocol["split"] == "test"
+    assert found.measured.loss == pytest.approx(run.state.test.loss, rel=1e-5)
 
 
-def test_a_time_budget_ends_in_time(run_of: RunMaker) -> None:
-    run = run_of("timed", budget="3s")
-    assert run.state["policy"] == "budget"
-    assert run.state["seconds"] >= 3.0
+# How a training ends
 
 
-def test_the_judge_of_a_run_is_kept_apart_from_its_test(run_of: RunMaker) -> None:
-    state = run_of("judged").state
-    assert state["best"]["protocol"]["split"] == "validation"
-    assert state["test"]["protocol"]["split"] == "test"
-    assert api.load(run_of("other").path).state["test"] is not None
+def test_patience_stops_and_says_why(train_small: TrainSmall, stage_losses: Callable) -> None:
+    stage_losses(lambda _: 2.0)
+    settings = ["stopping.policy=patience", "stopping.patience.evaluations=2"]
+    run = train_small("patient", *settings, budget="100k", source="ring")
+    assert run.state.stop_reason == "patience"
+    assert " 2 " in (run.state.message or "")
+    assert run.state.samples == 480
+    stops = events(run, "stop")
+    assert [event["message"] for event in stops] == [run.state.message]
 
 
-def test_a_voter_that_fails_costs_no_score(run_of: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(*_: Any) -> None:
-        raise MemoryError("no memory left")
-
-    monkeypatch.setattr(ImageProblem, "opinions", crash)
-    run = run_of("unasked")
-    assert run.state["best"] is not None
-    assert all(line["discriminator_gap"] is None for line in logs.records(run.folder.scores))
-    assert "voter failed" in [event["kind"] for event in logs.records(run.folder.events)]
+def test_a_time_budget_ends_in_time(train_small: TrainSmall) -> None:
+    run = train_small("timed", "saving.every=none", "saving.log_every=none", budget="2s", source="ring")
+    assert run.state.stop_reason == "budget"
+    assert run.state.seconds >= 2.0
+    record = json.loads((run.path / "intervals.json").read_text())
+    assert record["samples_per_second"] > 0
 
 
-def test_a_run_decided_by_fid_draws_nobody_beside_its_generator(
-    run_of: RunMaker, monkeypatch: pytest.MonkeyPatch
+# What only looks
+
+
+@pytest.mark.parametrize(("source", "label"), [(None, "KID"), ("ring", "MMD")])
+def test_an_observer_is_shown_where_the_training_stands_and_neither_it_nor_the_report_changes_anything(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch, source: str | None, label: str
 ) -> None:
-    seeds: list[int] = []
-    real = evaluate.generated
+    observer = Recorder()
+    watched = train_small("watched", "stopping.policy=patience", source=source, observer=observer)
+    shown = observer.shown
+    assert [progress.samples for progress in shown] == list(range(80, 801, 80))
+    assert [progress.share for progress in shown] == pytest.approx([0.1 * index for index in range(1, 11)])
+    assert all(progress.sentence and progress.stopping_status for progress in shown)
+    assert all(progress.horizon == 800 for progress in shown)
+    assert shown[0].last is None
+    assert shown[-1].best is not None
+    assert shown[-1].label == label
+    assert all(0 <= share <= 1 for _, share in observer.stages)
 
-    def generated(problem: Any, generator: Any, num: int, seed: int) -> Any:
-        seeds.append(seed)
-        return real(problem, generator, num, seed)
+    monkeypatch.setattr("equipoise.setup.write_report", nothing)
+    for task in (ImageTask, PointTask):
+        monkeypatch.setattr(task, "exhibits", lambda *_: [])
+    silent = train_small("silent", "stopping.policy=patience", source=source)
+    assert digest(silent.folder) == digest(watched.folder)
 
-    monkeypatch.setattr(evaluate, "generated", generated)
-    run = run_of("by-fid", "judging.metric=fid")
-    assert len(seeds) == len(logs.records(run.folder.scores))
+
+@pytest.mark.parametrize("source", [None, "ring"])
+def test_the_same_recipe_gives_the_same_digest_whatever_the_global_stream(
+    train_small: TrainSmall, source: str | None
+) -> None:
+    torch.manual_seed(1)
+    first = digest(train_small("first", "networks.dropout=0.3", source=source, budget="320").folder)
+    torch.manual_seed(2)
+    expected = torch.rand(3)
+    torch.manual_seed(2)
+    second = digest(train_small("second", "networks.dropout=0.3", source=source, budget="320").folder)
+    assert first == second
+    assert torch.equal(torch.rand(3), expected), "a training must not move the caller's stream"
+    other = digest(train_small("other", "networks.dropout=0.3", "seed=1", source=source, budget="320").folder)
+    assert other.parts["generator"] != first.parts["generator"]

@@ -1,22 +1,37 @@
-"""Named recipes: every one is listed, can be built for any image, and its networks fit each other."""
+"""Named recipes: every one is listed, can be built for any data, and its networks fit each other."""
 
 import dataclasses
 import json
-from typing import get_args
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 
-from equipoise.errors import UserError
+from equipoise.data.splits import Splits
+from equipoise.errors import Near, Option, UserError
 from equipoise.nets.players import make_players
-from equipoise.recipe import Augment, Recipe, checked, from_dict, to_dict, with_settings
+from equipoise.recipe import (
+    Augment,
+    Custom,
+    Images,
+    Points,
+    Recipe,
+    SuperResolution,
+    checked,
+    from_dict,
+    to_dict,
+    with_settings,
+)
 from equipoise.recipes import ABOUT, Facts, RecipeName, build, checked_name, listing, listing_values
+from equipoise.tasks import points
 
 NAMES = get_args(RecipeName)
 SIZES = (8, 9, 17, 28, 32, 64, 100, 256)
 
 
 def every_recipe(name: RecipeName) -> list[tuple[Facts, Recipe]]:
+    """Return a recipe for images of every size and number, on every machine."""
     every = [
         Facts(size=size, channels=channels, num_train=num, is_cpu=is_cpu)
         for size in SIZES
@@ -44,7 +59,8 @@ def test_a_recipe_is_valid_for_every_image_and_machine(name: RecipeName) -> None
         assert recipe.name == name
         assert checked(recipe) == recipe
         assert from_dict(to_dict(recipe)) == recipe
-        assert recipe.data.size in (None, 28, 64), "a fixed size is that of the paper"
+        assert isinstance(recipe.task, Images)
+        assert recipe.task.size in (None, 28, 64), "a fixed size is that of the paper"
         assert recipe.networks.width >= 8, facts
 
 
@@ -53,7 +69,8 @@ def test_the_networks_of_a_recipe_can_be_built_for_every_image(name: RecipeName)
     for facts, recipe in every_recipe(name):
         if facts.channels == 1 or facts.size in (9, 32, 100):
             continue
-        size = recipe.data.size or facts.size
+        assert isinstance(recipe.task, Images)
+        size = recipe.task.size or facts.size
         with torch.device("meta"):
             players = make_players(recipe.networks, size=size, channels=facts.channels, num_classes=0)
         assert all(next(player.parameters()).is_meta for player in players)
@@ -73,18 +90,57 @@ def test_the_networks_of_a_recipe_fit_each_other(name: RecipeName) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_turning_off_the_penalty_and_the_augmentation_takes_what_the_refusals_say(name: RecipeName) -> None:
     off = ["game.penalty.kind=none", "game.penalty.gamma=0", "game.penalty.gamma_end=none"]
-    off += ["augment.kinds=", "augment.strength=0"]
+    off += ["augment.kinds=", "augment.probability=0"]
     for _, recipe in every_recipe(name):
         assert with_settings(recipe, off).augment == Augment()
 
 
 def test_few_images_are_augmented_by_the_default_recipe_and_many_are_not() -> None:
-    assert build("modern", Facts(num_train=500)).augment.strength > 0
-    assert build("modern", Facts(num_train=60_000)).augment.strength == 0
+    assert build("modern", Facts(num_train=500)).augment.probability > 0
+    assert build("modern", Facts(num_train=60_000)).augment.probability == 0
     assert "color" not in build("modern", Facts(num_train=500, channels=1)).augment.kinds
 
 
-def test_a_wrong_name_is_refused_with_the_nearest() -> None:
+def test_a_wrong_name_is_refused_with_the_nearest_and_all_others() -> None:
     assert checked_name("wgan-gp") == "wgan-gp"
-    with pytest.raises(UserError, match=r'"wgan_gp": there is modern, .* Did you mean "wgan-gp"\?'):
+    with pytest.raises(UserError) as caught:
         checked_name("wgan_gp")
+    assert (caught.value.subject, caught.value.remedies) == (Option("recipe", "wgan_gp"), (Near("wgan-gp"),))
+    assert all(name in caught.value.problem for name in NAMES)
+
+
+@pytest.mark.parametrize("task", [Points(deviation=0.2), SuperResolution(scale=2), Custom(name="mine")], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_valid_for_every_task_and_keeps_its_loss(name: RecipeName, task: Any) -> None:
+    for is_cpu in (True, False):
+        facts = Facts(num_train=500, is_cpu=is_cpu)
+        of_images = build(name, facts)
+        recipe = build(name, facts, task)
+        assert recipe.task == task
+        assert checked(recipe) == recipe
+        assert from_dict(to_dict(recipe)) == recipe
+        assert recipe.game.loss == of_images.game.loss
+        if not isinstance(task, Custom):
+            assert recipe.augment == Augment(), "these are for images"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_for_points_fits_what_points_can_do(name: RecipeName) -> None:
+    recipe = build(name, Facts(), Points())
+    source = points.PointSource("ring", torch.zeros(500, 2), every_tenth(500), None, torch.device("cpu"))
+    recipe = dataclasses.replace(recipe, game=dataclasses.replace(recipe.game, batch=64))
+    assert source.settled(recipe) == recipe
+    assert recipe.game.penalty.every == 1
+    assert recipe.game.penalty.kind == build(name, Facts()).game.penalty.kind
+
+
+def every_tenth(num: int) -> Splits:
+    """Return splits that hold out a tenth for validation and a tenth for the test."""
+    places = np.arange(num)
+    return Splits(places[places % 10 > 1], places[places % 10 == 0], places[places % 10 == 1])
+
+
+def test_without_a_task_a_recipe_is_for_images() -> None:
+    for task in (None, Images(flip=True)):
+        assert isinstance(build("modern", Facts(), task).task, Images)
+    assert build("dcgan-64", Facts(), Images()).task == Images(size=64), "a fixed size is that of the paper"

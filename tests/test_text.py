@@ -2,22 +2,34 @@
 
 import argparse
 import ast
+import dataclasses
+import functools
 import itertools
 import re
 import shlex
+import typing
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 import equipoise
 from equipoise.cli.arguments import COMMANDS, parser
 from equipoise.errors import UserError
-from equipoise.recipe import with_settings
+from equipoise.recipe import Recipe, with_settings
 from equipoise.recipes import Facts, build, checked_name
+from equipoise.tasks import task_settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(page for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if page.is_file())
+HISTORY = ("LOG.md", "CHANGELOG.md")  # these speak of what was, too
+# Names in the pages that are not of this tree: of the system, of Python, of the field.
+FOREIGN = {"Ctrl-C", "fsync", "kill", "pip", "flock", "torch", "numpy", "safetensors", "pickle", "GPU", "CPU", "make"}
+FOREIGN |= {"LOG.md", "train.py", "self.log", ".venv", "mlp-classic/seed0"}
+FOREIGN |= {"tests/tasks/test_<name>.py", "tasks/<name>.py"}
+NAME = re.compile(r"\.?[A-Za-z_][\w-]*(?:[./][\w<>*-]+)*(?:\(\))?/?")
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
@@ -38,6 +50,7 @@ def typed(text: str) -> Iterator[list[str]]:
 
 
 def subparsers() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command."""
     return next(action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
 
 
@@ -50,9 +63,11 @@ def mistakes(words: list[str]) -> list[str]:
     known = {option for action in subparsers()[words[0]]._actions for option in action.option_strings}
     wrong = [word for word in words[1:] if word.startswith("-") and word.split("=")[0].rstrip("…") not in known]
     given = [(before, word) for before, word in itertools.pairwise(words) if not word.isupper()]
+    options = dict(given)
     try:
-        name = checked_name(next((word for before, word in given if before == "--recipe"), "modern"))
-        with_settings(build(name, Facts()), [word for before, word in given if before == "--set" and "…" not in word])
+        task = task_settings(options.get("--task"), options.get("train"))
+        recipe = build(checked_name(options.get("--recipe", "modern")), Facts(), task)
+        with_settings(recipe, [word for before, word in given if before == "--set" and "…" not in word])
     except UserError as error:
         wrong.append(str(error))
     return wrong
@@ -89,4 +104,118 @@ def test_these_checks_see_a_command_that_does_not_exist() -> None:
     assert [mistakes(words) for words in typed(wrong)] == [["--bugdet"], ["fly"], ["--sed"]]
     assert mistakes(["train", "mnist", "--set", "game.gamma=1"])
     assert mistakes(["train", "mnist", "--recipe", "unknown"])
+    assert mistakes(["train", "mnist", "--set", "task.scale=4"])
     assert mistakes(["train", "mnist", "--set", "game.batch=128"]) == []
+    assert mistakes(["train", "photos/", "--task", "super-resolution", "--set", "task.scale=4"]) == []
+
+
+# Names in the text
+
+
+def called_by_name(text: str) -> Iterator[str]:
+    """Yield every piece of `inline code` that is a name, a path, or a dotted chain of names."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for code in re.findall(r"`([^`\n]+)`", prose):
+        if NAME.fullmatch(code):
+            yield code.removesuffix("()")
+
+
+@functools.cache
+def vocabulary() -> frozenset[str]:
+    """Return every name and every word of a string in the source, the tests and the benchmarks, and every file."""
+    found: set[str] = set()
+    for folder in ("src", "tests", "bench", "examples"):
+        for path in (ROOT / folder).rglob("*"):
+            if "__pycache__" not in path.parts:
+                found |= {path.name, path.stem}
+            if path.suffix == ".py" and path != Path(__file__):
+                for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                    found |= set(names_in(node))
+    return frozenset(found)
+
+
+def names_in(node: ast.AST) -> Iterator[str]:
+    """Yield the names that a node of a syntax tree defines or uses, and the words of its strings."""
+    for field in ("name", "id", "attr", "arg"):
+        if isinstance(value := getattr(node, field, None), str):
+            yield value
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200:
+        yield from re.findall(r"[\w.-]+", node.value)
+
+
+@functools.cache
+def members() -> dict[str, frozenset[str]]:
+    """Return what the modules, packages and classes of the source hold, by their names."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "src" / "equipoise").rglob("*.py"):
+        package = found.setdefault(path.parent.name, set())
+        package |= {path.stem, path.name, path.parent.name}
+        stem = path.stem if path.stem != "__init__" else path.parent.name
+        found.setdefault(path.parent.parent.name, set()).add(path.parent.name)
+        module = found.setdefault(stem, set())
+        for node in ast.parse(path.read_text("utf-8")).body:
+            module |= set(defined_by(node))
+            if isinstance(node, ast.ClassDef):
+                owner = found.setdefault(node.name, set())
+                owner |= {name for part in node.body for name in defined_by(part)}
+    found["equipoise"] |= set(equipoise.__all__)
+    found["eq"] = found["equipoise"]
+    found["watch"] |= found["Watch"]  # what a page calls an object of it
+    found["run"] = found["Run"]
+    found["best"] = found["Best"]
+    return {name: frozenset(names) for name, names in found.items()}
+
+
+def defined_by(node: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement defines."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        yield node.target.id
+    elif isinstance(node, ast.Assign):
+        yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+
+
+def is_setting(name: str) -> bool:
+    """Say whether a dotted name leads to a field, or a group of fields, of a recipe."""
+    kinds: list[Any] = [Recipe]
+    for part in name.split("."):
+        if part == "*":
+            return True
+        records = [kind for kind in kinds if isinstance(kind, type) and is_record(kind)]
+        types = [hints[part] for hints in map(typing.get_type_hints, records) if part in hints]
+        kinds = [one for kind in types for one in (kind, *typing.get_args(kind))]
+    return bool(kinds)
+
+
+def is_record(kind: type) -> bool:
+    """Say whether a type has fields that a recipe may hold."""
+    return dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct)
+
+
+def exists(name: str) -> bool:
+    """Say whether what a page calls by this name is a file, a setting or a name of this tree."""
+    if name in FOREIGN or name in vocabulary() or name.removeprefix(".") in vocabulary():
+        return True
+    if any((folder / name).exists() for folder in (ROOT, ROOT / "src" / "equipoise")):
+        return True
+    if "/" in name:
+        parts = [part for part in name.strip("/").split("/") if not part.startswith("<")]
+        return not name.endswith(".py") and all(part in vocabulary() for part in parts)
+    if is_setting(name.removeprefix(".")):
+        return True
+    pairs = [pair for pair in itertools.pairwise(name.split(".")) if pair[0] in members()]
+    return bool(pairs) and all(member in members()[owner] for owner, member in pairs)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=lambda page: page.name)
+def test_what_a_page_calls_by_name_exists(page: Path) -> None:
+    assert [name for name in called_by_name(page.read_text("utf-8")) if not exists(name)] == []
+
+
+def test_this_check_sees_names_that_do_not_exist() -> None:
+    planted = "`problem.py`, `eq.judge`, `game.gama`, `tasks/audio.py`, `Watch.look` and `game.losses.no_such_loss`"
+    names = list(called_by_name(planted))
+    assert len(names) == 6
+    assert [name for name in names if exists(name)] == []
+    assert all(map(exists, ["recipe.json", "eq.train", "game.batch", "tasks/images.py", "Watch.evaluate", "loop.py"]))

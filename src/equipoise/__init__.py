@@ -1,30 +1,24 @@
-"""Equipoise trains GANs, says how the game is going, and hands over the best generator with its evidence."""
+"""Equipoise trains GANs, stops when more training no longer pays, and saves the best generator with its evaluation."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from equipoise.api import Best, Run, evaluate, load, resume, train
+    from equipoise.api import Best, Evaluation, Run, evaluate, load, resume, train
     from equipoise.errors import UserError
+    from equipoise.game.losses import Loss
     from equipoise.watch.watch import Watch
 
 __version__ = "0.1.0"
-__all__ = ["Best", "Run", "UserError", "Watch", "evaluate", "load", "resume", "train"]
+__all__ = ["Best", "Evaluation", "Loss", "Run", "UserError", "Watch", "evaluate", "load", "resume", "train"]
+
+ELSEWHERE = {"UserError": "errors", "Loss": "game.losses", "Watch": "watch.watch"}  # than in api
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for, so that `import equipoise` is quick."""
-    if name == "UserError":
-        from equipoise.errors import UserError
-
-        return UserError
-    if name == "Watch":  # serves loops without torch, too
-        from equipoise.watch.watch import Watch
-
-        return Watch
     if name in __all__:
-        from equipoise import api
-
-        return getattr(api, name)
+        return getattr(import_module(f"equipoise.{ELSEWHERE.get(name, 'api')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

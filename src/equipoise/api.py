@@ -2,109 +2,112 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any
 
-import numpy as np
+import msgspec
 import torch
 from torch import Tensor, nn
 
-from equipoise import formatting, loop
+from equipoise import tasks
 from equipoise.data.audit.check import Check, check
-from equipoise.data.cache import default_cache, writing_to
-from equipoise.data.description import describe, described
-from equipoise.data.pool import Pool, gather, prepare, to_float
-from equipoise.errors import UserError, suggestion
-from equipoise.evaluation.evaluator import Judge, Score, make_judge, score
-from equipoise.evaluation.finish import conclude
-from equipoise.health.stats import score_from, whole_of
-from equipoise.host.device import chosen_device, chosen_precision, environment_of, threads_of
-from equipoise.metrics.features.load import Features, load_features
-from equipoise.nets.players import make_players
-from equipoise.randomness import Randomness
+from equipoise.errors import Command, Option, UserError
+from equipoise.evaluation.evaluate import measure
+from equipoise.evaluation.rivals import compared_with, judge_rivals
+from equipoise.game.losses import Loss
+from equipoise.host.deadline import Deadline
+from equipoise.host.device import chosen_device, chosen_precision, threads_of
+from equipoise.loop import Observer, Progress
+from equipoise.metrics.units import Measured
 from equipoise.recipe import (
-    Data,
+    Custom,
     FeaturesName,
+    Images,
     PolicyName,
     Recipe,
-    from_dict,
+    TaskSettings,
     parsed_budget,
-    refuse_idle_augmentation,
+    task_name,
     with_settings,
 )
 from equipoise.recipes import Facts, RecipeName, build, checked_name
-from equipoise.report.report import write_missing_report, write_report
+from equipoise.report.report import write_missing_report
+from equipoise.runs import rules
+from equipoise.runs.candidates import score_in
 from equipoise.runs.folder import RunFolder, new_path, run_name
 from equipoise.runs.missing_best import refuse_without_best
-from equipoise.runs.resume_rules import ready_to_go_on
-from equipoise.stopping.monitor import Referee
-from equipoise.storage import checkpoints, files
+from equipoise.runs.resume_rules import adopt, recipe_to_resume
+from equipoise.setup import Training, loss_of, run_training
+from equipoise.storage.checkpoints import load_weights
+from equipoise.storage.files import readable
+from equipoise.storage.records import DataRecord, Metric, RivalScore, RunState, Score
 from equipoise.storage.safe_open import writable_text
-from equipoise.tasks.images import ImageProblem, split_indices
-from equipoise.tasks.sampling import CHUNK, chunks, drawn
+from equipoise.tasks.base import Judge, Model, Task
+from equipoise.tasks.contract import refuse_broken
 
-MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
-MAX_SIZE_GPU = 256
-NUM_REAL = 5_000  # real images that a score is measured against, at most
-NUM_FOR_ENCODER = 60_000  # training images that the judge's encoder learns from, at most; they lie in memory
-BYTES_FOR_ENCODER = 2**30
-NUM_FOR_COPYING = 2_000  # training images that the judge compares with, to see whether a generator copies them
-LEAST_DISTINCT = 22  # images without which no setting helps
-MIN_HALF = 20  # images that each half of the validation split must have, or it stays whole
-TEST_SEED = 1  # other latents than those by which the best generator was chosen
-RESCORE_SEED = 2  # other latents than those by which the candidates were found
-
-JudgedSplit = Literal["validation", "validation, second half", "test"]
-
-Tell = Callable[[loop.Progress], None]  # told of the training about once a second
-Preparing = Callable[[str, float], None]  # told of a stage around the training and the share of it that is done
-Note = Callable[[str], None]  # told of what is worth a lasting line
+NEVER = Deadline(float("inf"))
+NUM_READS = 9  # attempts to read a best generator that a training is replacing
 
 
-def silent(*_: Any) -> None:
-    """Show nothing."""
+class Silent:
+    """Shows nothing."""
+
+    def progress(self, progress: Progress) -> None:
+        """Show nothing."""
+
+    def stage(self, text: str, share: float) -> None:
+        """Show nothing."""
+
+    def message(self, text: str) -> None:
+        """Show nothing."""
+
+
+SILENT = Silent()
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best generator of a run by validation; `generator` is an ordinary module in eval mode."""
+    """The best generator of a run by validation; `generator` is an ordinary module in evaluation mode."""
 
     generator: nn.Module
-    latent_size: int
-    classes: tuple[str, ...]
-    class_counts: tuple[int, ...]  # of the training images
-    score: dict[str, Any]
+    score: Score
+    model: Model
 
-    def sample(self, num: int, seed: int = 0, label: str | None = None) -> Tensor:
-        """Draw images `[num, C, H, W]` in [-1, 1]; the same seed draws the same images.
+    def sample(self, num: int, seed: int = 0, label: str | None = None) -> Any:
+        """Draw samples; the same seed draws the same ones.
 
-        `label` names a class of a conditional generator (without it, each as often as in the training images);
-        raises UserError if unknown.
+        Args:
+            num: how many.
+            seed: of the latents.
+            label: a class of a conditional generator; without it, each as often as in the training data.
+
+        Returns:
+            For images a tensor `[num, C, H, W]` in [-1, 1], for points `[num, 2]`; for a task whose outputs differ in
+            shape, a list.
+
+        Raises:
+            UserError: for an unknown label, and where the generator needs an input (then use `apply`).
+
+        Example:
+            >>> import equipoise as eq
+            >>> run = eq.train("ring", budget="2000", out=FOLDER)
+            >>> run.best.sample(5).shape
+            torch.Size([5, 2])
         """
-        return torch.cat(list(self.batches(num, seed, label)))
+        return joined(list(self.batches(num, seed, label)))
 
-    def batches(self, num: int, seed: int = 0, label: str | None = None) -> Iterator[Tensor]:
-        """Yield what `sample` returns in parts, for more images than fit into memory at once."""
+    def batches(self, num: int, seed: int = 0, label: str | None = None) -> Iterator[Any]:
+        """Yield what `sample` returns in parts, for more than fits into memory at once; raises UserError as it does."""
         if num < 1:
-            raise UserError(f"sample: {num} images were asked for; ask for at least 1, for example -n 64")
-        index = None if label is None else self._index(label)
-        for begin, size in chunks(num):
-            randomness = Randomness(seed, begin)
-            yield drawn(self.generator, randomness, size, self.latent_size, self.class_counts, index).cpu()
+            raise UserError(Option("num", num), "ask for at least 1", Option("num", 64))
+        yield from self.model.samples(self.generator, num, seed, label)
 
-    def _index(self, label: str) -> int:
-        if not self.classes:
-            raise UserError(
-                f'label "{label}": this generator knows no classes. Train one with --set networks.conditional=true'
-            )
-        if label not in self.classes:
-            raise UserError(
-                f'label "{label}": this generator knows {", ".join(self.classes)}.{suggestion(label, self.classes)}'
-            )
-        return self.classes.index(label)
+    def apply(self, source: str | Path) -> Iterator[tuple[str, Any]]:
+        """Yield (name, output) for a file, or for each file of a folder; raises UserError where there is no input."""
+        yield from self.model.applied(self.generator, Path(source))
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class Run:
     """A training on disk: its recipe, its state, and its best generator."""
 
     folder: RunFolder
+    task: Task | None = None  # where it was defined in Python
 
     @property
     def path(self) -> Path:
@@ -121,23 +125,23 @@ class Run:
     @property
     def report(self) -> Path:
         """The report's path; it exists once the training has ended."""
-        return self.folder.path / "report.html"
+        return self.folder.report
 
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe as it was trained."""
-        return from_dict(self.folder.read_recipe())
+        return self.folder.recipe()
 
     @property
-    def state(self) -> dict[str, Any]:
-        """Status, samples, seconds, reason, and the scores of the best generator."""
+    def state(self) -> RunState:
+        """Status, samples, seconds, why it stopped, and the scores of the best generator."""
         return self.folder.read_state()
 
     @cached_property
     def best(self) -> Best:
         """The best generator so far, loaded on the CPU; raises UserError before the first score."""
-        self.folder.refuse_own_loop()
-        for _ in range(9):
+        rules.refuse_custom_loop(self.folder)
+        for _ in range(NUM_READS):
             before = self._best_folder()
             try:
                 found = self._loaded()
@@ -147,70 +151,94 @@ class Run:
             else:
                 if self._best_folder() == before:
                     return found
-        raise UserError(f"{self.folder.best}: was replaced again and again while it was read. Try again")
+        raise UserError(self.folder.best, "was replaced again and again while it was read", "Try again")
 
     def _best_folder(self) -> tuple[int, int] | None:
         """Return which folder now is `best/`: a training may put a better one in its place while it is read."""
         with contextlib.suppress(OSError):
-            found = files.readable(self.folder.best).stat()
+            found = readable(self.folder.best).stat()
             return found.st_ino, found.st_ctime_ns
         return None
 
     def _loaded(self) -> Best:
         refuse_without_best(self.folder)
-        path = files.readable(self.folder.best)
-        data = described(self.folder.read_data(), self.folder.path / "data.json")
-        classes = data.classes if self.recipe.networks.conditional else ()
+        path = readable(self.folder.best)
+        model = self._model()
         with torch.random.fork_rng():  # weights are drawn before they are read: the caller's stream stays as it is
-            generator, _ = make_players(
-                self.recipe.networks, size=data.size, channels=data.channels, num_classes=len(classes)
-            )
-        checkpoints.load_weights(path, generator)
-        return Best(
-            generator.requires_grad_(False).eval(),
-            self.recipe.networks.latent_size,
-            classes,
-            data.class_counts if classes else (),
-            self.folder.read_json(path / "score.json"),
-        )
+            generator = model.network()
+        load_weights(path, generator)
+        return Best(generator.requires_grad_(False).eval(), score_in(path) or Score(samples=0, seconds=0.0), model)
+
+    def _model(self) -> Model:
+        if self.task is not None:
+            return self.task.model()
+        with reading_facts(self.folder):
+            return tasks.model_of(self.recipe, read_data(self.folder))
 
 
 def train(
     source: str | Path | None = None,
     *,
     recipe: RecipeName | Recipe = "modern",
+    task: str | Task | None = None,
+    loss: Loss | None = None,
     size: int | None = None,
     budget: str | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
     device: str | None = None,
     settings: Sequence[str] = (),
-    tell: Tell = silent,
-    preparing: Preparing = silent,
-    note: Note = silent,
+    observer: Observer = SILENT,
 ) -> Run:
-    """Train a GAN on a source of images and return the finished run; raises UserError for a caller's mistake.
+    """Train a GAN until the budget is spent, or more training no longer pays, and return the finished run.
 
-    Without a source it is the recipe's, which is the embedded digits unless a Recipe says otherwise.
+    Args:
+        source: a folder, zip, `.npz` or `.csv`, `hub:NAME`, or something embedded (`mnist`, `ring`, `grid`, `spiral`);
+            None for the recipe's own, which is `mnist` unless it says otherwise.
+        recipe: the name of a recipe, or a `Recipe` of your own.
+        task: "images", "points" or "super-resolution"; or an object with the methods of `equipoise.tasks.base.Task`,
+            which brings its own data.
+        loss: a loss pair of your own, in place of the recipe's.
+        size: pixels a side, 8 to 256; None for what the images have.
+        budget: a time such as "10m", or a number of samples such as "200k".
+        seed: of all random draws.
+        out: the folder of the run; None for a new one under `runs/`.
+        device: "auto", "cpu", "mps", "cuda" or "cuda:N".
+        settings: fields of the recipe, such as "game.penalty.gamma=0.5".
+        observer: is shown the progress, once a second.
+
+    Returns:
+        The run, with its best generator and its report.
+
+    Raises:
+        UserError: for a mistake of the caller's. Nothing of theirs is overwritten.
+        StorageError: where the disk fails; the message says what is safe, and how to continue.
+
+    Example:
+        >>> import equipoise as eq
+        >>> run = eq.train("ring", budget="2000", out=FOLDER, settings=["evaluation.num_samples=200"])
+        >>> run.state.status
+        'finished'
     """
     options = list(settings)
-    options += [f"data.size={size}"] if size is not None else []
+    options += [f"task.size={size}"] if size is not None else []
     options += [f"seed={seed}"] if seed is not None else []
     options += [f"device={device}"] if device is not None else []
-    first = with_options(_recipe(recipe, Facts()), source, budget, options)
+    kind = kind_of(task, source)
+    first = with_options(recipe_for(recipe, Facts(), kind), source, budget, options, loss)
     chosen = chosen_device(first.device)
-    # Before the images are read, which may take long.
-    RunFolder.refuse_taken(Path(out) if out is not None else new_path(Path("runs"), run_name(first)))
-    pool = prepared(first.data, chosen, preparing)
-    facts = _facts(pool, chosen)
-    final = with_options(_recipe(recipe, facts), source, budget, options)
-    final = dataclasses.replace(final, data=dataclasses.replace(final.data, size=facts.size, channels=facts.channels))
-    refuse_impossible(final, pool)
-    note(_in_words(pool, final))
-    features = features_of(pool, final.judging.features, chosen, preparing)
-    with _begun(out, final, describe(pool, final.data.source)) as folder:  # only now: a mistake leaves no folder behind
-        note(f"The run's folder: {folder.path}")
-        return _trained(folder, final, pool, features, chosen, tell, preparing, note)
+    # Before the data are read, which may take long.
+    rules.refuse_taken(Path(out) if out is not None else new_path(Path("runs"), run_name(first)))
+    if task is not None and not isinstance(task, str):
+        refuse_broken(task, first)
+        named = first if source is not None else with_source(first, task.describe().source)
+        return begun(out, named, task, device_of(task), observer)
+    loss_of(first, loss)
+    opened = tasks.opened(first, chosen, observer.stage)
+    final = opened.settled(with_options(recipe_for(recipe, opened.facts, kind), source, budget, options, loss))
+    observer.message(opened.summary(final))
+    made = opened.task(final, loss_of(final, loss), chosen_precision(final, chosen), observer.stage)
+    return begun(out, final, made, chosen, observer)
 
 
 def resume(
@@ -218,346 +246,309 @@ def resume(
     *,
     budget: str | None = None,
     policy: PolicyName | None = None,
-    tell: Tell = silent,
-    preparing: Preparing = silent,
-    note: Note = silent,
+    task: Task | None = None,
+    loss: Loss | None = None,
+    observer: Observer = SILENT,
 ) -> Run:
-    """Go on with a run exactly where it was, with another budget in all or another policy of stopping if given.
+    """Continue a run exactly where it was, bit for bit on the same machine.
 
-    A finished run needs a larger budget, or, where a policy stopped it, another policy. Raises UserError.
+    Args:
+        path: the run's folder.
+        budget: a new total budget; a finished run needs a larger one.
+        policy: the stopping policy from now on.
+        task: the task of `train(task=…)`, where it was defined in Python.
+        loss: the loss of `train(loss=…)`, likewise.
+        observer: is shown the progress, once a second.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserError: where the run cannot be continued so, RunBusyError where it is being trained.
+
+    Example:
+        >>> import equipoise as eq
+        >>> run = eq.train("ring", budget="2000", out=FOLDER, settings=["evaluation.num_samples=200"])
+        >>> eq.resume(run.path, budget="4000").state.samples >= 4000
+        True
     """
     folder = RunFolder.open(Path(path))
     write_missing_report(folder)
-    recipe = ready_to_go_on(folder, budget, policy)
-    data = described(folder.read_data(), folder.path / "data.json")
+    recipe = recipe_to_resume(folder, budget, policy)
+    refuse_of_another(recipe, task, loss)
+    data = read_data(folder)
     chosen = chosen_device(recipe.device)
-    place = data.path  # the source as the recipe names it may be relative to another folder
-    source = place if place and Path(place).exists() else recipe.data.source
-    pool = prepared(dataclasses.replace(recipe.data, source=source), chosen, preparing)
-    if pool.digest != data.digest:
-        raise UserError(
-            f"{recipe.data.source}: the images changed since this run began, so it cannot go on exactly. "
-            "Put them back, or start a new run: equipoise train SOURCE"
-        )
-    note(_in_words(pool, recipe))
-    begun = folder.read_environment()
-    with threads_of(begun.get("threads"), chosen):  # also while the judge learns, where the cache has lost it
-        features = features_of(pool, recipe.judging.features, chosen, preparing)
+    with threads_of(folder.read_environment().get("threads"), chosen):  # also while the evaluation encoder is trained
+        made = task
+        if isinstance(recipe.task, Custom):
+            if task is None:
+                raise tasks.needs_python(recipe.task.name)
+            chosen = device_of(task)
+            digest = task.describe().digest
+        else:
+            opened = tasks.opened(from_its_place(recipe, data), chosen, observer.stage)
+            digest = opened.digest
+            if digest == data.digest:
+                observer.message(opened.summary(recipe))
+                made = opened.task(recipe, loss_of(recipe, loss), chosen_precision(recipe, chosen), observer.stage)
+        if digest != data.digest or made is None:
+            problem = f"the {data.noun} changed since this run began, so it cannot be continued exactly"
+            remedy = "Put them back, or start a new run"
+            raise UserError(recipe.data.source, problem, remedy, Command("train", recipe.data.source))
         try:
             with folder.lock():
-                _adopt(folder, recipe)
-                return _trained(folder, recipe, pool, features, chosen, tell, preparing, note)
+                adopt(folder, recipe)
+                precision = chosen_precision(recipe, chosen)
+                run_training(Training(folder, recipe, made, chosen, precision, observer))
         except OSError as error:
-            raise folder.stopped_by(error) from error
+            raise rules.stopped_by(folder, error) from error
+    return Run(folder, task)
 
 
-def load(path: str | Path) -> Run:
-    """Open a run's folder for reading; raises UserError if it is none."""
-    return Run(RunFolder.open(Path(path)))
+def load(path: str | Path, *, task: Task | None = None) -> Run:
+    """Open a run's folder for reading; raises UserError if it is not one.
+
+    Args:
+        path: the run's folder.
+        task: the task of `train(task=…)`, where it was defined in Python.
+
+    Example:
+        >>> import equipoise as eq
+        >>> run = eq.train("ring", budget="2000", out=FOLDER, settings=["evaluation.num_samples=200"])
+        >>> eq.load(run.path).best.generator.training
+        False
+    """
+    folder = RunFolder.open(Path(path))
+    if task is not None:
+        refuse_of_another(folder.recipe(), task, None)
+    return Run(folder, task)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found: the metrics by name, their protocol, what they are, and the baselines beside them."""
+
+    measured: Measured
+    protocol: dict[str, Any]
+    metrics: tuple[Metric, ...]
+    rivals: tuple[RivalScore, ...] = ()
 
 
 def evaluate(
     target: str | Path,
     against: str | Path,
     *,
-    num: int = 5_000,
+    task: str | Task | None = None,
+    num: int | None = None,
     features: FeaturesName = "auto",
     device: str = "auto",
-    preparing: Preparing = silent,
-) -> Score:
-    """Score a run's best generator, or a folder of generated images, against a source of real ones.
+    observer: Observer = SILENT,
+) -> Evaluation:
+    """Score a run's best generator, or generated samples, against a source of real ones.
 
-    The real images are the source's held-out test split, so a generator is never compared with what it has seen.
-    Raises UserError.
+    The real ones are the source's held-out test split, so a generator is never compared with what it has seen.
+
+    Args:
+        target: a run's folder, or a source of generated samples.
+        against: a source of real ones.
+        task: what the samples are, where `target` is not a run: "images" (if left out) or "points"; of a run of
+            `train(task=…)` the same task, whose own test split it is then scored against.
+        num: how many are drawn from a run; None for what the judge takes.
+        features: of images: "auto", "encoder", "inception" or "dinov2".
+        device: "auto", "cpu", "mps", "cuda" or "cuda:N".
+        observer: is shown the stages.
+
+    Returns:
+        The metrics with their protocol.
+
+    Raises:
+        UserError: where either cannot be read, or they do not fit together.
+
+    Example:
+        >>> import equipoise as eq
+        >>> run = eq.train("ring", budget="2000", out=FOLDER, settings=["evaluation.num_samples=200"])
+        >>> found = eq.evaluate(run.path, "ring", num=200)
+        >>> sorted(found.measured.values)[:2]
+        ['coverage', 'good']
     """
-    with_settings(Recipe(), [f"judging.features={features}", f"device={device}"])  # refuses unknown names
-    chosen = chosen_device(device)
-    batches: Iterable[Tensor]
+    asked = [f"evaluation.features={features}", f"device={device}"]
+    chosen = chosen_device(with_settings(Recipe(), asked).device)
     if RunFolder.is_run(Path(target)):
-        run = load(target)
-        batches = run.best.batches(num, TEST_SEED)
-        pool = prepared(dataclasses.replace(run.recipe.data, source=str(against)), chosen, preparing)
+        run = load(target, task=None if isinstance(task, str) else task)
+        made = run.task or task_against(run, against, asked, chosen, observer)
+        judge = judge_of_test(made, against)
+        judge = judge if num is None else sized(judge, num)
+        observer.stage("scoring", 0.0)
+        generator = run.best.generator.to(device_of(made))
+        measured = measure(made, judge, generator, judge.seed, NEVER)
     else:
-        pool = prepared(Data(source=str(against)), chosen, preparing)
-        _, channels, size, _ = pool.images.shape
-        fakes = prepared(Data(source=str(target), size=size, channels=1 if channels == 1 else 3), chosen, preparing)
-        num = len(fakes.images)
-        batches = (to_float(gather(fakes, part)) for part in torch.arange(num).split(CHUNK))
-    judge = judge_of(pool, features_of(pool, features, chosen, preparing), "test", num)
-    preparing("scoring", 0.0)
-    return score(judge, batches)
+        settings = kind_of(task, against) or Images()
+        recipe = with_settings(with_source(recipe_for("modern", Facts(), settings), against), asked)
+        opened = tasks.opened(recipe, chosen, observer.stage)
+        recipe = opened.fitted(recipe)
+        made = opened.task(recipe, loss_of(recipe, None), torch.float32, observer.stage)
+        batches = list(tasks.opened(with_source(recipe, target), chosen, observer.stage).everything())
+        judge = judge_of_test(made, against).sized(sum(len(batch) for batch in batches))
+        observer.stage("scoring", 0.0)
+        measured = judge.measure(batches)
+    observer.stage("scoring the baselines", 0.0)
+    rivals = compared_with(judge_rivals(made.rivals(), judge, NEVER, observer.message, made.chunk), measured)
+    return Evaluation(measured, dict(judge.protocol), judge.metrics, rivals.scores)
+
+
+def task_against(run: Run, against: str | Path, asked: list[str], device: torch.device, observer: Observer) -> Task:
+    """Return a run's task with another source's examples, of which its test split holds none that the run has seen."""
+    rules.refuse_custom_loop(run.folder)
+    recipe = with_settings(with_source(run.recipe, against), asked)
+    opened = tasks.opened(recipe, device, observer.stage)
+    with reading_facts(run.folder):
+        opened = opened.unseen(read_data(run.folder))
+    return opened.task(recipe, loss_of(Recipe(), None), torch.float32, observer.stage)
+
+
+def sized(judge: Judge, num: int) -> Judge:
+    """Return a judge for another number of outputs; raises UserError where it takes one to each real example."""
+    found = judge.sized(num)
+    if found.num != num:
+        raise UserError(Option("num", num), f"all {found.num} examples of the test split are scored", "Leave it out")
+    return found
+
+
+def judge_of_test(task: Task, against: str | Path) -> Judge:
+    """Return a task's judge by its test split; raises UserError where that is too small."""
+    judge = task.judge("test")
+    if judge is None:
+        raise UserError(Option("against", against), "its test split is too small to score by", "Give more examples")
+    return judge
 
 
 def check_data(
     source: str | Path,
     recipe: RecipeName | Recipe = "modern",
     settings: Sequence[str] = (),
-    preparing: Preparing = silent,
+    observer: Observer = SILENT,
 ) -> Check:
-    """Look at every image of a source as a training would, which writes nothing; raises UserError if there is none."""
+    """Examine every image of a source as a training would, which writes nothing; raises UserError if there is none."""
+    from equipoise.tasks.images import ImageSource, largest
+
     options = list(settings)
-    first = with_options(_recipe(recipe, Facts()), source, None, options)
+    first = with_options(recipe_for(recipe, Facts(), None), source, None, options, None)
     device = chosen_device(first.device)
+    if not isinstance(first.task, Images):
+        raise UserError(Option("recipe"), f"is for {task_name(first.task)}, and this examines images")
 
-    def final(pool: Pool) -> Recipe:
-        facts = _facts(pool, device)
-        made = with_options(_recipe(recipe, facts), source, None, options)
-        refuse_impossible(made, pool)
-        return made
+    def final(pool: Any) -> Recipe:
+        opened = ImageSource(pool, device)
+        return opened.settled(with_options(recipe_for(recipe, opened.facts, None), source, None, options, None))
 
-    return check(first.data, _largest(device), final, first, preparing)
-
-
-def prepared(data: Data, device: torch.device, preparing: Preparing = silent) -> Pool:
-    """Return the pool of a source, at most as large as this device trains when no size is asked for."""
-    progress = lambda done, total: preparing("reading the images", done / total)  # noqa: E731
-    return prepare(data, max_size=_largest(device), progress=progress)
+    return check(first.data, first.task, largest(device), final, first, observer.stage)
 
 
-def _largest(device: torch.device) -> int:
-    return MAX_SIZE_CPU if device.type == "cpu" else MAX_SIZE_GPU
-
-
-def _facts(pool: Pool, device: torch.device) -> Facts:
-    _, channels, size, _ = pool.images.shape
-    return Facts(size, channels, len(pool.splits.train), device.type == "cpu")
-
-
-def features_of(pool: Pool, name: FeaturesName, device: torch.device, preparing: Preparing = silent) -> Features:
-    """Return the judge's features; on a CPU `auto` is always the small encoder, as Inception would take minutes."""
-    if name == "auto" and device.type == "cpu":
-        name = "encoder"
-    bytes_each = pool.images[0].nbytes
-    num = min(NUM_FOR_ENCODER, max(1, BYTES_FOR_ENCODER // bytes_each))
-    cache = default_cache()
-    with writing_to(cache):
-        return load_features(
-            name,
-            train_images=pool.images[pool.splits.train[:num]],  # a split's order is random, so any first ones will do
-            cache=cache,
-            pool_digest=pool.digest,
-            device=device,
-            report=lambda share: preparing("teaching the judge what these images look like", share),
-        )
-
-
-def judge_of(pool: Pool, features: Features, split: JudgedSplit, num_generated: int) -> Judge:
-    """Return a judge that compares with up to 5,000 real images of what `judged_indices` returns.
-
-    The training's judge also looks for copies of up to 2,000 training images.
-    """
-    train = _batches(pool, split_indices(pool, "train")[:NUM_FOR_COPYING]) if split == "validation" else None
-    return make_judge(
-        features,
-        _batches(pool, judged_indices(pool, split)[:NUM_REAL]),
-        data_digest=pool.digest,
-        split=split,
-        num_generated=num_generated,
-        seed=_judge_seed(split),
-        train_batches=train,
-    )
-
-
-def judged_indices(pool: Pool, split: JudgedSplit) -> np.ndarray:
-    """Return the indices of the images to judge by; the training's "validation" is the first half of that split.
-
-    The second half, which judges the candidates again, is empty where the halves would have fewer than 20 images:
-    then the first is all of the split. A split's order is random and fixed, so both halves are random samples.
-    """
-    validation = split_indices(pool, "validation")
-    half = len(validation) // 2
-    cut = half if half >= MIN_HALF else len(validation)
-    match split:
-        case "validation":
-            return validation[:cut]
-        case "validation, second half":
-            return validation[cut:]
-        case "test":
-            return split_indices(pool, "test")
-        case _:
-            assert_never(split)
-
-
-def rescoring_judge(pool: Pool, features: Features, recipe: Recipe) -> Callable[[], Judge] | None:
-    """Return how to make the judge of the candidates, None where there are no images for it.
-
-    It sees at least twice the generated images of a score while training: the choice is between close scores.
-    """
-    if not len(judged_indices(pool, "validation, second half")):
-        return None
-    num = max(NUM_REAL, 2 * recipe.judging.num_samples)
-    return lambda: judge_of(pool, features, "validation, second half", num)
-
-
-def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
-    """Raise UserError where recipe and data do not fit, before any network is built."""
-    refuse_idle_augmentation(recipe.augment)
-    step = recipe.game.batch * recipe.game.discriminator_steps
-    if recipe.budget.samples is not None and recipe.budget.samples < step:
-        raise UserError(
-            f"--budget {recipe.budget.samples}: fewer samples than one step takes ({step}). "
-            f"For a time give its unit: --budget {recipe.budget.samples}s"
-        )
-    num, num_distinct = len(pool.splits.train), len(pool.images) - pool.num_duplicates
-    if num_distinct < LEAST_DISTINCT:
-        raise UserError(
-            f"{recipe.data.source}: {num_distinct} distinct images; at least {LEAST_DISTINCT} are needed (10 to "
-            "validate by, 10 to test by, 2 to train on). Add images"
-        )
-    if num < recipe.game.batch:
-        raise UserError(
-            f"{recipe.data.source}: {num} images are left to train on, fewer than one batch of "
-            f"{recipe.game.batch}. Add images, or try: --set game.batch={max(2, num // 2)}"
-        )
-    if len(pool.splits.validation) < 10 or len(pool.splits.test) < 10:
-        large = "--set data.validation=0.3 --set data.test=0.3"
-        remedy = f", or try: {large}" if min(recipe.data.validation, recipe.data.test) < 0.3 else ""
-        raise UserError(
-            f"{recipe.data.source}: {len(pool.splits.validation)} validation and {len(pool.splits.test)} test images "
-            f"are too few to judge by; at least 10 of each are needed. Add images{remedy}"
-        )
-    if recipe.networks.conditional and not pool.classes:
-        raise UserError(
-            f"{recipe.data.source}: networks.conditional needs classes, but there are no sub-folders with images. "
-            "Sort the images into one folder a class, or leave it out."
-        )
-    _, channels, size, _ = pool.images.shape
-    with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
-        num_classes = len(pool.classes) if recipe.networks.conditional else 0
-        make_players(recipe.networks, size=size, channels=channels, num_classes=num_classes)
+def begun(out: str | Path | None, recipe: Recipe, task: Task, device: torch.device, observer: Observer) -> Run:
+    """Begin a run in `out`, or in the next free folder, and train; only now, so that a mistake leaves no folder."""
+    custom = task if isinstance(recipe.task, Custom) else None
+    with new_run(out, recipe, task.describe()) as folder:
+        observer.message(f"The run's folder: {folder.path}")
+        run_training(Training(folder, recipe, task, device, chosen_precision(recipe, device), observer))
+        return Run(folder, custom)
 
 
 @contextlib.contextmanager
-def _begun(out: str | Path | None, recipe: Recipe, data: dict[str, Any]) -> Iterator[RunFolder]:
+def new_run(out: str | Path | None, recipe: Recipe, data: DataRecord) -> Iterator[RunFolder]:
     """Begin a run in `out`, or in the next free folder, and hold it while entered; raises UserError."""
     with contextlib.ExitStack() as stack:
         folder = None
         while folder is None:
             path = Path(out) if out is not None else new_path(Path("runs"), run_name(recipe))
             try:
-                folder = stack.enter_context(RunFolder.begun(path, recipe, data))
+                folder = stack.enter_context(RunFolder.begin(path, recipe, data))
             except UserError:
                 if out is not None or path == new_path(Path("runs"), run_name(recipe)):
                     raise  # else another training has taken it meanwhile
         yield folder
 
 
-def _adopt(folder: RunFolder, recipe: Recipe) -> None:
-    """Write the recipe with which a run goes on, and another policy among its events."""
-    begun = from_dict(folder.read_recipe())
-    if recipe == begun:
-        return
-    state = folder.read_state()
-    samples, seconds = whole_of(state.get("samples")), state.get("seconds") or 0.0
-    if recipe.stopping.policy != begun.stopping.policy:
-        change = f"{begun.stopping.policy} → {recipe.stopping.policy}"
-        folder.log_event(samples, seconds, "another policy", change)
-    if state.get("test"):
-        found = formatting.score(score_from(state["test"]), recipe.judging.metric)
-        tested = f"{recipe.judging.metric.upper()} {found} on the test split, which is looked at again at the next end"
-        folder.log_event(samples, seconds, "tested before", tested)
-    folder.write_state({"status": "running", "has_saved": folder.has_saved})  # first: a finished run would stay so
-    folder.write_recipe(recipe)
+def joined(batches: list[Any]) -> Any:
+    """Return batches of outputs as one: tensors joined, lists one after the other."""
+    if all(isinstance(batch, Tensor) for batch in batches):
+        return torch.cat(batches)
+    return [output for batch in batches for output in batch]
 
 
-def _trained(
-    folder: RunFolder,
-    recipe: Recipe,
-    pool: Pool,
-    features: Features,
-    device: torch.device,
-    tell: Tell,
-    preparing: Preparing,
-    note: Note,
-) -> Run:
-    """Train in a folder that the caller has locked."""
-    precision, before = chosen_precision(recipe, device), folder.read_environment()
-    try:
-        environment = environment_of(device, precision)
-        changed = [
-            f"{name} {before[name]} → {now}" for name, now in environment.items() if before.get(name, now) != now
-        ]
-        if changed:
-            text = f"resumed under {'; '.join(changed)}: from here on not bit for bit the uninterrupted run"
-            folder.log_event(0, 0.0, "another environment", text)
-            note(f"This run is {text}.")
-        folder.write_environment(environment)
-        folder.write_state({"status": "running", "has_saved": folder.has_saved})
-        problem = ImageProblem(recipe, pool, device, precision)
-        judge = judge_of(pool, features, "validation", recipe.judging.num_samples)
-        referee = Referee(recipe.stopping, recipe.budget, recipe.judging.metric)
-        outcome = loop.train(problem, recipe, folder, judge, referee, tell, note)
-        preparing("writing the report", 0.0)
-        conclude(
-            folder,
-            problem,
-            features,
-            outcome,
-            make_test=lambda: judge_of(pool, features, "test", NUM_REAL),
-            make_rescoring=rescoring_judge(pool, features, recipe),
-        )
-    except OSError as error:
-        _failed(folder, error)
-        raise folder.stopped_by(error) from error
-    except Exception as error:
-        _failed(folder, error)
-        raise
-    return Run(folder)
+def device_of(task: Task) -> torch.device:
+    """Return the device on which a task made in Python computes: that of its generator's weights."""
+    with torch.random.fork_rng():
+        weights = list(task.players().generator.parameters())
+    return weights[0].device
 
 
-def _failed(folder: RunFolder, error: Exception) -> None:
-    with contextlib.suppress(OSError, UserError):  # a full disk may be what ended it
-        reason = folder.failure_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        folder.write_state({"status": "failed", "reason": reason, "has_saved": folder.has_saved})
-        folder.log_event(0, 0.0, "failed", reason)  # at no place of the training, as a resume cuts what lies beyond
-        write_report(folder)
+def kind_of(task: str | Task | None, source: str | Path | None) -> TaskSettings | None:
+    """Return the settings of a task: by its name, or as the source implies; raises UserError for an unknown name."""
+    if task is None or isinstance(task, str):
+        return tasks.task_settings(task, str(source))
+    return Custom(name=type(task).__name__)
 
 
-def _batches(pool: Pool, indices: np.ndarray) -> Iterator[Tensor]:
-    for begin in range(0, len(indices), CHUNK):
-        yield to_float(gather(pool, indices[begin : begin + CHUNK]))
+def refuse_of_another(recipe: Recipe, task: Task | None, loss: Loss | None) -> None:
+    """Raise UserError for a task or a loss from Python that this run was not begun with."""
+    if task is not None and not isinstance(recipe.task, Custom):
+        problem = f"this run's task is {task_name(recipe.task)}, which its recipe names"
+        raise UserError(Option("task"), problem, "Leave it out")
+    if loss is not None and recipe.game.loss != "custom":
+        problem = f"this run's loss is {recipe.game.loss}, which its recipe names"
+        raise UserError(Option("loss"), problem, "Leave it out")
 
 
-def _judge_seed(split: JudgedSplit) -> int:
-    match split:
-        case "validation":
-            return 0
-        case "validation, second half":
-            return RESCORE_SEED
-        case "test":
-            return TEST_SEED
-        case _:
-            assert_never(split)
+def recipe_for(recipe: RecipeName | Recipe, facts: Facts, task: TaskSettings | None) -> Recipe:
+    """Return the recipe of a name for these facts and this task, or the one given, with this task.
+
+    A recipe that is given keeps its own settings of that task.
+    """
+    if not isinstance(recipe, Recipe):
+        return build(checked_name(recipe), facts, task)
+    if task is None or (type(task) is type(recipe.task) and not isinstance(task, Custom)):
+        return recipe
+    return dataclasses.replace(recipe, task=task)
 
 
-def _train_labels(pool: Pool) -> Tensor:
-    assert pool.labels is not None
-    return torch.from_numpy(pool.labels[pool.splits.train])
-
-
-def _recipe(recipe: RecipeName | Recipe, facts: Facts) -> Recipe:
-    return recipe if isinstance(recipe, Recipe) else build(checked_name(recipe), facts)
-
-
-def with_options(recipe: Recipe, source: str | Path | None, budget: str | None, settings: list[str]) -> Recipe:
+def with_options(
+    recipe: Recipe, source: str | Path | None, budget: str | None, settings: list[str], loss: Loss | None
+) -> Recipe:
     """Return a recipe with what the caller asks for besides; raises UserError for what is not allowed."""
     if source is not None:
-        if (name := writable_text(str(source))) != str(source):
-            raise UserError(f'source "{name}": its name is no valid UTF-8. Rename it, then try again')
-        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(source)))
+        recipe = with_source(recipe, source)
     if budget is not None:
         recipe = dataclasses.replace(recipe, budget=parsed_budget(budget))
-    return with_settings(recipe, settings)
+    of_loss = [] if loss is None else ["game.loss=custom"]
+    return with_settings(recipe, [*settings, *of_loss])
 
 
-def _in_words(pool: Pool, recipe: Recipe) -> str:
-    num, channels, height, width = pool.images.shape
-    kinds = [f"{width}×{height}", "grey" if channels == 1 else "colour"]
-    kinds += [f"{len(pool.classes)} classes"] if pool.classes else []
-    text = (
-        f"{num:,} images of {recipe.data.source} ({', '.join(kinds)}), {len(pool.splits.train):,} of them to train on"
-    )
-    if pool.rejected:
-        first = "; ".join(f"{item.name}: {item.reason}" for item in pool.rejected[:3])
-        text += f"; {len(pool.rejected)} could not be used ({first}{'; …' if len(pool.rejected) > 3 else ''})"
-    return text
+def with_source(recipe: Recipe, source: str | Path) -> Recipe:
+    """Return a recipe with another source; raises UserError where its name is not valid UTF-8."""
+    if (name := writable_text(str(source))) != str(source):
+        raise UserError(f'source "{name}"', "its name is not valid UTF-8", "Rename it, then try again")
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(source)))
+
+
+def from_its_place(recipe: Recipe, data: DataRecord) -> Recipe:
+    """Return a recipe whose source is where it lay when the run began: its name may be relative to another folder."""
+    if not data.path or not Path(data.path).exists():
+        return recipe
+    return with_source(recipe, data.path)
+
+
+@contextlib.contextmanager
+def reading_facts(folder: RunFolder) -> Iterator[None]:
+    """Report that what a run wrote down of its data lacks what the task needs of it."""
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        raise UserError(folder.path / "data.json", f"damaged ({error})", "Restore it from a copy") from None
+
+
+def read_data(folder: RunFolder) -> DataRecord:
+    """Read what a run's data are; raises UserError where that is gone or damaged."""
+    data = folder.read_data()
+    if data is None:
+        raise UserError(folder.path / "data.json", "is missing", "Restore it from a copy")
+    return data

@@ -1,9 +1,9 @@
 """Counts, durations and scores as people read them, and the one-line progress."""
 
 import math
+import textwrap
 
-from equipoise.health.stats import ScoreLine, metric_error, metric_value
-from equipoise.recipe import MetricName
+from equipoise.storage.records import Score
 
 
 def count(number: float) -> str:
@@ -30,12 +30,14 @@ def percent(share: float) -> str:
 
 
 def value(number: float | None) -> str:
-    """Write a number with three significant digits, no exponent where it is near 1; a dash for none."""
+    """Write a number with three significant digits, no exponent where it is near 1; a count whole; a dash for none."""
     if number is None or not math.isfinite(number):
         return "–"
-    if number != 0 and not 1e-4 <= abs(number) < 1e6:
+    if number == round(number) and abs(number) < 1e6:
+        return f"{number:.0f}"
+    if not 1e-4 <= abs(number) < 1e6:
         return f"{number:.2e}"
-    digits = 2 if number == 0 else max(0, 2 - math.floor(math.log10(abs(number))))
+    digits = max(0, 2 - math.floor(math.log10(abs(number))))
     return f"{number:.{digits}f}"
 
 
@@ -58,16 +60,33 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def is_lower_uncertified(line: ScoreLine, best: ScoreLine, metric: MetricName) -> bool:
-    """Return whether a score is lower than the best one's, and was not shown to be better when the two were paired."""
-    is_paired = metric == "kid" and line.champion == best.samples and line.samples != best.samples
-    known = math.isfinite(line.difference + line.difference_se)
-    return is_paired and known and metric_value(line, metric) < metric_value(best, metric)
+def wrapped(text: str, width: int, label: str = "", indent: int = 0) -> list[str]:
+    """Break a text into lines of a width, the first led by a label, the others indented as far."""
+    lead = f"{label:<{indent}}"
+    lines = textwrap.wrap(printable(text), width - len(lead), break_on_hyphens=False, break_long_words=False) or [""]
+    return [f"{lead}{lines[0]}", *(f"{'':<{len(lead)}}{line}" for line in lines[1:])]
 
 
-def score(line: ScoreLine, metric: MetricName) -> str:
-    """Write a score by its metric, with the standard error where one is known."""
-    return with_error(metric_value(line, metric), metric_error(line, metric))
+def shown(value: object) -> str:
+    """Write a setting or a fact as people read it: yes and no, `none`, lists with commas."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)
+
+
+def is_lower_not_significant(last: Score, best: Score) -> bool:
+    """Return whether a score is lower than the best one's, and not significantly better in the paired comparison."""
+    is_paired = last.compared_with == best.samples and last.samples != best.samples
+    return is_paired and math.isfinite(last.difference + last.difference_error) and last.loss < best.loss
+
+
+def score(found: Score) -> str:
+    """Write a score's loss, with its standard error where one is known."""
+    return with_error(found.loss, found.error)
 
 
 def progress_line(
@@ -75,9 +94,9 @@ def progress_line(
     horizon: int | None,
     samples_per_second: float,
     seconds_left: float,
-    last: ScoreLine | None = None,
-    best: ScoreLine | None = None,
-    metric: MetricName = "kid",
+    last: Score | None = None,
+    best: Score | None = None,
+    label: str = "KID",
 ) -> str:
     """Say in one line how far a run is; what is not known yet is left out."""
     parts = [f"{count(samples)} samples"]
@@ -88,11 +107,11 @@ def progress_line(
     if math.isfinite(seconds_left):
         parts.append(f"{duration(seconds_left)} left")
     if last is not None:
-        text = f"{metric.upper()} {score(last, metric)}"
-        if best is not None and best.samples != last.samples:
-            note = "; this one is not yet certified" if is_lower_uncertified(last, best, metric) else ""
-            text += f" (best {value(metric_value(best, metric))}{note})"
-        elif best is not None:
+        text = f"{label} {score(last)}"
+        if best is not None and best.samples == last.samples:
             text += " (the best so far)"
+        elif best is not None:
+            note = "; the last is not significantly better" if is_lower_not_significant(last, best) else ""
+            text += f" (best {value(best.loss)}{note})"
         parts.append(text)
     return " · ".join(parts)

@@ -1,38 +1,42 @@
-"""THE loop: read first. One function trains any problem; only here do verdicts become deeds.
+"""THE loop: read first. One function trains any task; only here do verdicts become deeds.
 
 Time is counted in samples: real samples shown to the discriminator. Every random draw is a function of
-(seed, stream, samples), so a resumed run goes on exactly where it was.
+(seed, stream, samples, attempt), so a resumed run continues exactly where it was.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import assert_never
+from typing import Protocol, assert_never
 
 import torch
-from torch import Tensor, nn
 
-from equipoise.evaluation.evaluate import adopt_judge, judge_now
-from equipoise.evaluation.evaluator import Judge
+from equipoise.evaluation.scoring import adopt_protocol, take_score
 from equipoise.game.ema import ema_decay, update_ema
-from equipoise.game.optimizers import gradient_norm, set_rate
 from equipoise.game.schedules import scheduled
-from equipoise.health.stats import ScoreLine, StepStats
-from equipoise.host.intervals import Stopwatch, measured_pace
+from equipoise.game.terms import StepContext
+from equipoise.game.updates import Role, Terms, samples_per_round, step_index
+from equipoise.health.stats import interval_stats
+from equipoise.host.clock import Clock
+from equipoise.host.deadline import Abandoned, Deadline
+from equipoise.host.intervals import measured_intervals
 from equipoise.host.signals import Interruption
-from equipoise.host.writer import Saver, at_once
-from equipoise.randomness import Randomness, stream_seed
-from equipoise.recipe import Game, MetricName, Player, Recipe
+from equipoise.host.writer import BackgroundWriter
+from equipoise.randomness import Randomness
+from equipoise.recipe import Recipe
+from equipoise.runs.candidates import prune
 from equipoise.runs.folder import RunFolder
-from equipoise.state import Meter, State, prune_candidates, restore, save, start
-from equipoise.stopping.monitor import Referee
-from equipoise.stopping.policies import Continue, Stop
-from equipoise.tasks.images import Moment, Players, Problem, Terms
+from equipoise.state import TrainingState, first_nonfinite, restore, roll_back, save
+from equipoise.stopping.monitor import Monitor
+from equipoise.stopping.verdicts import Continue, Remedy, Stop, Verdict, diverged, nonfinite_cause
+from equipoise.storage.records import Score
+from equipoise.tasks.base import Judge, Task
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop tells whoever shows the run: the position, its price, the scores, and a sentence."""
+    """What the loop reports about once a second: the position, its price, the scores, and sentences."""
 
     name: str
     samples: int
@@ -41,233 +45,271 @@ class Progress:
     samples_per_second: float
     seconds_left: float
     sentence: str
-    metric: MetricName
-    last: ScoreLine | None
-    best: ScoreLine | None
-    outlook: str = ""  # how near the policy is to a stop
+    label: str  # of what decides
+    last: Score | None
+    best: Score | None
+    stopping_status: str = ""
+
+
+class Observer(Protocol):
+    """Whoever shows a training: the live panel, or anything with these three methods."""
+
+    def progress(self, progress: Progress) -> None:
+        """Show where the training stands, about once a second."""
+        ...
+
+    def stage(self, text: str, share: float) -> None:
+        """Show a stage around the training, and the share of it that is done; 0 is not shown."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Show one lasting line."""
+        ...
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: the verdict that stopped it, and where."""
+    """How a training ended: the verdict that stopped it, and the state it left."""
 
     stop: Stop
-    samples: int
-    seconds: float
+    state: TrainingState
 
 
-def train(
-    problem: Problem,
-    recipe: Recipe,
-    run: RunFolder,
-    judge: Judge,
-    referee: Referee,
-    tell: Callable[[Progress], None],
-    note: Callable[[str], None] = lambda text: None,
-) -> Outcome:
+@dataclass
+class Host:
+    """What only this process has: signals of the system, the background writer, the clock."""
+
+    interruption: Interruption
+    writer: BackgroundWriter
+    clock: Clock
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a signal asked for a stop."""
+        return self.interruption.requested is not None
+
+
+@contextlib.contextmanager
+def hosted(state: TrainingState) -> Iterator[Host]:
+    """Lend what a training needs of its process; the caller's random stream stays as it was."""
+    with torch.random.fork_rng(), Interruption() as interruption, BackgroundWriter() as writer:
+        yield Host(interruption, writer, Clock(state.seconds, state.spent))
+
+
+def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Monitor, observer: Observer) -> Outcome:
     """Train until a verdict says stop; the run folder then holds the best generator and a last checkpoint.
 
-    Each turn first does what is due at its position, then takes one step, so that a resume at any position does what
-    the uninterrupted run does. Raises UserError where a run cannot go on, and OSError where it cannot be written.
+    Each turn first does what is due at its position, then plays one round, so that a resume at any position does what
+    the uninterrupted run does. Raises UserError where a run cannot be continued, OSError where it cannot be written.
     """
-    state = restore(start(problem, recipe), recipe, referee, run, note)
-    if adopt_judge(problem, state, judge, referee, run):
-        save(state, referee, run, at_once, Continue())
-    stopwatch = Stopwatch(state.seconds, state.samples)
-    with torch.random.fork_rng(), Interruption() as interruption, Saver() as saver:
-        guard = partial(interruption.look, recipe.judging.timeout)
-        look = partial(judge_now, problem, state, judge, referee, run, saver.submit, guard)
+    state = restore(task, recipe, monitor, run, observer.message)
+    adopt_protocol(task, state, judge, monitor, run)
+    with hosted(state) as host:
         while True:
-            must_save = False
-            if state.pace is None and state.samples and stopwatch.is_warm(state.samples, recipe.budget):
-                speed, line = stopwatch.speed(state.samples), look()
-                if interruption.requested is None:  # else both are measured by whoever goes on
-                    state.pace = measured_pace(speed, price_of(line, referee.metric), recipe)
-                    run.write_pace(asdict(state.pace))
-                    must_save = True  # the pace was measured once: a resume must find it
-            elif state.pace is not None and state.pace.is_judging_due(state.samples) and state.judged < state.samples:
-                must_save = look() in referee.candidates  # or their files would outlive what the run knows of
-            state.seconds = stopwatch.seconds()
+            # Once in a while: evaluate the averaged generator beside the best one. The first time fixes the intervals.
+            if is_evaluation_due(state, recipe, host):
+                evaluate(task, recipe, state, judge, monitor, run, host)
+            state.seconds = host.clock.seconds()
 
-            verdict = interruption.verdict() or referee.verdict(state.samples, state.seconds)
-            is_end = isinstance(verdict, Stop)
-            if is_end and not interruption.requested and state.judged < state.samples:
-                look()  # what is handed over must have been judged
-                must_save, verdict = state.judged == state.samples, interruption.verdict() or verdict
-            is_due = is_end or (state.pace is not None and state.pace.is_saving_due(state.samples))
-            if must_save or (is_due and state.saved < state.samples):
-                verdict = save(state, referee, run, saver.submit, verdict)
+            # Decide. Here alone.
+            verdict = host.interruption.verdict() or monitor.verdict(state.spent, state.seconds, state.attempt)
+            if isinstance(verdict, Stop) and not host.is_interrupted and state.evaluated < state.samples:
+                evaluate(task, recipe, state, judge, monitor, run, host)  # what is returned must have been evaluated
+                verdict = host.interruption.verdict() or verdict
+
+            # Save when due, and at the end; nothing that is not finite.
+            if is_saving_due(state, recipe, verdict):
+                verdict = save_finite(state, recipe, monitor, run, host, verdict)
+
             match verdict:
                 case Continue():
-                    saver.check()
+                    host.writer.check()
+                case Remedy() as remedy:
+                    host.writer.wait()
+                    state = roll_back(remedy, state, task, recipe, monitor, run)
+                    observer.message(f"Going back to {state.samples:,} samples, with lower rates: {remedy.message}")
+                    continue
                 case Stop() as stop:
-                    saver.wait()
-                    stop = interruption.verdict() or stop  # a signal may have come while the disk was waited for
-                    if stop.policy != "interrupted":
-                        prune_candidates(run, {line.samples for line in referee.candidates}.__contains__)
-                    return Outcome(stop, state.samples, state.seconds)
-                case _:
-                    assert_never(verdict)
+                    return ended(stop, state, monitor, run, host)
+                case _ as unreachable:
+                    assert_never(unreachable)
 
-            progress = state.pace.progress(state.samples) if state.pace else 0.0
-            set_rates(state, recipe.game, progress)
-            for _ in range(recipe.game.discriminator_steps):
-                moment = moment_of(state, recipe, progress, "discriminator")
-                state.meter.add(take_discriminator_step(problem, state, recipe.game, moment))
-                state.samples += recipe.game.batch
-            moment = moment_of(state, recipe, progress, "generator")
-            state.meter.add(take_generator_step(problem, state, recipe.game, moment))
-            state.seconds = stopwatch.seconds()
-            if state.pace is not None and state.pace.is_log_due(state.samples):
-                stats = step_stats(state, stopwatch.lap(state.samples))
-                log_refused(stats, referee, run)
-                referee.observe(stats)
-                run.log_step(asdict(stats))
-                tell(progress_of(state, recipe, referee, stats))
+            # One round of the game.
+            progress = state.intervals.progress(state.spent)
+            set_rates(state, recipe, progress)
+            terms = partial(terms_of, task, state, recipe, progress)
+            for numbers in state.update.round(terms, state.adjustments.discriminator_steps):
+                state.meter.add(numbers)
+            num = step_of(state, recipe)
+            state.samples += num
+            state.spent += num
+            decay = ema_decay(num, recipe.game.ema_half_life, state.samples)
+            update_ema(state.generator_ema, state.players.generator, decay)
+            state.seconds = host.clock.seconds()
+
+            # About once a second: log.
+            if state.intervals.is_log_due(state.samples, num):
+                observer.progress(log(state, recipe, monitor, run, host))
 
 
-def take_discriminator_step(problem: Problem, state: State, game: Game, moment: Moment) -> dict[str, Tensor]:
-    """Update the discriminator once, unless its loss or a gradient is not finite; return the step's numbers."""
-    state.players.generator.requires_grad_(False)
-    state.players.discriminator.requires_grad_(True)
-    batch, kept = problem.batch(moment.randomness, game.batch), kept_buffers(state.players)
-    terms = problem.discriminator_terms(state.players, batch, moment)
-    parameters = list(state.players.discriminator.parameters())
-    numbers = apply_gradients(terms, parameters, state.discriminator_optimizer, game.discriminator, "discriminator")
-    if is_skipped(numbers, "discriminator"):
-        restore_buffers(kept)
-    if game.weight_clip is not None:
-        with torch.no_grad():
-            for parameter in parameters:
-                parameter.clamp_(-game.weight_clip, game.weight_clip)
-    state.discriminator_steps += 1
-    return numbers
+# What is due
 
 
-def take_generator_step(problem: Problem, state: State, game: Game, moment: Moment) -> dict[str, Tensor]:
-    """Update the generator once, unless a number is not finite, and its moving average; return the numbers."""
-    state.players.generator.requires_grad_(True)
-    state.players.discriminator.requires_grad_(False)
-    batch, kept = problem.batch(moment.randomness, game.batch), kept_buffers(state.players)
-    terms = problem.generator_terms(state.players, batch, moment)
-    parameters = list(state.players.generator.parameters())
-    numbers = apply_gradients(terms, parameters, state.generator_optimizer, game.generator, "generator")
-    if is_skipped(numbers, "generator"):
-        restore_buffers(kept)
-        return numbers
-    num = game.batch * game.discriminator_steps
-    update_ema(state.average, state.players.generator, ema_decay(num, game.ema_half_life, state.samples))
-    return numbers
+def is_evaluation_due(state: TrainingState, recipe: Recipe, host: Host) -> bool:
+    """Return whether the generator is due for a score; the first is due once this machine's speed can be told."""
+    if not state.intervals.is_known:
+        return bool(state.samples) and host.clock.is_warm(state.spent, recipe.budget)
+    due = state.intervals.is_evaluation_due(state.samples, step_of(state, recipe))
+    return due and state.evaluated < state.samples
 
 
-def apply_gradients(
-    terms: Terms, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, player: Player, name: str
-) -> dict[str, Tensor]:
-    """Add up the loss terms, differentiate, and step only if the loss and every gradient are finite."""
-    means = {term: values.mean() for term, values in terms.losses.items()}
-    loss = torch.stack(list(means.values())).sum()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = gradient_norm(parameters, player.clip_norm)
-    if not torch.isfinite(loss.detach() + norm):
-        return {f"{name}_skipped": torch.tensor(1.0)}
-    optimizer.step()
-    numbers = {f"{name}_{term}": mean.detach() for term, mean in means.items()}
-    numbers |= {f"{name}_loss": loss.detach(), f"{name}_gradient": norm, f"{name}_skipped": torch.tensor(0.0)}
-    return numbers | {signal: values.mean() for signal, values in terms.signals.items()}
+def is_saving_due(state: TrainingState, recipe: Recipe, verdict: Verdict) -> bool:
+    """Return whether a checkpoint is due: on its interval, at the end, and where an evaluation changed something."""
+    if isinstance(verdict, Remedy):
+        return False  # what is about to be abandoned
+    due = isinstance(verdict, Stop) or state.intervals.is_saving_due(state.samples, step_of(state, recipe))
+    return state.is_unsaved or (due and state.saved < state.samples)
 
 
-def price_of(first: ScoreLine | None, metric: MetricName) -> float:
-    """Return what a look will cost in seconds; with pairs a later one has a champion to draw beside it."""
-    return first.seconds * (2 if metric == "kid" else 1) if first else 1.0
+def step_of(state: TrainingState, recipe: Recipe) -> int:
+    """Return the real samples of one round."""
+    return samples_per_round(recipe.game, state.adjustments.discriminator_steps)
 
 
-def log_refused(stats: StepStats, referee: Referee, run: RunFolder) -> None:
-    """Log that steps are being refused, once until there is an interval without."""
-    if stats.skipped_steps and not referee.is_refusing:
-        text = f"a loss or a gradient was not finite, so {stats.skipped_steps} steps of this interval were not applied"
-        run.log_event(stats.samples, stats.seconds, "refused steps", text)
+# What each block does
 
 
-def progress_of(state: State, recipe: Recipe, referee: Referee, stats: StepStats) -> Progress:
-    """Return what is to be shown after a log line."""
-    horizon = state.pace.horizon if state.pace else 0
-    left = (horizon - state.samples) * state.seconds / max(1, state.samples)  # at the rate that is shown
-    if recipe.budget.seconds is not None:
-        left = recipe.budget.seconds - state.seconds
-    return Progress(
-        name=f"{recipe.name} on {recipe.data.source}",
-        samples=state.samples,
-        horizon=0 if recipe.budget.seconds is not None else horizon,
-        share=min(1.0, state.seconds / max(1e-9, state.seconds + max(0.0, left))),
-        samples_per_second=state.samples / max(state.seconds, 1e-9),
-        seconds_left=max(0.0, left),
-        sentence=referee.sentence(),
-        metric=referee.metric,
-        last=referee.last,
-        best=referee.best,
-        outlook=referee.outlook(),
+def evaluate(
+    task: Task, recipe: Recipe, state: TrainingState, judge: Judge, monitor: Monitor, run: RunFolder, host: Host
+) -> None:
+    """Score the averaged generator; the first time, also fix the intervals by what was measured.
+
+    One that a signal interrupts leaves no trace, and a resume takes it again.
+    """
+    speed = host.clock.speed(state.spent)
+    deadline = Deadline(recipe.evaluation.timeout, lambda: host.is_interrupted)
+    try:
+        score = take_score(task, state, judge, monitor, run, deadline, host.writer.submit)
+    except Abandoned:
+        return
+    if state.intervals.is_known:
+        return
+    seconds = 1.0
+    if score is not None:
+        seconds = 2 * score.seconds  # a later evaluation has a best generator to draw from, too
+    state.intervals = measured_intervals(speed, seconds, recipe, samples_per_round(recipe.game))
+    run.write_intervals(state.intervals.record())
+    state.is_unsaved = True  # they were measured once: a resume must find them
+
+
+def save_finite(
+    state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, host: Host, verdict: Verdict
+) -> Verdict:
+    """Save the state and return the verdict; one that holds a number that is not finite is never saved.
+
+    Whatever was to be done, such a state has diverged.
+    """
+    name = first_nonfinite(state)
+    if name is not None:
+        state.is_unsaved = False
+        state.saved = state.samples
+        message = f"{name} is not finite; the last good checkpoint stays the last"
+        run.log_event(state.samples, state.seconds, "not saved", message, state.attempt)
+        verdict = verdict_on_nonfinite(verdict, name, state, recipe)
+    if isinstance(verdict, Stop):  # before the checkpoint, so that no kill comes between
+        run.log_event(state.samples, state.seconds, "stop", verdict.message, state.attempt)
+    if name is None:
+        save(state, monitor, run, host.writer.submit)
+    return verdict
+
+
+def verdict_on_nonfinite(verdict: Verdict, name: str, state: TrainingState, recipe: Recipe) -> Verdict:
+    """Return what to do about a state that cannot be saved: the stop that was due, or what a divergence asks for."""
+    if isinstance(verdict, Stop):
+        return verdict
+    return diverged(nonfinite_cause(name), state.attempt, recipe.remedies.attempts)
+
+
+def ended(stop: Stop, state: TrainingState, monitor: Monitor, run: RunFolder, host: Host) -> Outcome:
+    """Wait until all is written, and return how the training ended; raises OSError where it could not be written."""
+    run.log_event(state.samples, state.seconds, "stop", stop.message, state.attempt)  # also where nothing was to save
+    host.writer.wait()
+    stop = host.interruption.verdict() or stop  # a signal may have come while the disk was waited for
+    if stop.reason == "interrupted":
+        host.interruption.heed()
+    else:
+        prune(run, {score.samples for score in monitor.candidates}.__contains__)
+    return Outcome(stop, state)
+
+
+def set_rates(state: TrainingState, recipe: Recipe, progress: float) -> None:
+    """Set both learning rates to their schedules' values, times what remedies have made of them."""
+    rates = {}
+    for role, settings in (("generator", recipe.game.generator), ("discriminator", recipe.game.discriminator)):
+        rates[role] = scheduled(settings.rate, settings.rate_end, progress, settings.schedule)
+    state.update.set_rates(
+        rates["generator"] * state.adjustments.generator_rate,
+        rates["discriminator"] * state.adjustments.discriminator_rate,
     )
 
 
-def is_skipped(numbers: dict[str, Tensor], name: str) -> bool:
-    """Return whether a player's step was refused."""
-    return bool(numbers[f"{name}_skipped"])
+def terms_of(task: Task, state: TrainingState, recipe: Recipe, progress: float, role: Role, draw: int) -> Terms:
+    """Return one player's loss terms at the present weights; draw 0, 1, … of a round is of other samples and latents.
 
-
-def kept_buffers(players: Players) -> list[tuple[Tensor, Tensor]]:
-    """Return both players' buffers (running statistics, singular vectors), each with a copy of its values."""
-    modules = (players.generator, players.discriminator)
-    return [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
-
-
-def restore_buffers(kept: list[tuple[Tensor, Tensor]]) -> None:
-    """Undo what a refused step's forward pass wrote into the buffers."""
-    with torch.no_grad():
-        for buffer, before in kept:
-            buffer.copy_(before)
-
-
-def set_rates(state: State, game: Game, progress: float) -> None:
-    """Set both learning rates to their schedules' values."""
-    for optimizer, player in (
-        (state.generator_optimizer, game.generator),
-        (state.discriminator_optimizer, game.discriminator),
-    ):
-        set_rate(optimizer, scheduled(player.rate, player.rate_end, progress, player.schedule))
-
-
-def moment_of(state: State, recipe: Recipe, progress: float, player: str) -> Moment:
-    """Return a player's moment, and seed the global generator (dropout draws from it) by position."""
-    seed = stream_seed(recipe.seed, f"{player} dropout", state.samples)
+    The global generator, from which dropout draws, is seeded by position.
+    """
+    samples = state.samples + draw * recipe.game.batch
+    randomness = Randomness(recipe.seed, samples, state.attempt)
+    seed = randomness.stream_seed(f"{role} dropout")
     torch.default_generator.manual_seed(seed)  # torch.manual_seed does the same in ten times the time
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
-    randomness = Randomness(recipe.seed, state.samples)
-    return Moment(randomness, progress, state.discriminator_steps, state.strength)
+    step = StepContext(randomness, progress, step_index(recipe.game, state.samples, draw), state.adjustments)
+    batch = task.batch(randomness, recipe.game.batch)
+    if role == "discriminator":
+        return task.discriminator_terms(state.players, batch, step)
+    return task.generator_terms(state.players, batch, step)
 
 
-def step_stats(state: State, samples_per_second: float) -> StepStats:
-    """Return the means since the last log line, and begin anew."""
-    meter, state.meter = state.meter, Meter()
-    terms = {name: meter.mean(name) for name in meter.sums if name.startswith(("discriminator_", "generator_"))}
-    skipped = sum(float(meter.sums[f"{name}_skipped"]) for name in ("discriminator", "generator"))
-    return StepStats(
+def log(state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, host: Host) -> Progress:
+    """Write the means since the last line, let the monitor see them, and return what is to be shown."""
+    stats = interval_stats(
+        state.meter,
+        state.samples,
+        state.seconds,
+        host.clock.lap(state.spent),
+        discriminator_rate=state.update.rate("discriminator"),
+        generator_rate=state.update.rate("generator"),
+        attempt=state.attempt,
+        spent=state.spent,
+    )
+    state.meter.clear()
+    if stats.skipped_steps and not monitor.is_skipping:  # once, until there is an interval without
+        text = f"a loss or a gradient was not finite, so {stats.skipped_steps} steps of this interval were skipped"
+        run.log_event(stats.samples, stats.seconds, "steps skipped", text, state.attempt)
+    monitor.observe(stats)
+    run.log_step(stats)
+    return progress_of(state, recipe, monitor)
+
+
+def progress_of(state: TrainingState, recipe: Recipe, monitor: Monitor) -> Progress:
+    """Return what is to be shown after a log line."""
+    horizon = state.intervals.horizon or 0
+    left = (horizon - state.spent) * state.seconds / max(1, state.spent)  # at the rate that is shown
+    if recipe.budget.seconds is not None:
+        left = recipe.budget.seconds - state.seconds
+        horizon = 0
+    left = max(0.0, left)
+    return Progress(
+        name=f"{recipe.name} on {recipe.data.source}",
         samples=state.samples,
-        seconds=state.seconds,
-        discriminator_loss=meter.mean("discriminator_loss"),
-        generator_loss=meter.mean("generator_loss"),
-        penalty=meter.mean("penalty"),
-        real_logit=meter.mean("real_logit"),
-        fake_logit=meter.mean("fake_logit"),
-        real_probability=meter.mean("real_probability"),
-        fake_probability=meter.mean("fake_probability"),
-        accuracy=meter.mean("accuracy"),
-        discriminator_gradient=meter.mean("discriminator_gradient"),
-        generator_gradient=meter.mean("generator_gradient"),
-        discriminator_rate=state.discriminator_optimizer.param_groups[0]["lr"],
-        generator_rate=state.generator_optimizer.param_groups[0]["lr"],
-        samples_per_second=samples_per_second,
-        skipped_steps=round(skipped),
-        terms={name: terms[name] for name in terms if not name.endswith(("_loss", "_gradient", "_skipped"))},
+        horizon=horizon,
+        share=min(1.0, state.seconds / max(1e-9, state.seconds + left)),
+        samples_per_second=state.spent / max(state.seconds, 1e-9),
+        seconds_left=left,
+        sentence=monitor.sentence(),
+        label=monitor.metric.shown,
+        last=monitor.last,
+        best=monitor.best,
+        stopping_status=monitor.stopping_status(),
     )

@@ -9,26 +9,37 @@ import math
 import re
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from operator import attrgetter
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from equipoise.errors import UserError, listed, suggestion
+from equipoise.errors import LONGEST, Near, Option, Part, Setting, UserError, listed, shortened, suggested
 
 LossName = Literal[
-    "minimax", "non-saturating", "least-squares", "wasserstein", "hinge", "relativistic", "relativistic-average"
+    "minimax",
+    "non-saturating",
+    "least-squares",
+    "wasserstein",
+    "hinge",
+    "relativistic",
+    "relativistic-average",
+    "custom",  # functions given from Python: train(loss=Loss(...))
 ]
 PenaltyName = Literal["none", "r1", "r2", "r1+r2", "wgan-gp"]
 OptimizerName = Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"]
+UpdateName = Literal["alternating", "simultaneous", "extragradient"]
 FamilyName = Literal["mlp", "dcgan", "resnet", "modern"]
 AugmentationName = Literal["flip", "translation", "rotation", "scale", "crop", "color", "cutout"]
 FeaturesName = Literal["auto", "encoder", "inception", "dinov2"]
-MetricName = Literal["kid", "fid"]
 PolicyName = Literal["evidence", "budget", "discriminator-threshold", "patience"]
 BoundaryName = Literal["alpha-spending", "normal-mixture"]
+TaskName = Literal["images", "points", "super-resolution", "custom"]
 
-PROBABILISTIC: tuple[LossName, ...] = ("minimax", "non-saturating", "least-squares")  # D's output is one
+PROBABILISTIC: tuple[LossName, ...] = ("minimax", "non-saturating", "least-squares")  # D's output is a probability
+SMOOTHED: tuple[LossName, ...] = ("minimax", "non-saturating")  # there is a label to smooth
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -37,27 +48,56 @@ Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Size = Annotated[int, msgspec.Meta(ge=8, le=256)]
 
-_LONGEST = 80  # characters of what was typed that a message quotes
+TAG = "task.kind"  # which task it is
 MAX_BUDGET = 2**53  # the last whole number up to which a float counts every one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Where real images come from and how they become uint8 tensors of one size."""
+    """Where real examples come from, and how many of them are held out."""
 
     source: str = "mnist"
+    validation: Fraction = 0.1  # shares of the distinct examples
+    test: Fraction = 0.1
+
+
+class Images(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="images"):
+    """Task: images from latents. How a source's images become uint8 tensors of one size."""
+
     size: Size | None = None  # pixels a side; None: found from the data
     channels: Literal[1, 3] | None = None  # None: 1 if every image is grey, else 3
     fit: Literal["crop", "pad", "stretch"] = "crop"  # how a rectangle becomes a square
     background: str = "white"  # what shows through transparency, and fills a pad
     flip: bool = False  # show each image mirrored half of the time
-    validation: Fraction = 0.1  # shares of the distinct images
-    test: Fraction = 0.1
+
+
+class Points(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="points"):
+    """Task: points in the plane from latents; `ring`, `grid`, `spiral`, or a CSV of x,y."""
+
+    deviation: Positive | None = None  # of each mode; None: that of the shape (PacGAN's, arXiv:1712.04086)
+
+
+class SuperResolution(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="super-resolution"):
+    """Task: large photographs from small ones, reduced by antialiased bicubic interpolation."""
+
+    scale: Literal[2, 3, 4] = 4
+    patch: Annotated[int, msgspec.Meta(ge=24, le=256)] = 96  # pixels a side of a large training patch
+    faithful: Fraction = 0.5  # share of the budget before the adversarial term comes in
+    adversarial: NotNegative = 0.01  # weight of that term once it is ramped up; 0: never
+
+
+class Custom(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="custom"):
+    """A task that is defined in Python and given to `equipoise.train(task=…)`."""
+
+    name: str = "custom"
+
+
+TaskSettings: TypeAlias = Images | Points | SuperResolution | Custom
 
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """The two players' networks."""
+    """The two networks; each task says what it makes of this."""
 
     family: FamilyName = "modern"
     width: Annotated[int, msgspec.Meta(ge=4, le=4096)] = 64  # the one dial; each family says what it scales
@@ -80,7 +120,7 @@ class Penalty:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Player:
+class OptimizerSettings:
     """One player's optimizer; `beta1` is the momentum of sgd and rmsprop, `beta2` rmsprop's smoothing."""
 
     optimizer: OptimizerName = "adam"
@@ -95,14 +135,15 @@ class Player:
 
 @dataclass(frozen=True, kw_only=True)
 class Game:
-    """Generator against discriminator: losses, penalty, optimizers and their ratio."""
+    """Generator against discriminator: losses, penalty, optimizers and the order of their steps."""
 
     loss: LossName = "relativistic"
     penalty: Penalty = field(default_factory=Penalty)
-    generator: Player = field(default_factory=Player)
-    discriminator: Player = field(default_factory=Player)
+    generator: OptimizerSettings = field(default_factory=OptimizerSettings)
+    discriminator: OptimizerSettings = field(default_factory=OptimizerSettings)
+    update: UpdateName = "alternating"
     batch: Annotated[int, msgspec.Meta(ge=2)] = 64
-    discriminator_steps: Count = 1  # per generator step
+    discriminator_steps: Count = 1  # per generator step, of the alternating update
     weight_clip: Positive | None = None  # WGAN: every weight of D is clipped to ±this
     label_smoothing: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.0  # one-sided, minimax and non-saturating
     instance_noise: NotNegative = 0.0  # standard deviation on D's input, falling linearly to 0 over the budget
@@ -114,28 +155,52 @@ class Augment:
     """Differentiable augmentation of everything the discriminator sees (arXiv:2006.10738)."""
 
     kinds: tuple[AugmentationName, ...] = ()
-    strength: Fraction = 0.0  # the probability p with which each kind is applied to each image
+    probability: Fraction = 0.0  # p, with which each kind is applied to each image
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judging:
+class Evaluation:
     """How a generator is scored while it trains."""
 
     features: FeaturesName = "auto"  # auto: on a GPU inception if its file is present, else the encoder
-    metric: MetricName = "kid"  # what "best" means
-    num_samples: Annotated[int, msgspec.Meta(ge=100)] = 2_000  # generated images a score
-    every: Count | None = None  # in samples; None: spaced so that judging takes `share` of the time
+    num_samples: Annotated[int, msgspec.Meta(ge=100)] = 2_000  # generated samples a score
+    every: Count | None = None  # in samples; None: spaced so that evaluation takes `share` of the time
     share: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.05
-    timeout: Annotated[float, msgspec.Meta(gt=0, le=MAX_BUDGET)] = 1800.0  # seconds; longer looks are given up
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=MAX_BUDGET)] = 1800.0  # seconds; longer evaluations are given up
 
 
 @dataclass(frozen=True, kw_only=True)
 class Saving:
-    """How often what is written, in samples; with all of them and `judging.every`, runs of any machine act alike."""
+    """How often what is written, in samples; with all of them and `evaluation.every`, runs of any machine act alike."""
 
     every: Count | None = None  # checkpoints; None: about one a minute, and one at each new best
     keep: Count | None = None  # every n-th of those stays for good; None: the last two and the best one's alone
-    log_every: Count | None = None  # signals; None: about once a second
+    log_every: Count | None = None  # stats of the game; None: about once a second
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceSettings:
+    """When the `evidence` policy stops: all three of its conditions must hold."""
+
+    alpha: Annotated[float, msgspec.Meta(ge=1e-6, lt=0.5)] = 0.05  # error of its test, over all evaluations
+    delta: Positive = 0.02  # relative gain that would matter
+    min_gain: Positive = 0.02  # relative gain that 25 % more training must promise
+    min_wait: NotNegative = 0.5  # training since the best, as a share of what the best took
+    boundary: BoundaryName = "alpha-spending"  # what makes repeated tests valid
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatienceSettings:
+    """When the `patience` policy stops."""
+
+    evaluations: Count = 10  # without a better score
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdSettings:
+    """When the `discriminator-threshold` policy stops."""
+
+    level: Fraction = 0.5  # mean D(G(z)) that counts as "fooled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,13 +208,17 @@ class Stopping:
     """When to stop before the budget is spent."""
 
     policy: PolicyName = "evidence"
-    alpha: Annotated[float, msgspec.Meta(ge=1e-6, lt=0.5)] = 0.05  # evidence: error of its certificates, over all looks
-    delta: Positive = 0.02  # evidence: relative gain that would matter
-    price: Positive = 0.02  # evidence: relative gain that a quarter more training must promise
-    share: NotNegative = 0.5  # evidence: how long the best must have stood, as a share of what it took
-    boundary: BoundaryName = "alpha-spending"  # evidence: what makes looking again and again valid
-    patience: Count = 10  # patience: evaluations without a better score
-    threshold: Fraction = 0.5  # discriminator-threshold: mean D(G(z)) that counts as "fooled"
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    patience: PatienceSettings = field(default_factory=PatienceSettings)
+    threshold: ThresholdSettings = field(default_factory=ThresholdSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remedies:
+    """What is done when the game diverges: back to the last healthy checkpoint, with lower learning rates."""
+
+    attempts: Annotated[int, msgspec.Meta(ge=0, le=10)] = 3  # then the run stops; 0: it stops at once
+    rate_factor: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5  # by which both rates are multiplied each time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,17 +236,24 @@ class Recipe:
     name: str = "modern"
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     data: Data = field(default_factory=Data)
+    task: TaskSettings = field(default_factory=Images)
     networks: Networks = field(default_factory=Networks)
     game: Game = field(default_factory=Game)
     augment: Augment = field(default_factory=Augment)
-    judging: Judging = field(default_factory=Judging)
+    evaluation: Evaluation = field(default_factory=Evaluation)
     saving: Saving = field(default_factory=Saving)
     stopping: Stopping = field(default_factory=Stopping)
+    remedies: Remedies = field(default_factory=Remedies)
     budget: Budget = field(default_factory=Budget)
     device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z")] = (
         "auto"  # auto: a GPU if there is one
     )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+def task_name(settings: TaskSettings) -> TaskName:
+    """Return the word that stands for a task in `--task` and in `recipe.json`."""
+    return typing.cast(TaskName, type(settings).__struct_config__.tag)
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -188,11 +264,14 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 def from_dict(values: dict[str, Any]) -> Recipe:
     """Build a recipe from plain values; raises UserError on an unknown key or a wrong type."""
     _refuse_unknown_keys(values, Recipe, "")
+    return checked(_converted(values))
+
+
+def _converted(values: dict[str, Any]) -> Recipe:
     try:
-        recipe = msgspec.convert(values, Recipe)
+        return msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
-        raise UserError(f"recipe: {_plain(str(error))}") from None
-    return checked(recipe)
+        raise UserError("recipe", _plain(str(error))) from None
 
 
 def checked(recipe: Recipe) -> Recipe:
@@ -200,62 +279,98 @@ def checked(recipe: Recipe) -> Recipe:
     values = to_dict(recipe)
     for path, value in _leaves(values):
         if isinstance(value, str) and not _is_text(value):
-            raise UserError(f"{path}={_short(ascii(value))}: is no text in UTF-8. Rename what it names, or link to it")
+            problem = f"{shortened(ascii(value))} is not text in UTF-8"
+            raise UserError(Setting(path), problem, "Rename what it names, or link to it")
         if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{path}={value}: must be a finite number. Try: --set {path}=0.001")
-    try:
-        recipe = msgspec.convert(values, Recipe)
-    except msgspec.ValidationError as error:
-        raise UserError(f"recipe: {_plain(str(error))}") from None
-    if recipe.data.validation + recipe.data.test >= 1:
-        raise UserError(
-            f"data.validation={recipe.data.validation} and data.test={recipe.data.test} leave nothing to train on: "
-            "their sum must be below 1. Try: --set data.validation=0.1 --set data.test=0.1"
-        )
-    if recipe.game.penalty.kind != "none" and recipe.networks.discriminator_norm == "batch":
-        raise UserError(
-            f"game.penalty.kind={recipe.game.penalty.kind} with networks.discriminator_norm=batch: batch norm ties the "
-            "images of a batch together, so a gradient by one image means nothing. "
-            "Try: --set networks.discriminator_norm=layer"
-        )
-    if (recipe.budget.samples is None) == (recipe.budget.seconds is None):
-        raise UserError("budget: give either samples or seconds. Try: --budget 10m or --budget 200k")
-    if recipe.stopping.policy == "discriminator-threshold" and recipe.game.loss not in PROBABILISTIC:
-        raise UserError(
-            f"stopping.policy=discriminator-threshold with game.loss={recipe.game.loss}: its logits are no "
-            f"probability, so D(G(z)) means nothing; it does with {listed(PROBABILISTIC)}. "
-            "Try: --set stopping.policy=patience"
-        )
+            raise UserError(Setting(path, value), "must be a finite number", Setting(path, 0.001))
+    recipe = _converted(values)
+    _refuse_contradictions(recipe)
     _refuse_without_effect(recipe.game)
     return recipe
 
 
+def _refuse_contradictions(recipe: Recipe) -> None:
+    """Raise UserError for values that are allowed by themselves and not together."""
+    held_out = recipe.data.validation + recipe.data.test
+    if held_out >= 1:
+        raise UserError(
+            Setting("data.validation", recipe.data.validation),
+            f"with data.test={recipe.data.test:g}, {100 * held_out:.0f} % are held out and nothing is left to train on",
+            Setting("data.validation", 0.1),
+            Setting("data.test", 0.1),
+        )
+    if recipe.game.penalty.kind != "none" and recipe.networks.discriminator_norm == "batch":
+        raise UserError(
+            Setting("game.penalty.kind", recipe.game.penalty.kind),
+            "with networks.discriminator_norm=batch: batch norm ties the samples of a batch together, so a gradient by "
+            "one sample means nothing",
+            Setting("networks.discriminator_norm", "layer"),
+        )
+    if recipe.game.update != "alternating" and recipe.game.discriminator_steps != 1:
+        raise UserError(
+            Setting("game.discriminator_steps", recipe.game.discriminator_steps),
+            f"with game.update={recipe.game.update}: both players step together there",
+            Setting("game.discriminator_steps", 1),
+            Setting("game.update", "alternating"),
+        )
+    if (recipe.budget.samples is None) == (recipe.budget.seconds is None):
+        raise UserError("budget", "give either samples or seconds", Option("budget", "10m"), Option("budget", "200k"))
+    refuse_without_probability(recipe.stopping.policy, recipe.game.loss)
+
+
+def refuse_without_probability(policy: PolicyName, loss: LossName) -> None:
+    """Raise UserError where a policy reads D(G(z)) and the loss gives the logits no probability."""
+    if policy == "discriminator-threshold" and loss not in PROBABILISTIC:
+        raise UserError(
+            Setting("stopping.policy", policy),
+            f"with game.loss={loss}, whose logits are no probability: D(G(z)) means nothing. It does with "
+            f"{listed(PROBABILISTIC)}",
+            Setting("stopping.policy", "patience"),
+        )
+
+
 def _refuse_without_effect(game: Game) -> None:
-    """Raise UserError for settings that would change nothing, each with what was probably meant."""
-    kind, gamma, gamma_end = game.penalty.kind, game.penalty.gamma, game.penalty.gamma_end
-    if game.label_smoothing and game.loss not in ("minimax", "non-saturating"):
+    """Raise UserError for settings of the game that would change nothing, each with what was probably meant."""
+    kind, penalty = game.penalty.kind, game.penalty
+    if game.label_smoothing and game.loss not in SMOOTHED:
         raise UserError(
-            f"game.label_smoothing={game.label_smoothing}: game.loss={game.loss} has no label to smooth; minimax and "
-            "non-saturating have. Try: --set game.label_smoothing=0"
+            Setting("game.label_smoothing", game.label_smoothing),
+            f"game.loss={game.loss} has no label to smooth; {listed(SMOOTHED)} have one",
+            Setting("game.label_smoothing", 0),
         )
-    if kind != "none" and not (gamma or gamma_end):
+    if kind != "none" and not (penalty.gamma or penalty.gamma_end):
+        usual = 10 if kind == "wgan-gp" else 0.5
         raise UserError(
-            f"game.penalty.kind={kind}: without effect, as game.penalty.gamma=0. "
-            f"Try: --set game.penalty.gamma={10 if kind == 'wgan-gp' else 0.5}, or --set game.penalty.kind=none"
+            Setting("game.penalty.kind", kind),
+            "without effect, as game.penalty.gamma=0",
+            Setting("game.penalty.gamma", usual),
+            Setting("game.penalty.kind", "none"),
         )
+
+
+def refuse_without_effect(recipe: Recipe, task: str, idle: Mapping[str, Any]) -> None:
+    """Raise UserError for a field that a task makes nothing of, where its value is not the one that is given here."""
+    for name, without in idle.items():
+        value = attrgetter(name)(recipe)
+        if value != without:
+            raise UserError(Setting(name, value), f"without effect on {task}", Setting(name, without))
 
 
 def refuse_idle_augmentation(augment: Augment) -> None:
     """Raise UserError for an augmentation that would change nothing; few images bring kinds of their own."""
-    if augment.strength and not augment.kinds:
+    if augment.probability and not augment.kinds:
         raise UserError(
-            f"augment.strength={augment.strength:g}: without effect, as augment.kinds is empty. "
-            "Try: --set augment.kinds=translation,cutout, or --set augment.strength=0"
+            Setting("augment.probability", augment.probability),
+            "without effect, as augment.kinds is empty",
+            Setting("augment.kinds", "translation,cutout"),
+            Setting("augment.probability", 0),
         )
-    if augment.kinds and not augment.strength:
+    if augment.kinds and not augment.probability:
         raise UserError(
-            f"augment.kinds={','.join(augment.kinds)}: without effect, as augment.strength=0. "
-            "Try: --set augment.strength=0.5, or --set augment.kinds= --set augment.strength=0"
+            Setting("augment.kinds", augment.kinds),
+            "without effect, as augment.probability=0",
+            Setting("augment.probability", 0.5),
+            Setting("augment.kinds", ""),
         )
 
 
@@ -264,34 +379,64 @@ def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator:
-            raise UserError(f'--set "{_short(setting)}": expected FIELD=VALUE. Try: --set game.penalty.gamma=0.5')
-        recipe = _with_setting(recipe, path.strip().split("."), text.strip(), path.strip())
+            example = Setting("game.penalty.gamma", 0.5)
+            raise UserError(Setting(shortened(setting)), "expected FIELD=VALUE", example)
+        if path.strip() in ("task", TAG):
+            problem = "the task is an argument of its own; the settings task.… are those of one task"
+            raise UserError(Setting(path.strip()), problem, Option("task", shortened(text.strip())))
+        recipe = _with_setting(recipe, path.strip().split("."), text.strip(), path.strip(), recipe)
     return checked(recipe)
 
 
-def _with_setting(node: Any, keys: list[str], text: str, path: str) -> Any:
-    hints = typing.get_type_hints(type(node), include_extras=True)
+def _with_setting(node: Any, keys: list[str], text: str, path: str, recipe: Recipe) -> Any:
+    hints = _hints(type(node))
     key, rest = keys[0], keys[1:]
     if key not in hints:
-        prefix = _short(path[: path.rindex(key)] if key else path)
-        owner = f"{prefix}…" if prefix else "a recipe"
-        every = [name for name, _ in _leaves(to_dict(Recipe()))]
-        near = suggestion(path, every) or suggestion(key, hints) if len(path) <= _LONGEST else ""
-        raise UserError(
-            f'--set {_short(path)}: there is no field "{_short(key)}" here; {owner} has {listed(hints)}.{near}'
-        )
+        prefix = shortened(path[: path.rindex(key)] if key else path)
+        problem = f'there is no field "{shortened(key)}" here; there are {listed(prefix + name for name in hints)}'
+        raise UserError(Setting(shortened(path)), problem, *_meant(path, recipe))
     child = getattr(node, key)
-    if dataclasses.is_dataclass(child):
+    if _is_group(child):
         if not rest:
-            fields = [f"{path}.{f.name}" for f in dataclasses.fields(child)]
-            raise UserError(f"--set {path}: this is a group; set one of {listed(fields)}.")
-        return dataclasses.replace(node, **{key: _with_setting(child, rest, text, path)})
+            fields = listed(f"{path}.{name}" for name in _hints(type(child)))
+            raise UserError(Setting(path), f"this is a group; set one of {fields}")
+        return _replaced(node, key, _with_setting(child, rest, text, path, recipe))
     if rest:
-        raise UserError(f'--set {_short(path)}: "{key}" is a single value and has no field "{_short(rest[0])}".')
-    return dataclasses.replace(node, **{key: _parsed(text, hints[key], path)})
+        problem = f'"{key}" is a single value and has no field "{shortened(rest[0])}"'
+        raise UserError(Setting(shortened(path)), problem)
+    return _replaced(node, key, _parsed(text, hints[key], path))
+
+
+def _meant(path: str, recipe: Recipe) -> tuple[Part, ...]:
+    """Return what was probably meant: a field of another task, one of that name elsewhere, or the nearest."""
+    group, _, last = path.rpartition(".")
+    tasks = [task_name(kind()) for kind in (Images, Points, SuperResolution) if last in kind.__struct_fields__]
+    if group == "task" and tasks:
+        return (f"It belongs to the task {listed(tasks)}", Option("task", tasks[0]))
+    every = [name for name, _ in _leaves(to_dict(recipe)) if name != TAG]
+    same = [name for name in every if name.rpartition(".")[2] == last]
+    near = suggested(path, same) or tuple(map(Near, same[:1])) or suggested(path, every)
+    others = [name for name in same if Near(name) not in near]
+    return (*near, f"There is also {' and '.join(others)}") if others else near
+
+
+def _is_group(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct)
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {name: hint for name, hint in hints.items() if not name.startswith("_")}
+
+
+def _replaced(node: Any, key: str, value: Any) -> Any:
+    if isinstance(node, msgspec.Struct):
+        return msgspec.structs.replace(node, **{key: value})
+    return dataclasses.replace(node, **{key: value})
 
 
 def _parsed(text: str, kind: Any, path: str) -> Any:
+    subject = Setting(path, shortened(text))
     value: Any = text
     if typing.get_origin(kind) is tuple:
         value = [part.strip() for part in text.split(",") if part.strip()]
@@ -300,13 +445,11 @@ def _parsed(text: str, kind: Any, path: str) -> Any:
     try:
         value = msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
-        choices = _choices(kind)
-        if choices:
-            near = suggestion(text, choices) if len(text) <= _LONGEST else ""
-            raise UserError(f"--set {path}={_short(text)}: allowed are {listed(choices)}.{near}") from None
-        raise UserError(f"--set {path}={_short(text)}: {_plain(str(error))}.") from None
+        if choices := _choices(kind):
+            raise UserError(subject, f"allowed are {listed(choices)}", *suggested(text, choices)) from None
+        raise UserError(subject, _plain(str(error))) from None
     if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"--set {path}={_short(text)}: must be a finite number.")
+        raise UserError(subject, "must be a finite number")
     return value
 
 
@@ -328,14 +471,22 @@ def _leaves(values: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
 
 
 def _refuse_unknown_keys(values: Any, kind: Any, prefix: str) -> None:
-    if not isinstance(values, dict) or not dataclasses.is_dataclass(kind):
+    if isinstance(values, dict) and typing.get_origin(kind) is types.UnionType:  # a task: its tag says which
+        named = {type_.__struct_config__.tag: type_ for type_ in typing.get_args(kind) if _is_struct(type_)}
+        kind = named.get(str(values.get("kind")))
+        values = {name: value for name, value in values.items() if name != "kind"}
+    if not isinstance(values, dict) or not (dataclasses.is_dataclass(kind) or _is_struct(kind)):
         return
-    hints = typing.get_type_hints(kind)
+    hints = _hints(typing.cast(type, kind))
     for key, value in values.items():
         if key not in hints:
-            near = suggestion(str(key), hints) if len(str(key)) <= _LONGEST else ""
-            raise UserError(f'recipe: there is no field "{prefix}{_short(str(key))}".{near}')
+            problem = f'there is no field "{prefix}{shortened(str(key))}"'
+            raise UserError("recipe", problem, *suggested(str(key), hints))
         _refuse_unknown_keys(value, hints[key], f"{prefix}{key}.")
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _plain(message: str) -> str:
@@ -345,11 +496,9 @@ def _plain(message: str) -> str:
     message = re.sub(r"`str` matching regex '\^\(auto\|.*\\Z'", "auto, cpu, mps, cuda or cuda:N", message)
     message = message.replace("`str`", "text").replace(" - at `$.", " at `").replace("`null`", "none")
     message = re.sub(r"^Expected", "expected", message)
-    return message if len(message) <= 2 * _LONGEST else f"{message[:_LONGEST]} … {message[-_LONGEST:]}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    if len(message) <= 2 * LONGEST:
+        return message
+    return f"{message[:LONGEST]} … {message[-LONGEST:]}"
 
 
 def _is_text(value: str) -> bool:
@@ -366,18 +515,22 @@ _MULTIPLES = {"": 1, "k": 1_000, "M": 1_000_000}
 
 def parsed_budget(text: str) -> Budget:
     """Read `90s`, `10m`, `2h` as time and `60k`, `2M`, `5000` as samples; raises UserError."""
+    subject = Option("budget", shortened(text))
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhkM]?)", text.strip())
     if not match or float(match[1]) <= 0:
-        raise UserError(
-            f'--budget "{_short(text)}": give a time (90s, 10m, 2h) or a number of samples (60k, 2M). Try: --budget 10m'
-        )
+        problem = "give a time (90s, 10m, 2h) or a number of samples (60k, 2M)"
+        raise UserError(subject, problem, Option("budget", "10m"))
     unit = match[2]
     amount = float(match[1]) * (_UNITS | _MULTIPLES)[unit]  # infinite where there are hundreds of digits
     if amount > MAX_BUDGET:
-        shown = text if len(text) <= 20 else f"{text[:16]}…{unit}"
-        raise UserError(f'--budget "{shown}": more than can be counted. Try: --budget 24h or --budget 100M')
+        raise UserError(
+            Option("budget", shortened(text, 20)),
+            "more than can be counted",
+            Option("budget", "24h"),
+            Option("budget", "100M"),
+        )
     if unit in _UNITS:
         return Budget(samples=None, seconds=amount)
     if round(amount) < 1:
-        raise UserError(f'--budget "{_short(text)}": less than one sample. Try: --budget 60k')
+        raise UserError(subject, "less than one sample", Option("budget", "60k"))
     return Budget(samples=round(amount), seconds=None)

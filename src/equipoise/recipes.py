@@ -9,8 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never, get_args
 
-from equipoise.errors import UserError, listed, suggestion
-from equipoise.recipe import Augment, Data, Game, Networks, Penalty, Player, Recipe, Stopping
+from equipoise.errors import Option, UserError, listed, suggested
+from equipoise.recipe import (
+    Augment,
+    Custom,
+    Evaluation,
+    Game,
+    Images,
+    Networks,
+    OptimizerSettings,
+    Penalty,
+    Points,
+    Recipe,
+    Stopping,
+    SuperResolution,
+    TaskSettings,
+)
 
 RecipeName = Literal["modern", "dcgan", "wgan", "wgan-gp", "lsgan", "hinge-sn", "mlp-classic", "dcgan-64", "conv-28"]
 FEW_IMAGES = 10_000  # below this the discriminator learns them by heart, and augmentation helps (arXiv:2006.06676)
@@ -41,9 +55,58 @@ SETTING = (
 )
 
 
-def build(name: RecipeName, facts: Facts) -> Recipe:
-    """Return the named recipe for these data and this machine."""
-    return dataclasses.replace(_function(name)(facts), name=name)
+def build(name: RecipeName, facts: Facts, task: TaskSettings | None = None) -> Recipe:
+    """Return the named recipe for these data, this machine and this task; without one, for images."""
+    recipe = dataclasses.replace(_function(name)(facts), name=name)
+    match task:
+        case None | Images():
+            return recipe
+        case Points():
+            return for_points(recipe, task)
+        case SuperResolution():
+            return for_super_resolution(recipe, task)
+        case Custom():
+            return dataclasses.replace(recipe, task=task)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def for_points(recipe: Recipe, task: Points) -> Recipe:
+    """Return a recipe for points in the plane: its loss and penalty over small perceptrons, with higher rates."""
+    game = recipe.game
+    rates = {"rate": 1e-3, "rate_end": 1e-4, "beta1": 0.5, "beta2": 0.9}
+    game = dataclasses.replace(
+        game,
+        batch=256,
+        generator=dataclasses.replace(game.generator, **rates),
+        discriminator=dataclasses.replace(game.discriminator, **rates),
+        ema_half_life=20_000 if game.ema_half_life else 0,
+        penalty=dataclasses.replace(game.penalty, every=1),
+    )
+    return dataclasses.replace(
+        recipe,
+        task=task,
+        networks=Networks(family="mlp", width=128, latent_size=2, dropout=0.0),
+        game=game,
+        augment=Augment(),
+        evaluation=Evaluation(num_samples=2_500),
+    )
+
+
+def for_super_resolution(recipe: Recipe, task: SuperResolution) -> Recipe:
+    """Return a recipe for super-resolution: its loss in pairs, a small residual network, Adam as SRGAN's successors."""
+    rates = {"optimizer": "adam", "rate": 5e-4, "rate_end": 5e-5, "beta1": 0.9, "beta2": 0.99}
+    game = dataclasses.replace(
+        recipe.game,
+        batch=16,
+        generator=dataclasses.replace(recipe.game.generator, **rates),
+        discriminator=dataclasses.replace(recipe.game.discriminator, **rates | {"rate": 1e-4, "rate_end": 1e-5}),
+        ema_half_life=10_000,
+        discriminator_steps=1,
+        penalty=Penalty(kind="r1", gamma=0.1, every=16),
+    )
+    networks = Networks(family="resnet", width=32, latent_size=1)
+    return dataclasses.replace(recipe, task=task, networks=networks, game=game, augment=Augment())
 
 
 def modern(facts: Facts) -> Recipe:
@@ -53,11 +116,11 @@ def modern(facts: Facts) -> Recipe:
     networks are a small DCGAN's without a norm in the discriminator, the rates higher and the penalty lazy.
     """
     if not facts.is_cpu:
-        player = Player(rate=2e-4, rate_end=5e-5, beta1=0.0, beta2=0.99)
+        player = OptimizerSettings(rate=2e-4, rate_end=5e-5, beta1=0.0, beta2=0.99)
         networks = Networks(family="modern", width=_width(facts, 32), latent_size=64)
         penalty = Penalty(kind="r1+r2", gamma=0.05, gamma_end=0.005)
     else:
-        player = Player(rate=1e-3, rate_end=1e-4, beta1=0.0, beta2=0.99)
+        player = OptimizerSettings(rate=1e-3, rate_end=1e-4, beta1=0.0, beta2=0.99)
         networks = Networks(family="dcgan", width=_width(facts, 32), latent_size=64, generator_norm="batch")
         penalty = Penalty(kind="r1+r2", gamma=0.3, gamma_end=0.1, every=8)
     return Recipe(
@@ -69,7 +132,7 @@ def modern(facts: Facts) -> Recipe:
 
 def dcgan(facts: Facts) -> Recipe:
     """The deep convolutional GAN with batch normalisation (arXiv:1511.06434)."""
-    player = Player(rate=2e-4, beta1=0.5, beta2=0.999)
+    player = OptimizerSettings(rate=2e-4, beta1=0.5, beta2=0.999)
     return Recipe(
         networks=_dcgan_networks(facts, discriminator_norm="batch"),
         game=Game(loss="non-saturating", generator=player, discriminator=player, ema_half_life=0),
@@ -78,7 +141,7 @@ def dcgan(facts: Facts) -> Recipe:
 
 def wgan(facts: Facts) -> Recipe:
     """Wasserstein distance by weight clipping, five critic steps a generator step (arXiv:1701.07875)."""
-    player = Player(optimizer="rmsprop", rate=5e-5, beta1=0.0, beta2=0.99)
+    player = OptimizerSettings(optimizer="rmsprop", rate=5e-5, beta1=0.0, beta2=0.99)
     return Recipe(
         networks=_dcgan_networks(facts, discriminator_norm="batch"),
         game=Game(
@@ -94,7 +157,7 @@ def wgan(facts: Facts) -> Recipe:
 
 def wgan_gp(facts: Facts) -> Recipe:
     """Wasserstein distance with a gradient penalty instead of clipping (arXiv:1704.00028)."""
-    player = Player(rate=1e-4, beta1=0.0, beta2=0.9)
+    player = OptimizerSettings(rate=1e-4, beta1=0.0, beta2=0.9)
     return Recipe(
         networks=_dcgan_networks(facts, discriminator_norm="none"),
         game=Game(
@@ -110,7 +173,7 @@ def wgan_gp(facts: Facts) -> Recipe:
 
 def lsgan(facts: Facts) -> Recipe:
     """Least squares instead of cross-entropy (arXiv:1611.04076)."""
-    player = Player(rate=2e-4, beta1=0.5, beta2=0.999)
+    player = OptimizerSettings(rate=2e-4, beta1=0.5, beta2=0.999)
     return Recipe(
         networks=_dcgan_networks(facts, discriminator_norm="batch"),
         game=Game(loss="least-squares", generator=player, discriminator=player, ema_half_life=0),
@@ -119,7 +182,7 @@ def lsgan(facts: Facts) -> Recipe:
 
 def hinge_sn(facts: Facts) -> Recipe:
     """Hinge loss, residual networks and a spectrally normalised discriminator (arXiv:1802.05957)."""
-    player = Player(rate=2e-4, beta1=0.0, beta2=0.9)
+    player = OptimizerSettings(rate=2e-4, beta1=0.0, beta2=0.9)
     return Recipe(
         networks=Networks(
             family="resnet", width=_width(facts, 16), latent_size=128, generator_norm="batch", spectral_norm=True
@@ -130,7 +193,7 @@ def hinge_sn(facts: Facts) -> Recipe:
 
 def mlp_classic(_: Facts) -> Recipe:
     """The perceptrons of most tutorials: 784-1024-512-256, cross-entropy, Adam (arXiv:1406.2661)."""
-    player = Player(rate=2e-4, beta1=0.5, beta2=0.999)
+    player = OptimizerSettings(rate=2e-4, beta1=0.5, beta2=0.999)
     return Recipe(
         networks=Networks(family="mlp", width=1024, latent_size=100, dropout=0.3),
         game=Game(loss="non-saturating", generator=player, discriminator=player, ema_half_life=0),
@@ -139,9 +202,9 @@ def mlp_classic(_: Facts) -> Recipe:
 
 def dcgan_64(_: Facts) -> Recipe:
     """The DCGAN as it was published: 100 latents, 512-256-128-64 channels, 64×64 pixels (arXiv:1511.06434)."""
-    player = Player(rate=2e-4, beta1=0.5, beta2=0.999)
+    player = OptimizerSettings(rate=2e-4, beta1=0.5, beta2=0.999)
     return Recipe(
-        data=Data(size=64),
+        task=Images(size=64),
         networks=Networks(
             family="dcgan", width=64, latent_size=100, generator_norm="batch", discriminator_norm="batch"
         ),
@@ -151,12 +214,12 @@ def dcgan_64(_: Facts) -> Recipe:
 
 def conv_28(_: Facts) -> Recipe:
     """A small convolutional GAN on 28×28 with dropout, stopped by patience on a validation score."""
-    player = Player(rate=1e-4, beta1=0.9, beta2=0.999)
+    player = OptimizerSettings(rate=1e-4, beta1=0.9, beta2=0.999)
     return Recipe(
-        data=Data(size=28),
+        task=Images(size=28),
         networks=Networks(family="dcgan", width=64, latent_size=100, generator_norm="batch", dropout=0.3),
         game=Game(loss="non-saturating", generator=player, discriminator=player, batch=256, ema_half_life=0),
-        stopping=Stopping(policy="patience", patience=10),
+        stopping=Stopping(policy="patience"),
     )
 
 
@@ -179,11 +242,11 @@ ABOUT: dict[RecipeName, About] = {
 
 def checked_name(name: str) -> RecipeName:
     """Return the name if there is such a recipe; raises UserError."""
-    for known in get_args(RecipeName):
+    names = get_args(RecipeName)
+    for known in names:
         if known == name:
             return known
-    names = get_args(RecipeName)
-    raise UserError(f'--recipe "{name}": there is {listed(names)}.{suggestion(name, names)}')
+    raise UserError(Option("recipe", name), f"there are {listed(names)}", *suggested(name, names))
 
 
 def listing() -> str:
@@ -247,4 +310,4 @@ def _augment(facts: Facts) -> Augment:
     if facts.num_train >= FEW_IMAGES:
         return Augment()
     kinds = ("translation", "cutout") if facts.channels == 1 else ("color", "translation", "cutout")
-    return Augment(kinds=kinds, strength=0.5)
+    return Augment(kinds=kinds, probability=0.5)

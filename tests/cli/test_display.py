@@ -7,17 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from equipoise.cli import display
-from equipoise.cli.display import Display, in_vain, is_terminal, line, panel, printable
-from equipoise.health.stats import ScoreLine
-from equipoise.loop import Progress
+from equipoise.cli.display import Display, in_vain, is_terminal, line, panel
+from equipoise.formatting import printable
+from equipoise.loop import Observer, Progress
+from equipoise.storage.records import Score
 
 SENTENCE = (
-    "The discriminator tells real from fake 81 % of the time: it is ahead, and the generator is following; KID has "
-    "been level lately."
+    "The discriminator is right 81 % of the time: it is ahead, and the generator is following; KID has been level "
+    "lately."
 )
 PROGRESS = Progress(
     name="modern on mnist",
@@ -27,9 +29,9 @@ PROGRESS = Progress(
     samples_per_second=4012.3,
     seconds_left=90.0,
     sentence=SENTENCE,
-    metric="kid",
-    last=ScoreLine(samples=120_000, seconds=1.0, kid=0.034, kid_se=0.002),
-    best=ScoreLine(samples=60_000, seconds=1.0, kid=0.031, kid_se=0.002),
+    label="KID",
+    last=Score(samples=120_000, seconds=1.0, loss=0.034, error=0.002),
+    best=Score(samples=60_000, seconds=1.0, loss=0.031, error=0.002),
 )
 
 
@@ -61,6 +63,11 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
+def test_the_display_is_what_a_training_is_observed_by() -> None:
+    observer: Observer = Display(io.StringIO())
+    observer.message("checked by the types")
+
+
 def test_a_plain_line_says_all() -> None:
     text = line(PROGRESS)
     assert text.startswith("120k / 480k samples · 25 % · 4,012/s · 1:30 left · KID 0.034 ± 0.002 (best 0.0310) · ")
@@ -74,7 +81,7 @@ def test_off_a_terminal_there_is_a_line_now_and_then_and_the_last_one(monkeypatc
     with Display(stream) as show:
         for seconds, samples in ((0, 1000), (5, 2000), (20, 3000), (21, 4000)):
             now[0] = seconds
-            show.tell(dataclasses.replace(PROGRESS, samples=samples))
+            show.progress(dataclasses.replace(PROGRESS, samples=samples))
     counts = [text.split(" /")[0] for text in stream.getvalue().splitlines()]
     assert counts == ["1k", "3k", "4k"]
 
@@ -83,70 +90,82 @@ def test_off_a_terminal_a_stage_is_one_line_and_nothing_is_a_control_character()
     stream = io.StringIO()
     with Display(stream) as show:
         for share in (0.0, 0.5, 1.0):
-            show.preparing("reading the images", share)
-        show.note("odd \x1b[31m name\r\n")
+            show.stage("reading the images", share)
+        show.message("odd \x1b[31m name\r\n")
     assert stream.getvalue() == "reading the images …\nodd ?[31m name??\n"
 
 
 def test_a_mistake_ends_the_lines_without_a_last_one() -> None:
     stream = io.StringIO()
     show = Display(stream)
-    show.tell(PROGRESS)
-    show.tell(PROGRESS)
+    show.progress(PROGRESS)
+    show.progress(PROGRESS)
     show.__exit__(KeyError, KeyError("x"), None)
     assert stream.getvalue().count("\n") == 1
+
+
+def rows(progress: Progress, width: int = 80) -> dict[str, str]:
+    """Return what stands beside each label of the panel, on one line."""
+    found: dict[str, str] = {}
+    label = ""
+    for part in rendered(progress, width)[3:-1]:
+        text = part.strip("│").removeprefix(" ").rstrip()
+        label = text[:10].strip() or label
+        found[label] = f"{found.get(label, '')} {text[10:].strip()}".strip()
+    return found
 
 
 def test_the_panel_fits_80_columns_and_shows_everything() -> None:
     lines = rendered(PROGRESS)
     assert max(map(len, lines)) <= 80
-    text = " ".join(part.strip("│ ") for part in lines)
     assert lines[0].startswith("╭─ modern on mnist ─")
-    for words in ("25 %", "120k of 480k samples · 4,012 a second · 1:30 left", "KID 0.034 ± 0.002, lower is better",
-                  "KID 0.031 ± 0.002, after 60k samples", "it is ahead"):  # fmt: skip
-        assert words in text
+    assert lines[1].endswith("25 % │")
+    found = rows(PROGRESS)
+    assert found["progress"].startswith("120k of 480k samples · 4,012 ")
+    assert found["progress"].endswith(" · 1:30 left")
+    assert found["last score"].startswith("KID 0.034 ± 0.002,")
+    assert found["best score"] == "KID 0.031 ± 0.002, after 60k samples"
+    assert found["game"] == SENTENCE
 
 
 def test_the_panel_keeps_its_height_from_the_first_moment_on() -> None:
     first = dataclasses.replace(PROGRESS, last=None, best=None, sentence="Too early to say.", horizon=0)
     same = dataclasses.replace(PROGRESS, best=PROGRESS.last)
     assert len(rendered(first)) == len(rendered(PROGRESS)) == len(rendered(same))
-    assert "none yet" in "".join(rendered(first))
-    assert "the last score" in "".join(rendered(same))
+    assert rows(first)["best score"] == rows(first)["last score"] == "none yet"
+    assert "KID" not in rows(same)["best score"], "it is the last score, which stands above"
 
 
-def test_a_lower_last_score_that_is_not_certified_is_told_in_one_line_of_the_same_panel() -> None:
-    best = ScoreLine(samples=1_980_000, seconds=1.0, kid=0.0066, kid_se=0.0008)
-    last = ScoreLine(
-        samples=2_000_000, seconds=1.0, kid=0.0062, kid_se=0.0008, champion=1_980_000, difference=-0.0004,
-        difference_se=0.0005,
-    )  # fmt: skip
+def test_a_lower_last_score_that_is_not_significant_is_noted_in_the_same_height() -> None:
+    best = Score(samples=1_980_000, seconds=1.0, loss=0.0066, error=0.0008)
+    paired = {"compared_with": 1_980_000, "difference": -0.0004, "difference_error": 0.0005}
+    last = Score(samples=2_000_000, seconds=1.0, loss=0.0062, error=0.0008, **paired)
     chance = dataclasses.replace(PROGRESS, last=last, best=best)
-    assert "KID 0.0066 ± 0.0008, after 1.98M samples; the last not certified" in "".join(rendered(chance))
-    assert "(best 0.00660; this one is not yet certified)" in line(chance)
+    assert rows(chance)["best score"].startswith("KID 0.0066 ± 0.0008, after 1.98M samples; ")
+    assert "(best 0.00660; " in line(chance)
     for width in (60, 80, 96):
         assert (
             len(rendered(chance, width))
             == len(rendered(PROGRESS, width))
             == len(rendered(dataclasses.replace(PROGRESS, best=PROGRESS.last), width))
         )
-    higher = dataclasses.replace(chance, last=dataclasses.replace(last, kid=0.0067))
-    for shown in (PROGRESS, higher):
-        assert "chance" not in "".join(rendered(shown)) + line(shown)
+    higher = dataclasses.replace(chance, last=msgspec.structs.replace(last, loss=0.0067))
+    for progress in (PROGRESS, higher):
+        assert ";" not in rows(progress)["best score"]
+        assert ";" not in line(progress).partition("left")[2].partition(")")[0]
 
 
-def test_the_panel_shows_how_near_the_stop_is_and_keeps_its_height_and_a_screen() -> None:
+def test_the_panel_shows_how_close_the_stop_is_and_keeps_its_height_and_a_screen() -> None:
     long = (
-        "Unbeaten for 107 of 110 scores; a quarter more training is forecast to bring 0.9 % (price 2.0 %); a gain "
-        "since is not ruled out."
+        "No improvement in 107 of the 110 evaluations required. Predicted gain from 25 % more training: 0.9 % "
+        "(minimum 2.0 %). Improvement since then is not ruled out yet."
     )
-    heights = {len(rendered(dataclasses.replace(PROGRESS, outlook=text))) for text in ("Too few scores so far.", long)}
+    texts = ("Too few evaluations so far.", long)
+    heights = {len(rendered(dataclasses.replace(PROGRESS, stopping_status=text))) for text in texts}
     assert len(heights) == 1
     assert heights.pop() <= 20
-    text = " ".join(part.strip("│ ") for part in rendered(dataclasses.replace(PROGRESS, outlook=long)))
-    assert "stopping    Unbeaten for 107 of 110 scores" in text
-    assert text.replace("  ", " ").count("is not ruled out.") == 1
-    assert "stopping" not in " ".join(rendered(PROGRESS)), "where only the budget stops it there is nothing to say"
+    assert rows(dataclasses.replace(PROGRESS, stopping_status=long))["stopping"] == long
+    assert "stopping" not in rows(PROGRESS), "where only the budget stops it there is nothing to say"
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 96])
@@ -158,9 +177,9 @@ def test_the_panel_stays_within_any_terminal(width: int) -> None:
 def test_names_are_shown_as_they_are_never_as_markup(terminal: Terminal, name: str) -> None:
     progress = dataclasses.replace(PROGRESS, name=name, sentence=f"{name} says")
     with Display(terminal) as show:
-        show.preparing(name, 0.5)
-        show.note(name)
-        show.tell(progress)
+        show.stage(name, 0.5)
+        show.message(name)
+        show.progress(progress)
     text = plain(terminal.getvalue())
     assert printable(name)[:20] in text.splitlines()[1] + text.splitlines()[0]
     assert printable(name)[:20] in next(part for part in text.splitlines() if part.startswith("╭"))
@@ -170,12 +189,12 @@ def test_names_are_shown_as_they_are_never_as_markup(terminal: Terminal, name: s
 
 def test_on_a_terminal_the_stage_then_the_panel_then_the_stage_below_it(terminal: Terminal) -> None:
     with Display(terminal) as show:
-        show.preparing("reading the images", 0.5)
+        show.stage("reading the images", 0.5)
         assert "reading the images … 50 %" in plain(terminal.getvalue())
-        show.tell(PROGRESS)
+        show.progress(PROGRESS)
         assert "╭─ modern on mnist" in plain(terminal.getvalue())
         terminal.truncate(0)
-        show.preparing("writing the report", 0.0)
+        show.stage("writing the report", 0.0)
         assert re.search(r"╰─+╯\s+writing the report …", plain(terminal.getvalue()))
         terminal.truncate(0)
     assert "writing the report" not in plain(terminal.getvalue()).split("╭")[-1], "what stays is the panel alone"
@@ -186,7 +205,7 @@ def test_a_dumb_terminal_gets_plain_lines(terminal: Terminal, monkeypatch: pytes
     monkeypatch.setenv("TERM", "dumb")
     assert not is_terminal(terminal)
     with Display(terminal) as show:
-        show.tell(PROGRESS)
+        show.progress(PROGRESS)
     assert terminal.getvalue() == line(PROGRESS) + "\n"
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from equipoise.data import archives, arrays, sources
 from equipoise.data.decode import BrokenImage
-from equipoise.data.sources import Images, open_source
+from equipoise.data.sources import SourceImages, open_source
 from equipoise.errors import UserError
 
 
@@ -35,7 +35,7 @@ def zipped(path: Path, *members: tuple[Any, bytes], method: int = zipfile.ZIP_ST
     return path
 
 
-def loaded(path: Path) -> Images:
+def loaded(path: Path) -> SourceImages:
     """Load a source, and see that nothing is put onto the disk."""
     before = sorted(os.listdir(path.parent))
     images = open_source(str(path)).load()
@@ -43,11 +43,16 @@ def loaded(path: Path) -> Images:
     return images
 
 
-def refused(path: Path, words: str) -> None:
-    with pytest.raises(UserError, match=words) as caught:
+def refused(path: Path, *parts: str, array: str | None = None) -> UserError:
+    """Return the one line that refuses a source, or an array of it, and see that its problem holds these parts."""
+    with pytest.raises(UserError) as caught:
         loaded(path)
+    assert caught.value.subject == f'source "{path}"' + (f', array "{array}"' if array else "")
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 1000
+    for part in parts:
+        assert part in caught.value.problem
+    return caught.value
 
 
 def info(name: str, mode: int = 0o100644, **changes: Any) -> zipfile.ZipInfo:
@@ -86,14 +91,15 @@ def patched(path: Path, *changes: tuple[bytes, bytes]) -> Path:
         "long/" * 300 + "a.png",
     ],
 )
-def test_names_that_lead_elsewhere_or_cannot_be_shown_are_passed_over(tmp_path: Path, name: str) -> None:
+def test_names_that_lead_elsewhere_or_cannot_be_shown_are_ignored(tmp_path: Path, name: str) -> None:
     images = loaded(zipped(tmp_path / "a.zip", (name, png()), ("good.png", png())))
     assert list(images.names) == ["good.png"]
     assert images.num_skipped == 1
-    refused(zipped(tmp_path / "b.zip", (name, png())), "unsafe")
+    shown = " ".join(name[:80].splitlines())
+    assert shown in str(refused(zipped(tmp_path / "b.zip", (name, png())), "unsafe"))
 
 
-def test_a_name_that_goes_on_behind_a_nul_is_passed_over(tmp_path: Path) -> None:
+def test_a_name_that_goes_on_behind_a_nul_is_ignored(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", ("evil.png#x", png()), ("good.png", png()))
     assert list(loaded(patched(path, (b"evil.png#x", b"evil.png\0x"))).names) == ["good.png"]
 
@@ -106,13 +112,13 @@ def test_ordinary_names_of_other_scripts_are_taken(tmp_path: Path) -> None:
 
 def test_names_that_are_no_utf8_are_one_line_or_taken(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", ("größe.png", png()))
-    refused(patched(path, ("größe".encode(), b"gr\xff\xfe\xffe\xff")), "cannot be read as a zip")
+    refused(patched(path, ("größe".encode(), b"gr\xff\xfe\xffe\xff")), "a zip file")
 
 
 @pytest.mark.parametrize("mode", [0o120777, 0o020666, 0o060666, 0o010666, 0o140777, 0o040755])
 def test_links_and_devices_are_no_images(tmp_path: Path, mode: int) -> None:
     images = loaded(zipped(tmp_path / "a.zip", (info("a.png", mode), b"/etc/passwd"), ("b.png", png())))
-    with pytest.raises(BrokenImage, match="a link or a device"):
+    with pytest.raises(BrokenImage, match="link"):
         images.read(0)
     assert images.read(1) == png()
     assert list(loaded(zipped(tmp_path / "b.zip", (info("a", mode), png()), ("b.png", png()))).names) == ["b.png"]
@@ -122,7 +128,7 @@ def test_the_second_of_two_equal_names_is_dropped_with_a_reason(tmp_path: Path) 
     images = loaded(zipped(tmp_path / "a.zip", ("a.png", png(1)), ("b.png", png(3)), ("a.png", png(2))))
     assert list(images.names) == ["a.png", "a.png", "b.png"]
     assert images.read(0) == png(1)
-    with pytest.raises(BrokenImage, match="second file of the same name"):
+    with pytest.raises(BrokenImage, match="second"):
         images.read(1)
     assert images.read(2) == png(3)
 
@@ -151,7 +157,7 @@ def test_methods_that_unpack_without_a_bound_are_refused_whatever_size_they_clai
     tracemalloc.start()
     try:
         images = loaded(path)
-        with pytest.raises(BrokenImage, match="method that is not supported"):
+        with pytest.raises(BrokenImage, match="method"):
             images.read(0)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
@@ -160,7 +166,8 @@ def test_methods_that_unpack_without_a_bound_are_refused_whatever_size_they_clai
 
 def test_a_zip_within_a_zip_is_not_looked_into(tmp_path: Path) -> None:
     inner = zipped(tmp_path / "inner.zip", ("a.png", png())).read_bytes()
-    refused(zipped(tmp_path / "a.zip", ("inner.zip", inner), ("inner", inner)), "no images among 2 files")
+    found = zipped(tmp_path / "a.zip", ("inner.zip", inner), ("inner", inner))
+    refused(found, "2 files", "1 .zip", "1 without a suffix")
 
 
 def raw_zip(path: Path, body: bytes, entries: list[tuple[str, int, int, int, int]]) -> Path:
@@ -215,7 +222,7 @@ def test_a_member_that_lies_about_its_size_gives_no_more_than_it_claims(tmp_path
     finally:
         tracemalloc.stop()
     images = loaded(raw_zip(tmp_path / "b.zip", body, [("a.png", 0, len(packed), 2**32 - 2, 0)]))
-    with pytest.raises(BrokenImage, match="too large"):
+    with pytest.raises(BrokenImage, match="large"):
         images.read(0)
 
 
@@ -226,7 +233,7 @@ def test_a_million_tiny_members_are_counted_before_they_are_listed(tmp_path: Pat
     monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("listed"))
     tracemalloc.start()
     try:
-        refused(path, "200000 files; at most 100000")
+        refused(path, "200000 files", "100000")
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
@@ -255,13 +262,11 @@ def test_an_end_record_for_large_files_is_read_and_its_lies_are_one_line(
     path, _, length = with_two(tmp_path / "a.zip")
     assert len(loaded(zip64(path, length, 2)).names) == 2
     monkeypatch.setattr(sources, "MAX_MEMBERS", 1)
-    refused(path, "2 files; at most 1")
+    refused(path, "2 files; at most 1 ")
     monkeypatch.undo()
     for lie in (0, 1, 2**31, 2**40, 2**63 - 1, 2**64 - 1):
         with_two(path)
-        with pytest.raises(UserError) as caught:
-            loaded(zip64(path, lie))
-        assert len(str(caught.value).splitlines()) == 1
+        refused(zip64(path, lie))
 
 
 def left_to_large(path: Path) -> Path:
@@ -278,15 +283,15 @@ def test_an_end_record_that_leaves_its_numbers_to_the_one_for_large_files_is_rea
     path, data, length = with_two(tmp_path / "a.zip")
     assert loaded(left_to_large(zip64(path, length, 2))).read(1) == png()
     monkeypatch.setattr(sources, "MAX_MEMBERS", 1)
-    refused(path, "2 files; at most 1")
+    refused(path, "2 files; at most 1 ")
     (tmp_path / "b.zip").write_bytes(b"something before" * 1000 + path.read_bytes())
-    refused(tmp_path / "b.zip", "2 files; at most 1")
+    refused(tmp_path / "b.zip", "2 files; at most 1 ")
     monkeypatch.undo()
     for lie in (2**31 + 1, 2**32 - 1, 2**40, 2**64 - 1):
         path.write_bytes(data)
-        refused(left_to_large(zip64(path, lie)), "longer than 2 GiB")
+        refused(left_to_large(zip64(path, lie)), "2 GiB")
     path.write_bytes(data)
-    refused(left_to_large(path), "longer than 2 GiB")  # and there is none for large files
+    refused(left_to_large(path), "2 GiB")  # and there is none for large files
 
 
 def test_a_list_that_only_one_of_two_end_records_tells_of_is_counted(
@@ -298,17 +303,17 @@ def test_a_list_that_only_one_of_two_end_records_tells_of_is_counted(
     data = zip64(path, 200 * 46, 200).read_bytes()
     at = data.rindex(b"PK\5\6") + 12
     path.write_bytes(data[:at] + struct.pack("<L", 46) + data[at + 4 :])  # a short list, says the other
-    refused(path, "200 files; at most 100")
+    refused(path, "200 files; at most 100 ")
 
 
-def test_names_in_thousands_of_folders_are_passed_over_soon(tmp_path: Path) -> None:
+def test_names_in_thousands_of_folders_are_ignored_soon(tmp_path: Path) -> None:
     deep = "a/" * sources.MAX_DEPTH
     images = loaded(zipped(tmp_path / "a.zip", (f"{deep}b.png", png(1)), (f"{deep}b/c.png", png(2))))
     assert list(images.names) == [f"{deep}b.png"]
     assert images.skipped == {"more than 64 folders deep": 1}
     entries = [("a/" * 500 + f"{index}.png", 0, 0, 0, 0) for index in range(5_000)]
     entries.append(("a/" * 500 + "recipe.json", 0, 0, 0, 0))
-    refused(raw_zip(tmp_path / "b.zip", b"", entries), r"no images among 5001 files \(5001 more than 64 folders deep\)")
+    refused(raw_zip(tmp_path / "b.zip", b"", entries), "5001 files", "5001 more than 64 folders deep")
 
 
 def test_wrong_directories_are_one_line(tmp_path: Path) -> None:
@@ -325,13 +330,13 @@ def test_wrong_directories_are_one_line(tmp_path: Path) -> None:
 
 def test_many_recipes_in_a_zip_do_not_take_forever(tmp_path: Path) -> None:
     members = [(f"{index}/recipe.json", b"") for index in range(20_000)]
-    refused(zipped(tmp_path / "a.zip", *members), "no images among 20000 files")
+    refused(zipped(tmp_path / "a.zip", *members), "20000 .json files")
 
 
 def test_a_pipe_named_like_an_archive_keeps_nobody_waiting(tmp_path: Path) -> None:
     for name in ("a.zip", "a.npz"):
         os.mkfifo(tmp_path / name)
-        refused(tmp_path / name, "neither a file nor a folder")
+        refused(tmp_path / name, "neither")
 
 
 # Arrays
@@ -351,7 +356,7 @@ def test_a_header_of_a_million_million_elements_takes_no_memory(tmp_path: Path, 
     monkeypatch.setattr(np, "empty", lambda *_: pytest.fail("memory taken"))
     for shape in ("(1000000000000, 8, 8)", "(2305843009213693952, 8)", "(4, 8, 8)", "(-1, 8, 8)", "(-4, -8, 8)"):
         zipped(tmp_path / "a.npz", ("images.npy", headed("'|u1'", shape, body=b"\0" * 64)))
-        refused(tmp_path / "a.npz", "its header promises")
+        refused(tmp_path / "a.npz", "promises", array="images")
 
 
 HEADERS = {
@@ -391,9 +396,10 @@ def test_arrays_of_every_wrong_kind_are_one_line(
     tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    refused(zipped(tmp_path / "a.npz", ("images.npy", content)), "array|shape")
+    refused(zipped(tmp_path / "a.npz", ("images.npy", content)), array="images")
     images = headed("'|u1'", "(2, 8, 8)", body=b"\0" * 128)
-    refused(zipped(tmp_path / "a.npz", ("images.npy", images), ("labels.npy", content)), "array|shape")
+    refused(zipped(tmp_path / "a.npz", ("images.npy", images), ("labels.npy", content)), array="labels")
+    assert os.listdir(tmp_path) == ["a.npz"], "nothing was run"
 
 
 def test_arrays_in_the_order_of_fortran_are_read_as_they_are(tmp_path: Path) -> None:
@@ -420,19 +426,19 @@ def test_every_ordinary_array_comes_back(dtype: str, shape: tuple[int, ...]) -> 
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (np.array(3), "shape"),
-        (np.array([[1, 2], [3, 4]]), "one label for each"),
+        (np.array(3), "shape ()"),
+        (np.array([[1, 2], [3, 4]]), "shape (2, 2)"),
         (np.array([1.0, np.nan]), "fractions"),
         (np.array([1.0, np.inf]), "fractions"),
         (np.array([1.0, 1e300]), "fractions"),
         (np.array([1j, 2j]), "complex"),
         (np.array([1, 2], dtype="M8[s]"), "datetime"),
-        (np.frombuffer(b"\xff" * 8, dtype="<U1"), "text that is none"),
+        (np.frombuffer(b"\xff" * 8, dtype="<U1"), "text"),
     ],
 )
 def test_labels_of_every_wrong_kind_are_one_line(tmp_path: Path, labels: np.ndarray, words: str) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8), labels=labels)
-    refused(tmp_path / "a.npz", words)
+    refused(tmp_path / "a.npz", words, array="labels")
 
 
 def test_class_names_can_be_written_whatever_they_are(tmp_path: Path) -> None:
@@ -445,21 +451,21 @@ def test_class_names_can_be_written_whatever_they_are(tmp_path: Path) -> None:
 def test_npz_parts_are_checked_each_for_themselves(tmp_path: Path) -> None:
     parts = {"x_train": np.zeros((3, 8, 8), np.uint8), "y_train": np.arange(3)}
     np.savez(tmp_path / "a.npz", **parts, x_test=np.zeros((2, 8, 8), np.uint8), y_test=np.array(1))
-    refused(tmp_path / "a.npz", "y_test.*shape")
+    refused(tmp_path / "a.npz", "shape ()", array="y_test")
 
 
 def test_two_arrays_of_one_name_and_other_oddities_of_an_npz_are_one_line(tmp_path: Path) -> None:
     image = headed("'|u1'", "(1, 8, 8)", body=b"\0" * 64)
-    refused(zipped(tmp_path / "a.npz", ("images.npy", image), ("images.npy", image)), 'two arrays named "images"')
-    refused(zipped(tmp_path / "a.npz", ("images.npy", image), ("images", image)), 'two arrays named "images"')
+    refused(zipped(tmp_path / "a.npz", ("images.npy", image), ("images.npy", image)), "two", '"images"')
+    refused(zipped(tmp_path / "a.npz", ("images.npy", image), ("images", image)), "two", '"images"')
     path = zipped(tmp_path / "b.npz", ("images.npy", image))
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\1\2") + 8] |= 1
     path.write_bytes(data)
-    refused(path, "encrypted")
+    refused(path, "encrypted", array="images")
     for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-        refused(zipped(path, ("images.npy", image), method=method), "method that is not supported")
-    refused(zipped(path, *((f"{index}.npy", b"") for index in range(arrays.MAX_ARRAYS + 1))), "at most 10000")
+        refused(zipped(path, ("images.npy", image), method=method), "method", array="images")
+    refused(zipped(path, *((f"{index}.npy", b"") for index in range(arrays.MAX_ARRAYS + 1))), "10001", "at most 10000 ")
 
 
 @pytest.mark.parametrize("read", [lambda path: zipfile.ZipFile(path).infolist()])

@@ -8,7 +8,7 @@ from PIL import Image
 
 from equipoise.data import decode as module
 from equipoise.data.decode import BrokenImage, Target, decode, has_color, open_image, parse_background, smaller_side
-from equipoise.errors import UserError
+from equipoise.errors import Near, Setting, UserError
 
 WHITE = (255, 255, 255)
 
@@ -67,7 +67,7 @@ def test_floats_up_to_1_or_255_are_scaled_to_their_range(highest: float):
 
 def test_floats_that_are_not_numbers_are_refused():
     values = np.full((8, 8), np.nan, dtype=np.float32)
-    with pytest.raises(BrokenImage, match="not finite"):
+    with pytest.raises(BrokenImage, match="finite"):
         decode(encoded(Image.fromarray(values), "TIFF"), target())
 
 
@@ -115,7 +115,7 @@ def test_cmyk_becomes_the_colour_it_prints():
 
 
 def test_lab_is_refused_in_words():
-    with pytest.raises(BrokenImage, match="colour mode LAB"):
+    with pytest.raises(BrokenImage, match="LAB"):
         decode(encoded(Image.new("LAB", (8, 8)), "TIFF"), target())
 
 
@@ -240,5 +240,7 @@ def test_random_damage_never_raises_anything_but_broken_image():
 def test_backgrounds_are_names_or_hex_and_others_are_refused_with_a_proposal():
     assert parse_background("white") == WHITE
     assert parse_background("#ff8000") == (255, 128, 0)
-    with pytest.raises(UserError, match=r"whit.*Did you mean"):
+    with pytest.raises(UserError) as caught:
         parse_background("whit")
+    assert caught.value.subject == Setting("task.background", "whit")
+    assert caught.value.remedies == (Near("white"), Setting("task.background", "white"))

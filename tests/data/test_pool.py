@@ -1,5 +1,8 @@
+import dataclasses
+import errno
 import json
 import multiprocessing
+import os
 import shutil
 import warnings
 from collections import Counter
@@ -16,7 +19,10 @@ from equipoise import recipe
 from equipoise.data import pool as module
 from equipoise.data import store
 from equipoise.data.pool import Pool, default_cache, gather, prepare, to_float, to_uint8, train_indices
-from equipoise.errors import UserError
+from equipoise.errors import Near, Setting, UserError
+from equipoise.randomness import Randomness, stream_seed
+from equipoise.recipe import Images
+from equipoise.storage.records import Rejected
 
 
 def pixels(index: int, height: int = 12, width: int = 10, channels: int = 3) -> np.ndarray:
@@ -34,6 +40,12 @@ def photos(folder: Path, num: int = 20, first: int = 0, **shape: int) -> Path:
 
 def data(source: Path | str, **options: Any) -> recipe.Data:
     return recipe.Data(source=str(source), **options)
+
+
+def content_in(cache: Path) -> Path:
+    """Return the folder of the one pool of a cache."""
+    (content,) = (cache / "pools").iterdir()
+    return content
 
 
 def refuse_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +66,6 @@ def test_a_folder_becomes_a_pool_of_its_pixels_and_labels(tmp_path: Path):
     assert (pool.images == np.stack(expected)).all()
     assert sum(map(len, (pool.splits.train, pool.splits.validation, pool.splits.test))) == 20
     assert pool.rejected == ()
-    assert pool.folder.is_dir()
 
 
 def test_size_is_the_median_smaller_side_within_its_bounds(tmp_path: Path):
@@ -62,7 +73,9 @@ def test_size_is_the_median_smaller_side_within_its_bounds(tmp_path: Path):
         photos(tmp_path / "photos", 1, first=index, height=side, width=100)
     assert prepare(data(tmp_path / "photos"), cache=tmp_path / "cache").images.shape[2:] == (24, 24)
     assert prepare(data(tmp_path / "photos"), cache=tmp_path / "cache", max_size=16).images.shape[2:] == (16, 16)
-    assert prepare(data(tmp_path / "photos", size=32), cache=tmp_path / "cache", max_size=16).images.shape[2] == 32
+    assert (
+        prepare(data(tmp_path / "photos"), Images(size=32), cache=tmp_path / "cache", max_size=16).images.shape[2] == 32
+    )
     photos(tmp_path / "tiny", height=3, width=3)
     assert prepare(data(tmp_path / "tiny"), cache=tmp_path / "cache").images.shape[2:] == (8, 8)
 
@@ -74,10 +87,10 @@ def test_channels_are_one_only_if_every_image_is_grey(tmp_path: Path):
         grey = pixels(index, channels=1)
         Image.fromarray(np.repeat(grey[:, :, None], 3, 2) if index % 2 else grey).save(folder / f"{index}.png")
     assert prepare(data(folder), cache=tmp_path / "cache").images.shape[1] == 1
-    assert prepare(data(folder, channels=3), cache=tmp_path / "cache").images.shape[1] == 3
+    assert prepare(data(folder), Images(channels=3), cache=tmp_path / "cache").images.shape[1] == 3
     Image.fromarray(pixels(99)).save(folder / "99.png")
     assert prepare(data(folder), cache=tmp_path / "cache").images.shape[1] == 3
-    assert prepare(data(folder, channels=1), cache=tmp_path / "cache").images.shape[1] == 1
+    assert prepare(data(folder), Images(channels=1), cache=tmp_path / "cache").images.shape[1] == 1
 
 
 def test_one_coloured_image_among_many_grey_ones_is_found_beyond_the_sample(
@@ -99,7 +112,7 @@ def test_npz_files_become_pools_with_and_without_resizing(tmp_path: Path, channe
         assert (pool.images == values.transpose(0, 3, 1, 2)).all()
     assert pool.labels is not None
     assert pool.labels.tolist() == [0, 1, 2] * 10
-    assert prepare(data(tmp_path / "a.npz", size=8), cache=tmp_path / "cache").images.shape[2:] == (8, 8)
+    assert prepare(data(tmp_path / "a.npz"), Images(size=8), cache=tmp_path / "cache").images.shape[2:] == (8, 8)
 
 
 def test_a_second_preparation_decodes_nothing_and_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -111,11 +124,29 @@ def test_a_second_preparation_decodes_nothing_and_gives_the_same(tmp_path: Path,
     assert again.digest == first.digest
     assert again.rejected == first.rejected != ()
     assert again.classes == first.classes
-    assert again.folder == first.folder
     assert (again.images == first.images).all()
     other = prepare(data(folder, validation=0.3), cache=cache)  # another split needs no decoding either
-    assert other.folder != first.folder
     assert other.digest != first.digest
+
+
+def test_a_read_only_cache_that_holds_the_data_serves_a_split_it_has_not_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder, cache = photos(tmp_path / "photos", 40), tmp_path / "cache"
+    first = prepare(data(folder), cache=cache)
+    before = sorted((path, path.stat().st_mtime_ns) for path in [cache, *cache.rglob("*")])
+    refuse_decoding(monkeypatch)
+
+    def read_only(path: Any, *_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    with monkeypatch.context() as patch:  # root may write whatever the permissions say
+        for name in ("mkdir", "rename", "replace", "utime"):
+            patch.setattr(os, name, read_only)
+        other = prepare(data(folder, validation=0.3, test=0.2), cache=cache)
+    assert len(other.splits.validation) > len(first.splits.validation)
+    assert other.digest != first.digest
+    assert sorted((path, path.stat().st_mtime_ns) for path in [cache, *cache.rglob("*")]) == before
 
 
 def test_size_and_channels_that_were_found_and_are_then_asked_for_decode_nothing_again(
@@ -126,7 +157,7 @@ def test_size_and_channels_that_were_found_and_are_then_asked_for_decode_nothing
     first = prepare(data(folder), cache=cache, max_size=64)
     _, channels, size, _ = first.images.shape
     refuse_decoding(monkeypatch)
-    again = prepare(data(folder, size=size, channels=channels), cache=cache, max_size=64)
+    again = prepare(data(folder), Images(size=size, channels=channels), cache=cache, max_size=64)
     assert again.digest == first.digest
     assert again.rejected == first.rejected != ()
 
@@ -138,7 +169,7 @@ def test_other_options_never_meet_the_wrong_cache(tmp_path: Path, options: dict[
     for index in range(5):
         Image.fromarray(pixels(index, channels=4)).save(folder / f"{index}.png")
     first = prepare(data(folder), cache=tmp_path / "cache")
-    assert prepare(data(folder, **options), cache=tmp_path / "cache").digest != first.digest
+    assert prepare(data(folder), Images(**options), cache=tmp_path / "cache").digest != first.digest
 
 
 def test_a_changed_folder_is_prepared_anew_and_old_images_stay_in_their_splits(tmp_path: Path):
@@ -162,7 +193,7 @@ def test_the_same_content_from_two_places_is_kept_once(tmp_path: Path):
     first = prepare(data(photos(tmp_path / "here")), cache=tmp_path / "cache")
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     second = prepare(data(tmp_path / "there"), cache=tmp_path / "cache")
-    assert second.folder == first.folder
+    assert second.digest == first.digest
     assert len(list((tmp_path / "cache" / "pools").iterdir())) == 1
 
 
@@ -185,10 +216,7 @@ def test_few_broken_files_are_listed_with_reasons_and_their_classes_dropped_if_e
     (folder / "bird" / "1.png").write_bytes(b"")
     (folder / "cat" / "2.jpg").write_bytes(b"%PDF-1.7")
     pool = prepare(data(folder), cache=tmp_path / "cache")
-    assert [(rejected.name, rejected.reason) for rejected in pool.rejected] == [
-        ("bird/1.png", "0 bytes"),
-        ("cat/2.jpg", "not an image (PDF?)"),
-    ]
+    assert pool.rejected == (Rejected("bird/1.png", "0 bytes"), Rejected("cat/2.jpg", "not an image (PDF?)"))
     assert pool.classes == ("cat", "dog")
     assert pool.labels is not None
     assert len(pool.labels) == len(pool.images) == 20
@@ -198,8 +226,11 @@ def test_many_broken_files_are_an_error_that_names_three_and_leaves_nothing(tmp_
     folder = photos(tmp_path / "photos", 30)
     for index in range(4):
         (folder / f"bad{index}.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"only 30 of 34 .*bad0.png: 0 bytes; bad1.png: 0 bytes; bad2.png") as caught:
+    with pytest.raises(UserError) as caught:
         prepare(data(folder), cache=tmp_path / "cache")
+    assert caught.value.subject == f'source "{folder}"'
+    assert caught.value.problem.startswith("30 of 34 ")
+    assert "bad0.png: 0 bytes; bad1.png: 0 bytes; bad2.png" in caught.value.problem
     assert "bad3" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert list((tmp_path / "cache" / "pools").iterdir()) == []
@@ -208,8 +239,10 @@ def test_many_broken_files_are_an_error_that_names_three_and_leaves_nothing(tmp_
 def test_a_folder_of_broken_files_alone_is_an_error_however_few(tmp_path: Path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "bad.png").write_bytes(b"words")
-    with pytest.raises(UserError, match="none of 1"):
+    with pytest.raises(UserError) as caught:
         prepare(data(tmp_path / "photos"), cache=tmp_path / "cache")
+    assert caught.value.problem.startswith("0 of 1 ")
+    assert "bad.png" in caught.value.problem
 
 
 def empty_last_page(content: Path) -> None:
@@ -242,7 +275,7 @@ def test_a_damaged_cache_is_noticed_and_rebuilt(tmp_path: Path, damage: Callable
     folder, cache = photos(tmp_path / "photos"), tmp_path / "cache"
     first = prepare(data(folder), cache=cache)
     expected = first.images.copy()
-    damage(first.folder.parent)
+    damage(content_in(cache))
     again = prepare(data(folder), cache=cache)
     assert again.digest == first.digest
     assert (again.images == expected).all()
@@ -259,7 +292,7 @@ def test_a_damaged_listing_is_noticed_and_rebuilt(tmp_path: Path, text: str):
     for listing in listings:
         listing.write_text(text)
     assert prepare(data(folder), cache=cache).digest == first.digest
-    assert {json.loads(listing.read_text())["content"] for listing in listings} == {first.folder.parent.name}
+    assert {json.loads(listing.read_text())["content"] for listing in listings} == {content_in(cache).name}
 
 
 def test_an_interrupted_preparation_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -304,13 +337,18 @@ def test_a_pool_that_another_process_published_meanwhile_is_kept(tmp_path: Path)
 
 def test_a_cache_that_cannot_be_written_is_told_in_one_line(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="EQUIPOISE_CACHE"):
+    with pytest.raises(UserError) as caught:
         prepare(data(photos(tmp_path / "photos")), cache=tmp_path / "file")
+    assert caught.value.subject == f'cache folder "{tmp_path / "file"}"'
+    assert "EQUIPOISE_CACHE" in str(caught.value.remedies)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_bad_background_is_refused_before_anything_is_read(tmp_path: Path):
-    with pytest.raises(UserError, match="not a colour"):
-        prepare(data(tmp_path, background="blak"), cache=tmp_path)
+    with pytest.raises(UserError) as caught:
+        prepare(data(tmp_path / "nowhere"), Images(background="blak"), cache=tmp_path)
+    assert caught.value.subject == Setting("task.background", "blak")
+    assert Near("black") in caught.value.remedies
 
 
 def test_progress_reaches_the_total(tmp_path: Path):
@@ -346,16 +384,35 @@ def test_gathered_images_are_the_pool_s_and_own_their_memory(pool: Pool):
 
 def test_an_epoch_shows_every_training_image_once_in_a_fresh_order(pool: Pool):
     num = len(pool.splits.train)
-    first, second = (train_indices(pool, 0, epoch * num, num) for epoch in range(2))
+    first, second = (train_indices(pool, Randomness(0, epoch * num), num) for epoch in range(2))
     assert sorted(first.tolist()) == sorted(second.tolist()) == sorted(pool.splits.train.tolist())
     assert first.tolist() != second.tolist()
-    assert train_indices(pool, 1, 0, num).tolist() != first.tolist()
+    assert train_indices(pool, Randomness(1), num).tolist() != first.tolist()
+
+
+def test_an_attempt_has_an_order_of_its_own_and_the_first_that_of_its_seed(pool: Pool):
+    num = len(pool.splits.train)
+    attempts = [train_indices(pool, Randomness(0, num, attempt), num).tolist() for attempt in range(3)]
+    assert sorted(attempts[0]) == sorted(attempts[1]) == sorted(attempts[2])
+    assert len({tuple(order) for order in attempts}) == 3
+    for attempt, order in enumerate(attempts):
+        generator = torch.Generator().manual_seed(stream_seed(0, "data order", 1, attempt))
+        assert order == pool.splits.train[torch.randperm(num, generator=generator).numpy()].tolist()
+    assert stream_seed(0, "data order", 1) == 51649429526844791, "that of all runs so far"
+
+
+def test_a_pool_without_training_images_is_refused(pool: Pool):
+    empty = dataclasses.replace(pool, splits=dataclasses.replace(pool.splits, train=pool.splits.train[:0]))
+    with pytest.raises(UserError) as caught:
+        train_indices(empty, Randomness(0), 1)
+    assert "50" in caught.value.problem
+    assert Setting("data.test", 0) in caught.value.remedies
 
 
 def test_the_order_is_a_function_of_the_position_and_batches_may_span_epochs(pool: Pool):
-    whole = train_indices(pool, 0, 0, 5 * len(pool.splits.train))
+    whole = train_indices(pool, Randomness(0), 5 * len(pool.splits.train))
     for start, num in ((0, 7), (13, 64), (len(pool.splits.train) - 1, 2), (100, 1), (90, 0)):
-        assert train_indices(pool, 0, start, num).tolist() == whole[start : start + num].tolist()
+        assert train_indices(pool, Randomness(0, start), num).tolist() == whole[start : start + num].tolist()
     counts = Counter(whole.tolist())
     assert set(counts.values()) == {5}
 
@@ -371,7 +428,8 @@ def test_uint8_survives_the_way_to_floats_and_back():
 
 
 def test_whichever_bit_of_a_header_in_the_cache_flips_it_is_as_good_or_noticed(tmp_path: Path):
-    content = prepare(data(photos(tmp_path / "photos")), cache=tmp_path / "cache").folder.parent
+    prepare(data(photos(tmp_path / "photos")), cache=tmp_path / "cache")
+    content = content_in(tmp_path / "cache")
     path = content / "hashes.npy"
     whole = path.read_bytes()
     for bit in range(8 * 128):

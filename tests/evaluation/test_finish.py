@@ -1,275 +1,284 @@
-"""The end of a run: the best of the candidates on images that chose nothing is handed over, and tested once."""
+"""The end of a run: candidates are evaluated again, the selected one is tested once beside its rivals, and shown."""
 
-import dataclasses
 import json
-import os
-import shutil
+import math
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
+from safetensors.torch import load_file
 from small import SMALL
+from torch import nn
 
 import equipoise as eq
-from equipoise import api
-from equipoise.data.description import describe
-from equipoise.data.pool import Pool, prepare
-from equipoise.evaluation import finish
-from equipoise.evaluation.evaluator import Judge
-from equipoise.evaluation.finish import Candidate, candidate_folders, chosen, hand_over, lowest
-from equipoise.health.stats import ScoreLine
-from equipoise.loop import Outcome
-from equipoise.metrics.features.load import Features
-from equipoise.recipe import Data, Recipe, with_settings
-from equipoise.runs.folder import RunFolder
-from equipoise.stopping.policies import Stop
-from equipoise.storage import checkpoints, files
-from equipoise.tasks.images import ImageProblem
+from equipoise.evaluation.finish import LONG, Ending, Findings, attempt, conclude, write_exhibits
+from equipoise.evaluation.selection import INTERRUPTED, NO_CANDIDATES, TOO_FEW
+from equipoise.randomness import Randomness
+from equipoise.runs.candidates import keep, keep_candidate, score_in, weights
+from equipoise.storage.records import EventKind, Score
+from equipoise.tasks.base import MIN_HALF, Exhibit, Rival, halves
 
-HALVED = (*SMALL, "data.validation=0.4")
-PIXELS = Features("encoder", "f" * 64, 64, lambda images: images.flatten(1).float())
-ENDED = Outcome(Stop("budget", "The budget is spent."), 300, 1.5)
+FAILED: EventKind = "evaluation failed"
+RIVAL_FAILED: EventKind = "baseline failed"
+Make = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def pool(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    return prepare(Data(source=str(shapes), validation=0.4), cache=tmp_path_factory.mktemp("cache"))
-
-
-@dataclasses.dataclass(frozen=True)
 class Ended:
     """A run whose training has just ended."""
 
-    run: RunFolder
-    problem: ImageProblem
-    recipe: Recipe
-    pool: Pool
+    def __init__(self, stage: Any, shifted: Make) -> None:
+        self.stage, self.shifted = stage, shifted
+        self.events: list[tuple[str, str]] = []
+        self.stages: list[str] = []
+        self.timeout = 60.0
 
-    def write(self, folder: Path, line: ScoreLine, grey: float) -> None:
-        """Keep a generator whose images are one shade, -1 to 1, everywhere."""
-        generator = self.problem.networks().generator
-        with torch.no_grad():
-            for parameter in generator.parameters():
-                parameter.zero_()
-            list(generator.parameters())[-1].fill_(float(np.arctanh(grey)))
-        tensors = checkpoints.module_tensors("generator", generator)
-        values = {name: None if value != value else value for name, value in asdict(line).items()}
-        checkpoints.write_folder(folder, {"generator.safetensors": tensors}, {"score.json": values})
+    def add(self, samples: int, loss: float, shift: float) -> None:
+        """Let the training have found a generator."""
+        score = Score(samples=samples, seconds=0.1, loss=loss, error=0.01, protocol=self.stage.judge.protocol)
+        is_best = self.stage.monitor.score(score)
+        self.stage.run.log_score(score, is_best=is_best)
+        keep_candidate(self.stage.run, score, weights(self.shifted(shift)))
+        if is_best:
+            keep(self.stage.run.best, weights(self.shifted(shift)), score)
 
-    def add(self, samples: int, kid: float, grey: float, *, best: bool = False) -> None:
-        """Add a candidate; a best one also lies in `best/`."""
-        line = ScoreLine(samples=samples, seconds=0.1, kid=kid, kid_se=0.01, protocol=PROTOCOL)
-        self.run.log_score(asdict(line) | {"best": best})
-        self.write(self.run.candidates / str(samples), line, grey)
-        if best:
-            self.write(self.run.best, line, grey)
+    def load(self, folder: Path) -> nn.Module:
+        return self.shifted(load_file(folder / "generator.safetensors")["generator.shift"].item())
 
-    def conclude(self, outcome: Outcome = ENDED, make_test: Callable[[], Judge] | None = None) -> dict[str, Any]:
-        """End the run as `equipoise train` does."""
-        finish.conclude(
-            self.run,
-            self.problem,
-            PIXELS,
-            outcome,
-            make_test=make_test or self.test_judge,
-            make_rescoring=api.rescoring_judge(self.pool, PIXELS, self.recipe),
+    def best(self) -> tuple[nn.Module, Score] | None:
+        score = score_in(self.stage.run.best)
+        return None if score is None else (self.load(self.stage.run.best), score)
+
+    @property
+    def ending(self) -> Ending:
+        stage = self.stage
+        return Ending(
+            stage.run,
+            stage.task,
+            stage.monitor,
+            self.load,
+            self.timeout,
+            lambda kind, text: self.events.append((kind, text)),
+            lambda text, share: self.stages.append(text),
         )
-        return self.run.read_state()
 
-    def test_judge(self) -> Judge:
-        return api.judge_of(self.pool, PIXELS, "test", 50)
+    def conclude(self, *, is_final: bool = True) -> Findings:
+        return conclude(self.ending, self.best, is_final=is_final)
 
-
-PROTOCOL = {"features": "encoder", "features_digest": "f" * 64, "num_real": 40, "num_generated": 100}
-CLOSE, FAR = -0.5, 0.999  # the mean shade of the drawn shapes is near the first
+    @property
+    def best_samples(self) -> int:
+        score = score_in(self.stage.run.best)
+        assert score is not None
+        return score.samples
 
 
 @pytest.fixture
-def ended(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ended:
-    monkeypatch.setattr(api, "NUM_REAL", 200)
-    recipe = with_settings(Recipe(), [*HALVED, "data.source=shapes"])
-    run = RunFolder.create(tmp_path / "run", recipe)
-    run.write_data(describe(pool, recipe.data.source))
-    return Ended(run, ImageProblem(recipe, pool, torch.device("cpu"), torch.float32), recipe, pool)
+def ended(stage: Any, shifted: Make) -> Ended:
+    """Return a run whose second candidate is the better one on new examples."""
+    found = Ended(stage, shifted)
+    found.add(100, 0.020, 0.9)
+    found.add(200, 0.021, 0.3)
+    return found
 
 
-def handed_over(run: RunFolder) -> tuple[dict[str, Any], bytes]:
-    path = files.readable(run.best)
-    assert files.verify(path) is None
-    return json.loads((path / "score.json").read_text()), (path / "generator.safetensors").read_bytes()
+def test_the_selected_generator_is_tested_and_shown(ended: Ended) -> None:
+    found = ended.conclude()
+    assert found.selection is not None
+    assert found.test is not None
+    assert found.selection.winner == found.test.samples == ended.best_samples == 200
+    judge = ended.stage.task.judges["test"]
+    assert found.test.protocol == judge.protocol
+    assert found.test.loss == pytest.approx(judge.given[0].square().mean().item(), rel=1e-6)
+    assert found.test.values["square"] == pytest.approx(found.test.loss)
+    assert (found.not_selected, found.failures, ended.events) == (None, [], [])
+    names = [(exhibit.kind, exhibit.file, exhibit.caption) for exhibit in ended.stage.run.read_exhibits().exhibits]
+    assert names == [("picture", "best.png", "Generated."), ("lines", "lines.json", "")]
+    assert (ended.stage.run.samples / "best.png").read_bytes() == b"best"
+    assert len(set(ended.stages)) == len(ended.stages) >= 3
 
 
-def test_a_candidate_that_was_second_in_training_wins_where_it_is_better_on_new_images(ended: Ended) -> None:
-    ended.add(100, 0.020, FAR, best=True)
-    ended.add(200, 0.021, CLOSE)
-    state = ended.conclude()
-    values, weights = handed_over(ended.run)
-    assert state["rescored"]["winner"] == values["samples"] == state["best"]["samples"] == state["test"]["samples"]
-    assert values["samples"] == 200
-    assert values["kid"] == state["best"]["kid"] == 0.021, "best/ keeps the score of the training"
-    assert weights == (ended.run.candidates / "200" / "generator.safetensors").read_bytes()
-    assert {path.name for path in ended.run.candidates.iterdir()} == {"100", "200"}, "a resume goes on from these"
-    first, second = state["rescored"]["candidates"]
-    assert (first["samples"], second["samples"]) == (100, 200)
-    assert first["rescored"]["kid"] > second["rescored"]["kid"]
-    assert first["difference"] == pytest.approx(first["rescored"]["kid"] - second["rescored"]["kid"], rel=1e-4)
-    assert first["difference_se"] > 0
-    assert second["difference"] == second["difference_se"] == 0.0
-    assert state["rescored"]["num_scores"] == 2
-    assert state["not_rescored"] is None
-    assert "handed over" in ended.run.report.read_text()
-    card = (ended.run.best / "README.md").read_text()
-    assert "| validation, second half |" in card
-    assert "Judged again when the training had ended, the lowest of 2 candidates" in card
+def test_the_test_split_is_used_once_and_only_after_the_choice(ended: Ended) -> None:
+    real = ended.stage.task.judge
+    chosen: list[int] = []
+
+    def judge(split: Any) -> Any:
+        if split == "test":
+            chosen.append(ended.best_samples)
+        return real(split)
+
+    ended.stage.task.judge = judge
+    ended.conclude()
+    assert chosen == [200]
+    assert len(ended.stage.task.judges["test"].given) == 1, "the selected one alone"
+    assert len(ended.stage.task.judges["validation"].given) == 0
 
 
-def test_all_candidates_are_judged_by_the_other_half_with_other_latents_and_more_of_them(ended: Ended) -> None:
-    ended.add(100, 0.020, FAR, best=True)
-    ended.add(200, 0.021, CLOSE)
-    state = ended.conclude()
-    protocol, test = state["rescored"]["protocol"], state["test"]["protocol"]
-    assert protocol["split"] == "validation, second half"
-    assert protocol["num_generated"] == 200 == 2 * ended.recipe.judging.num_samples
-    assert {candidate["rescored"]["protocol"]["seed"] for candidate in state["rescored"]["candidates"]} == {2}
-    assert (test["split"], test["seed"]) == ("test", 1)
+def test_an_interrupted_run_selects_and_tests_nothing_yet_and_shows_its_best(ended: Ended) -> None:
+    found = ended.conclude(is_final=False)
+    assert found.selection is found.test is found.rivals is None
+    assert found.not_selected == INTERRUPTED
+    assert ended.best_samples == 100
+    assert ended.stage.task.asked == []
+    assert ended.stage.run.read_exhibits().exhibits
 
 
-def test_only_the_winner_is_tested_and_only_once(ended: Ended) -> None:
-    ended.add(100, 0.020, FAR, best=True)
-    ended.add(200, 0.021, CLOSE)
-    calls: list[int] = []
-
-    def make_test() -> Judge:
-        assert handed_over(ended.run)[0]["samples"] == 200, "nothing looks at the test split before the choice"
-        calls.append(1)
-        return ended.test_judge()
-
-    ended.conclude(make_test=make_test)
-    assert calls == [1]
+def test_a_run_without_any_score_concludes(stage: Any, shifted: Make) -> None:
+    ended = Ended(stage, shifted)
+    found = ended.conclude()
+    assert found.selection is found.test is None
+    assert found.not_selected == NO_CANDIDATES
+    assert ended.events == []
+    assert "test" not in stage.task.asked
 
 
-def test_the_champion_stays_where_none_is_lower_or_no_score_is_finite() -> None:
-    def candidate(name: str, kid: float) -> Candidate:
-        lines = [ScoreLine(samples=1, seconds=0.0, kid=value) for value in (0.1, kid)]
-        return Candidate(Path(name), lines[0], lines[1], None)
-
-    def winner(*kids: float) -> str:
-        return lowest([candidate(str(index), kid) for index, kid in enumerate(kids)], "kid").path.name
-
-    assert winner(0.2, 0.2, 0.2) == "0"
-    assert winner(0.2, 0.1) == "1"
-    assert winner(float("nan"), float("inf")) == "0"
-    assert winner(float("nan"), 0.3) == "1"
+def test_a_validation_split_too_small_for_halves_leaves_the_best_and_says_so(ended: Ended) -> None:
+    ended.stage.task.judges["validation, second half"] = None
+    found = ended.conclude()
+    assert found.not_selected == TOO_FEW
+    assert found.test is not None
+    assert found.test.samples == ended.best_samples == 100
 
 
-def test_the_champion_of_the_training_comes_first_and_damaged_candidates_are_left_out(ended: Ended) -> None:
-    for samples in (90, 100, 200):
-        ended.add(samples, 0.02, CLOSE, best=samples == 100)
-    assert [path.name for path in candidate_folders(ended.run)] == ["100", "90", "200"]
-    (ended.run.candidates / "100" / "generator.safetensors").write_bytes(b"torn")
-    (ended.run.candidates / ".300.partial").mkdir()
-    assert [path.name for path in candidate_folders(ended.run)] == ["90", "200"]
+def test_a_test_split_too_small_leaves_the_run_untested(ended: Ended) -> None:
+    ended.stage.task.judges["test"] = None
+    found = ended.conclude()
+    assert found.test is found.rivals is None
+    assert found.failures == []
+    assert found.selection is not None
 
 
-def test_a_candidate_whose_images_are_not_finite_never_wins(ended: Ended) -> None:
-    ended.add(100, 0.020, float("nan"), best=True)
-    ended.add(200, 0.021, FAR)
-    state = ended.conclude()
-    assert state["best"]["samples"] == 200
-    lost = state["rescored"]["candidates"][0]
-    assert lost["rescored"]["kid"] is lost["difference"] is None
-    assert "–" in ended.run.report.read_text()
+@pytest.mark.parametrize("num", range(2 * MIN_HALF - 2, 2 * MIN_HALF + 4))
+def test_halves_lose_nothing_and_a_small_split_stays_whole(num: int) -> None:
+    cut = halves(num)
+    assert (cut, num - cut) == ((num, 0) if num < 2 * MIN_HALF else (num // 2, num - num // 2))
 
 
-def test_an_interrupted_run_chooses_nothing_yet(ended: Ended) -> None:
-    ended.add(100, 0.020, FAR, best=True)
-    ended.add(200, 0.021, CLOSE)
-    state = ended.conclude(Outcome(Stop("interrupted", "Interrupted."), 300, 1.5))
-    assert state["status"] == "stopped"
-    assert state["rescored"] is state["test"] is None
-    assert state["not_rescored"] in ended.run.report.read_text()
-    assert handed_over(ended.run)[0]["samples"] == 100
+def test_rivals_are_tested_beside_the_selected_one(ended: Ended) -> None:
+    def near(split: str, begin: int, size: int) -> Any:
+        seed = ended.stage.task.judges["test"].seed
+        return ended.stage.task.outputs(ended.shifted(0.5), Randomness(seed), split, begin, size)
+
+    ended.stage.task.some_rivals = (Rival("near", "rival", near), Rival("broken", "floor", lambda *_: None))
+    found = ended.conclude()
+    assert found.rivals is not None
+    assert found.test is not None
+    assert found.rivals.protocol == found.test.protocol
+    good, bad = found.rivals.scores
+    assert good.best is not None
+    assert good.best.difference == pytest.approx(found.test.loss - good.loss, rel=1e-6)
+    assert good.best.difference < -2 * good.best.error
+    assert bad.failure is not None
+    ((kind, text),) = ended.events
+    assert kind == RIVAL_FAILED
+    assert "broken" in text
+    assert found.failures == [], "the run is tested"
 
 
-def test_a_run_without_candidates_judges_its_best_one_again(ended: Ended) -> None:
-    ended.add(100, 0.020, FAR, best=True)
-    shutil.rmtree(ended.run.candidates)
-    state = ended.conclude()
-    assert [candidate["samples"] for candidate in state["rescored"]["candidates"]] == [100]
-    assert "There was one candidate, so nothing had to be chosen." in ended.run.report.read_text()
+# What fails
+
+OUT = RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
 
 
-def test_a_run_without_any_score_concludes(ended: Ended) -> None:
-    state = ended.conclude()
-    assert state["best"] is state["rescored"] is state["test"] is None
-    assert state["not_rescored"] in ended.run.report.read_text()
+@pytest.mark.parametrize("error", [OUT, MemoryError(), TimeoutError("slow"), ValueError("odd\nlines.")], ids=repr)
+def test_a_selection_that_fails_leaves_the_best_of_the_training_and_says_why(ended: Ended, error: Exception) -> None:
+    ended.stage.task.judges["validation, second half"] = error
+    found = ended.conclude()
+    assert found.selection is None
+    assert found.not_selected is not None
+    assert type(error).__name__ in found.not_selected
+    assert found.test is not None
+    assert found.test.samples == ended.best_samples == 100
+    ((kind, text),) = ended.events
+    assert kind == FAILED
+    assert text == found.not_selected
 
 
-def test_a_validation_split_too_small_for_halves_stays_whole_and_says_so(
-    pool: Pool, ended: Ended, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = pool.splits.validation
-    for num, sizes in ((39, (39, 0)), (40, (20, 20)), (41, (20, 21))):
-        small = dataclasses.replace(pool, splits=dataclasses.replace(pool.splits, validation=whole[:num]))
-        halves = api.judged_indices(small, "validation"), api.judged_indices(small, "validation, second half")
-        assert tuple(map(len, halves)) == sizes
-        assert np.array_equal(np.concatenate(halves), whole[:num]), "no image is lost, and none is in both"
-    monkeypatch.setattr(api, "MIN_HALF", 10_000)
-    ended.add(100, 0.020, FAR, best=True)
-    ended.add(200, 0.021, CLOSE)
-    state = ended.conclude()
-    assert state["rescored"] is None
-    assert state["best"]["samples"] == 100
-    assert state["test"] is not None
-    assert "too small to be halved" in state["not_rescored"]
-    assert "too small to be halved" in ended.run.report.read_text()
+@pytest.mark.parametrize("error", [OUT, MemoryError(), ZeroDivisionError("nothing")], ids=repr)
+def test_a_test_that_fails_leaves_the_selected_one_and_is_among_the_failures(ended: Ended, error: Exception) -> None:
+    ended.stage.task.judges["test"] = error
+    found = ended.conclude()
+    assert found.test is found.rivals is None
+    (failure,) = found.failures
+    assert type(error).__name__ in failure
+    assert found.selection is not None
+    assert ended.best_samples == 200
+    assert [kind for kind, _ in ended.events] == [FAILED]
 
 
-def test_a_kill_while_the_winner_is_put_in_place_leaves_a_whole_best_and_the_same_choice(
-    ended: Ended, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ended.add(100, 0.020, FAR, best=True)
-    ended.add(200, 0.021, CLOSE)
-    real = os.rename
-    for allowed in range(3):
-        left = [allowed]
+def test_exhibits_that_fail_cost_neither_selection_nor_test(ended: Ended) -> None:
+    def exhibits(generator: Any) -> Any:
+        raise KeyError("picture")
 
-        def rename(*paths: Any, left: list[int] = left) -> None:
-            if not left[0]:
-                raise KeyboardInterrupt
-            left[0] -= 1
-            real(*paths)
-
-        with monkeypatch.context() as patch:
-            patch.setattr("os.rename", rename)
-            if allowed < 2:
-                with pytest.raises(KeyboardInterrupt):
-                    ended.conclude()
-                assert handed_over(ended.run)[0]["samples"] == 100
-            else:
-                ended.conclude()
-    assert handed_over(ended.run)[0]["samples"] == 200
+    ended.stage.task.exhibits = exhibits
+    found = ended.conclude()
+    assert found.selection is not None
+    assert found.test is not None
+    assert [kind for kind, _ in ended.events] == [FAILED]
 
 
-def test_what_lies_in_best_already_is_not_written_again(ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended.add(100, 0.020, CLOSE, best=True)
-    monkeypatch.setattr(checkpoints, "write_folder", lambda *_: pytest.fail("written again"))
-    hand_over(ended.run, ended.run.candidates / "100")
-    assert chosen(ended.run, ended.problem, None) == (None, finish.TOO_FEW)
+@pytest.mark.parametrize("split", ["validation, second half", "test"])
+def test_a_failing_disk_ends_the_run_so_that_it_can_be_resumed(ended: Ended, split: str) -> None:
+    ended.stage.task.judges[split] = OSError(28, "No space left on device")
+    with pytest.raises(OSError, match="28"):
+        ended.conclude()
+    assert ended.events == []
 
 
-def test_a_training_is_judged_by_the_first_half_and_chosen_by_the_second(
+def test_a_ctrl_c_is_no_failure_of_a_part(ended: Ended) -> None:
+    def interrupted(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attempt(ended.ending, "Something", interrupted, 1.0)
+    assert ended.events == []
+
+
+def test_each_part_has_its_own_time_and_the_choice_has_several_evaluations_worth(ended: Ended) -> None:
+    assert "TimeoutError" in (attempt(ended.ending, "Something", lambda deadline: deadline.check(), -1.0) or "")
+    assert attempt(ended.ending, "Something", lambda deadline: deadline.check(), 60.0) is None
+    ended.timeout = -1.0
+    found = ended.conclude()
+    assert found.selection is found.test is None
+    assert [kind for kind, _ in ended.events] == [FAILED] * 3
+    assert ended.stage.run.read_exhibits().exhibits, "what is shown needs no judge"
+    assert LONG > 1
+
+
+# Exhibits
+
+
+def test_exhibits_are_files_by_their_kind_and_a_record_in_their_order(stage: Any) -> None:
+    kinds = ("picture", "sound", "animation", "series", "rows", "lines")
+    given = [Exhibit(kind, f"e{index}", "Title", bytes([index]), "c", "i") for index, kind in enumerate(kinds)]
+    write_exhibits(stage.run, given)
+    written = stage.run.read_exhibits().exhibits
+    assert [(one.kind, one.title, one.caption, one.intro) for one in written] == [(k, "Title", "c", "i") for k in kinds]
+    suffixes = [Path(one.file).suffix for one in written]
+    assert suffixes == [".png", ".wav", ".gif", ".json", ".json", ".json"]
+    assert [(stage.run.samples / one.file).read_bytes() for one in written] == [bytes([index]) for index in range(6)]
+
+
+# A real training
+
+
+@pytest.mark.slow
+def test_a_training_is_judged_by_the_first_half_and_selected_by_the_second(
     quick: None, shapes: Path, tmp_path: Path
 ) -> None:
-    run = eq.train(source=shapes, budget="400", out=tmp_path / "run", settings=HALVED)
-    data, state = run.folder.read_data(), run.state
-    found, again = state["best"]["protocol"], state["rescored"]["protocol"]
-    assert (found["split"], found["num_real"]) == ("validation", data["num_validation"] // 2)
-    assert found["num_real"] + again["num_real"] == data["num_validation"]
+    run = eq.train(source=shapes, budget="400", out=tmp_path / "run", settings=[*SMALL, "data.validation=0.4"])
+    data, state = run.folder.read_data(), run.folder.read_state()
+    assert data is not None
+    assert state.best is not None
+    assert state.selection is not None
+    assert state.test is not None
+    found, again = state.best.protocol, state.selection.protocol
+    assert (found["split"], found["num_real"]) == ("validation", data.num_validation // 2)
+    assert again["split"].startswith("validation, ")
+    assert found["num_real"] + again["num_real"] == data.num_validation
     assert again["num_generated"] == 5_000
-    assert run.best.score["samples"] == state["rescored"]["winner"]
-    assert "The choice of the best generator" in run.report.read_text()
+    assert len({found["seed"], again["seed"], state.test.protocol["seed"]}) == 3
+    kept = score_in(run.folder.best)
+    assert kept is not None
+    assert kept.samples == state.selection.winner == state.test.samples
+    assert json.loads((run.folder.path / "state.json").read_text())["selection"]["winner"] == kept.samples
+    assert math.isfinite(state.test.loss)

@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from places import replace_in_package
 
 NAMES = ("fsync", "rename", "replace", "unlink", "rmdir", "mkdir", "ftruncate", "write", "pwrite", "open")
 FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -28,8 +31,21 @@ class Call:
     @property
     def kind(self) -> tuple[str, str]:
         """Return what two runs have in common: `replace` is a rename, and names lent for an instant are random."""
-        name = "rename" if self.name == "replace" else self.name
-        return name, re.sub(r"[.]aside-[^/]+", ".aside", self.path)
+        path = re.sub(r"[.]aside-[^/]+", ".aside", self.path)
+        if self.name == "replace":
+            return "rename", path
+        return self.name, path
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Return what the calls have in common that do the same to files of one kind, of any run at any samples."""
+        name, path = self.kind
+        return name, _nameless(path), _nameless(self.target)
+
+
+def _nameless(path: str) -> str:
+    """Return a path without the name of its run and without numbers."""
+    return re.sub(r"\d+", "N", re.sub(r"^[^/.][^/]*", "run", path))
 
 
 def record(out: Path, to: Path, *, synchronous: bool = True, is_careless: bool = False) -> None:
@@ -44,12 +60,30 @@ def record(out: Path, to: Path, *, synchronous: bool = True, is_careless: bool =
         from equipoise.storage import files
 
         files.sync = folder.sync = lambda path: None
-    lines, real = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), os.write
+    lines = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    real = os.write
 
     def after(call: Call, error: str) -> None:
         real(lines, json.dumps([call.name, call.path, call.target, error]).encode() + b"\n")
 
     wrap(out, lambda call: None, after)
+
+
+def mark(place: str, lines: Path, to: Path) -> None:
+    """Write down how many calls `record` has told when a function of the package begins, and when it ends."""
+
+    def marking(*given: Any, **named: Any) -> Any:
+        _note(lines, to)
+        result = real(*given, **named)
+        _note(lines, to)
+        return result
+
+    real = replace_in_package(place, marking)
+
+
+def _note(lines: Path, to: Path) -> None:
+    with to.open("a") as file:
+        file.write(f"{len(lines.read_bytes().splitlines())}\n")
 
 
 def recorded(path: Path, *, failed: bool = True) -> list[Call]:
@@ -60,19 +94,29 @@ def recorded(path: Path, *, failed: bool = True) -> list[Call]:
 
 def kill_before(out: Path, index: int, torn: bool = False) -> None:
     """Kill this process before one call, counted from 0; a torn one has written half of its bytes."""
+    count = itertools.count()
+    _kill_when(out, lambda call: next(count) == index, torn)
+
+
+def kill_at_place(out: Path, place: tuple[str, str, str], torn: bool = False) -> None:
+    """Kill this process before its first call of a place, or within it."""
+    _kill_when(out, lambda call: call.place == place, torn)
+
+
+def _kill_when(out: Path, is_due: Callable[[Call], bool], torn: bool) -> None:
     write_at_once()
-    count = -1
+    is_next = False
 
     def before(call: Call) -> None:
-        nonlocal count
-        count += 1
-        if count == index and not torn:
+        nonlocal is_next
+        is_next = is_due(call)
+        if is_next and not torn:
             os.kill(os.getpid(), signal.SIGKILL)
 
     real = os.write
 
     def half(descriptor: int, data: bytes) -> int:
-        if count != index:
+        if not is_next:
             return real(descriptor, data)
         real(descriptor, data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
@@ -107,10 +151,10 @@ def wrap(out: Path, before: Callable[[Call], None], after: Callable[[Call, str],
 
 
 def write_at_once() -> None:
-    """Let the training wait for its saver, so that the calls have one order."""
-    from equipoise.host.writer import Saver
+    """Let the training write by itself, so that the calls have one order."""
+    from equipoise.host.writer import BackgroundWriter
 
-    Saver.submit = lambda self, job: job()
+    BackgroundWriter.submit = lambda self, job: job()
 
 
 def _call(name: str, out: Path, given: tuple[Any, ...], named: dict[str, Any]) -> Call | None:
@@ -120,15 +164,21 @@ def _call(name: str, out: Path, given: tuple[Any, ...], named: dict[str, Any]) -
     base = os.fspath(out.parent)
     if path != base and path != os.fspath(out) and not path.startswith(f"{os.fspath(out)}/"):
         return None
-    target = os.path.relpath(os.fspath(given[1]), base) if name in ("rename", "replace") else ""
+    target = ""
+    if name in ("rename", "replace"):
+        target = os.path.relpath(os.fspath(given[1]), base)
     return Call(name, os.path.relpath(path, base), target)
 
 
 def _is_for_writing(given: tuple[Any, ...], named: dict[str, Any]) -> bool:
     if isinstance(given[0], int):
         return False  # a descriptor that is there already
-    how = given[1] if len(given) > 1 else named.get("flags", named.get("mode", "r"))
-    return bool(how & FOR_WRITING) if isinstance(how, int) else bool(set(how) & set("wax+"))
+    how = named.get("flags", named.get("mode", "r"))
+    if len(given) > 1:
+        how = given[1]
+    if isinstance(how, int):
+        return bool(how & FOR_WRITING)
+    return bool(set(how) & set("wax+"))
 
 
 def _path(place: Any, folder: int | None) -> str:
@@ -182,7 +232,9 @@ class Disk:
 
 
 def _above(folder: str) -> str:
-    return "" if folder == "." else folder
+    if folder == ".":
+        return ""
+    return folder
 
 
 def _is_in(path: str, folder: str) -> bool:
@@ -191,7 +243,8 @@ def _is_in(path: str, folder: str) -> bool:
 
 def broken_promises(calls: list[Call]) -> list[str]:
     """Return where a run could lose by a power cut what a checkpoint, or a folder written whole, relies on."""
-    disk, found = Disk(), []
+    disk = Disk()
+    found = []
     for call in calls:
         is_rename = call.name in ("rename", "replace")
         if is_rename and re.search(r"/checkpoints/\d+$", call.target):

@@ -1,6 +1,7 @@
 """Everything that a running training holds, as paths and values; and things planted in it to be forgotten."""
 
 import collections
+import dataclasses
 import enum
 import functools
 import hashlib
@@ -18,15 +19,15 @@ from typing import Any
 import calls
 import numpy as np
 import torch
+from places import replace_in_package
 from torch import Tensor, nn
 
 Inventory = dict[str, str]  # values by paths such as `state.players.generator.body.0.weight`
 
 CUT = 320  # samples at the checkpoint from which the other run goes on: between two lines of the log
 TURNS = (304, CUT, 336, 416)  # when a training tells all it holds between two steps; after the last it ends
-# Set anew in every turn before it is read; nothing of the training's; made of what has names of its own.
-NOT_KEPT = {"must_save", "verdict", "stop", "due", "progress", "moment", "stats", "speed", "_"}
-NOT_KEPT |= {"tell", "note", "guard", "look"}
+# Set anew in every turn before it is read, or made of what has names of its own; who only shows the training.
+NOT_KEPT = {"verdict", "remedy", "stop", "progress", "terms", "numbers", "num", "decay", "observer"}
 OF_MODULES = ("equipoise", "torch", "collections", "functools", "builtins", "types")
 PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device, torch.memory_format)
 OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, types.FrameType, types.CodeType, Path)
@@ -77,8 +78,8 @@ def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
         yield "(self)", thing.__self__
     elif isinstance(thing, types.FunctionType):
         for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
-            with_value = [cell.cell_contents] if _is_full(cell) else []
-            yield from ((f"(closure).{name}", value) for value in with_value)
+            if _is_full(cell):
+                yield f"(closure).{name}", cell.cell_contents
     elif type(thing).__module__.split(".")[0] in OF_MODULES:
         yield from _of_instance(thing)
 
@@ -87,7 +88,9 @@ def _of_instance(thing: Any) -> Iterator[tuple[str, Any]]:
     yield from ((f".{name}", value) for name, value in getattr(thing, "__dict__", {}).items())
     for kind in type(thing).__mro__:
         slots = kind.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
+        if isinstance(slots, str):
+            slots = (slots,)
+        for name in slots:
             if hasattr(thing, name) and name not in ("__dict__", "__weakref__"):
                 yield f".{name}", getattr(thing, name)
 
@@ -131,8 +134,32 @@ def globals_of_package() -> dict[str, Any]:
 
 def streams() -> dict[str, Any]:
     """Return the states of the global generators of random numbers."""
-    states = torch.get_rng_state(), repr(random.getstate()), repr(np.random.get_state())  # noqa: NPY002
-    return dict(zip(("stream of torch", "stream of python", "stream of numpy"), states, strict=True))
+    return {
+        "stream of torch": torch.get_rng_state(),
+        "stream of python": repr(random.getstate()),
+        "stream of numpy": repr(np.random.get_state()),  # noqa: NPY002
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Telling:
+    """An observer in place of another, which hears of each line of the log before that one."""
+
+    real: Any
+    hear: Callable[[], None]
+
+    def progress(self, progress: Any) -> None:
+        """Tell both where the training stands."""
+        self.hear()
+        self.real.progress(progress)
+
+    def stage(self, text: str, share: float) -> None:
+        """Tell of a stage."""
+        self.real.stage(text, share)
+
+    def message(self, text: str) -> None:
+        """Tell a lasting line."""
+        self.real.message(text)
 
 
 def take(to: Path, plant: Callable[[], None] | None = None, copy: Path | None = None) -> None:
@@ -140,13 +167,9 @@ def take(to: Path, plant: Callable[[], None] | None = None, copy: Path | None = 
 
     The run's folder as it is at the checkpoint of `CUT` samples goes to `copy`, if asked.
     """
-    from equipoise import loop
-    from equipoise.storage import checkpoints
-
     if plant is not None:
         plant()
     calls.write_at_once()
-    real_save = checkpoints.save
 
     def save(folder: Path, samples: int, *rest: Any) -> Path:
         path = real_save(folder, samples, *rest)
@@ -154,9 +177,6 @@ def take(to: Path, plant: Callable[[], None] | None = None, copy: Path | None = 
             shutil.copytree(folder.parent, copy)
         return path
 
-    checkpoints.save = save
-    call_real: Callable[..., Any] = loop.train
-    real_rates: Callable[..., None] = loop.set_rates
     lines = to.open("a")
 
     def note(kind: str, frame: types.FrameType, more: dict[str, Any]) -> None:
@@ -170,19 +190,16 @@ def take(to: Path, plant: Callable[[], None] | None = None, copy: Path | None = 
             os._exit(0)
 
     def train(*given: Any) -> Any:
-        *first, tell, say = given
-
-        def telling(progress: Any) -> None:
-            note("tell", sys._getframe(1), streams())
-            tell(progress)
-
-        return call_real(*first, telling, say)
+        *first, observer = given
+        return real_train(*first, Telling(observer, lambda: note("tell", sys._getframe(2), streams())))
 
     def set_rates(*given: Any) -> None:
-        note("turn", sys._getframe(1), {})  # between two steps: where a checkpoint is taken, and gone on from
+        note("turn", sys._getframe(1), {})  # between two rounds: where a checkpoint is taken, and gone on from
         real_rates(*given)
 
-    loop.train, loop.set_rates = train, set_rates
+    real_save: Callable[..., Path] = replace_in_package("storage.checkpoints.save", save)
+    real_train: Callable[..., Any] = replace_in_package("loop.train", train)
+    real_rates: Callable[..., None] = replace_in_package("loop.set_rates", set_rates)
 
 
 Moments = dict[tuple[str, int], Inventory]
@@ -204,7 +221,8 @@ def stateful(moments: Moments) -> set[str]:
 
 def forgotten(whole: Moments, resumed: Moments, expected: Iterable[str]) -> list[str]:
     """Return what a resumed training holds otherwise than the whole one did, but for what is expected."""
-    changing, pattern = stateful(whole), re.compile("|".join(expected))
+    changing = stateful(whole)
+    pattern = re.compile("|".join(expected))
     found = {
         path
         for moment, holds in resumed.items()
@@ -214,38 +232,39 @@ def forgotten(whole: Moments, resumed: Moments, expected: Iterable[str]) -> list
     return sorted(path for path in found if not pattern.fullmatch(path))
 
 
-def plant_in_referee() -> None:
-    """Let the referee count what it sees."""
-    from equipoise.stopping.monitor import Referee
-
-    _counting(Referee, "observe", lambda given: given[0])
+def plant_in_monitor() -> None:
+    """Let the monitor count what it sees."""
+    _counting("stopping.monitor.Monitor.observe", lambda given: given[0])
 
 
 def plant_in_state() -> None:
-    """Let the state count the steps of the generator."""
-    from equipoise import loop
-
-    _counting(loop, "take_generator_step", lambda given: given[1])
+    """Let the state count the players' terms."""
+    _counting("loop.terms_of", lambda given: given[1])
 
 
 def plant_in_meter() -> None:
     """Let the meter count what is added."""
-    from equipoise.state import Meter
+    _counting("health.stats.Meter.add", lambda given: given[0])
 
-    _counting(Meter, "add", lambda given: given[0])
+
+def plant_in_update() -> None:
+    """Let the players count the rounds."""
+    _counting("game.updates.Update.round", lambda given: given[0].players.generator)
 
 
 def plant_in_optimizer() -> None:
     """Let an optimizer count its steps beside its groups and its state."""
-    _counting(torch.optim.Adam, "step", lambda given: given[0])
+    real = torch.optim.Adam.step
+
+    def step(self: Any, *given: Any) -> Any:
+        self.planted = getattr(self, "planted", 0) + 1
+        return real(self, *given)
+
+    torch.optim.Adam.step = step  # type: ignore[method-assign]
 
 
 def plant_in_network() -> None:
     """Give a network a buffer that is in no state_dict, and let it count the passes."""
-    from equipoise.nets.mlp import MLPGenerator
-
-    real_init: Callable[..., None] = MLPGenerator.__init__
-    real_forward: Callable[..., Tensor] = MLPGenerator.forward
 
     def init(self: nn.Module, **named: Any) -> None:
         real_init(self, **named)
@@ -255,23 +274,19 @@ def plant_in_network() -> None:
         self.get_buffer("planted").add_(1)
         return real_forward(self, *given)
 
-    for name, function in (("__init__", init), ("forward", forward)):
-        setattr(MLPGenerator, name, function)
+    real_init: Callable[..., None] = replace_in_package("nets.mlp.MLPGenerator.__init__", init)
+    real_forward: Callable[..., Tensor] = replace_in_package("nets.mlp.MLPGenerator.forward", forward)
 
 
 def plant_in_module() -> None:
     """Let a module of the package count in a global."""
-    from equipoise import loop
-
-    _counting(loop, "take_generator_step", lambda given: loop)
+    _counting("loop.terms_of", lambda given: sys.modules["equipoise.loop"])
 
 
-def _counting(owner: Any, name: str, place: Callable[[tuple[Any, ...]], Any]) -> None:
-    real = getattr(owner, name)
-
+def _counting(place: str, keeper_of: Callable[[tuple[Any, ...]], Any]) -> None:
     def counted(*given: Any, **named: Any) -> Any:
-        keeper = place(given)
+        keeper = keeper_of(given)
         keeper.planted = getattr(keeper, "planted", 0) + 1
         return real(*given, **named)
 
-    setattr(owner, name, counted)
+    real = replace_in_package(place, counted)

@@ -1,9 +1,11 @@
 """The command line as processes in which something is done at a chosen moment, and what they leave."""
 
+import dataclasses
 import errno
 import functools
 import hashlib
 import importlib
+import itertools
 import os
 import re
 import signal
@@ -18,16 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import killing
+import msgspec
+from places import holder_of, replace_in_package
 from small import as_options
 
 from equipoise.runs import digest
 from equipoise.runs.folder import RunFolder
 from equipoise.storage.files import verify
+from equipoise.storage.records import plain
 
-BUDGET = 520  # with a look every 160 samples, so that the last one is at the end of the budget and nowhere else
-LONGEST = 60.0  # seconds of a whole life on a busy machine
+BUDGET = 520  # with an evaluation every 160 samples, so that the last one is at the end of the budget alone
+LONGEST = 300.0  # seconds of a whole life on a busy machine
+LEAVING = 120.0  # and of one that is told to leave; what hangs would last for longer
 
 Deed = Callable[[], None]
+
+num_lives = 0
 
 
 @dataclass(frozen=True)
@@ -46,13 +54,24 @@ class Life:
             raise AssertionError(f"still alive after {within:g} s: {self.said()} {self.told()}")
         return self.process.exitcode
 
+    def killed(self) -> None:
+        """Kill it, as nothing can prevent."""
+        self.process.kill()
+        self.process.join()
+
     def said(self) -> str:
         """Return what went to the standard output."""
-        return self.out.read_text(errors="replace") if self.out.exists() else ""
+        return _text(self.out)
 
     def told(self) -> str:
         """Return what went to the standard error."""
-        return self.err.read_text(errors="replace") if self.err.exists() else ""
+        return _text(self.err)
+
+
+def _text(path: Path) -> str:
+    if not path.exists():
+        return ""
+    return path.read_text(errors="replace")
 
 
 @dataclass(frozen=True)
@@ -78,34 +97,32 @@ class Command:
         life = self.begun(out)
         code = life.ended()
         assert code == 0, f"{code}: {life.said()} {life.told()}"
-        assert RunFolder(out).read_state()["status"] == "finished"
+        assert RunFolder(out).read_state().status == "finished"
         return parts_of(out)
 
 
 @functools.cache
 def expected(command: Command) -> dict[str, str]:
     """Return what the training leaves that nothing befalls; it is trained once."""
-    return command.finished(command.cache.with_name("whole"))
+    return command.finished(command.cache.with_name(f"whole-{num_lives}"))
 
 
 def parts_of(out: Path) -> dict[str, str]:
-    """Return the digests of a run's parts, those of its best generator and of its last choice besides."""
+    """Return the digests of a run's parts, those of its best generator and of how it ended besides."""
     run = RunFolder(out)
-    found, state = digest.digest(run), run.read_state()
+    found = digest.digest(run)
     assert verify(run.best) is None
-    choice = killing.timeless([state.get("best"), state.get("rescored"), state.get("test")])
+    end = killing.timeless(plain(run.read_state()))
     weights = hashlib.sha256((run.best / "generator.safetensors").read_bytes()).hexdigest()
-    return found.parts | {"choice": repr(choice), "best": weights, "samples": str(found.samples)}
-
-
-num_lives = 0
+    return found.parts | {"end": repr(end), "best": weights, "samples": str(found.samples)}
 
 
 def begun(arguments: Sequence[str], cache: Path, hook: Deed | None = None) -> Life:
     """Start the command line as a process; `hook` is called in it before all else."""
     global num_lives
     num_lives += 1
-    out, err = (cache.with_name(f"{cache.name}.{os.getpid()}-{num_lives}.{name}") for name in ("out", "err"))
+    out = cache.with_name(f"{cache.name}.{os.getpid()}-{num_lives}.out")
+    err = out.with_suffix(".err")
     process = killing.CONTEXT.Process(target=_live, args=(list(arguments), cache, out, err, hook))
     process.start()
     return Life(process, out, err)
@@ -124,38 +141,80 @@ def _live(arguments: list[str], cache: Path, out: Path, err: Path, hook: Deed | 
 
 def at(place: str, call: int, deed: Deed) -> None:
     """Do something just before the `call`-th call of a function, `module.name` or `module.Class.name`."""
-    holder, name = _holder(f"equipoise.{place}")
-    real, count = getattr(holder, name), [0]
+    count = itertools.count(1)
 
     def doing(*given: Any, **named: Any) -> Any:
-        count[0] += 1
-        if count[0] == call:
+        if next(count) == call:
             deed()
         return real(*given, **named)
 
-    setattr(holder, name, doing)
+    real = replace_in_package(place, doing)
 
 
-def _holder(place: str) -> tuple[Any, str]:
-    """Return the module or the class that holds a function, and the function's own name."""
-    above, _, name = place.rpartition(".")
-    module, _, last = above.rpartition(".")
-    if last[:1].isupper():
-        return getattr(importlib.import_module(module), last), name
-    return importlib.import_module(above), name
+def at_last(place: str, call: int, deed: Deed) -> None:
+    """Do what `at` does, and hang where the function is called once more: it must not be."""
+    at(place, call, deed)
+    at(place, call + 1, partial(send, 0, 2 * LONGEST))
 
 
 def worsening() -> None:
-    """Let every look find a worse generator than the one before, so that from the fourth on none is a candidate."""
-    from equipoise.evaluation import evaluate
+    """Let every evaluation find a worse generator than the one before: from the fourth on none is a candidate."""
+    from equipoise.evaluation.evaluate import Contender, Evaluation
 
-    real = evaluate.judged
+    def worse(task: Any, judge: Any, contender: Contender, best: Contender | None, deadline: Any) -> Evaluation:
+        found = real(task, judge, contender, best, deadline)
+        changes: dict[str, Any] = {"loss": 0.01 * contender.samples}
+        if best is not None:
+            changes |= {"difference": 1.0, "difference_error": 0.001}
+        return Evaluation(msgspec.structs.replace(found.score, **changes), found.measured)
 
-    def worse(problem: Any, state: Any, *given: Any) -> dict[str, Any]:
-        values = real(problem, state, *given) | {"kid": 0.01 * state.samples}
-        return values | ({"difference": 1.0, "difference_se": 0.001} if "difference" in values else {})
+    real = replace_in_package("evaluation.scoring.evaluate", worse)
 
-    evaluate.judged = worse
+
+TASKS = ("tasks.images.ImageTask", "tasks.points.PointTask", "tasks.super_resolution.SuperTask")
+
+
+def diverging(begin: int, attempts: int, end: int = sys.maxsize) -> None:
+    """Let the generator's loss be NaN between some samples in the first attempts, whatever is learned."""
+    for task in TASKS:
+        _poison(f"{task}.generator_terms", begin, end, attempts)
+
+
+def _poison(place: str, begin: int, end: int, attempts: int) -> None:
+    from equipoise.game.updates import Players, Terms
+
+    def terms(self: Any, players: Players, batch: Any, step: Any) -> Terms:
+        found = real(self, players, batch, step)
+        where = step.randomness
+        if where.attempt >= attempts or not begin <= where.samples < end:
+            return found
+        return Terms({name: loss * float("nan") for name, loss in found.losses.items()}, found.stats)
+
+    real = replace_in_package(place, terms)
+
+
+BROKEN = "broken on purpose"
+
+
+def breaking(method: str) -> None:
+    """Let every task fail at its floor, at its exhibits or at its snapshot."""
+    for task in TASKS:
+        replace_in_package(f"{task}.{method}", _with_broken_floor(task) if method == "rivals" else _broken)
+
+
+def _with_broken_floor(task: str) -> Callable[[Any], tuple[Any, ...]]:
+    def rivals(self: Any) -> tuple[Any, ...]:
+        return tuple(
+            dataclasses.replace(rival, outputs=_broken) if rival.role == "floor" else rival for rival in real(self)
+        )
+
+    holder, name = holder_of(f"{task}.rivals")
+    real = getattr(holder, name)
+    return rivals
+
+
+def _broken(*_: Any) -> Any:
+    raise ZeroDivisionError(BROKEN)
 
 
 def kill() -> None:
@@ -194,21 +253,29 @@ def fail(module: str, name: str, match: str, call: int, number: int) -> None:
     *classes, name = name.split(".")
     for inner in classes:
         place = getattr(place, inner)
-    real, count = getattr(place, name), [0]
+    real = getattr(place, name)
+    count = itertools.count(1)
 
     def failing(*given: Any, **named: Any) -> Any:
         path = _path_of(given[0])
-        if re.search(match, path):
-            count[0] += 1
-            if count[0] >= call:
-                raise OSError(number, os.strerror(number), path if isinstance(given[0], str | Path) else None)
+        if re.search(match, path) and next(count) >= call:
+            raise OSError(number, os.strerror(number), _told_path(given[0]))
         return real(*given, **named)
 
     setattr(place, name, failing)
 
 
 def _path_of(given: Any) -> str:
-    return os.readlink(f"/proc/self/fd/{given}") if isinstance(given, int) else os.fspath(given)
+    if isinstance(given, int):
+        return os.readlink(f"/proc/self/fd/{given}")
+    return os.fspath(given)
+
+
+def _told_path(given: Any) -> str | None:
+    """Return the path that the system's own error would name, which knows no path of a descriptor."""
+    if isinstance(given, int):
+        return None
+    return os.fspath(given)
 
 
 def broken_pipe() -> None:
@@ -243,15 +310,20 @@ def ordinary() -> None:
 
 def lock_up(folder: Path) -> None:
     """Take away the permission to write into a folder and all below."""
-    for path in [folder, *folder.rglob("*")]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
+    _allow(folder, 0o555, 0o444)
 
 
 def unlock(folder: Path) -> None:
     """Give the permission back."""
-    folder.chmod(0o755)
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    _allow(folder, 0o755, 0o644)
+
+
+def _allow(folder: Path, of_folders: int, of_files: int) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        mode = of_files
+        if path.is_dir():
+            mode = of_folders
+        path.chmod(mode)
 
 
 def signalled(place: str, call: int, number: int, wait: float = 0.0) -> Deed:

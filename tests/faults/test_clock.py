@@ -6,42 +6,48 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import equipoise as eq
-from equipoise import formatting, loop
-from equipoise.host.intervals import Stopwatch
+from equipoise import formatting
+from equipoise.api import Silent
+from equipoise.host.clock import WARM_ROUNDS, Clock
+from equipoise.loop import Progress
 from equipoise.recipe import Budget
 from equipoise.runs.digest import digest
-from equipoise.runs.status import status
+from equipoise.runs.status import read_status
 from equipoise.storage import logs
 
+RunOf = Callable[..., eq.Run]
 ROOT = Path(eq.__file__).parent
 # Who may ask what time it is on the wall, and why: a time that was written down by another process cannot be compared
 # with anything else.
 ON_THE_WALL = {"data/store.py": "how old a folder is that another process left"}
+OF_THE_WALL = (("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"))
+MEASURED = ("evaluation.every=none", "saving.every=none", "saving.log_every=none")
 whole: dict[str, str] = {}
 
 
+class Checking(Silent):
+    """Sees that what it is told meanwhile is a number."""
+
+    def progress(self, progress: Progress) -> None:
+        """Look at each number that would be shown."""
+        for number in (progress.seconds_left, progress.samples_per_second, progress.share):
+            assert math.isfinite(number)
+            assert number >= 0
+        assert "-" not in formatting.duration(progress.seconds_left)
+
+
 @pytest.fixture
-def run_of(run_of: Callable[..., eq.Run]) -> Callable[..., eq.Run]:
-    """Return a function that trains, and sees that what it is told meanwhile is a number."""
-
-    def run(*given: str, **options: Any) -> eq.Run:
-        told: list[loop.Progress] = []
-        found = run_of(*given, **options, tell=told.append)
-        for progress in told:
-            numbers = (progress.seconds_left, progress.samples_per_second, progress.share)
-            assert all(math.isfinite(number) and number >= 0 for number in numbers)
-            assert "-" not in formatting.duration(progress.seconds_left)
-        return found
-
-    return run
+def run_of(run_of: RunOf) -> RunOf:
+    """Return a function that trains, and looks at what is shown meanwhile."""
+    return lambda *given, **options: run_of(*given, **options, observer=Checking())
 
 
-def expected(run_of: Callable[..., eq.Run]) -> dict[str, str]:
+def expected(run_of: RunOf) -> dict[str, str]:
+    """Return the parts of a training by a clock that goes right; it is trained once."""
     if not whole:
         whole.update(digest(run_of("healthy").folder).parts)
     return whole
@@ -57,14 +63,17 @@ def jumping(chance: random.Random) -> Iterator[float]:
 
 def leaping() -> Iterator[float]:
     """Let three hours pass at every hundredth call, as where the clock went on while the machine slept."""
-    now, calls = 1e6, 0
+    now = 1e6
     while True:
-        calls += 1
-        now += 10_800.0 if calls % 100 == 0 else 0.001
+        for _ in range(99):
+            now += 0.001
+            yield now
+        now += 10_800.0
         yield now
 
 
 def standing() -> Iterator[float]:
+    """Let no time pass."""
     while True:
         yield 5.0
 
@@ -78,63 +87,82 @@ def standing() -> Iterator[float]:
     ],
 )
 def test_a_clock_that_goes_wrong_changes_nothing(
-    run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch, clock: str, times: Iterator[float]
+    run_of: RunOf, monkeypatch: pytest.MonkeyPatch, clock: str, times: Iterator[float]
 ) -> None:
+    """Weights, scores and how it ended are those of a clock that goes right; no time is below zero."""
     healthy = expected(run_of)
     with monkeypatch.context() as patch:
         patch.setattr(time, clock, lambda: next(times))
         run = run_of("run")
     assert digest(run.folder).parts == healthy
-    assert run.state["status"] == "finished"
+    assert run.state.status == "finished"
     for record in [*logs.records(run.folder.steps), *logs.records(run.folder.scores)]:
         assert record["seconds"] >= 0
-    assert status(run.folder)
+    now = read_status(run.folder)
+    assert now.samples == 400
+    assert now.seconds >= 0
 
 
 @pytest.mark.parametrize("times", [standing(), leaping()], ids=["no time passes", "hours pass at once"])
-def test_a_pace_that_is_measured_by_such_a_clock_is_one_all_the_same(
-    run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch, times: Iterator[float]
+def test_intervals_that_such_a_clock_has_measured_are_whole_rounds_all_the_same(
+    run_of: RunOf, monkeypatch: pytest.MonkeyPatch, times: Iterator[float]
 ) -> None:
+    """Nothing is due at every step, or never."""
     with monkeypatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: next(times))
-        run = run_of("run", "judging.every=none", "saving.every=none", "saving.log_every=none")
-    pace = run.folder.read_pace()
-    assert all(value is None or (math.isfinite(value) and value >= 0) for value in pace.values())
-    assert min(pace["log_every"], pace["judge_every"], pace["save_every"]) >= 8
-    assert run.state["samples"] == 400
-    assert run.state["best"] is not None
+        run = run_of("run", *MEASURED)
+    found = run.folder.read_intervals()
+    for number in (found.samples_per_second, found.evaluation_seconds):
+        assert math.isfinite(number)
+        assert number >= 0
+    for every in (found.log_every, found.evaluate_every, found.save_every):
+        assert every is not None
+        assert every >= 8
+    assert run.state.samples == 400
+    assert run.state.best is not None
 
 
 def test_a_budget_of_time_is_spent_by_hours_asleep_and_the_run_ends_in_order(
-    run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch
+    run_of: RunOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It stops with its best generator, as if the hours had been trained."""
     times = leaping()
     with monkeypatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: next(times))
         run = run_of("run", budget="1h")
-    assert run.state["policy"] == "budget"
-    assert run.state["best"] is not None
+    assert run.state.stop_reason == "budget"
+    assert run.state.best is not None
 
 
-def test_a_stopwatch_on_a_clock_that_stands_still_knows_a_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_stands_still_knows_a_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no time passes the budget in samples decides when the speed can be told, and no speed is infinite."""
     monkeypatch.setattr(time, "monotonic", lambda: 5.0)
-    watch = Stopwatch(0.0, 0)
+    clock = Clock(0.0, 0)
     budget = Budget(samples=1_000)
-    assert [watch.is_warm(samples, budget) for samples in (8, 16, 24, 32, 40, 48, 56)][-1], "the budget decides then"
-    for value in (watch.speed(56), watch.lap(56), watch.lap(56)):
+    warm = [clock.is_warm(8 * index, budget) for index in range(1, 2 * WARM_ROUNDS + 2)]
+    assert warm == [False] * (2 * WARM_ROUNDS) + [True], "56 of 1,000 samples are the first beyond a twentieth"
+    for value in (clock.speed(56), clock.lap(56), clock.lap(56)):
         assert math.isfinite(value)
         assert value >= 0
 
 
 def test_nothing_asks_what_time_it_is_on_the_wall_without_a_reason() -> None:
-    asking = set()
-    for path in ROOT.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                names = (node.value.id, node.attr)
-                if names in (("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow")):
-                    asking.add(path.relative_to(ROOT).as_posix())
-            imported = node.names if isinstance(node, ast.ImportFrom) and node.module in ("time", "datetime") else []
-            if imported:
-                asking.add(path.relative_to(ROOT).as_posix())
+    """The wall's clock may be set back at any moment."""
+    asking = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if asks_the_wall(path)}
     assert asking == set(ON_THE_WALL)
+
+
+def asks_the_wall(path: Path) -> bool:
+    """Return whether a module asks for the time of day, or may under another name."""
+    return any(is_of_the_wall(node) for node in ast.walk(ast.parse(path.read_text())))
+
+
+def is_of_the_wall(node: ast.AST) -> bool:
+    """Return whether it is `time.time` or the like, or an import of such a name."""
+    match node:
+        case ast.Attribute(value=ast.Name(id=module), attr=name):
+            return (module, name) in OF_THE_WALL
+        case ast.ImportFrom(module="time" | "datetime"):
+            return True
+        case _:
+            return False

@@ -1,220 +1,340 @@
-"""Looks that crash, run out of memory or hang: the training is the same without them, and later looks work again."""
+"""Evaluations that crash, run out of memory or take too long: the training is the same without them, and goes on."""
 
-import os
+import functools
+import itertools
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import killing
 import lives
 import pytest
 import torch
+from killing import Case
 
 import equipoise as eq
-from equipoise import api
-from equipoise.data.pool import prepare
-from equipoise.evaluation import evaluate, evaluator, finish
-from equipoise.host.signals import Interruption
+from equipoise import tasks
+from equipoise.evaluation import evaluate, finish, rivals, scoring
+from equipoise.game.losses import loss_named
+from equipoise.host.deadline import Deadline
+from equipoise.metrics import feature_judge
+from equipoise.metrics.feature_judge import FeatureJudge, NotFiniteError
 from equipoise.randomness import stream_seed
 from equipoise.runs.digest import digest
+from equipoise.runs.folder import RunFolder
 from equipoise.storage import checkpoints, logs
-from equipoise.tasks.images import ImageProblem
+from equipoise.storage.records import Rivals
+from equipoise.tasks.images import ImageTask
 
-TRAINED = ("generator", "discriminator", "average", "generator_optimizer", "discriminator_optimizer")
+TRAINED = ("generator", "discriminator", "generator_ema", "update")
+CPU = torch.device("cpu")
+RunOf = Callable[..., eq.Run]
 
 
 @pytest.fixture
-def run_of(run_of: Callable[..., eq.Run]) -> Callable[..., eq.Run]:
+def run_of_images(run_of: RunOf) -> RunOf:
     """Return a function that trains as the test does which takes a score again."""
     return lambda *given, **options: run_of(*given, "device=cpu", "precision=float32", **options)
 
 
-class Looks:
-    """Counts the looks, and gives one of them alone a short limit: on a busy machine others may take long."""
+class Evaluations:
+    """Counts the evaluations, and may give the second one alone little time: on a busy machine others take long."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, short: int) -> None:
-        self.num, real = 0, Interruption.look
+    def __init__(self, patch: pytest.MonkeyPatch, *, is_short: bool) -> None:
+        self.num = 0
+        real = scoring.evaluate
 
-        def look(interruption: Interruption, timeout: float) -> Any:
+        def counted(task: Any, judge: Any, contender: Any, best: Any, deadline: Deadline) -> Any:
             self.num += 1
-            return real(interruption, 0.5 if self.num == short else timeout)
+            if is_short and self.num == 2:
+                deadline = Deadline(0.05)
+            return real(task, judge, contender, best, deadline)
 
-        patch.setattr(Interruption, "look", look)
+        patch.setattr(scoring, "evaluate", counted)
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
+    """Return a function that raises an error, whatever it is given."""
+
     def fail(*_: Any) -> None:
         raise error
 
     return fail
 
 
-def loop_for_ever(*_: Any) -> None:
-    while True:
-        pass
+def slowly(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that takes longer than the short deadline."""
+
+    def slow(*given: Any) -> Any:
+        time.sleep(0.1)
+        return real(*given)
+
+    return slow
 
 
-def sleep_for_ever(*_: Any) -> None:
-    time.sleep(100.0)
-
-
-def read_for_ever(*_: Any) -> None:
-    read, write = os.pipe()
-    try:
-        os.read(read, 1)
-    finally:
-        os.close(read)
-        os.close(write)
+def events(run: eq.Run, kind: str) -> list[dict[str, Any]]:
+    """Return a run's events of a kind."""
+    return [record for record in logs.records(run.folder.events) if record["kind"] == kind]
 
 
 ALLOCATOR = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried 8 GB"
 FAILURES = {
-    "crash in the features": ("extracted", raising(ZeroDivisionError("no such thing")), "ZeroDivisionError"),
-    "crash in the score": ("score_features", raising(ValueError("odd\nlines")), "ValueError"),
-    "crash in the images": ("generated", raising(KeyError("x")), "KeyError"),
-    "memory": ("score_features", raising(MemoryError()), "MemoryError"),
-    "memory of the allocator": ("extracted", raising(RuntimeError(ALLOCATOR)), "DefaultCPUAllocator"),
-    "memory of a GPU": ("extracted", raising(torch.OutOfMemoryError("CUDA out of memory")), "out of memory"),
-    "hang in a loop": ("score_features", loop_for_ever, "no score within 0.5 s"),
-    "hang in a sleep": ("extracted", sleep_for_ever, "no score within 0.5 s"),
-    "hang in a read": ("generated", read_for_ever, "no score within 0.5 s"),
+    "crash in the features": (feature_judge, "extracted", raising(ZeroDivisionError("no such thing"))),
+    "crash in the score": (FeatureJudge, "measure_features", raising(ValueError("odd\nlines"))),
+    "crash in the outputs": (ImageTask, "outputs", raising(KeyError("x"))),
+    "memory": (FeatureJudge, "measure_features", raising(MemoryError())),
+    "memory of the allocator": (feature_judge, "extracted", raising(RuntimeError(ALLOCATOR))),
+    "memory of a GPU": (feature_judge, "extracted", raising(torch.OutOfMemoryError("CUDA out of memory"))),
+    "outputs of another number": (ImageTask, "outputs", lambda *_: torch.zeros(3, 1, 8, 8)),
+    "outputs that are no tensor": (ImageTask, "outputs", lambda *_: None),
+    "slow outputs": (ImageTask, "outputs", slowly(ImageTask.outputs)),
+    "slow measuring": (FeatureJudge, "measure_features", slowly(FeatureJudge.measure_features)),
 }
+TOLD = {"memory of the allocator": "DefaultCPUAllocator", "outputs of another number": " 3 "}  # beside the error's type
+TYPES = {"slow": "TimeoutError", "outputs": "UserError", "memory": "Error", "crash": "Error"}
 whole: dict[str, str] = {}
 
 
-def expected(run_of: Callable[..., eq.Run]) -> dict[str, str]:
+def expected(run_of_images: RunOf) -> dict[str, str]:
+    """Return the parts of a training whose evaluations succeed; it is trained once."""
     if not whole:
-        whole.update(digest(run_of("healthy").folder).parts)
+        whole.update(digest(run_of_images("healthy").folder).parts)
     return whole
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("what", FAILURES)
-def test_a_look_that_fails_costs_its_score_and_nothing_else(
-    run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch, what: str
+def test_an_evaluation_that_fails_costs_its_score_and_nothing_else(
+    run_of_images: RunOf, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    healthy, (name, failing, told) = expected(run_of), FAILURES[what]
-    real = getattr(evaluate, name)
-    handler, threads = signal.getsignal(signal.SIGALRM), set(threading.enumerate())
+    """One of five; the ones after it succeed again, and the weights are those of a training without failures."""
+    healthy = expected(run_of_images)
+    place, name, failing = FAILURES[what]
+    real = getattr(place, name)
+    threads = set(threading.enumerate())
     with monkeypatch.context() as patch:
-        looks = Looks(patch, short=2 if "hang" in what else 0)
-        patch.setattr(evaluate, name, lambda *given: failing(*given) if looks.num == 2 else real(*given))
-        run = run_of("run")
+        evaluations = Evaluations(patch, is_short="slow" in what)
+
+        def sometimes(*given: Any) -> Any:
+            if evaluations.num == 2:
+                return failing(*given)
+            return real(*given)
+
+        patch.setattr(place, name, sometimes)
+        run = run_of_images("run")
     found = digest(run.folder).parts
     assert {part: found[part] for part in TRAINED} == {part: healthy[part] for part in TRAINED}
-    (failed,) = [record for record in logs.records(run.folder.events) if record["kind"] == "judging failed"]
-    assert told in failed["message"]
-    scored = [record["samples"] for record in logs.records(run.folder.scores)]
+    (failed,) = events(run, "evaluation failed")
+    assert TYPES[what.split()[0]] in failed["message"]
+    assert TOLD.get(what, "") in failed["message"]
     assert failed["samples"] == 160
-    assert scored == [80, 240, 320, 400], "later looks must work again"
-    assert run.state["status"] == "finished"
-    assert signal.getsignal(signal.SIGALRM) is handler
-    lives.until(  # a timer that was cancelled needs an instant to end
-        lambda: not any(isinstance(thread, threading.Timer) for thread in set(threading.enumerate()) - threads)
-    )
+    scored = [record["samples"] for record in logs.records(run.folder.scores)]
+    assert scored == [80, 240, 320, 400], "later evaluations must work again"
+    assert run.state.status == "finished"
+    assert set(threading.enumerate()) <= threads
 
 
-def test_an_alarm_of_somebody_else_is_heard_after_a_look_that_hung(
-    run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch
+def test_an_alarm_of_somebody_else_is_heard_in_the_middle_of_an_evaluation(
+    run_of_points: RunOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nothing of a training makes use of alarms, so they are its caller's."""
     heard: list[int] = []
-    before = signal.signal(signal.SIGALRM, lambda number, _frame: heard.append(number))
-    real, looks = evaluate.score_features, Looks(monkeypatch, short=1)
+    real = scoring.evaluate
 
-    def score(*given: Any) -> Any:
-        if looks.num == 1:
-            sleep_for_ever()
+    def alarmed(*given: Any) -> Any:
+        signal.raise_signal(signal.SIGALRM)
+        assert heard
         return real(*given)
 
-    def shown(*_: Any) -> None:  # in the training, after the look that hung
-        if looks.num >= 2:
-            signal.raise_signal(signal.SIGALRM)
-
-    monkeypatch.setattr(evaluate, "score_features", score)
-    monkeypatch.setattr(ImageProblem, "show", shown)
+    monkeypatch.setattr(scoring, "evaluate", alarmed)
+    before = signal.signal(signal.SIGALRM, lambda number, _frame: heard.append(number))
+    handler = signal.getsignal(signal.SIGALRM)
     try:
-        run = run_of("run")
+        run = run_of_points("run", budget="160")
+        assert signal.getsignal(signal.SIGALRM) is handler
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert "judging failed" in [record["kind"] for record in logs.records(run.folder.events)]
-    assert heard
+    assert len(heard) == len(logs.records(run.folder.scores)) == 2
 
 
+def without_time(patch: pytest.MonkeyPatch, owner: Any, number: int) -> None:
+    """Let one of the deadlines that a module sets be over already."""
+    count = itertools.count(1)
+
+    def deadline(seconds: float) -> Deadline:
+        if next(count) == number:
+            return Deadline(-1.0)
+        return Deadline(seconds)
+
+    patch.setattr(owner, "Deadline", deadline)
+
+
+SELECTION, EXHIBITS, TEST = 1, 2, 3  # parts of the end, each with a deadline of its own
 AT_THE_END = {
-    "judging again crashes": ("judged_again", raising(RuntimeError(ALLOCATOR)), "Judging the best generators again"),
-    "judging again hangs": ("judged_again", sleep_for_ever, "Judging the best generators again"),
-    "the neighbours crash": ("with_nearest", raising(MemoryError()), "Finding the nearest training images"),
-    "the test crashes": ("score", raising(evaluator.NotFiniteError("not finite")), "Testing the best generator"),
-    "the test hangs": ("score", loop_for_ever, "Testing the best generator"),
+    "the selection crashes": (SELECTION, "select_best", RuntimeError(ALLOCATOR)),
+    "the selection takes too long": (SELECTION, "", TimeoutError()),
+    "the exhibits crash": (EXHIBITS, "write_exhibits", MemoryError()),
+    "the test crashes": (TEST, "measure", NotFiniteError("not finite")),
+    "the test takes too long": (TEST, "", TimeoutError()),
 }
 
 
 @pytest.mark.parametrize("what", AT_THE_END)
-def test_a_last_choice_or_a_test_that_fails_leaves_a_finished_run_that_says_so(
-    run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch, what: str
+def test_a_part_of_the_end_that_fails_leaves_a_finished_run_that_says_so(
+    run_of_points: RunOf, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    name, failing, told = AT_THE_END[what]
+    """Whatever else the end finds is there."""
+    part, name, error = AT_THE_END[what]
     with monkeypatch.context() as patch:
-        Looks(patch, short={"judging again hangs": 4, "the test hangs": 6}.get(what, 0))  # after three in the training
-        patch.setattr(finish, name, failing)
-        run = run_of("run", budget="240")
-    (failed,) = [record for record in logs.records(run.folder.events) if record["kind"] == "judging failed"]
-    assert failed["message"].startswith(f"{told} failed (")
+        if name:
+            patch.setattr(finish, name, raising(error))
+        else:
+            without_time(patch, finish, part)
+        run = run_of_points("run", budget="240")
+    (failed,) = events(run, "evaluation failed")
+    assert type(error).__name__ in failed["message"]
     state = run.state
-    assert state["status"] == "finished"
-    assert run.best.sample(2).shape[0] == 2
-    assert (state["rescored"] is None) == (name == "judged_again")
-    assert (state["test"] is None) == (name == "score")
-    assert (told in state["reason"]) == (name == "score")
-    assert (told in (state["not_rescored"] or "")) == (name == "judged_again")
-    assert run.report.exists()
+    assert state.status == "finished"
+    assert run.best.sample(2).shape == (2, 2)
+    assert (state.selection is None) == (part == SELECTION)
+    assert (type(error).__name__ in (state.not_selected or "")) == (part == SELECTION)
+    assert (state.test is None) == (part == TEST)
+    assert (type(error).__name__ in (state.message or "")) == (part == TEST)
+    assert bool(run.folder.read_exhibits().exhibits) == (part != EXHIBITS)
+    assert run.report.read_text().rstrip().endswith("</html>")
 
 
-def test_all_looks_failing_still_hands_over_a_training_that_says_so(
-    run_of: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch
+def test_evaluations_that_all_fail_still_hand_over_a_training_that_says_so(
+    run_of_images: RunOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "score_features", raising(MemoryError("none left")))
-    run = run_of("run")
-    assert run.state["status"] == "finished"
-    assert run.state["best"] is None
-    assert digest(run.folder).parts["generator"] == expected(run_of)["generator"]
+    """What was trained is what would have been trained."""
+    healthy = expected(run_of_images)
+    monkeypatch.setattr(evaluate, "measure", raising(MemoryError("none left")))
+    run = run_of_images("run")
+    assert (run.state.status, run.state.stop_reason) == ("finished", "evaluation-failed")
+    assert "none left" in (run.state.message or "")
+    assert run.state.best is None
+    assert digest(run.folder).parts["generator"] == healthy["generator"]
 
 
-def test_the_score_of_a_kept_checkpoint_taken_offline_is_the_logged_one_exactly(
-    run_of: Callable[..., eq.Run], shapes: Path
+# Baselines and exhibits
+
+BROKEN = {"rivals": "baseline failed", "exhibits": "evaluation failed", "snapshot": "snapshot failed"}
+FAULTS = pytest.mark.faults
+BROKEN_IN = [("points", what) for what in BROKEN]
+BROKEN_IN += [pytest.param("images", what, marks=FAULTS) for what in BROKEN]
+BROKEN_IN += [pytest.param("super-resolution", what, marks=FAULTS) for what in BROKEN]
+BROKEN_IN += [pytest.param("own", "rivals", marks=FAULTS)]  # what it shows is tried before the training
+
+
+@functools.cache
+def trained_parts(task: str, case: Case) -> dict[str, str]:
+    """Return the digests of what a case trains; it is trained once."""
+    found = killing.finished(case, case.cache.with_name(f"healthy-{task}"))
+    return {part: found[f"digest of {part}"] for part in TRAINED}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("task", "what"), BROKEN_IN)
+def test_a_task_that_fails_at_a_baseline_or_at_what_is_shown_ends_well_and_says_so_also_after_a_kill(
+    case_of: Callable[[str], Case], tmp_path: Path, task: str, what: str, seed: int
 ) -> None:
-    run = run_of("run", "saving.keep=1")
+    """The floor fails on each split, the exhibits at the end, the snapshot at each evaluation."""
+    healthy = case_of(task).but("evaluation.every=80", budget=160)
+    case = healthy.but(befallen=partial(lives.breaking, what))
+    assert killing.kill_at_random(case, tmp_path, 1, seed).num_kills == 1
+    run = RunFolder(tmp_path / "whole")
+    found = digest(run).parts
+    assert {part: found[part] for part in TRAINED} == trained_parts(task, healthy)
+    state = run.read_state()
+    assert state.status == "finished"
+    assert state.test is not None
+    failed = [event for event in logs.records(run.events) if lives.BROKEN in event["message"]]
+    assert failed
+    assert {event["kind"] for event in failed} == {BROKEN[what]}
+    if what == "rivals":
+        assert state.rivals is not None
+        check_floor_alone_failed(run.read_rivals())
+        check_floor_alone_failed(state.rivals)
+        assert lives.BROKEN in run.report.read_text()
+
+
+def check_floor_alone_failed(found: Rivals) -> None:
+    """See that of the baselines the floor has no score and says why, and that all others have one."""
+    for score in found.scores:
+        is_broken = score.role == "floor"
+        assert (lives.BROKEN in (score.failure or "")) == is_broken
+        assert math.isfinite(score.loss) != is_broken
+    assert {score.role for score in found.scores} >= {"floor", "ceiling"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["images", "points", "super-resolution"])
+def test_baselines_that_take_too_long_cost_their_scores_alone(
+    case_of: Callable[[str], Case], run_of: RunOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, task: str
+) -> None:
+    """They are given up before their next chunk, and the training begins; on the test split there is time."""
+    case = case_of(task).but("evaluation.every=80", budget=160)
+    with monkeypatch.context() as patch:
+        without_time(patch, rivals, 1)
+        run = eq.train(
+            case.source,
+            recipe="modern",
+            task=case.task,
+            budget=str(case.budget),
+            settings=case.settings,
+            device="cpu",
+            out=tmp_path / "run",
+        )
+    found = run.folder.read_rivals().scores
+    assert found
+    assert all("TimeoutError" in (score.failure or "") for score in found)
+    assert len(events(run, "baseline failed")) == len(found)
+    assert run.state.status == "finished"
+    assert run.state.rivals is not None
+    assert all(score.failure is None for score in run.state.rivals.scores)
+
+
+# Scores and checkpoints afterwards
+
+
+def test_the_score_of_a_kept_checkpoint_taken_offline_is_the_logged_one_exactly(run_of_images: RunOf) -> None:
+    """A checkpoint, the recipe and the data are all that a score depends on."""
+    run = run_of_images("run", "saving.keep=1")
     kept = sorted(int(path.name) for path in run.folder.checkpoints.iterdir())
     assert kept == [80, 160, 240, 320, 400]
-    recipe = run.recipe
-    pool = prepare(recipe.data)
-    features = api.features_of(pool, recipe.judging.features, torch.device("cpu"))
-    judge = api.judge_of(pool, features, "validation", recipe.judging.num_samples)
-    problem = ImageProblem(recipe, pool, torch.device("cpu"), torch.float32)
+    source = tasks.opened(run.recipe, CPU, lambda *_: None)
+    task = source.task(run.recipe, loss_named(run.recipe.game.loss), torch.float32, lambda *_: None)
+    judge = task.judge("validation")
+    assert judge is not None
     lines = {record["samples"]: record for record in logs.records(run.folder.scores)}
     for samples in kept:
         path = run.folder.checkpoints / f"{samples:012d}"
-        generator = problem.networks().generator
-        tensors = checkpoints.load_tensors(path / "tensors.safetensors")
-        checkpoints.load_module("average", generator, tensors)
+        generator = task.players().generator
+        checkpoints.load_module("generator_ema", generator, checkpoints.load_tensors(path / "tensors.safetensors"))
         generator.requires_grad_(False).eval()
-        seed = stream_seed(judge.protocol.seed, "judging", samples)
-        images = evaluate.generated(problem, generator, judge.protocol.num_generated, seed)
-        found = evaluator.to_dict(evaluator.score(judge, images))
+        seed = stream_seed(judge.seed, "judging", samples)
+        found = evaluate.measure(task, judge, generator, seed, Deadline(math.inf))
         logged = lines[samples]
-        for name in ("kid", "kid_se", "fid", "precision", "recall", "density", "coverage"):
-            assert found[name] == logged[name], f"{name} after {samples} samples"
+        assert (found.loss, found.error) == (logged["loss"], logged["error"]), f"after {samples} samples"
+        assert found.values == {name: logged["values"][name] for name in found.values}
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("keep", "every"), [(None, None), (2, 160), (3, 240)])
 def test_the_last_two_checkpoints_the_best_ones_and_every_nth_are_kept(
-    run_of: Callable[..., eq.Run], keep: int | None, every: int | None
+    run_of_images: RunOf, keep: int | None, every: int | None
 ) -> None:
-    run = run_of("run", *([f"saving.keep={keep}"] if keep else []), budget="560")
+    """And no other."""
+    settings = [] if keep is None else [f"saving.keep={keep}"]
+    run = run_of_images("run", *settings, budget="560")
     kept = {int(path.name) for path in run.folder.checkpoints.iterdir()}
-    champions = [record["samples"] for record in logs.records(run.folder.scores) if record["best"]]
+    best = [record["samples"] for record in logs.records(run.folder.scores) if record["best"]]
     wanted = {480, 560} | {at for at in range(80, 561, 80) if every and at % every == 0}
-    assert kept == wanted | {champions[-1]}
+    assert kept == wanted | {best[-1]}

@@ -19,6 +19,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import made_runs
 import msgspec
 import numpy as np
 import pytest
@@ -26,21 +27,28 @@ import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_runs import Kind
 from PIL import Image
 
+from equipoise.cli.compare_text import compare_text
+from equipoise.cli.replay_text import replay_text
+from equipoise.cli.status_text import status_text
 from equipoise.data.decode import BrokenImage
 from equipoise.data.sources import open_source
 from equipoise.errors import UserError
-from equipoise.health.stats import ScoreLine, StepStats, score_from, stats_from
 from equipoise.recipe import Recipe, checked, from_dict, parsed_budget, to_dict, with_settings
 from equipoise.report.report import write_report
 from equipoise.runs.compare import compare, compare_values
-from equipoise.runs.folder import OWN_LOOP, RunFolder
-from equipoise.runs.replay import DEFAULT_POLICIES, read_run, replay_text, stopping_with, summaries
-from equipoise.runs.status import status, status_values
+from equipoise.runs.folder import RunFolder
+from equipoise.runs.missing_best import refuse_without_best
+from equipoise.runs.replay import DEFAULT_POLICIES, stopping_with, summaries
+from equipoise.runs.replay_read import read_run
+from equipoise.runs.resume_rules import recipe_to_resume
+from equipoise.runs.status import read_status, status_values
 from equipoise.storage import checkpoints
 from equipoise.storage.files import MANIFEST
 from equipoise.storage.logs import append, cut, last_records, records
+from equipoise.storage.records import MAX_NUMBER, Score, StepStats, lenient
 
 UNHURRIED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 QUICK = settings(max_examples=60, **UNHURRIED)
@@ -70,7 +78,11 @@ def attempted(act: Callable[[], Any], most: int = 1000) -> Any:
 def paths(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the place of every value within plain JSON, the whole first."""
     yield path
-    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    inner: Any = ()
+    if isinstance(node, dict):
+        inner = node.items()
+    elif isinstance(node, list):
+        inner = enumerate(node)
     for key, value in inner:
         yield from paths(value, (*path, key))
 
@@ -79,8 +91,9 @@ def put(node: Any, path: tuple[Any, ...], value: Any) -> Any:
     """Return plain JSON with another value at one place."""
     if not path:
         return value
+    first, *rest = path
     node = copy.copy(node)
-    node[path[0]] = put(node[path[0]], path[1:], value) if path[1:] else value
+    node[first] = put(node[first], tuple(rest), value)
     return node
 
 
@@ -105,7 +118,9 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
                     st.sampled_from([0, 1, 2 ** (8 * size) - 1, 2 ** (8 * size - 1), 2 ** (8 * size - 1) - 1])
                 )
                 data[at : at + size] = number.to_bytes(size, "little")
-    return bytes(data[: draw(st.integers(0, len(data)))] if draw(st.integers(0, 9)) == 0 else data)
+    if draw(st.integers(0, 9)) == 0:
+        del data[draw(st.integers(0, len(data))) :]
+    return bytes(data)
 
 
 def in_folder(act: Callable[[Path], None]) -> None:
@@ -131,9 +146,17 @@ def is_recipe_or_refused(act: Callable[[], Recipe]) -> None:
         assert from_dict(msgspec.json.decode(msgspec.json.encode(to_dict(recipe)))) == recipe
 
 
-PLAIN = to_dict(Recipe())
-PLACES = list(paths(PLAIN))
-FIELDS = [".".join(path) for path in PLACES if path]
+PLAIN = {kind: to_dict(made_runs.recipe_of(kind)) for kind in made_runs.KINDS if kind != "custom loop"}
+PLACES = [(kind, path) for kind, plain in PLAIN.items() for path in paths(plain)]
+FIELDS = sorted({".".join(path) for _, path in PLACES if path})
+
+
+def check_changed_recipe(change: tuple[tuple[Kind, tuple[Any, ...]], Any]) -> None:
+    """See that a recipe of a task with one value changed is one, or is refused."""
+    (kind, path), value = change
+    is_recipe_or_refused(lambda: from_dict(put(PLAIN[kind], path, value)))
+
+
 setting = st.text() | st.builds(
     "{}={}".format,
     st.sampled_from(FIELDS) | st.text(),
@@ -149,7 +172,7 @@ PROPERTIES: list[tuple[str, Any, Callable[[Any], None]]] = [
     (
         "a recipe with one value changed",
         st.tuples(st.sampled_from(PLACES), values),
-        lambda change: is_recipe_or_refused(lambda: from_dict(put(PLAIN, *change))),
+        check_changed_recipe,
     ),
     (
         "any settings",
@@ -175,8 +198,8 @@ def check_log(data: bytes) -> None:
         for num in (0, 1, 3, 1000):
             assert last_records(path, num) == (every[-num:] if num else [])
         for record in every:
-            is_typed(stats_from(record))
-            is_typed(score_from(record))
+            check_typed(lenient(StepStats, record))
+            check_typed(lenient(Score, record))
         num_cut = cut(path, 100)
         kept = [record for record in every if not is_beyond(record.get("samples"), 100)]
         assert records(path) == kept
@@ -189,19 +212,19 @@ def check_log(data: bytes) -> None:
 
 
 def is_beyond(value: Any, samples: int) -> bool:
+    """Return whether a record's samples are a number beyond some."""
     return type(value) in (int, float) and value > samples
 
 
-def is_typed(line: StepStats | ScoreLine) -> None:
-    """See that a line has the types it speaks of, whatever it was read from."""
-    msgspec.convert(vars(line), type(line))
-    for value in vars(line).values():
-        assert not isinstance(value, float) or math.isnan(value) or abs(value) <= 1e150
+def check_typed(line: StepStats | Score) -> None:
+    """See that a line has the types it speaks of, whatever it was read from, and no number too large to square."""
+    values = msgspec.structs.asdict(line)
+    msgspec.convert(values, type(line))
+    for value in values.values():
+        assert not isinstance(value, float) or math.isnan(value) or abs(value) <= MAX_NUMBER
 
 
-record = st.dictionaries(
-    st.sampled_from([*vars(ScoreLine(samples=0, seconds=0.0)), "terms", "kind"]), values, max_size=5
-)
+record = st.dictionaries(st.sampled_from([*Score.__struct_fields__, "terms", "kind"]), values, max_size=5)
 log = damaged(LOG) | st.lists(
     record.map(lambda node: json.dumps(node).encode())
     | st.binary(max_size=30)
@@ -216,7 +239,9 @@ PROPERTIES.append(("a log", log, check_log))
 
 @cache
 def good_zip() -> bytes:
-    file, picture = io.BytesIO(), io.BytesIO()
+    """Return a zip of images, and of what is none."""
+    file = io.BytesIO()
+    picture = io.BytesIO()
     Image.new("L", (8, 8), 7).save(picture, "PNG")
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("a/1.png", "b/2.png", "b/3", "notes.txt"):
@@ -227,9 +252,12 @@ def good_zip() -> bytes:
 
 @cache
 def good_npz(is_compressed: bool) -> bytes:
+    """Return images in an archive of NumPy's."""
     file = io.BytesIO()
-    arrays: dict[str, Any] = {"images": np.zeros((3, 8, 8), np.uint8), "labels": np.array(["a", "b", "a"])}
-    np.savez_compressed(file, **arrays) if is_compressed else np.savez(file, **arrays)
+    write = np.savez
+    if is_compressed:
+        write = np.savez_compressed
+    write(file, images=np.zeros((3, 8, 8), np.uint8), labels=np.array(["a", "b", "a"]))
     return file.getvalue()
 
 
@@ -241,9 +269,10 @@ def check_archive(name: str, data: bytes) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zipfile's own
             images = attempted(lambda: open_source(str(folder / name)).load())
-        for index in range(len(images.names) if images else 0):
-            with contextlib.suppress(BrokenImage):
-                images.read(index)
+        if images is not None:
+            for index in range(len(images.names)):
+                with contextlib.suppress(BrokenImage):
+                    images.read(index)
         assert [path.name for path in folder.iterdir()] == [name]
 
     in_folder(act)
@@ -308,63 +337,39 @@ def holds(strategy: Any, check: Callable[[Any], None], how: settings) -> None:
 
 @pytest.mark.parametrize(("strategy", "check"), [rest for _, *rest in PROPERTIES], ids=NAMES)
 def test_what_is_damaged_is_read_or_refused_in_one_line(strategy: Any, check: Callable[[Any], None]) -> None:
+    """A few dozen examples of each."""
     holds(strategy, check, QUICK)
 
 
 @pytest.mark.faults
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("strategy", "check"), [rest for _, *rest in PROPERTIES], ids=NAMES)
 def test_what_is_damaged_is_read_or_refused_in_one_line_at_length(strategy: Any, check: Callable[[Any], None]) -> None:
+    """Thousands of examples of each."""
     holds(strategy, check, LONG)
 
 
 # Whole run folders
 
 
-def make_run(path: Path, *, is_own: bool) -> RunFolder:
-    """Write a small run with everything that a run can have."""
-    recipe = {"name": OWN_LOOP, "stopping": PLAIN["stopping"], "judging": {"metric": "fid"}} if is_own else PLAIN
-    run = RunFolder.create(path, recipe)
-    line = {"samples": 640, "seconds": 1.0, "kid": 0.1, "kid_se": 0.01, "fid": 9.0, "protocol": {"num_real": 500}}
-    line["protocol"] |= {"num_generated": 500, "features": "encoder", "split": "validation"}
-    again = {"found": line, "rescored": line, "difference": 0.0, "difference_se": 0.1}
-    rescored = {"protocol": line["protocol"], "num_scores": 8, "winner": 640, "candidates": [again]}
-    run.write_state(
-        {"status": "finished", "samples": 640, "seconds": 9.0, "reason": "Enough.", "policy": "evidence", "best": line}
-        | {"test": line, "rescored": rescored, "not_tested": None}
-    )
-    run.write_data(
-        {"source": "mnist", "digest": "ab", "size": 8, "channels": 1, "classes": ["a", "b"], "num_train": 600}
-        | {"num_validation": 100, "num_test": 100, "num_duplicates": 1, "rejected": [{"name": "a", "reason": "b"}]}
-    )
-    run.write_environment({"torch": "2", "threads": 1})
-    run.write_pace({"samples_per_second": 4.0, "judge_every": 64, "horizon": 640})
-    for samples in range(64, 641, 64):
-        run.log_score(line | {"samples": samples, "kid": 0.2 - samples / 10_000, "coverage": 0.5, "best": True})
-        run.log_step({"samples": samples, "seconds": samples / 64, "accuracy": 0.7, "terms": {"a": 1.0}})
-    run.log_event(100, 1.0, "judging failed", "once")
-    run.log_event(640, 1.0, "stop", "Enough.")
-    if is_own:
-        (path / "watch.json").write_text(json.dumps({"sentence": "All is well."}))
-    return run
+def replayed(run: RunFolder) -> str:
+    """Return what policies would have done in a run, as text."""
+    series = [read_run(run.path)]
+    return replay_text(summaries(DEFAULT_POLICIES, stopping_with(()), series), series)
 
 
-def readers() -> list[tuple[str, Callable[[RunFolder], Any]]]:
-    """Return everything that reads a run's folder without torch."""
-
-    def replayed(run: RunFolder) -> None:
-        series = [read_run(run.path)]
-        replay_text(summaries(DEFAULT_POLICIES, stopping_with(()), series), series)
-
-    return [
-        ("status", status),
-        ("status --json", lambda run: msgspec.json.encode(status_values(run))),
-        ("report", write_report),
-        ("compare", lambda run: compare([run, run])),
-        ("compare --json", lambda run: msgspec.json.encode(compare_values([run, run]))),
-        ("replay", replayed),
-    ]
+# Everything that reads a run's folder without torch.
+READERS: list[Callable[[RunFolder], Any]] = [
+    lambda run: status_text(read_status(run)),
+    lambda run: msgspec.json.encode(status_values(read_status(run))),
+    lambda run: compare_text(compare([run, run])),
+    lambda run: msgspec.json.encode(compare_values(compare([run, run]))),
+    replayed,
+    write_report,
+    refuse_without_best,
+    lambda run: recipe_to_resume(run, budget="1M", policy="budget"),
+]
 
 
 @st.composite
@@ -372,9 +377,11 @@ def changed_run(draw: st.DrawFn, files: dict[str, bytes]) -> tuple[str, bytes]:
     """Draw the name of one file of a run, and what it holds instead: one value changed, or bytes damaged."""
     name = draw(st.sampled_from(sorted(files)))
     data = files[name]
-    if draw(st.integers(0, 4)) == 0:
+    if "json" not in name or draw(st.integers(0, 4)) == 0:
         return name, draw(damaged(data))
-    lines = data.splitlines() if name.endswith(".jsonl") else [data]
+    lines = [data]
+    if name.endswith(".jsonl"):
+        lines = data.splitlines()
     index = draw(st.integers(0, len(lines) - 1))
     node = json.loads(lines[index])
     lines[index] = json.dumps(put(node, draw(st.sampled_from(list(paths(node)))), draw(values))).encode()
@@ -382,37 +389,52 @@ def changed_run(draw: st.DrawFn, files: dict[str, bytes]) -> tuple[str, bytes]:
 
 
 @cache
-def files_of(is_own: bool) -> dict[str, bytes]:
+def files_of(kind: Kind) -> dict[str, bytes]:
+    """Return the files of a small run."""
     with tempfile.TemporaryDirectory() as folder:
-        run = make_run(Path(folder) / "run", is_own=is_own)
-        every = [path for path in run.path.rglob("*.json*") if path.is_file()]
-        return {path.relative_to(run.path).as_posix(): path.read_bytes() for path in every}
+        return made_runs.files_in(made_runs.made(Path(folder) / "run", kind).path)
 
 
-def check_run(is_own: bool, change: tuple[str, bytes]) -> None:
-    """See that whatever reads a run shows it or refuses it, with any one of its files changed."""
+def check_run(kind: Kind, change: tuple[str, bytes]) -> None:
+    """See that whatever reads a run shows it or refuses it, with any one of its files changed, and changes nothing."""
 
     def act(folder: Path) -> None:
-        for name, data in (files_of(is_own) | dict([change])).items():
+        files = files_of(kind) | dict([change])
+        for name, data in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        for _, read in readers():
+        (folder / "checkpoints").mkdir()
+        for read in READERS:
             attempted(partial(read, RunFolder(folder)))
+        assert made_runs.files_in(folder) == files
 
     in_folder(act)
 
 
-@pytest.mark.parametrize("is_own", [False, True], ids=["trained", "own loop"])
-def test_a_run_with_a_changed_file_is_shown_or_refused(is_own: bool) -> None:
-    holds(changed_run(files_of(is_own)), partial(check_run, is_own), QUICK)
+@pytest.mark.parametrize("kind", made_runs.KINDS)
+def test_a_run_is_shown_by_all_of_its_readers_as_long_as_nothing_is_damaged(tmp_path: Path, kind: Kind) -> None:
+    """Or the tests below would see nothing but refusals."""
+    run = made_runs.made(tmp_path / "run", kind)
+    for read in READERS[:6]:
+        read(run)
+    page = run.report.read_text()
+    for shown in ("data:image/png", "data:image/gif", "data:audio/wav", "a classic", "<td>"):
+        assert shown in page
+
+
+@pytest.mark.parametrize("kind", made_runs.KINDS)
+def test_a_run_with_a_changed_file_is_shown_or_refused(kind: Kind) -> None:
+    """A few dozen examples of each task, and of a custom loop."""
+    holds(changed_run(files_of(kind)), partial(check_run, kind), QUICK)
 
 
 @pytest.mark.faults
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("is_own", [False, True], ids=["trained", "own loop"])
-def test_a_run_with_a_changed_file_is_shown_or_refused_at_length(is_own: bool) -> None:
-    holds(changed_run(files_of(is_own)), partial(check_run, is_own), SLOW)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", made_runs.KINDS)
+def test_a_run_with_a_changed_file_is_shown_or_refused_at_length(kind: Kind) -> None:
+    """Hundreds of examples of each."""
+    holds(changed_run(files_of(kind)), partial(check_run, kind), SLOW)
 
 
 @pytest.mark.parametrize(
@@ -423,13 +445,21 @@ def test_a_run_with_a_changed_file_is_shown_or_refused_at_length(is_own: bool) -
         ("data.json", ("rejected", 0), None),
         ("data.json", ("rejected",), -1),
         ("data.json", ("num_train",), "x"),
-        ("data.json", ("channels",), []),
+        ("data.json", ("facts", "channels"), []),
+        ("data.json", ("facts",), []),
+        ("data.json", ("metrics", 0, "better"), "sideways"),
         ("data.json", ("classes",), -1),
         ("state.json", ("samples",), "many"),
         ("state.json", ("seconds",), {}),
         ("state.json", ("best", "protocol", "num_generated"), None),
-        ("state.json", ("reason",), [1]),
-        ("pace.json", ("horizon",), "far"),
+        ("state.json", ("selection", "winner"), 7),
+        ("state.json", ("message",), [1]),
+        ("intervals.json", ("horizon",), "far"),
+        ("intervals.json", ("horizon",), -1),
+        ("rivals.json", ("scores", 0, "role"), "judge"),
+        ("rivals.json", ("scores", 0, "loss"), 10**400),
+        ("exhibits.json", ("exhibits", 0, "file"), "../state.json"),
+        ("exhibits.json", ("exhibits", 0, "kind"), "program"),
         ("log/scores.jsonl", ("protocol",), [1]),
         ("log/scores.jsonl", ("samples",), []),
         ("log/steps.jsonl", ("terms",), [1]),
@@ -437,12 +467,16 @@ def test_a_run_with_a_changed_file_is_shown_or_refused_at_length(is_own: bool) -
     ],
 )
 def test_values_that_once_ended_a_reader_do_so_no_more(name: str, place: tuple[Any, ...], value: Any) -> None:
-    lines = files_of(False)[name].splitlines() if name.endswith("l") else [files_of(False)[name]]
+    """And others that might."""
+    lines = [files_of("images")[name]]
+    if name.endswith(".jsonl"):
+        lines = lines[0].splitlines()
     lines[0] = json.dumps(put(json.loads(lines[0]), place, value)).encode()
-    check_run(False, (name, b"\n".join(lines) + b"\n"))
+    check_run("images", (name, b"\n".join(lines) + b"\n"))
 
 
 def test_a_member_without_a_name_is_passed_over() -> None:
+    """Python's reader of archives would raise for it what is no error of an archive."""
     data = good_zip()
     at = data.rindex(b"PK\1\2")
     check_archive("a.zip", data[: at + 28] + b"\0\0" + data[at + 30 :])
@@ -452,18 +486,19 @@ def test_a_member_without_a_name_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "words"),
+    ("setting", "word"),
     [
         ("game.generator.rate=-1", "> 0"),
         ("game.generator.rate=nan", "number"),
-        ("game.generator.rat=1", 'Did you mean "game.generator.rate"'),
-        ("game.batch=many", "a whole number"),
-        ("game.loss=hing", 'Did you mean "hinge"'),
-        ("device=gpu", "auto, cpu, mps, cuda"),
+        ("game.generator.rat=1", "game.generator.rate"),
+        ("game.batch=many", "whole"),
+        ("game.loss=hing", "hinge"),
+        ("device=gpu", "cuda"),
         ("seed=" + "9" * 5000, "seed=999"),
     ],
 )
-def test_a_wrong_recipe_is_told_before_torch_is_imported(tmp_path: Path, setting: str, words: str) -> None:
+def test_a_wrong_recipe_is_told_before_torch_is_imported(tmp_path: Path, setting: str, word: str) -> None:
+    """In one line with what is allowed, and nothing is written."""
     code = (
         "import sys\nfrom equipoise.cli import main\n"
         f"code = main(['train', 'mnist', '--out', {str(tmp_path / 'run')!r}, '--set', {setting!r}])\n"
@@ -471,7 +506,7 @@ def test_a_wrong_recipe_is_told_before_torch_is_imported(tmp_path: Path, setting
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert run.returncode == 2, run.stderr
-    assert words in run.stderr
+    assert word in run.stderr
     assert "Traceback" not in run.stderr
     assert len(run.stderr.strip()) < 400
     assert not (tmp_path / "run").exists()

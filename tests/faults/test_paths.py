@@ -1,5 +1,6 @@
 """Odd places for a run, its cache and its user: each works from the first step on, or one line says why not."""
 
+import errno
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import pytest
 from equipoise.cli import main
 from equipoise.data.cache import default_cache
 from equipoise.errors import StorageError, UserError
-from equipoise.runs.folder import RunFolder
+from equipoise.runs import rules
 
 NAMES = {
     "spaces": "a run  of mine ",
@@ -27,17 +28,21 @@ NAMES = {
     "long": "x" * 255,
     "dots": "...",
 }
-STOP = lives.signalled("loop.take_generator_step", 20, signal.SIGTERM)
+STOP = lives.signalled("loop.set_rates", 20, signal.SIGTERM)  # before the 20th round
 
 
 def stopped(command: lives.Command, out: Path, before: Callable[[], None] | None = None) -> None:
-    hook = STOP if before is None else partial(lives.both, before, STOP)
+    """Let a training do something first, and be told to leave a little later."""
+    hook = STOP
+    if before is not None:
+        hook = partial(lives.both, before, STOP)
     life = command.begun(out, hook)
     assert life.ended() == 130, life.told()
     assert life.told() == ""
 
 
 def check_readers(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """See that a run can be read, and its best generator drawn from."""
     for arguments in (["status", run], ["digest", run], ["sample", run, "-n", "1", "-o", folder / "one.png"]):
         assert main([str(argument) for argument in arguments]) == 0
         assert capsys.readouterr().err == ""
@@ -48,6 +53,7 @@ def check_readers(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -
 def test_a_run_of_any_name_is_trained_stopped_gone_on_with_and_read(
     command: lives.Command, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Its name is taken as it is, and nothing else is made beside it."""
     run = tmp_path / "runs" / NAMES[name]
     stopped(command, run)
     assert command.finished(run) == lives.expected(command)
@@ -60,29 +66,34 @@ def test_a_run_of_any_name_is_trained_stopped_gone_on_with_and_read(
 def test_a_run_is_where_it_is_found(
     command: lives.Command, tmp_path: Path, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, place = tmp_path / "run", tmp_path / "other" / "place"
+    """By a relative path, by a link, and in another place than where it began: it goes on the same way."""
+    run = tmp_path / "run"
+    place = tmp_path / "other" / "place"
     place.mkdir(parents=True)
-    if how == "relative":
-        out = Path("../../run")
-        life = command.begun(out, partial(lives.both, partial(lives.go_to, place, 0o022), STOP))
-        assert life.ended() == 130, life.told()
-        life = command.begun(out, partial(lives.go_to, place, 0o022))
-        assert life.ended() == 0, life.told()
-    elif how == "link":
-        run.symlink_to(place)
-        stopped(command, run)
-        command.finished(run)
-        assert run.is_symlink()
-    elif how == "beside":  # `..` after a link is not what its text says
-        (tmp_path / "link").symlink_to(place)
-        stopped(command, tmp_path / "link" / ".." / "run")
-        run = tmp_path / "other" / "run"
-        command.finished(run)
-    else:
-        stopped(command, run)
-        (shutil.move if how == "moved" else shutil.copytree)(run, place / "run")
-        run = place / "run"
-        command.finished(run)
+    match how:
+        case "relative":
+            out = Path("../../run")
+            stopped(command, out, partial(lives.go_to, place, 0o022))
+            life = command.begun(out, partial(lives.go_to, place, 0o022))
+            assert life.ended() == 0, life.told()
+        case "link":
+            run.symlink_to(place)
+            stopped(command, run)
+            command.finished(run)
+            assert run.is_symlink()
+        case "beside":  # `..` after a link is not what its text says
+            (tmp_path / "link").symlink_to(place)
+            stopped(command, tmp_path / "link" / ".." / "run")
+            run = tmp_path / "other" / "run"
+            command.finished(run)
+        case "moved":
+            stopped(command, run)
+            run = Path(shutil.move(run, place / "run"))
+            command.finished(run)
+        case _:
+            stopped(command, run)
+            run = shutil.copytree(run, place / "run")
+            command.finished(run)
     assert lives.parts_of(run) == lives.expected(command)
     check_readers(run, tmp_path, capsys)
 
@@ -91,6 +102,7 @@ def test_a_run_is_where_it_is_found(
 def test_odd_surroundings_change_nothing(
     command: lives.Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """No home, another language, a mask that lets nobody else in, and no place for temporary files."""
     spaced = lives.Command(command.source, tmp_path / "a cache 数字")
     (tmp_path / "temporary").mkdir()
     (tmp_path / "temporary").chmod(0o555)
@@ -114,24 +126,27 @@ def deep(folder: Path, length: int) -> Path:
 def test_a_path_too_long_for_what_a_run_holds_is_refused_at_once(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Nothing is written before."""
     longest = os.pathconf(tmp_path, "PC_PATH_MAX") - 1
     for length in (longest, longest - 40):
         assert main(["train", str(shapes), "--out", str(deep(tmp_path, length))]) == 2
-        assert "File name too long" in lives.one_line(capsys.readouterr().err)
+        assert os.strerror(errno.ENAMETOOLONG) in lives.one_line(capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
-    RunFolder.refuse_taken(deep(tmp_path, longest - 200))
+    rules.refuse_taken(deep(tmp_path, longest - 200))
 
 
 def test_a_user_without_a_home_is_told_where_the_cache_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no failure of the disk, and there is a variable to set."""
+
     def nobody() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     for name in ("EQUIPOISE_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", nobody)
-    with pytest.raises(UserError, match="set EQUIPOISE_CACHE") as caught:
-        default_cache()
-    assert not isinstance(caught.value, StorageError)
-    monkeypatch.setenv("EQUIPOISE_CACHE", "~no-such-user-here/cache")
-    with pytest.raises(UserError, match="set EQUIPOISE_CACHE"):
-        default_cache()
+    for chosen in (None, "~no-such-user-here/cache"):
+        if chosen is not None:
+            monkeypatch.setenv("EQUIPOISE_CACHE", chosen)
+        with pytest.raises(UserError, match="EQUIPOISE_CACHE") as caught:
+            default_cache()
+        assert not isinstance(caught.value, StorageError)

@@ -23,3 +23,8 @@ def test_quarter_way_is_a_quarter_of_a_line_and_less_of_a_cosine():
 
 def test_a_schedule_from_a_value_to_itself_is_constant():
     assert [scheduled(0.1, 0.1, progress / 7) for progress in range(8)] == pytest.approx([0.1] * 8)
+
+
+@pytest.mark.parametrize("shape", ["cosine", "linear"])
+def test_without_an_end_the_value_stays_at_its_start(shape: Literal["cosine", "linear"]):
+    assert [scheduled(0.3, None, progress, shape) for progress in (0.0, 0.5, 1.0, 2.0)] == [0.3] * 4

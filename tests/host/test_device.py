@@ -1,11 +1,15 @@
-"""The number of threads a run began with is taken from its file, and from no number that would end the process."""
+"""Device, precision and threads: what is there, and no number of threads out of a file that would end the process."""
 
+import json
 from typing import Any
 
 import pytest
 import torch
 
-from equipoise.host.device import threads_of
+from equipoise.errors import Option, UserError
+from equipoise.host import device
+from equipoise.host.device import chosen_device, chosen_precision, environment_of, threads_of
+from equipoise.recipe import Recipe, with_settings
 
 CPU = torch.device("cpu")
 
@@ -22,3 +26,34 @@ def test_any_other_number_of_threads_in_the_file_changes_nothing(begun: Any) -> 
     own = torch.get_num_threads()
     with threads_of(begun, CPU):
         assert torch.get_num_threads() == own
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "mps"])
+def test_a_device_that_is_not_there_is_refused_with_one_that_is(name: str) -> None:
+    if name == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has a Metal device")
+    with pytest.raises(UserError) as refused:
+        chosen_device(name)
+    assert refused.value.subject == Option("device", name)
+    assert Option("device", "cpu") in refused.value.remedies
+
+
+def test_auto_is_a_gpu_where_there_is_one_and_a_cpu_is_always_there() -> None:
+    assert chosen_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert chosen_device("cpu") == CPU
+
+
+def test_precision_is_what_was_asked_for_and_auto_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(precision: str) -> torch.dtype:
+        return chosen_precision(with_settings(Recipe(), [f"precision={precision}"]), CPU)
+
+    for has_bfloat16, auto in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(device, "processor_has_bfloat16", lambda has=has_bfloat16: has)
+        assert [chosen(name) for name in ("float32", "bfloat16", "auto")] == [torch.float32, torch.bfloat16, auto]
+
+
+def test_the_environment_is_plain_values_and_names_what_decides_the_last_bits() -> None:
+    found = environment_of(CPU, torch.bfloat16)
+    assert json.loads(json.dumps(found)) == found
+    assert (found["torch"], found["device"], found["precision"]) == (str(torch.__version__), "cpu", "bfloat16")
+    assert found["threads"] == torch.get_num_threads()

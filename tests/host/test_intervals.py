@@ -1,97 +1,157 @@
-"""Pace: spacings are multiples of a step, judging keeps its share, and a resume meets the same positions."""
+"""Intervals: multiples of a round, evaluations that keep their share, and a resume that meets the same positions."""
 
-import dataclasses
+import math
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equipoise.host.intervals import Stopwatch, measured_pace
-from equipoise.recipe import Budget, Game, Judging, Recipe
+from equipoise.game.updates import samples_per_round
+from equipoise.host.intervals import Intervals, measured_intervals, settled_intervals
+from equipoise.recipe import Budget, Evaluation, Game, Recipe, Saving
+from equipoise.storage.records import IntervalsRecord, strict
+
+STEP = 64
 
 
-def recipe(budget: Budget, batch: int = 64, steps: int = 1, judging: Judging | None = None) -> Recipe:
-    return Recipe(budget=budget, game=Game(batch=batch, discriminator_steps=steps), judging=judging or Judging())
+def recipe(budget: Budget, every: int | None = None, **saving: Any) -> Recipe:
+    return Recipe(budget=budget, evaluation=Evaluation(every=every), saving=Saving(**saving))
+
+
+def in_samples(samples: int) -> Budget:
+    return Budget(samples=samples, seconds=None)
+
+
+def in_seconds(seconds: float) -> Budget:
+    return Budget(samples=None, seconds=seconds)
 
 
 @given(
     speed=st.floats(0.5, 1e6),
-    judge_seconds=st.floats(1e-3, 1e3),
+    evaluation_seconds=st.floats(1e-3, 1e3),
     seconds=st.floats(1, 1e5),
     batch=st.integers(2, 512),
     steps=st.integers(1, 5),
 )
-def test_everything_falls_due_only_after_whole_steps(
-    speed: float, judge_seconds: float, seconds: float, batch: int, steps: int
+def test_everything_falls_due_only_after_whole_rounds(
+    speed: float, evaluation_seconds: float, seconds: float, batch: int, steps: int
 ) -> None:
-    pace = measured_pace(speed, judge_seconds, recipe(Budget(samples=None, seconds=seconds), batch, steps))
-    assert pace.log_every % (batch * steps) == 0
-    assert pace.judge_every % (batch * steps) == 0
-    assert pace.save_every % (batch * steps) == 0
-    assert pace.horizon % (batch * steps) == 0
+    step = samples_per_round(Game(batch=batch, discriminator_steps=steps))
+    found = measured_intervals(speed, evaluation_seconds, recipe(in_seconds(seconds)), step)
+    for value in (found.log_every, found.evaluate_every, found.save_every, found.horizon):
+        assert value is not None
+        assert value > 0
+        assert value % step == 0
 
 
-@given(speed=st.floats(10, 1e5), judge_seconds=st.floats(1e-2, 1e2))
-def test_judging_takes_no_more_than_its_share_of_the_time(speed: float, judge_seconds: float) -> None:
-    pace = measured_pace(speed, judge_seconds, recipe(Budget(samples=None, seconds=1e4)))
-    training_seconds = pace.judge_every / speed
-    assert judge_seconds / training_seconds <= 0.05 + 1e-9
+@given(speed=st.floats(10, 1e5), evaluation_seconds=st.floats(1e-2, 1e2))
+def test_evaluation_takes_no_more_than_its_share_of_the_time(speed: float, evaluation_seconds: float) -> None:
+    found = measured_intervals(speed, evaluation_seconds, recipe(in_seconds(1e4)), STEP)
+    assert found.evaluate_every is not None
+    assert evaluation_seconds / (found.evaluate_every / speed) <= 0.05 + 1e-9
 
 
-def test_a_spacing_that_was_asked_for_is_kept_to_the_step() -> None:
-    asked = Judging(every=1000)
-    pace = measured_pace(5000, 9.0, recipe(Budget(samples=100_000, seconds=None), judging=asked))
-    assert pace.judge_every == 1024
-    assert [samples for samples in range(0, 4097, 64) if samples and pace.is_judging_due(samples)] == [
-        1024,
-        2048,
-        3072,
-        4096,
-    ]
+def test_an_interval_that_was_asked_for_is_kept_to_the_round() -> None:
+    found = measured_intervals(5000, 9.0, recipe(in_samples(100_000), every=1000), STEP)
+    assert found.evaluate_every == 1024
+    due = [samples for samples in range(STEP, 4097, STEP) if found.is_evaluation_due(samples, STEP)]
+    assert due == [1024, 2048, 3072, 4096]
 
 
 @pytest.mark.parametrize("every", [30_000, 50_000, 100_000])
-def test_a_spacing_of_judgings_leaves_the_log_at_a_line_a_second(every: int) -> None:
-    asked = Judging(every=every)
-    pace = measured_pace(5000, 9.0, recipe(Budget(samples=10_000_000, seconds=None), judging=asked))
-    assert 0.9 <= pace.log_every / 5000 <= 1.1
-
-
-def test_a_slow_step_does_not_outlast_a_time_budget_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    watch = Stopwatch(0.0, 0)
-    now[0] = 30.0  # one step of thirty seconds
-    assert watch.is_warm(64, Budget(samples=None, seconds=60.0))
+def test_an_interval_of_evaluations_leaves_the_log_at_a_line_a_second(every: int) -> None:
+    found = measured_intervals(5000, 9.0, recipe(in_samples(10_000_000), every=every), STEP)
+    assert found.log_every is not None
+    assert 0.9 <= found.log_every / 5000 <= 1.1
 
 
 def test_a_budget_in_samples_is_the_horizon_whatever_the_speed() -> None:
-    budget = Budget(samples=64_000, seconds=None)
-    paces = [measured_pace(speed, 1.0, recipe(budget)) for speed in (10, 1e3, 1e5)]
-    assert {pace.horizon for pace in paces} == {64_000}
-    assert paces[0].progress(0) == 0
-    assert paces[0].progress(32_000) == 0.5
-    assert paces[0].progress(70_000) == 1.0
+    every = [measured_intervals(speed, 1.0, recipe(in_samples(64_000)), STEP) for speed in (10, 1e3, 1e5)]
+    assert {found.horizon for found in every} == {64_000}
+    assert every[0].progress(0) == 0
+    assert every[0].progress(32_000) == 0.5
+    assert every[0].progress(70_000) == 1.0
 
 
-def test_a_stopwatch_goes_on_from_where_an_earlier_session_ended() -> None:
-    watch = Stopwatch(100.0, 5000)
-    assert 100.0 <= watch.seconds() < 101.0
+def test_before_anything_is_measured_nothing_is_due_and_no_schedule_moves() -> None:
+    found = Intervals()
+    assert not found.is_known
+    assert found.measured is None
+    assert found.progress(10**9) == 0.0
+    assert not any(
+        due(samples, STEP)
+        for due in (found.is_log_due, found.is_evaluation_due, found.is_saving_due)
+        for samples in range(0, 10_000, STEP)
+    )
 
 
-def test_a_clock_that_does_not_move_divides_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.monotonic", lambda: 5.0)
-    watch = Stopwatch(0.0, 0)
-    assert watch.lap(64) > 0
-    assert watch.speed(64) > 0
+@pytest.mark.parametrize("step", [64, 128, 192, 320])
+@pytest.mark.parametrize("every", [64, 640, 1000])
+def test_each_multiple_of_an_interval_falls_due_once_also_where_rounds_grow(every: int, step: int) -> None:
+    """A remedy may add discriminator steps: a round may step over a multiple, which the next position makes up for."""
+    found = Intervals(horizon=10**6, log_every=every, evaluate_every=every, save_every=every)
+    positions = range(step, 20_000, step)
+    for due in (found.is_log_due, found.is_evaluation_due, found.is_saving_due):
+        at = [samples for samples in positions if due(samples, step)]
+        reached = {samples // every for samples in at}
+        assert len(reached) == len(at), "not twice"
+        expected = {samples // every for samples in positions} - {0}
+        assert reached == expected
 
 
-def test_a_small_budget_in_samples_is_warm_in_time_to_be_judged() -> None:
-    watch = Stopwatch(0.0, 0)
-    assert watch.is_warm(64, Budget(samples=640, seconds=None))
-    assert not Stopwatch(0.0, 0).is_warm(64, Budget(samples=64_000, seconds=None))
+def test_a_position_alone_decides_what_is_due() -> None:
+    found = Intervals(horizon=10**6, save_every=1024)
+    assert found.is_saving_due(2048, STEP)
+    assert not found.is_saving_due(2048 + STEP, STEP)
+    assert found.is_saving_due(2048 + STEP, 2 * STEP), "rounds of two batches come from 1984"
 
 
-def test_pace_is_plain_numbers_for_the_run_folder() -> None:
-    pace = measured_pace(5000, 0.5, recipe(Budget(samples=None, seconds=60)))
-    assert type(pace)(**dataclasses.asdict(pace)) == pace
+# Settled by the recipe
+
+
+def test_a_recipe_that_asks_for_all_needs_no_measurement() -> None:
+    settled = settled_intervals(
+        Recipe(budget=in_samples(6400), evaluation=Evaluation(every=600), saving=Saving(every=1200, log_every=64)), STEP
+    )
+    assert settled.is_known
+    assert settled.measured is None
+    assert (settled.horizon, settled.evaluate_every, settled.save_every, settled.log_every) == (6400, 640, 1216, 64)
+
+
+@pytest.mark.parametrize("missing", ["budget", "evaluation", "saving", "log"])
+def test_a_recipe_that_leaves_one_open_waits_for_the_machine(missing: str) -> None:
+    asked = Recipe(
+        budget=in_seconds(60.0) if missing == "budget" else in_samples(6400),
+        evaluation=Evaluation(every=None if missing == "evaluation" else 640),
+        saving=Saving(every=None if missing == "saving" else 640, log_every=None if missing == "log" else 64),
+    )
+    assert not settled_intervals(asked, STEP).is_known
+
+
+def test_what_is_asked_for_is_the_same_measured_or_settled() -> None:
+    asked = Recipe(
+        budget=in_samples(6400), evaluation=Evaluation(every=600), saving=Saving(every=1200, log_every=64, keep=3)
+    )
+    measured, settled = measured_intervals(5000, 9.0, asked, STEP), settled_intervals(asked, STEP)
+    for name in ("horizon", "log_every", "evaluate_every", "save_every", "keep_every"):
+        assert getattr(measured, name) == getattr(settled, name), name
+    assert settled.keep_every == 3 * 1216
+
+
+def test_the_two_measurements_give_the_same_intervals_again() -> None:
+    asked = recipe(in_seconds(60))
+    found = measured_intervals(5000.5, 0.5, asked, STEP)
+    assert found.measured == (5000.5, 0.5)
+    assert measured_intervals(5000.5, 0.5, asked, STEP) == found
+
+
+def test_intervals_are_written_for_readers_and_read_back() -> None:
+    found = measured_intervals(5000, 0.5, recipe(in_seconds(60), keep=2), STEP).record()
+    assert strict(IntervalsRecord, msgspec.json.decode(msgspec.json.encode(found))) == found
+    assert found.keep_every == 2 * (found.save_every or 0)
+    settled = Intervals(horizon=640).record()
+    back = strict(IntervalsRecord, msgspec.json.decode(msgspec.json.encode(settled)))
+    assert math.isnan(back.samples_per_second)
+    assert Intervals().record().horizon == 0

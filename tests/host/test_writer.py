@@ -1,4 +1,4 @@
-"""The saver: jobs in order and one at a time, an error that ends the training, and no more than a few waiting."""
+"""The background writer: jobs in order, one at a time, an error that ends the training, and only a few that wait."""
 
 import signal
 import sys
@@ -10,9 +10,10 @@ from types import FrameType
 
 import pytest
 
-from equipoise.host import writer as saver_module
-from equipoise.host.writer import MOST_WAITING, Saver, at_once
+from equipoise.host import writer as module
+from equipoise.host.writer import MOST_WAITING, BackgroundWriter, run_now
 
+IN_HAND = "in hand"
 SOON = 20.0  # seconds; a limit that only something that hangs reaches
 
 
@@ -51,26 +52,26 @@ def test_jobs_are_done_in_order_and_never_two_at_once() -> None:
         done.append(number)
         busy.release()
 
-    with Saver() as saver:
+    with BackgroundWriter() as writer:
         for number in range(20):
-            saver.submit(lambda number=number: job(number))
-        saver.wait()
+            writer.submit(lambda number=number: job(number))
+        writer.wait()
         assert done == list(range(20))
 
 
 def test_a_job_is_done_beside_the_training() -> None:
     gate = threading.Event()
-    with Saver() as saver:
-        saver.submit(lasting(gate))
-        saver.check()
+    with BackgroundWriter() as writer:
+        writer.submit(lasting(gate))
+        writer.check()
         gate.set()  # only the training can open it, which is here while the job lasts
 
 
 def test_leaving_waits_until_all_is_written() -> None:
     done: list[int] = []
-    with Saver() as saver:
+    with BackgroundWriter() as writer:
         for number in range(3):
-            saver.submit(lambda number=number: (time.sleep(0.01), done.append(number))[0])
+            writer.submit(lambda number=number: (time.sleep(0.01), done.append(number))[0])
     assert done == [0, 1, 2]
 
 
@@ -82,17 +83,17 @@ def test_an_error_is_raised_in_the_training_and_nothing_after_it_is_written() ->
         assert gate.wait(SOON)
         raise OSError(28, "No space left on device")
 
-    with suppress(OSError), Saver() as saver:
-        saver.submit(lambda: done.append("before"))
-        saver.submit(fail)
-        saver.submit(lambda: done.append("after"))
+    with suppress(OSError), BackgroundWriter() as writer:
+        writer.submit(lambda: done.append("before"))
+        writer.submit(fail)
+        writer.submit(lambda: done.append("after"))
         gate.set()
-        with pytest.raises(OSError, match="No space"):
-            saver.wait()
-        with pytest.raises(OSError, match="No space"):
-            saver.check()
-        with pytest.raises(OSError, match="No space"):
-            saver.submit(lambda: done.append("later"))
+        with pytest.raises(OSError, match="28"):
+            writer.wait()
+        with pytest.raises(OSError, match="28"):
+            writer.check()
+        with pytest.raises(OSError, match="28"):
+            writer.submit(lambda: done.append("later"))
     assert done == ["before"]
 
 
@@ -100,23 +101,23 @@ def test_an_error_of_the_last_job_is_raised_on_leaving() -> None:
     def fail() -> None:
         raise OSError(5, "Input/output error")
 
-    with pytest.raises(OSError, match="Input/output"), Saver() as saver:
-        saver.submit(fail)
+    with pytest.raises(OSError, match="5"), BackgroundWriter() as writer:
+        writer.submit(fail)
 
 
-def test_an_error_of_the_training_is_not_hidden_by_one_of_the_saver_and_what_waits_is_written() -> None:
+def test_an_error_of_the_training_is_not_hidden_by_one_of_the_writer_and_what_waits_is_written() -> None:
     done: list[int] = []
 
     def fail() -> None:
         raise OSError(5, "Input/output error")
 
     def train() -> None:
-        with Saver() as saver:
-            saver.submit(lambda: done.append(1))
-            saver.submit(fail)
-            raise ValueError("of the training")
+        with BackgroundWriter() as writer:
+            writer.submit(lambda: done.append(1))
+            writer.submit(fail)
+            raise ValueError("training")
 
-    with pytest.raises(ValueError, match="of the training"):
+    with pytest.raises(ValueError, match="training"):
         train()
     assert done == [1]
 
@@ -124,13 +125,13 @@ def test_an_error_of_the_training_is_not_hidden_by_one_of_the_saver_and_what_wai
 def test_a_slow_disk_holds_the_training_back_once_as_many_wait_as_may() -> None:
     gate, submitted = threading.Event(), []
 
-    def train(saver: Saver) -> None:
+    def train(writer: BackgroundWriter) -> None:
         for number in range(MOST_WAITING + 2):
-            saver.submit(lasting(gate))
+            writer.submit(lasting(gate))
             submitted.append(number)
 
-    with Saver() as saver:
-        training = threading.Thread(target=train, args=(saver,))
+    with BackgroundWriter() as writer:
+        training = threading.Thread(target=train, args=(writer,))
         training.start()
         until(lambda: len(submitted) == MOST_WAITING + 1)  # one is being written, the others wait
         until(lambda: is_within(sys._current_frames().get(training.ident or 0), "submit", "wait"))
@@ -150,12 +151,12 @@ class Held:
 
     def in_hand(self) -> None:
         self.thread = threading.current_thread()
-        self.done.append("in hand" if self.gate.wait(SOON) else "waited for too long")
+        self.done.append(IN_HAND if self.gate.wait(SOON) else "waited for too long")
 
     def train(self, error: BaseException | None) -> None:
-        with Saver() as saver:
-            saver.submit(self.in_hand)
-            saver.submit(lambda: self.done.append("waiting"))
+        with BackgroundWriter() as writer:
+            writer.submit(self.in_hand)
+            writer.submit(lambda: self.done.append("waiting"))
             until(lambda: self.thread is not None)
             if error is not None:
                 raise error
@@ -165,7 +166,7 @@ class Held:
         thread = self.thread
         assert thread is not None
         until(lambda: thread.ident not in sys._current_frames())  # is_alive is wrong after a join that was interrupted
-        assert self.done == ["in hand"]
+        assert self.done == [IN_HAND]
 
 
 @pytest.fixture
@@ -182,11 +183,11 @@ AT_ONCE = [KeyboardInterrupt(), SystemExit()]
 def test_leaving_at_once_lets_the_job_in_hand_come_to_its_end_and_drops_what_waits(
     held: Held, error: BaseException
 ) -> None:
-    opening = threading.Timer(0.1, held.gate.set)  # long after a saver that does not wait would have been left
+    opening = threading.Timer(0.1, held.gate.set)  # long after a writer that does not wait would have been left
     opening.start()
     with pytest.raises(type(error)):
         held.train(error)
-    assert held.done == ["in hand"], "the lock of the run is free and its saver writes on"
+    assert held.done == [IN_HAND], "the lock of the run is free and its writer writes on"
     held.check_end()
 
 
@@ -194,7 +195,7 @@ def test_leaving_at_once_lets_the_job_in_hand_come_to_its_end_and_drops_what_wai
 def test_leaving_at_once_does_not_wait_for_a_disk_that_hangs(
     held: Held, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saver_module, "MOST_SECONDS", 0.05)
+    monkeypatch.setattr(module, "MOST_SECONDS", 0.05)
     with pytest.raises(type(error)):
         held.train(error)
     assert not held.done, "a second Ctrl-C had to wait for the disk"
@@ -203,7 +204,7 @@ def test_leaving_at_once_does_not_wait_for_a_disk_that_hangs(
 
 
 class Again:
-    """A Ctrl-C that comes as soon as the main thread waits within one of the functions of a saver."""
+    """A Ctrl-C that comes as soon as the main thread waits within one of the functions of a writer."""
 
     def __init__(self, *names: str) -> None:
         self.names, self.is_over = names, threading.Event()
@@ -229,7 +230,7 @@ class Again:
 
 
 def test_one_more_ctrl_c_leaves_the_wait_for_the_job_in_hand(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saver_module, "MOST_SECONDS", 2 * SOON)
+    monkeypatch.setattr(module, "MOST_SECONDS", 2 * SOON)
     with pytest.raises(KeyboardInterrupt), Again("_end", "join"):
         held.train(SystemExit())
     assert not held.done, "a third Ctrl-C had to wait for the disk"
@@ -237,11 +238,11 @@ def test_one_more_ctrl_c_leaves_the_wait_for_the_job_in_hand(held: Held, monkeyp
     held.check_end()
 
 
-@pytest.mark.parametrize("error", [None, ValueError("of the training")], ids=repr)
+@pytest.mark.parametrize("error", [None, ValueError("training")], ids=repr)
 def test_a_ctrl_c_while_all_is_being_written_drops_what_waits(
     held: Held, error: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saver_module, "MOST_SECONDS", 0.05)
+    monkeypatch.setattr(module, "MOST_SECONDS", 0.05)
     with pytest.raises(KeyboardInterrupt), Again("__exit__", "join"):
         held.train(error)
     assert not held.done
@@ -249,16 +250,16 @@ def test_a_ctrl_c_while_all_is_being_written_drops_what_waits(
     held.check_end()
 
 
-def test_the_thread_of_a_saver_keeps_no_process_alive_and_ends_with_its_context() -> None:
+def test_the_thread_of_a_writer_keeps_no_process_alive_and_ends_with_its_context() -> None:
     before = set(threading.enumerate())
-    with Saver() as saver:
-        saver.submit(lambda: None)
+    with BackgroundWriter() as writer:
+        writer.submit(lambda: None)
         [thread] = set(threading.enumerate()) - before
         assert thread.daemon
     assert not thread.is_alive()
 
 
-def test_at_once_does_a_job_now() -> None:
+def test_run_now_does_a_job_now() -> None:
     done: list[int] = []
-    at_once(lambda: done.append(1))
+    run_now(lambda: done.append(1))
     assert done == [1]

@@ -1,4 +1,4 @@
-"""The Keras callback in a real `fit`, on the torch backend: signals, judging, stopping, kept weights."""
+"""The Keras callback in a real `fit`, on the torch backend: stats, evaluation, stopping, kept weights."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
-from equipoise.errors import UserError  # noqa: E402
+from equipoise.errors import Option, UserError  # noqa: E402
 from equipoise.integrations.keras import WatchCallback  # noqa: E402
 from equipoise.runs.folder import RunFolder  # noqa: E402
 from equipoise.storage.logs import records  # noqa: E402
@@ -24,7 +24,7 @@ def make_generator() -> Any:
 
 
 class Game(keras.Model):
-    """A generator that is moved by hand, and signals that are known."""
+    """A generator that is moved by hand, and numbers that are known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,47 +48,51 @@ def fit(callback: WatchCallback, **options: Any) -> Game:
     return game
 
 
-def test_signals_scores_and_the_stop(tmp_path: Path) -> None:
-    watch = Watch(tmp_path / "run", loss="hinge", log_every=20, policy="budget", budget="100", tell=None)
+def test_stats_scores_and_the_stop(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "run", loss="hinge", metric="fid", log_every=20, policy="budget", budget="100", say=None)
     game = fit(WatchCallback(watch, batch=4, metric="fid"), epochs=5)
-    assert game.num == 25, "stopped within an epoch, where the budget was spent"
+    assert game.num == 25  # stopped within an epoch, where the budget was spent
     lines = records(tmp_path / "run" / "log" / "steps.jsonl")
     assert [line["samples"] for line in lines] == [20, 40, 60, 80, 100]
     assert lines[0]["accuracy"] == pytest.approx(2 / 3)
     assert lines[0]["discriminator_loss"] == 0.25
     scores = records(tmp_path / "run" / "log" / "scores.jsonl")
-    assert [line["fid"] for line in scores] == [90.0, 80.0, 75.0]
+    assert [line["loss"] for line in scores] == [90.0, 80.0, 75.0]
     kept = make_generator()
     kept.load_weights(tmp_path / "run" / "best" / "generator.weights.h5")
     assert kept.get_weights()[1][0] == pytest.approx(2.5)
     state = RunFolder.open(tmp_path / "run").read_state()
-    assert (state["status"], state["policy"]) == ("finished", "budget")
+    assert (state.status, state.stop_reason) == ("finished", "budget")
     assert (tmp_path / "run" / "report.html").exists()
 
 
 @pytest.mark.usefixtures("small")
-def test_the_generator_is_judged_against_the_best_and_left_as_it_was(tmp_path: Path) -> None:
+def test_the_generator_is_evaluated_beside_the_best_and_left_as_it_was(tmp_path: Path) -> None:
     real = np.random.default_rng(0).integers(100, 150, (600, 1, 8, 8)).astype(np.uint8)
-    options: dict[str, Any] = {"policy": "budget", "settings": ["judging.num_samples=100"], "tell": None}
-    watch = Watch(tmp_path / "run", real=real, latents=4, judge_every=20, **options)
+    options: dict[str, Any] = {"policy": "budget", "settings": ["evaluation.num_samples=100"], "say": None}
+    watch = Watch(tmp_path / "run", real=real, latents=4, evaluate_every=20, **options)
     game = fit(WatchCallback(watch, batch=4), epochs=1)
-    assert game.generator.get_weights()[1][0] == pytest.approx(1.0), "the champion's weights were only lent"
+    assert game.generator.get_weights()[1][0] == pytest.approx(1.0)  # the best one's weights were only lent
     lines = records(tmp_path / "run" / "log" / "scores.jsonl")
-    assert [(line["samples"], line["champion"]) for line in lines] == [(20, 0), (40, 20)]
-    assert lines[1]["difference"] > 0, "its images grow brighter than the real ones"
+    assert [(line["samples"], line["compared_with"]) for line in lines] == [(20, 0), (40, 20)]
+    assert lines[1]["difference"] > 0  # its images grow brighter than the real ones
     state = RunFolder.open(tmp_path / "run").read_state()
-    assert [one["samples"] for one in state["rescored"]["candidates"]] == [20, 40], "both were loaded and judged again"
-    assert state["rescored"]["winner"] == state["test"]["samples"] == 20
-    again = Watch(tmp_path / "run", real=real, latents=4, judge_every=20, resume=True, **options)
+    assert state.selection is not None
+    assert state.test is not None
+    assert [one.found.samples for one in state.selection.candidates] == [20, 40]  # both were loaded
+    assert state.selection.winner == state.test.samples == 20
+    again = Watch(tmp_path / "run", real=real, latents=4, evaluate_every=20, resume=True, **options)
     fit(WatchCallback(again, batch=4), epochs=1)
-    assert records(tmp_path / "run" / "log" / "scores.jsonl")[2]["champion"] == 20
+    assert records(tmp_path / "run" / "log" / "scores.jsonl")[2]["compared_with"] == 20
 
 
-def test_mistakes_are_told_in_one_line(tmp_path: Path) -> None:
-    with Watch(tmp_path / "run", tell=None) as watch:
-        with pytest.raises(UserError, match="no signal d_los"):
-            WatchCallback(watch, batch=4, names={"d": "d_los"})
-        with pytest.raises(UserError, match='Game has no attribute "net_g"'):
-            fit(WatchCallback(watch, batch=4, generator="net_g"), epochs=1)
-        with pytest.raises(UserError, match='metric="kid" is not in the logs'):
-            fit(WatchCallback(watch, batch=4, metric="kid"), epochs=1)
+def test_mistakes_are_found_before_or_where_they_count(tmp_path: Path) -> None:
+    with Watch(tmp_path / "run", say=None) as watch:
+        for mistake, subject in (
+            (lambda: WatchCallback(watch, batch=4, names={"d": "d_los"}), Option("names")),
+            (lambda: fit(WatchCallback(watch, batch=4, generator="net_g"), epochs=1), Option("generator", "net_g")),
+            (lambda: fit(WatchCallback(watch, batch=4, metric="kid"), epochs=1), Option("metric", "kid")),
+        ):
+            with pytest.raises(UserError) as error:
+                mistake()
+            assert error.value.subject == subject

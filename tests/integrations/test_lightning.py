@@ -1,4 +1,4 @@
-"""The Lightning callback in a real trainer: signals, judging, stopping, checkpoints, every refusal."""
+"""The Lightning callback in a real trainer: stats, evaluation, stopping, checkpoints, every refusal."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 pl = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed")
 
-from equipoise.errors import UserError  # noqa: E402
+from equipoise.errors import Option, UserError  # noqa: E402
 from equipoise.integrations.lightning import WatchCallback  # noqa: E402
 from equipoise.runs.folder import RunFolder  # noqa: E402
 from equipoise.storage.logs import records  # noqa: E402
@@ -19,7 +19,7 @@ from equipoise.watch.watch import Watch  # noqa: E402
 
 
 class Game(pl.LightningModule):
-    """A discriminator that answers what it is told, and a generator of one number."""
+    """A discriminator whose answers are fixed, and a generator of one layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,48 +54,56 @@ def fit(callback: WatchCallback, path: Path | None = None, **options: Any) -> An
     return trainer
 
 
-def test_signals_come_from_what_is_returned_and_logged(tmp_path: Path) -> None:
-    watch = Watch(tmp_path / "run", loss="hinge", log_every=20, policy="budget", budget="60", tell=None)
+def test_stats_come_from_what_is_returned_and_logged(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "run", loss="hinge", metric="fid", log_every=20, policy="budget", budget="60", say=None)
     names = {"d_loss": "discriminator_loss", "game/g": "generator_loss"}
     callback = WatchCallback(watch, generator="nets.g", names=names, metric="val_fid")
     trainer = fit(callback, max_epochs=5)
-    assert trainer.global_step == 15, "stopped within an epoch, where the budget was spent"
+    assert trainer.global_step == 15  # stopped within an epoch, where the budget was spent
     lines = records(tmp_path / "run" / "log" / "steps.jsonl")
     assert [line["samples"] for line in lines] == [20, 40, 60]
     assert lines[0]["accuracy"] == pytest.approx(2 / 3)
     assert lines[0]["discriminator_loss"] == 0.25
     assert lines[0]["generator_loss"] > 0
     scores = records(tmp_path / "run" / "log" / "scores.jsonl")
-    assert scores[0]["fid"] == 10.0
+    assert scores[0]["values"] == {"fid": 10.0}
     assert (tmp_path / "run" / "best" / "generator.safetensors").exists()
     state = RunFolder.open(tmp_path / "run").read_state()
-    assert (state["status"], state["policy"]) == ("finished", "budget")
+    assert (state.status, state.stop_reason) == ("finished", "budget")
     assert (tmp_path / "run" / "report.html").exists()
 
 
 @pytest.mark.usefixtures("small")
-def test_the_generator_is_judged_when_it_is_due(tmp_path: Path) -> None:
+def test_the_generator_is_evaluated_when_that_is_due(tmp_path: Path) -> None:
     real = np.random.default_rng(0).integers(0, 255, (600, 1, 8, 8)).astype(np.uint8)
     watch = Watch(
         tmp_path / "run",
         real=real,
         latents=4,
         generate=lambda generator, latents: generator(latents).view(-1, 1, 8, 8).tanh(),
-        judge_every=40,
+        evaluate_every=40,
         policy="budget",
-        settings=["judging.num_samples=100"],
-        tell=None,
+        settings=["evaluation.num_samples=100"],
+        say=None,
     )
     fit(WatchCallback(watch, generator="nets.g"), max_epochs=2)
     assert [line["samples"] for line in records(tmp_path / "run" / "log" / "scores.jsonl")] == [40, 80]
     state = RunFolder.open(tmp_path / "run").read_state()
-    assert "by itself" in state["reason"]
-    assert len(state["rescored"]["candidates"]) == 2
-    assert state["test"]["samples"] == state["best"]["samples"] == state["rescored"]["winner"]
+    assert (state.status, state.stop_reason) == ("finished", None)
+    assert state.selection is not None
+    assert state.test is not None
+    assert state.best is not None
+    assert len(state.selection.candidates) == 2
+    assert state.test.samples == state.best.samples == state.selection.winner
 
 
 def test_its_checkpoints_hold_the_watch(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"log_every": 20, "policy": "patience", "settings": ["stopping.patience=3"], "tell": None}
+    options: dict[str, Any] = {
+        "log_every": 20,
+        "policy": "patience",
+        "settings": ["stopping.patience.evaluations=3"],
+        "say": None,
+    }
     first = Watch(tmp_path / "run", **options)
     trainer = fit(WatchCallback(first, generator="nets", metric="val_fid"), max_epochs=2)
     assert first.samples == 80
@@ -104,7 +112,7 @@ def test_its_checkpoints_hold_the_watch(tmp_path: Path) -> None:
     fit(WatchCallback(second, generator="nets", metric="val_fid"), tmp_path / "at-80.ckpt", max_epochs=3)
     assert second.samples == 120
     lines = records(tmp_path / "run" / "log" / "scores.jsonl")
-    assert [(line["samples"], line["fid"]) for line in lines] == [(40, 10.0), (80, 9.0), (120, 8.0)]
+    assert [(line["samples"], line["loss"]) for line in lines] == [(40, 10.0), (80, 9.0), (120, 8.0)]
 
 
 def test_an_error_in_the_training_is_written_down(tmp_path: Path) -> None:
@@ -112,7 +120,7 @@ def test_an_error_in_the_training_is_written_down(tmp_path: Path) -> None:
         def training_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
             raise RuntimeError("mine")
 
-    watch = Watch(tmp_path / "run", tell=None)
+    watch = Watch(tmp_path / "run", say=None)
     trainer = pl.Trainer(
         callbacks=[WatchCallback(watch, generator="nets")],
         logger=False,
@@ -125,15 +133,21 @@ def test_an_error_in_the_training_is_written_down(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="mine"):
         trainer.fit(Failing(), DataLoader(TensorDataset(torch.zeros(4, 1))))
     state = RunFolder.open(tmp_path / "run").read_state()
-    assert (state["status"], state["reason"]) == ("failed", "RuntimeError: mine")
+    assert (state.status, state.message) == ("failed", "RuntimeError: mine")
 
 
-def test_mistakes_are_told_in_one_line(tmp_path: Path) -> None:
-    watch = Watch(tmp_path / "run", tell=None)
-    with pytest.raises(UserError, match="no signal d_los"):
-        WatchCallback(watch, names={"d": "d_los"})
-    with pytest.raises(UserError, match='Game has no attribute "generator"'):
-        fit(WatchCallback(watch), max_epochs=1)
-    again = Watch(tmp_path / "again", tell=None)
-    with pytest.raises(UserError, match="found: d_loss, game/g, val_fid"):
-        fit(WatchCallback(again, generator="nets", metric="val_kid"), max_epochs=1, num_sanity_val_steps=0)
+def test_mistakes_are_found_before_or_where_they_count(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "run", say=None)
+    again = Watch(tmp_path / "again", say=None)
+    for mistake, subject in (
+        (lambda: WatchCallback(watch, names={"d": "d_los"}), Option("names")),
+        (lambda: fit(WatchCallback(watch), max_epochs=1), Option("generator", "generator")),
+        (
+            lambda: fit(WatchCallback(again, generator="nets", metric="val_kid"), max_epochs=1, num_sanity_val_steps=0),
+            Option("metric", "val_kid"),
+        ),
+    ):
+        with pytest.raises(UserError) as error:
+            mistake()
+        assert error.value.subject == subject
+    assert "game/g" in error.value.problem  # what was logged is listed

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from torchmetrics.image.kid import poly_mmd
 
 from equipoise.errors import UserError
 from equipoise.metrics import kid as module
-from equipoise.metrics.kid import kernel_within, kid, polynomial_kernel
+from equipoise.metrics.kid import discrepancy, gaussian_kernel, kernel_within, kid, polynomial_kernel
 
 
 def _normal(seed: int, *shape: int) -> torch.Tensor:
@@ -105,9 +107,49 @@ def test_a_cached_real_side_changes_nothing():
     assert kid(x, y, kernel_within(x)) == kid(x, y)
 
 
-def test_mistakes_are_told():
+def test_features_that_do_not_fit_are_refused():
     x = _normal(1, 50, 4)
-    with pytest.raises(UserError, match="at least 2"):
-        kid(x, x[:1])
-    with pytest.raises(UserError, match="dimensions"):
-        kid(x, _normal(1, 50, 5))
+    for real, fake in ((x, x[:1]), (x[:1], x), (x, _normal(1, 50, 5)), (x, x[0])):
+        with pytest.raises(UserError) as refused:
+            kid(real, fake)
+        assert refused.value.subject == "KID"
+
+
+# Other kernels
+
+
+def test_another_kernel_gives_its_own_discrepancy_by_hand():
+    x, y = _normal(1, 3, 2), _normal(2, 4, 2) + 1
+    kernel = partial(gaussian_kernel, widths=(0.5, 2.0))
+    k = lambda a, b: np.mean([np.exp(-float((a - b).square().sum()) / (2 * w**2)) for w in (0.5, 2.0)])  # noqa: E731
+    of_x = sum(k(x[i], x[j]) for i in range(3) for j in range(3) if i != j) / 6
+    of_y = sum(k(y[i], y[j]) for i in range(4) for j in range(4) if i != j) / 12
+    between = sum(k(x[i], y[j]) for i in range(3) for j in range(4)) / 12
+    found = discrepancy(x, y, kernel=kernel)
+    assert found.estimate.value == pytest.approx(of_x + of_y - 2 * between, rel=1e-9)
+    assert discrepancy(x, y, kernel_within(x, kernel), kernel).estimate == found.estimate
+
+
+def test_gaussian_kernel_tells_distributions_apart_that_agree_in_three_moments():
+    """±1 with ½ each and a mixture of 0 and ±√3 agree in mean, variance and skewness, not in the fourth moment."""
+    draw = torch.Generator().manual_seed(0)
+    two = torch.randint(0, 2, (2000, 1), generator=draw).double() * 2 - 1
+    three = torch.tensor([-(3**0.5), 0, 0, 0, 0, 3**0.5]).double()[torch.randint(0, 6, (2000, 1), generator=draw)]
+    cubic, gaussian = kid(two, three), discrepancy(two, three, kernel=partial(gaussian_kernel, widths=(0.5,))).estimate
+    assert abs(cubic.value) < 3 * cubic.standard_error
+    assert gaussian.value > 30 * gaussian.standard_error
+
+
+# Influence values
+
+
+def test_influence_values_are_how_the_discrepancy_moves_when_a_sample_counts_a_little_more():
+    """The directional derivative of MMD² in the weight of one sample, by hand; what the real ones add is left out."""
+    x, y = _normal(1, 30, 3), _normal(2, 25, 3) * 1.3 + 0.2
+    of_fake, of_real = discrepancy(x, y).units
+    k_yy, k_xy = polynomial_kernel(y, y), polynomial_kernel(x, y)
+    for i in (0, 7, 24):
+        others = [j for j in range(25) if j != i]
+        assert of_fake[i].item() == pytest.approx(2 * (k_yy[i, others].mean() - k_xy[:, i].mean()).item(), rel=1e-9)
+    for j in (0, 29):
+        assert of_real[j].item() == pytest.approx(-2 * k_xy[j].mean().item(), rel=1e-9)

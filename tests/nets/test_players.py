@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from equipoise.errors import UserError
+from equipoise.errors import Setting, UserError
 from equipoise.nets.players import make_players
 from equipoise.recipe import FamilyName, Networks
 
@@ -188,16 +188,19 @@ def test_spectral_norm_bounds_how_fast_the_logits_change():
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("options", "remedy"),
     [
-        ({"generator_norm": "batch"}, "generator_norm=batch"),
-        ({"discriminator_norm": "layer"}, "discriminator_norm=layer"),
-        ({"spectral_norm": True}, "spectral_norm=True"),
+        ({"generator_norm": "batch"}, Setting("networks.generator_norm", "none")),
+        ({"discriminator_norm": "layer"}, Setting("networks.discriminator_norm", "none")),
+        ({"spectral_norm": True}, Setting("networks.spectral_norm", False)),
     ],
 )
-def test_modern_refuses_normalisation_by_name(options: dict, named: str):
-    with pytest.raises(UserError, match=named):
+def test_modern_refuses_normalisation_by_name(options: dict, remedy: Setting):
+    with pytest.raises(UserError) as caught:
         players("modern", **options)
+    (value,) = options.values()
+    assert caught.value.subject == Setting(remedy.field, value)
+    assert caught.value.remedies == (remedy, Setting("networks.family", "resnet"))
 
 
 def test_classic_mlp_has_the_parameters_of_784_1024_512_256():

@@ -1,324 +1,105 @@
-import html.parser
+"""The report as a whole: its sections, its head in every state, and that nothing in it runs or is fetched."""
+
+import ast
+import json
 import re
 import runpy
-from dataclasses import asdict
+import shlex
+from pathlib import Path
 
+import msgspec
 import pytest
+from fake_runs import change_state, data_record
 
-from equipoise.errors import UserError
-from equipoise.health.stats import comparable, score_from
-from equipoise.recipe import Recipe
-from equipoise.report import page
-from equipoise.report.report import write_report
-from equipoise.runs.folder import OWN_LOOP, RunFolder
+import equipoise.report
+from equipoise.recipe import Custom, Points, Recipe, SuperResolution
+from equipoise.report.report import write_missing_report, write_report
+from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
 from equipoise.storage.files import written_whole
 from equipoise.storage.logs import records
+from equipoise.storage.records import Rejected, RunState, StepStats, lenient
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
-VOID = {"meta", "img", "path", "rect", "circle", "polygon", "polyline"}
-SECTIONS = [
-    "Samples", "Nearest training images", "How the samples developed", "Scores", "The choice of the best generator",
-    "Why it stopped", "The game", "The data", "The recipe", "The environment", "How to use the result",
-]  # fmt: skip
+SECTIONS = ["scores", "selection", "ending", "game", "data", "recipe", "environment", "use"]
 
 
-class Checker(html.parser.HTMLParser):
-    """Collects tags, attributes and text, and refuses tags that do not match."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.links, self.text = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action", "data")]
-        assert not any(name.startswith("on") for name, _ in attrs), attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
+def sections(found):
+    return [section.attributes["id"] for section in found.all("section")]
 
 
-def read(run: RunFolder) -> tuple[str, Checker]:
-    text = write_report(run).read_text()
-    checker = Checker()
-    checker.feed(text)
-    checker.close()
-    assert checker.open == []
-    return text, checker
+def numbers(found):
+    return {one.attributes["data-number"]: one.one("dd").text for one in found.all("div", data_number="*")}
 
 
-def assert_stands_alone(text: str, checker: Checker) -> None:
-    assert all(link.startswith("data:image/png;base64,") for link in checker.links)
-    assert not re.search(r"(?:src|href)\s*=\s*[\"']?\s*(?:https?:)?//", text)
-    assert not re.search(r"url\((?!#)|@import|<(?:script|link|iframe|object|base)\b", text)
-    assert "default-src 'none'" in text
-
-
-def rescored(run: RunFolder, candidates: list[tuple[float, float, float]], num_scores: int) -> None:
-    """Write into the state what judging again found: (KID while training, again, difference); the first has won."""
-    protocol = {"split": "validation, second half", "num_real": 3000, "num_generated": 5000}
-    best = run.read_state()["best"]
-    lines = [
-        {
-            "samples": 1000 + index,
-            "found": {**best, "samples": 1000 + index, "kid": found, "kid_se": 0.001},
-            "rescored": {**best, "samples": 1000 + index, "kid": again, "kid_se": 0.001, "protocol": protocol},
-            "difference": difference,
-            "difference_se": 0.0005,
-        }
-        for index, (found, again, difference) in enumerate(candidates)
-    ]
-    values = {"protocol": protocol, "num_scores": num_scores, "candidates": lines, "winner": 1000}
-    run.write_state(run.read_state() | {"rescored": values})
-
-
-def test_a_whole_report_stands_alone_with_every_section_in_order(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run")
-    text, checker = read(run)
-    assert_stands_alone(text, checker)
-    assert re.findall(r"<h2>(.*?)</h2>", text) == SECTIONS
-    assert checker.tags.count("img") == 3 + 6
-    assert checker.tags.count("svg") == 4 + 2 + 7 + 2
-    assert "best generator was reached after 1.98M of 2.4M samples, with a KID of 0.0066 ± 0.0008" in text
-    assert "2,000 generated against 5,000 real images of the validation split" in text
-    assert "The budget of 10 min of training is spent." in text
-    assert "truncated after 812 bytes" in text
-    assert text.count("best 0.0066 ± 0.0008") == 2  # marked in the wide and the narrow chart
-    assert "equipoise sample run/run" not in text
-    assert "run.best.sample(64)" in text
-
-
-def test_names_and_reasons_with_markup_are_inert(tmp_path, fake_run):
-    run = fake_run(tmp_path / EVIL.replace("/", "_"), "data.source=" + EVIL, "name=" + EVIL)
-    run.write_data(run.read_data() | {"source": EVIL, "digest": EVIL, "classes": [EVIL],
-                                      "rejected": [{"name": EVIL, "reason": EVIL}]})  # fmt: skip
-    run.write_environment({EVIL: EVIL})
-    run.log_event(1, 1.0, EVIL, EVIL)
-    state = run.read_state()
-    state["best"]["protocol"] = {"features": EVIL, EVIL: EVIL}
-    run.write_state(state | {"reason": EVIL, "policy": EVIL})
-    text, checker = read(run)
-    assert_stands_alone(text, checker)
-    assert "script" not in checker.tags
-    assert EVIL in "".join(checker.text)
-
-
-def test_the_choice_is_a_table_of_the_candidates_with_the_winner_first(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", num_steps=5)
-    rescored(run, [(0.0210, 0.0262, 0.0), (0.0200, 0.0290, 0.0028)], num_scores=40)
-    text, checker = read(run)
-    assert_stands_alone(text, checker)
-    rows = re.findall(r"<tr( class=winner)?><td>(.*?)</td></tr>", text)
-    assert [bool(winner) for winner, _ in rows] == [True, False]
-    assert rows[0][1].split("</td><td>")[1:] == ["0.0210 ± 0.0010", "0.0262 ± 0.0010", "–", "handed over"]
-    assert rows[1][1].split("</td><td>")[1:] == ["0.0200 ± 0.0010", "0.0290 ± 0.0010", "0.0028 ± 0.0005", ""]
-    assert "5,000 generated images against 3,000 real ones" in text
-    assert "The lowest of 40 noisy scores flatters itself. Here, more than noise explains: KID 0.0210" in text
-    assert "the choice is clear" in text
-    assert "On the test split, which decides nothing: 0.0104" in text
-    assert "<dt>KID, judged again</dt><dd>0.0262 <small>± 0.0010</small></dd>" in text
-
-
-def test_a_run_that_was_not_judged_again_says_why(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", num_steps=5)
-    assert "The best generators are judged again when a training ends." in read(run)[0]
-    run.write_state(run.read_state() | {"rescored": None, "not_rescored": f"Too few images. {EVIL}"})
-    text, checker = read(run)
-    assert "Too few images. &lt;script&gt;" in text
-    assert "judged again</dt>" not in text
-    assert_stands_alone(text, checker)
-
-
-def test_markup_among_the_candidates_is_inert_and_a_damaged_choice_is_a_clear_error(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", num_steps=5)
-    rescored(run, [(0.021, 0.026, 0.0)], num_scores=1)
-    state = run.read_state()
-    state["rescored"]["protocol"] |= {"num_real": EVIL, EVIL: EVIL}
-    run.write_state(state)
-    assert_stands_alone(*read(run))
-    for damage in ({"winner": 7}, {"winner": None}, {"candidates": EVIL}, {"protocol": 3}, {"candidates": []}):
-        run.write_state(state | {"rescored": state["rescored"] | damage})
-        with pytest.raises(UserError, match=r"state\.json: damaged") as error:
-            write_report(run)
-        assert "\n" not in str(error.value)
-
-
-def test_generators_that_became_the_best_are_ringed_and_differences_drawn_with_their_bars(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", num_steps=5, num_scores=6)
-    lines = records(run.scores)
-    assert "Difference to the best so far" not in read(run)[0]
-    run.scores.unlink()
-    for index, line in enumerate(lines):
-        compared = {"champion": 7, "difference": [None, -0.5, -0.02, 0.001, 0.002, -0.001][index]}
-        run.log_score({**line, **compared, "difference_se": 0.004, "best": index in (0, 1, 2)})
-    text, checker = read(run)
-    assert_stands_alone(text, checker)
-    assert text.count('<circle class="ring"') == 2 * 3  # in the wide and the narrow chart
-    drawn = re.findall(r'<path class="bars accent" d="(.*?)"/>', text)
-    assert [path.count("M") for path in drawn] == [5, 5]
-    assert "2 early ones lie outside of the picture" in text
-
-
-def test_points_below_the_best_one_come_with_why_they_are_not_the_best(tmp_path, fake_run):
-    run, said = (
-        fake_run(tmp_path / "run", num_steps=5, num_scores=6),
-        "are not certified as better",
-    )
-    assert said not in read(run)[0]
-    lines = records(run.scores)
-    run.scores.unlink()
-    for index, line in enumerate(lines):
-        run.log_score({**line, "champion": 7, "difference": -0.0001 if index else None, "difference_se": 0.004})
-    assert said not in read(run)[0], "the best one is the lowest"
-    state = run.read_state()
-    run.write_state(state | {"best": lines[2]})
-    text, checker = read(run)
-    assert_stands_alone(text, checker)
-    assert text.count(said) == 1
-    run.write_state(state | {"best": {**lines[2], "samples": 1000}})
-    rescored(run, [(0.5, 0.02, 0.0), (0.02, 0.03, 0.001)], num_scores=6)
-    text, _ = read(run)
-    assert said not in text
-    assert "Points lie lower; the best one is the lowest of the 2 that were judged again." in text
-
-
-FAILED = "RuntimeError: <b>the size</b> of tensor a must match"
-
-
-def head(run: RunFolder) -> str:
-    text, checker = read(run)
-    assert_stands_alone(text, checker)
-    return " ".join(re.sub(r"<[^>]+>", " ", text.split("<header>")[1].split('<dl class="numbers">')[0]).split())
-
-
-def test_a_failed_training_is_told_first_with_its_reason_and_how_to_go_on(tmp_path, fake_run, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run = fake_run(tmp_path / "a run", status="failed", num_steps=5)
-    state = {"status": "failed", "reason": FAILED, "has_saved": True}
-    run.write_state(state)
-    told = head(run)
-    assert "This training failed after 2.4M samples. RuntimeError: &lt;b&gt;the size&lt;/b&gt; of tensor a" in told
-    assert "No good checkpoint of it is left. Put one back from a copy, then go on with: equipoise resume" in told
-    assert "was reached after" not in told, "it does not read like a result"
-    assert "It has not been tested" in told
-    with written_whole(run.checkpoints / f"{2_000_000:012d}") as folder:
-        for name in ("tensors.safetensors", "state.json"):
-            (folder / name).write_text("{}")
-    told = head(run)
-    assert "Its checkpoint of 2,000,000 samples is intact. Once the cause is put right, go on from there with: " in told
-    assert "equipoise resume &#x27;a run&#x27;" in told
-    run.write_state({**state, "reason": "x" * 5000})
-    assert "x … (in full below)" in head(run)
-    assert "x" * 5000 in read(run)[0]
-
-
-def test_a_training_that_failed_at_once_and_one_in_a_loop_of_its_own_say_how_to_begin_again(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", num_steps=0, num_scores=0)
-    run.write_state({"status": "failed"})
-    told = head(run)
-    assert "This training failed. What ended it was not written down." in told
-    assert "It had saved no checkpoint yet." in told
-    assert "No generator has been scored yet." in told
-    run.write_recipe({**run.read_recipe(), "name": OWN_LOOP})
-    assert "start its script again with: Watch(&#x27;" in head(run)
-
-
-def test_a_training_that_diverged_is_not_called_finished_only(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", num_steps=5)
-    run.write_state(run.read_state() | {"policy": "diverged"})
-    assert "Ended early, as it diverged: the best generator" in head(run)
-
-
-def test_the_whole_reason_is_given_however_many_sentences_it_has(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", num_steps=5)
-    reason = "No gain is certified at α = 0.05 within δ = 0.001. The forecast is 0.0004. Spent: 3:20 & more."
-    run.write_state(run.read_state() | {"reason": reason, "policy": "evidence"})
-    text, _ = read(run)
-    assert f'<p class="quote">{reason.replace("&", "&amp;")}</p>' in text.replace("&nbsp;", " ")
-
-
-def test_forecasts_are_drawn_against_their_price_under_the_evidence_policy_only(tmp_path, fake_run):
-    title = "What more training was forecast to bring"
-    text, _ = read(fake_run(tmp_path / "run", "stopping.price=0.035"))
-    ending = text.split("<h2>Why it stopped</h2>")[1].split("<h2>")[0]
-    assert title in ending
-    assert ">price 3.5 %</text>" in ending
-    assert ">forecast</text>" in ending
-    for name, settings, num in (("few", [], 4), ("other", ["stopping.policy=patience"], 40)):
-        text, _ = read(fake_run(tmp_path / name, *settings, num_scores=num))
-        assert title not in text
-
-
-def test_only_what_differs_from_the_default_is_emphasised(tmp_path, fake_run):
-    text, _ = read(fake_run(tmp_path / "run", "game.penalty.kind=r1", "game.penalty.gamma=0.5"))
-    changed = re.findall(r'<tr class="?changed"?><th scope="row">(.*?)</th><td>(.*?)</td><td>(.*?)</td>', text)
-    assert changed == [
-        ("networks.width", "32", "default 64"),
-        ("game.penalty.kind", "r1", "default none"),
-        ("game.penalty.gamma", "0.5", "default 0"),
-        ("augment.kinds", "translation", "default none"),
-        ("augment.strength", "0.5", "default 0"),
-    ]
-    assert "of which 5 differ from the default" in text
-
-
-def test_a_run_of_which_nothing_is_known_yet_says_so(tmp_path):
-    text, checker = read(RunFolder.create(tmp_path / "run", Recipe()))
-    assert_stands_alone(text, checker)
-    assert re.findall(r"<h2>(.*?)</h2>", text) == SECTIONS
-    assert "no generator has been scored yet" in text
-    assert "equipoise resume" in text
-    assert "svg" not in checker.tags
-
-
-@pytest.mark.parametrize(("num_steps", "num_scores"), [(0, 0), (1, 1), (2, 2), (0, 3), (3, 0)])
-def test_few_numbers_are_shown_as_far_as_they_go(tmp_path, fake_run, num_steps, num_scores):
-    text, checker = read(fake_run(tmp_path / "run", num_steps=num_steps, num_scores=num_scores))
-    assert_stands_alone(text, checker)
-    assert "nan" not in re.sub(r"base64,[^\"]*", "", text)
-
-
-def test_numbers_that_are_not_finite_and_damaged_pictures_break_nothing(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", num_steps=5)
-    run.log_step({"samples": 5_000_000, "skipped_steps": 4})
-    run.log_score({"samples": 5_000_000})
-    (run.samples / "best.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (run.samples / "real.png").write_text(EVIL)
-    text, checker = read(run)
-    assert_stands_alone(text, checker)
-    assert "There is no sample grid yet" in text
-    assert "4 steps were not finite and therefore never applied." in text
-
-
-def test_logits_are_drawn_where_the_loss_speaks_of_no_probability(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", num_steps=5)
-    assert "What the discriminator believes" in read(run)[0]
-    lines = records(run.steps)
+def rewritten(run, **changes):
+    """Write the steps of a run again, with some of it changed."""
+    steps = [lenient(StepStats, record) for record in records(run.steps)]
     run.steps.unlink()
-    for line in lines:
-        run.log_step({**line, "real_probability": None, "fake_probability": None})
-    text, _ = read(run)
-    assert "What the discriminator believes" not in text
-    assert "What the discriminator answers" in text
+    for stats in steps:
+        run.log_step(msgspec.structs.replace(stats, **changes))
 
 
-def test_scores_of_another_protocol_are_not_drawn_beside_the_last_one(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", num_steps=5, num_scores=3)
-    lines = records(run.scores)
-    run.log_score({**lines[-1], "samples": 9_000_000, "kid": 77.7, "protocol": {"features": "another"}})
-    run.log_score({**lines[-1], "samples": 9_100_000, "kid": 78.7, "protocol": {"features": "another"}})
-    shown = [line.kid for line in comparable([score_from(line) for line in records(run.scores)])]
-    assert shown == [77.7, 78.7]
+def signals(found):
+    return [figure.attributes["data-chart"] for figure in found.one("section", id="game").all("figure")]
+
+
+def test_a_whole_report_has_every_section_in_order_and_its_numbers(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run")
+    found = page(run)
+    assert sections(found) == ["exhibits-1", "exhibits-2", "development", "scores", "baselines", *SECTIONS[1:]]
+    assert len(found.all("img")) == 3 + 6
+    assert len(found.one("section", id="game").all("svg")) == 7
+    assert numbers(found) == {
+        "best": "0.0066 ± 0.0008",
+        "test": "0.0104 ± 0.0008",
+        "fid": "2.74",
+        "samples": "2.4M",
+        "time": "9:59",
+        "speed": "4,009",
+    }
+    assert found.one("header", data_state="finished").one("h1").text == "run"
+    head = found.one("header").one("p", class_="verdict").text
+    assert re.findall(r"[\d.]+M|0\.0066", head) == ["1.98M", "2.4M", "0.0066"]
+    protocol = found.one("p", class_="protocol").text
+    assert re.findall(r"\d,\d+", protocol) == ["2,000", "5,000"]
+    assert found.one("section", id="ending").one("p", class_="quote").text == run.read_state().message
+
+
+def test_names_and_reasons_with_markup_are_inert(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / EVIL.replace("/", "_"), "data.source=" + EVIL, "name=" + EVIL)
+    rejected = (Rejected(EVIL, EVIL),)
+    run.write_data(data_record(source=EVIL, digest=EVIL, summary=EVIL, noun=EVIL, classes=(EVIL,), rejected=rejected))
+    run.write_environment({EVIL: EVIL})
+    run.log_event(1, 1.0, "remedy", EVIL)
+    run.events.open("ab").write(msgspec.json.encode({"samples": 2, "kind": EVIL, "message": EVIL}) + b"\n")
+    protocol = {"features": EVIL, "split": EVIL, EVIL: EVIL}
+    best = msgspec.structs.replace(run.read_state().best, protocol=protocol)
+    change_state(run, best=best, message=EVIL, not_tested=EVIL)
+    rewritten(run, terms={f"generator_{EVIL}": 1.0, "generator_b": 2.0})
+    found = page(run)
+    assert found.text.count(EVIL) >= 15
+    assert found.one("p", class_="quote").text == EVIL
+    assert EVIL in found.one("section", id="use").text
+    change_state(run, status="failed")
+    assert page(run).one("p", class_="reason").text == EVIL
+
+
+def test_escaping_is_a_property_of_the_template():
+    folder = Path(equipoise.report.__file__).parent
+    template = (folder / "template.html.j2").read_text()
+    assert not re.search(r"\bsafe\b\s*[}|)]|autoescape", template)
+    assert not re.search(r"(?:=)\s*\{\{", template)  # every attribute is quoted
+    for path in folder.glob("*.py"):
+        text = path.read_text()
+        assert "Markup" not in text
+        assert ("autoescape" in text) == (path.name == "report.py")
+        assert ("<" + "svg" in text) == (path.name == "charts.py")
+        assert not re.search(r"f?\"<(div|p|img|table|h\d)\b", text), path.name
+
+
+def test_nothing_is_imported_for_a_report_before_it_is_written():
+    for path in Path(equipoise.report.__file__).parent.glob("*.py"):
+        assert not re.search(r"^(import|from) (jinja2|markupsafe|torch|numpy)", path.read_text(), re.MULTILINE)
 
 
 def test_the_report_is_the_same_whenever_it_is_written(tmp_path, fake_run):
@@ -326,40 +107,281 @@ def test_the_report_is_the_same_whenever_it_is_written(tmp_path, fake_run):
     assert write_report(run).read_bytes() == write_report(run).read_bytes()
 
 
-def test_the_metric_that_decides_is_drawn_first(tmp_path, fake_run):
-    text, _ = read(fake_run(tmp_path / "run", "judging.metric=fid"))
-    assert text.index("<h3>FID</h3>") < text.index("<h3>KID</h3>")
-    assert "with a FID of 2.74" in text
+def test_a_run_of_which_nothing_is_known_yet_says_so(tmp_path, page):
+    found = page(RunFolder.create(tmp_path / "run", Recipe()))
+    assert sections(found) == ["samples", *SECTIONS]
+    assert not found.all("svg")
+    assert found.one("section", id="use").one("pre").text.split()[:2] == ["equipoise", "resume"]
+    assert numbers(found) == {"samples": "0", "time": "0:00"}
 
 
-def test_the_python_shown_names_the_run_as_a_valid_string(tmp_path, fake_run, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run = fake_run(tmp_path / 'a "quoted" näme')
-    _, checker = read(run)
-    shown = "".join(checker.text)
-    found = re.search(r"eq\.load\((.*)\)", shown)
-    assert found is not None
-    (tmp_path / "line.py").write_text(f"path = {found[1]}")
-    assert runpy.run_path(str(tmp_path / "line.py"))["path"] == 'a "quoted" näme'
-    assert "equipoise sample 'a \"quoted\" näme' -n 64" in shown
+@pytest.mark.parametrize(("num_steps", "num_scores"), [(0, 0), (1, 1), (2, 2), (0, 3), (3, 0)])
+def test_few_numbers_are_shown_as_far_as_they_go(tmp_path, fake_run, page, num_steps, num_scores):
+    found = page(fake_run(tmp_path / "run", num_steps=num_steps, num_scores=num_scores))
+    assert "nan" not in found.text
+    assert len(found.one("section", id="game").all("figure")) == (7 if num_steps > 1 else 0)
+    assert len(found.one("section", id="scores").all("figure")) == (4 if num_scores > 1 else 0)
 
 
-def test_large_snapshots_are_left_out(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run")
-    for _, path in run.snapshots()[1:]:
-        path.write_bytes(path.read_bytes()[:-12] + b"\0" * 3_000_000)
-    assert "too few snapshots" in read(run)[0]
-    assert asdict(run)["path"] == run.path
-
-
-def test_the_size_of_a_picture_is_read_from_its_header():
-    assert page.png_size(b"") is None
-    assert page.png_size(b"GIF89a" + b"\0" * 60) is None
+def test_numbers_that_are_not_finite_and_damaged_pictures_break_nothing(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    run.steps.open("ab").write(b'{"samples": 5000000, "skipped_steps": 4}\n')
+    run.scores.open("ab").write(b'{"samples": 5000000}\n')
+    (run.samples / "best.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (run.samples / "real.png").write_text(EVIL)
+    found = page(run)
+    assert len(found.one("section", id="exhibits-1").all("img")) == 1
+    assert found.one("p", data_skipped="4")
 
 
 def test_a_record_that_does_not_say_after_how_many_samples_is_no_score(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", num_scores=5)
     before = write_report(run).read_text()
-    for record in ({}, {"kid": 0.001}, {"samples": None, "kid": 0.001}):
-        run.log_score(record)
+    for record in ({}, {"loss": 0.001}, {"samples": None, "loss": 0.001}):
+        run.scores.open("ab").write(msgspec.json.encode(record) + b"\n")
     assert write_report(run).read_text() == before
+
+
+# The head
+
+
+def test_a_failed_training_comes_first_with_its_reason_and_how_to_continue(tmp_path, fake_run, page, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = fake_run(tmp_path / "a run", status="failed", num_steps=5)
+    state = RunState(status="failed", message="RuntimeError: <b>the size</b>", has_saved=True)
+    run.write_state(state)
+    failed = page(run).one("header", data_state="failed").one("div", class_="failed")
+    assert failed.one("p", class_="reason").text == state.message
+    assert "2.4M" in failed.one("p", class_="verdict").text
+    assert shlex.split(failed.one("pre").text) == ["equipoise", "resume", run.path.name]
+    assert "copy" in failed.one("p", class_="game").text
+    with written_whole(run.checkpoints / f"{2_000_000:012d}") as folder:
+        for name in ("tensors.safetensors", "state.json"):
+            (folder / name).write_text("{}")
+    assert "2,000,000" in page(run).one("div", class_="failed").one("p", class_="game").text
+    change_state(run, message="x" * 5000)
+    found = page(run)
+    assert len(found.one("p", class_="reason").text) < 450
+    assert found.one("p", class_="quote").text == "x" * 5000
+
+
+def test_a_training_that_failed_at_once_says_how_to_begin_again(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=0, num_scores=0)
+    run.write_state(RunState(status="failed"))
+    failed = page(run).one("div", class_="failed")
+    assert "begin" in failed.one("p", class_="game").text
+    assert failed.one("pre").text.split()[:2] == ["equipoise", "resume"]
+    run.write_recipe({**run.read_recipe(), "name": CUSTOM_LOOP})
+    call = ast.parse(page(run).one("div", class_="failed").one("pre").text).body[0]
+    assert re.fullmatch(r"Watch\('.*', resume=True\)", ast.unparse(call))
+
+
+@pytest.mark.parametrize(
+    ("state", "word"), [({"stop_reason": "diverged"}, "diverged"), ({"status": "stopped"}, "Stopped")]
+)
+def test_the_head_says_how_it_stands(tmp_path, fake_run, page, state, word):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    change_state(run, **state)
+    assert word in page(run).one("header").one("p", class_="verdict").text
+
+
+def test_the_head_says_why_nothing_was_tested(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    change_state(run, not_tested="<i>few</i>.")
+    assert page(run).one("header").all("p", class_="game")[-1].text.endswith(" <i>few</i>.")
+
+
+def test_few_real_examples_are_named(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    change_state(run, best=msgspec.structs.replace(run.read_state().best, protocol={"num_real": 40, "kernel": "rbf"}))
+    text = page(run).one("p", class_="protocol").text
+    assert "rbf" in text
+    assert "rough" in text
+
+
+# The end
+
+
+def test_the_whole_reason_is_given_and_its_numbers_do_not_break(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    change_state(run, message="α = 5 % & 0.1 ± 0.2. Then more. And more.")
+    space = "\N{NO-BREAK SPACE}"
+    quote = f">α{space}={space}5{space}% &amp; 0.1{space}±{space}0.2. Then more. And more.<"
+    assert quote in write_report(run).read_text()
+
+
+def test_forecasts_are_drawn_with_the_minimum_under_the_evidence_policy_only(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", "stopping.evidence.min_gain=0.035")
+    chart = page(run).one("section", id="ending").one("figure", data_chart="forecast").all("svg")[0]
+    assert {"minimum 3.5 %", "forecast"} <= {text.text for text in chart.all("text")}
+    for name, settings, num in (("few", [], 4), ("other", ["stopping.policy=patience"], 40)):
+        run = fake_run(tmp_path / name, *settings, num_scores=num)
+        assert not page(run).one("section", id="ending").all("figure")
+
+
+def test_remedies_are_listed_with_their_samples(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    assert not page(run).all("section", id="remedies")
+    run.log_event(420_000, 1.0, "remedy", "<1>")
+    run.log_event(500_000, 2.0, "steps skipped", "Nothing else")
+    run.log_event(900_000, 3.0, "remedy", "<2>", 1)
+    items = [item.text for item in page(run).one("section", id="remedies").all("li")]
+    assert [item.split()[::2] for item in items] == [["420k", "<1>"], ["900k", "<2>"]]
+
+
+def test_the_last_events_are_listed(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    for index in range(40):
+        run.log_event(1000 * index, 1.0, "stop", f"why-{index}")
+    cells = page(run).one("section", id="ending").one("table").cells()
+    assert len(cells) == 30
+    assert (cells[-1][0].split()[0], cells[-1][1]) == ("39k", "stop: why-39")
+
+
+# The game
+
+
+def test_logits_are_drawn_where_the_loss_knows_no_probability(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    assert signals(page(run))[:3] == ["accuracy", "probabilities", "losses"]
+    rewritten(run, real_probability=float("nan"), fake_probability=float("nan"))
+    assert signals(page(run))[:3] == ["accuracy", "logits", "losses"]
+
+
+def test_loss_terms_are_drawn_for_a_player_that_has_more_than_one(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    rewritten(run, terms={"generator_adversarial": 1.0, "discriminator_adversarial": 1.0})
+    assert not any("terms" in name for name in signals(page(run)))
+    rewritten(run, terms={"generator_adversarial": 1.0, "generator_pixel": 0.5, "discriminator_adversarial": 1.0})
+    found = page(run)
+    assert [name for name in signals(found) if "terms" in name] == ["generator-terms"]
+    labels = [text.text for text in found.one("figure", data_chart="generator-terms").all("text")]
+    assert {"adversarial", "pixel"} <= set(labels)
+
+
+def test_what_never_changes_is_not_drawn(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    rewritten(run, penalty=0.0, generator_rate=2e-4)
+    assert not {"penalty", "rate"} & set(signals(page(run)))
+
+
+# Data, recipe, use
+
+
+def test_the_data_are_described_and_long_lists_are_cut(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    section = page(run).one("section", id="data")
+    data = data_record()
+    values = [cells[1] for cells in section.all("table")[0].cells()]
+    assert values[:5] == [data.source, data.summary, "48,000", "6,000", "6,000"]
+    assert section.one("details").one("table").cells() == [[item.name, item.reason] for item in data.rejected]
+    many = tuple(Rejected(f"{index}.png", "broken") for index in range(1_250))
+    run.write_data(data_record(rejected=many, classes=tuple(map(str, range(1000)))))
+    section = page(run).one("section", id="data")
+    assert len(section.one("details").all("tr")) == 100
+    assert "1,150" in section.one("details").text
+    assert re.search(r"1000: 0, 1, .* 39 …", section.text)
+
+
+def test_only_what_differs_from_the_default_is_emphasised(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", "game.penalty.kind=r1", "game.penalty.gamma=0.5", "task.flip=true")
+    section = page(run).one("section", id="recipe")
+    changed = [[cell.text for cell in row.every() if cell.tag in ("th", "td")] for row in section.all(class_="changed")]
+    assert [[name, value, default.split()[-1]] for name, value, default in changed] == [
+        ["task.flip", "yes", "no"],
+        ["networks.width", "32", "64"],
+        ["game.penalty.kind", "r1", "none"],
+        ["game.penalty.gamma", "0.5", "0"],
+        ["augment.kinds", "translation", "none"],
+        ["augment.probability", "0.5", "0"],
+    ]
+    assert " 6 " in section.one("summary").text
+
+
+@pytest.mark.parametrize(
+    ("task", "shell", "python"),
+    [
+        (Points(), "equipoise sample run -n 64 -o points.csv", "run.best.sample(64)"),
+        (SuperResolution(), "equipoise apply run photo.png -o large.png", "run.best.apply("),
+        (Custom(name="rows"), "", 'eq.load("run", task=task)'),
+    ],
+)
+def test_the_lines_to_type_are_those_of_the_task(tmp_path, fake_run, page, monkeypatch, task, shell, python):
+    monkeypatch.chdir(tmp_path)
+    run = fake_run(tmp_path / "run", num_steps=5)
+    run.write_recipe({**run.read_recipe(), "task": msgspec.to_builtins(task)})
+    typed = [code.text for code in page(run).one("section", id="use").all("pre")]
+    assert shell in typed[0]
+    assert python in typed[-1]
+    assert len(typed) == (2 if shell else 1)
+
+
+def test_the_lines_to_type_name_the_run_whatever_it_is_called(tmp_path, fake_run, page, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = fake_run(tmp_path / 'a "quoted" näme')
+    shell, python = page(run).one("section", id="use").all("pre")
+    found = re.search(r"eq\.load\((\".*\")\)", python.text)
+    assert found is not None
+    (tmp_path / "line.py").write_text(f"path = {found[1]}")
+    assert runpy.run_path(str(tmp_path / "line.py"))["path"] == run.path.name
+    assert shlex.split(shell.text)[:3] == ["equipoise", "sample", run.path.name]
+
+
+@pytest.mark.parametrize(
+    ("kept", "code"),
+    [
+        ("generator.safetensors", "generator.load_state_dict(load_file({}))"),
+        ("generator.weights.h5", "generator.load_weights({})"),
+        ("model.onnx", "ls run/best"),
+        (None, None),
+    ],
+)
+def test_a_custom_loop_is_told_how_to_use_what_it_kept(tmp_path, fake_run, page, monkeypatch, kept, code):
+    monkeypatch.chdir(tmp_path)
+    run = fake_run(tmp_path / "run", num_steps=5)
+    run.write_recipe({"name": CUSTOM_LOOP, "seed": 3})
+    if kept:
+        run.best.mkdir()
+        (run.best / kept).touch()
+    found = page(run)
+    assert [row[0] for row in found.one("section", id="recipe").one("table").cells()] == ["name", "seed"]
+    typed = [line.text for line in found.one("section", id="use").all("pre")]
+    assert len(typed) == bool(kept)
+    if code:
+        assert code.format(json.dumps(f"run/best/{kept}")) in typed[0]
+
+
+def test_a_custom_loop_that_takes_its_own_scores_says_nothing_of_data(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    run.write_recipe({"name": CUSTOM_LOOP})
+    nothing = {"num_train": 0, "num_validation": 0, "num_test": 0}
+    before = page(run)
+    assert before.one("section", id="data").all("table")
+    run.write_data(data_record(source="", digest="", summary="", noun="samples", **nothing))
+    found = page(run)
+    assert not found.one("section", id="data").all("table")
+    assert ":" not in found.one("header").one("p", class_="what").text
+    intros = [one.one("section", id="scores").one("p", class_="intro").text for one in (before, found)]
+    assert intros[0] != intros[1]
+
+
+# Snapshots, and the report that a kill has kept from being written
+
+
+def test_snapshots_are_spread_over_the_run_and_large_ones_left_out(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run")
+    frames = page(run).one("section", id="development").all("figcaption")
+    assert [frame.text for frame in frames] == ["4k", "60k", "240k", "1.2M", "1.8M", "2.4M"]
+    for _, path in run.snapshots()[1:]:
+        content = path.read_bytes()
+        path.write_bytes(content[:-12] + b"\0" * 3_000_000 + content[-12:])
+    assert not page(run).all("section", id="development")
+
+
+def test_a_missing_report_of_a_finished_run_is_written(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", status="stopped", num_steps=5)
+    write_missing_report(run)
+    assert not run.report.exists()
+    change_state(run, status="finished")
+    write_missing_report(run)
+    assert run.report.read_text().rstrip().endswith("</html>")

@@ -1,60 +1,107 @@
-"""What is said of the choice: the winner's curse only where it is seen, and how sure the choice is."""
+"""What is said of the selection: the winner's curse only where it is seen, and how sure the selection is."""
 
 import math
+import re
 
+import msgspec
 import pytest
+from fake_runs import PROTOCOL, change_state
 
 from equipoise.errors import UserError
-from equipoise.health.stats import ScoreLine
-from equipoise.report.selection import certainty, curse
-from equipoise.runs.selection import Candidate, Rescoring, rescoring_from
+from equipoise.report.selection import bias_text, certainty_text, ordered
+from equipoise.storage.records import CandidateScore, Metric, Score, Selection, plain
+
+KID = Metric(name="kid", label="KID", decides=True)
+EVIL = "<script>alert(1)</script>"
 
 
-def candidate(samples: int, found: float, again: float, difference: float = 0.0) -> Candidate:
-    lines = [ScoreLine(samples=samples, seconds=1.0, kid=kid, kid_se=0.001, fid=9.0) for kid in (found, again)]
-    return Candidate(lines[0], lines[1], difference, 0.0005 if difference else 0.0)
+def candidate(samples: int, found: float, again: float, difference: float = 0.0, **more) -> CandidateScore:
+    scores = [Score(samples=samples, seconds=1.0, loss=loss, error=0.001, **more) for loss in (found, again)]
+    error = 0.0005 if difference else 0.0
+    return CandidateScore(found=scores[0], rescored=scores[1], difference=difference, difference_error=error)
 
 
-def rescoring(*candidates: Candidate, num_scores: int = 40) -> Rescoring:
-    return Rescoring({}, num_scores, candidates, candidates[0].found.samples)
-
-
-@pytest.mark.parametrize(
-    ("again", "words"),
-    [
-        (0.0240, "flatters itself. Here, more than noise explains: KID 0.0200 ± 0.0010 while training; 0.0240"),
-        (0.0215, "Here, the two agree within noise"),
-        (0.0190, "Here, the two agree within noise"),
-        (0.0150, "Here it is the other way round"),
-    ],
-)
-def test_the_winners_curse_is_claimed_only_beyond_the_noise(again: float, words: str) -> None:
-    assert words in curse(rescoring(candidate(1, 0.020, again)), "kid")
-
-
-def test_one_score_is_no_lowest_of_many_and_fid_of_other_numbers_is_not_compared() -> None:
-    one = rescoring(candidate(1, 0.020, 0.026), num_scores=1)
-    assert "lowest" not in curse(one, "kid")
-    assert "do not compare" in curse(one, "fid")
-    assert "nan" not in curse(rescoring(candidate(1, 0.020, math.nan)), "kid")
+def selection(*candidates: CandidateScore, num_scores: int = 40) -> Selection:
+    winner = candidates[0].found.samples
+    return Selection(protocol=PROTOCOL, num_scores=num_scores, candidates=candidates, winner=winner)
 
 
 @pytest.mark.parametrize(
-    ("difference", "words"),
-    [(0.0030, "the choice is clear"), (0.0004, "too little to tell"), (-0.0030, "by KID, that one")],
+    ("again", "word"), [(0.0240, "more"), (0.0215, "agree"), (0.0190, "agree"), (0.0150, "lower still")]
 )
-def test_the_nearest_candidate_says_how_sure_the_choice_is(difference: float, words: str) -> None:
-    found = rescoring(candidate(1, 0.02, 0.02), candidate(2, 0.02, 0.03, 0.01), candidate(3, 0.02, 0.03, difference))
-    assert words in certainty(found)
+def test_the_winners_curse_is_claimed_only_beyond_the_noise(again, word):
+    text = bias_text(selection(candidate(1, 0.020, again)), KID)
+    assert word in text
+    assert "40" in text
+    assert re.findall(r"[\d.]+ ± 0.0010", text) == ["0.0200 ± 0.0010", f"{again:.4f} ± 0.0010"]
 
 
-def test_a_choice_of_one_or_without_differences_claims_nothing() -> None:
-    assert "one candidate" in certainty(rescoring(candidate(1, 0.02, 0.02)))
-    assert "could not" in certainty(rescoring(candidate(1, 0.02, 0.02), candidate(2, 0.02, 0.03, math.nan)))
+def test_one_score_is_no_best_of_many():
+    assert bias_text(selection(candidate(1, 0.020, 0.026), num_scores=1), KID).startswith(KID.label)
+    assert "nan" not in bias_text(selection(candidate(1, 0.020, math.nan)), KID)
 
 
-def test_a_damaged_choice_is_told_in_a_short_line_however_long_what_it_holds() -> None:
-    values = {"protocol": {}, "num_scores": "x" * 5_000, "candidates": [], "winner": 1}
-    with pytest.raises(UserError, match="damaged") as caught:
-        rescoring_from({"rescored": values})
-    assert len(str(caught.value)) < 400
+@pytest.mark.parametrize(("difference", "word"), [(0.0030, "clear"), (0.0004, "either"), (-0.0030, "limit")])
+def test_the_nearest_candidate_says_how_sure_the_selection_is(difference, word):
+    found = selection(candidate(1, 0.02, 0.02), candidate(2, 0.02, 0.03, 0.01), candidate(3, 0.02, 0.03, difference))
+    text = certainty_text(found, KID)
+    assert word in text
+    assert f"{difference:.4f} ± 0.0005" in text
+
+
+def test_a_selection_of_one_or_without_differences_claims_nothing():
+    texts = [certainty_text(selection(candidate(1, 0.02, 0.02)), KID)]
+    texts.append(certainty_text(selection(candidate(1, 0.02, 0.02), candidate(2, 0.02, 0.03, math.nan)), KID))
+    assert not any("±" in text for text in texts)
+
+
+def test_the_selected_one_comes_first_and_one_without_a_score_last():
+    found = selection(candidate(1, 0.02, 0.03), candidate(2, 0.02, math.nan), candidate(3, 0.02, 0.02))
+    assert [one.found.samples for one in ordered(found)] == [1, 3, 2]
+
+
+def test_the_candidates_are_a_table_with_the_selected_one_first(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    broken = candidate(3, 0.0100, 0.0300, 0.004, broken=(EVIL,))
+    change_state(run, selection=selection(candidate(1, 0.021, 0.0262), candidate(2, 0.02, 0.029, 0.0028), broken))
+    section = page(run).one("section", id="selection")
+    assert section.one("tr", class_="winner") is section.all("tr")[1]
+    assert section.one("table").cells()[1:] == [
+        ["1 samples", "0.0210 ± 0.0010", "0.0262 ± 0.0010", "–", "selected"],
+        ["2 samples", "0.0200 ± 0.0010", "0.0290 ± 0.0010", "0.0028 ± 0.0005", ""],
+        ["3 samples", "0.0100 ± 0.0010", "0.0300 ± 0.0010", "0.0040 ± 0.0005", section.all("td")[-1].text],
+    ]
+    assert EVIL in section.all("td")[-1].text
+    assert "0.0104" in section.all("p", class_="note")[0].text  # the test score
+    assert page(run).one("div", data_number="again").one("dd").text == "0.0262 ± 0.0010"
+
+
+def test_points_below_a_selected_one_say_that_it_was_selected(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    best = msgspec.structs.replace(run.read_state().best, loss=0.02, samples=1)
+    change_state(run, best=best, selection=selection(candidate(1, 0.02, 0.02), candidate(2, 0.01, 0.03, 0.01)))
+    assert " 2 " in page(run).one("figure", data_chart="kid").one("figcaption").text
+
+
+def test_a_run_without_a_selection_says_why(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    assert not page(run).one("section", id="selection").all("table")
+    change_state(run, not_selected=EVIL)
+    assert page(run).one("section", id="selection").one("p").text == EVIL
+
+
+@pytest.mark.parametrize(
+    "damage", [{"winner": 7}, {"winner": None}, {"candidates": EVIL}, {"protocol": 3}, {"candidates": []}]
+)
+def test_a_damaged_selection_is_a_short_and_clear_error(tmp_path, fake_run, page, damage):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    found = msgspec.structs.replace(selection(candidate(1, 0.021, 0.026)), protocol={"num_real": EVIL, EVIL: EVIL})
+    change_state(run, selection=found)
+    page(run)
+    values = plain(run.read_state())
+    values["selection"] |= damage
+    (run.path / "state.json").write_bytes(msgspec.json.encode(values))
+    with pytest.raises(UserError, match=r"state\.json: damaged") as error:
+        page(run)
+    assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value)) < 600

@@ -1,13 +1,24 @@
 import json
 import math
-import re
+from typing import Any
 
 import msgspec
-import pytest
+from fake_runs import change_state, data_record
 
 from equipoise.recipe import Recipe, with_settings
-from equipoise.runs.compare import compare, compare_values, differences, flattened, protocol_differences, table
+from equipoise.runs.compare import (
+    Entry,
+    clearly_lowest,
+    compare,
+    compare_values,
+    differences,
+    flattened,
+    headings,
+    protocol_differences,
+    score_cells,
+)
 from equipoise.runs.folder import RunFolder
+from equipoise.storage.records import Metric, Score
 
 
 def test_nested_values_become_dotted_paths():
@@ -21,37 +32,59 @@ def test_only_fields_that_differ_are_listed_with_every_value():
     assert protocol_differences([{"split": "test", "num": 1}, {"split": "test", "num": 2, "k": 5}]) == ["num", "k"]
 
 
-def test_runs_of_one_protocol_share_a_table_with_the_lowest_marked(tmp_path, fake_run):
+def test_runs_of_one_protocol_share_a_group(tmp_path, fake_run):
     first = fake_run(tmp_path / "first")
     second = fake_run(tmp_path / "second", "game.ema_half_life=500", num_scores=3)
-    text = compare([first, second])
-    assert "game.ema_half_life" in text
-    assert "protocols" not in text
-    assert text.index("Best scores, on the validation split") < text.index("Final scores, on the test split")
-    best = text.split("Final scores")[0]
-    assert "first *" in best
-    assert "second *" not in best
-    assert "KID" in best
-    assert "0.0066 ± 0.0008" in best
+    found = compare([first, second])
+    assert found.differences == {"game.ema_half_life": [10_000.0, 500.0]}
+    assert [(group[0].split, [entry.run for entry in group]) for group in found.groups] == [
+        ("validation", ["first", "second"]),
+        ("test", ["first", "second"]),
+    ]
+    assert found.without_score == ()
 
 
-def change_protocol(run: RunFolder, **values):
-    state = run.read_state()
-    state["best"]["protocol"] |= values
-    run.write_state(state | {"test": None})
+def entries(*losses: tuple[float, float]) -> list[Entry]:
+    scores = [Score(samples=1, seconds=1.0, loss=loss, error=error) for loss, error in losses]
+    return [Entry(f"run {index}", "test", score, (), {}) for index, score in enumerate(scores)]
 
 
-def test_scores_of_two_protocols_are_kept_apart_with_the_reason(tmp_path, fake_run):
+def lowest(*losses: tuple[float, float]) -> str | None:
+    found = clearly_lowest(entries(*losses))
+    return found.run if found else None
+
+
+def test_only_a_score_below_all_others_by_more_than_twice_the_standard_error_counts_as_lowest():
+    assert lowest((0.5, 0.01), (0.4, 0.01)) == "run 1"
+    assert lowest((0.5, 0.1), (0.4, 0.1)) is None
+    assert lowest((0.4, 0.03), (0.5, 0.04)) is None  # exactly twice
+    assert lowest((0.4, 0.03), (0.5, 0.039)) == "run 0"
+    assert lowest((0.4, 0.01), (0.5, 0.01), (0.405, 0.01)) is None
+    assert lowest((0.4, 0.01), (math.nan, 0.01)) is None
+    assert lowest((0.4, 0.01), (0.5, 0.01), (math.nan, 0.01)) == "run 0"
+
+
+def test_equal_scores_are_never_lowest_and_without_an_error_any_difference_counts():
+    assert lowest((0.4, 0.0), (0.4, 0.0)) is None
+    assert lowest((0.4, math.nan), (0.4, math.nan)) is None
+    assert lowest((0.4, math.nan), (0.39, math.nan)) == "run 1"
+    assert lowest((0.4, 0.01)) is None, "of one there is nothing to compare"
+
+
+def change_protocol(run: RunFolder, **values: Any) -> None:
+    best = run.read_state().best
+    assert best is not None
+    change_state(run, best=msgspec.structs.replace(best, protocol={**best.protocol, **values}), test=None)
+
+
+def test_scores_of_two_protocols_are_kept_apart(tmp_path, fake_run):
     first, second = fake_run(tmp_path / "first"), fake_run(tmp_path / "second", num_scores=3)
     change_protocol(first)
     change_protocol(second, features="inception", num_real=1000)
-    text = compare([first, second])
-    assert "2 protocols, which differ in features, num_real" in text
-    assert "Protocol A (features: encoder, num_real: 5000)" in text
-    assert "Protocol B (features: inception, num_real: 1000)" in text
-    assert "first *" not in text
-    assert "second *" not in text
-    groups = compare_values([first, second])["groups"]
+    found = compare([first, second])
+    assert [[entry.run for entry in group] for group in found.groups] == [["first"], ["second"]]
+    assert protocol_differences([group[0].protocol for group in found.groups]) == ["features", "num_real"]
+    groups = compare_values(found)["groups"]
     assert [list(group["scores"]) for group in groups] == [["first"], ["second"]]
 
 
@@ -59,56 +92,42 @@ def test_scores_on_other_data_are_not_compared_even_where_the_protocol_says_noth
     first, second = fake_run(tmp_path / "first"), fake_run(tmp_path / "second")
     change_protocol(first)
     change_protocol(second)
-    second.write_data(second.read_data() | {"digest": "other"})
-    assert "2 protocols, which differ in data digest" in compare([first, second])
+    second.write_data(data_record(digest="other"))
+    found = compare([first, second])
+    assert protocol_differences([group[0].protocol for group in found.groups]) == ["data digest"]
+    change_protocol(first, data_digest="5d")
+    change_protocol(second, data_digest="0f")
+    found = compare([first, second])
+    fields = protocol_differences([group[0].protocol for group in found.groups])
+    assert fields == ["data_digest"], "and not the same thing once more"
 
 
-def test_digests_are_shortened_and_whole_in_the_values(tmp_path, fake_run):
+def test_scores_of_other_metrics_are_not_compared_even_where_the_protocol_is_the_same(tmp_path, fake_run):
     first, second = fake_run(tmp_path / "first"), fake_run(tmp_path / "second")
-    change_protocol(first, features_digest="01" * 32, data_digest="ab" * 32)
-    change_protocol(second, features_digest="02" * 32, data_digest="cd" * 32)
-    second.write_data(second.read_data() | {"digest": "cd" * 32})
-    text = compare([first, second])
-    assert "Protocol A (features_digest: 010101010101…, data_digest: abababababab…)" in text
-    assert "Protocol B (features_digest: 020202020202…, data_digest: cdcdcdcdcdcd…)" in text
-    assert not re.search("[0-9a-f]{13}", text)
-    assert "data digest" not in text, "the same thing once more"
-    assert max(len(line) for line in text.splitlines() if "rotocol" in line) <= 80
-    groups = compare_values([first, second])["groups"]
-    assert [group["protocol"]["features_digest"] for group in groups] == ["01" * 32, "02" * 32]
+    second.write_data(data_record(metrics=(Metric(name="mse", label="MSE", decides=True),)))
+    found = compare([first, second])
+    assert len(found.groups) == 4
+    assert protocol_differences([group[0].protocol for group in found.groups[::2]]) == ["measures"]
 
 
-def test_where_no_score_can_be_compared_no_mark_is_explained(tmp_path, fake_run):
-    first, second = fake_run(tmp_path / "first"), fake_run(tmp_path / "second")
-    assert "* lowest of its table" in compare([first, second])
-    change_protocol(second, features="inception")
-    change_protocol(first)
-    assert "*" not in compare([first, second])
-
-
-def test_a_name_or_setting_that_could_steer_the_terminal_is_shown_without_that(tmp_path, fake_run):
-    text = compare([fake_run(tmp_path / "a\x1b[2J"), fake_run(tmp_path / "b", "data.source=\x1b]0;x")])
-    assert all(letter.isprintable() for line in text.split("\n") for letter in line)
-    assert "a?[2J" in text
+def test_cells_of_a_score_begin_with_what_decides_and_its_error():
+    metrics = (Metric(name="recall"), Metric(name="kid", label="KID", decides=True), Metric(name="fid", label="FID"))
+    score = Score(samples=1200, seconds=1.0, loss=0.034, error=0.002, values={"kid": 0.034, "fid": 12.34})
+    assert headings(metrics) == ["KID", "recall", "FID", "at samples"]
+    assert score_cells(score, metrics) == ["0.034 ± 0.002", "–", "12.3", "1.2k"]
 
 
 def test_runs_without_scores_and_of_the_same_name_are_told_apart(tmp_path, fake_run):
     first, second = fake_run(tmp_path / "a" / "run", num_scores=0), fake_run(tmp_path / "b" / "run", num_scores=0)
-    text = compare([first, second])
-    assert "The recipes are the same." in text
-    assert "No scores yet." in text
-    assert f"Without a score: {first.path}, {second.path}." in text
+    found = compare([first, second])
+    assert (found.differences, found.groups) == ({}, ())
+    assert found.without_score == (str(first.path), str(second.path))
 
 
 def test_the_values_are_strict_json(tmp_path, fake_run):
-    values = compare_values([fake_run(tmp_path / "a"), fake_run(tmp_path / "b", "seed=1")])
-    values = json.loads(msgspec.json.encode(values))
+    first, second = fake_run(tmp_path / "a"), fake_run(tmp_path / "b", "seed=1")
+    change_state(second, best=msgspec.structs.replace(second.read_state().best, loss=0.5))
+    values = json.loads(msgspec.json.encode(compare_values(compare([first, second]))))
     assert values["differences"] == {"seed": {"a": 0, "b": 1}}
-    assert values["groups"][0]["split"] == "validation"
-    assert math.isclose(values["groups"][0]["scores"]["a"]["kid"], 0.0066, abs_tol=1e-4)
-
-
-@pytest.mark.parametrize("cell", ["", "longer than its heading"])
-def test_a_table_keeps_its_columns_in_line(cell):
-    lines = table(["", "head"], [["name", cell], ["n", "x"]])
-    assert len({len(line) for line in lines}) == 1
+    assert [(group["split"], group["lowest"]) for group in values["groups"]] == [("validation", "a"), ("test", None)]
+    assert math.isclose(values["groups"][0]["scores"]["a"]["loss"], 0.0066, abs_tol=1e-4)

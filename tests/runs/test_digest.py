@@ -13,30 +13,33 @@ from typing import Any
 import pytest
 
 from equipoise.cli import main
-from equipoise.errors import UserError
+from equipoise.cli.digest_text import digest_text
+from equipoise.errors import Command, UserError
 from equipoise.recipe import Recipe
 from equipoise.runs import digest as module
-from equipoise.runs.digest import digest, digest_text
+from equipoise.runs.digest import digest
 from equipoise.runs.folder import RunFolder
 from equipoise.storage.files import MANIFEST, written_whole
+from equipoise.storage.logs import append
 
 VALUES: dict[str, Any] = {
-    "generator_optimizer": {"state": {}, "groups": [{"lr": 0.0002, "betas": [0.0, 0.99]}]},
-    "discriminator_optimizer": {"state": {}, "groups": [{"lr": 0.0002, "betas": [0.0, 0.99]}]},
     "samples": 160,
-    "judged": 160,
-    "discriminator_steps": 20,
+    "spent": 160,
+    "attempt": 0,
+    "adjustments": {"generator_rate": 1.0, "discriminator_rate": 1.0, "augment_probability": 0.5},
+    "evaluated": 160,
+    "healthy": 80,
     "seconds": 3.25,
-    "strength": 0.5,
-    "meter": {"penalty": 5},
-    "pace": None,
-    "has_champion": True,
-    "watch": {
-        "patience": {"best": 3.0, "num_worse": 1},
+    "meter": {"penalty": [5.0, 4, 0]},
+    "intervals": None,
+    "has_best": True,
+    "monitor": {
+        "patience": {"best": 3.0, "num_since": 1},
         "history": [{"samples": 80, "seconds": 1.5, "penalty": 0.25, "samples_per_second": 90.0}],
     },
+    "update": {"discriminator_steps": 20, "discriminator": {"groups": [{"lr": 0.0002, "betas": [0.0, 0.99]}]}},
 }
-PARTS = ("generator", "discriminator", "average", "champion", "generator_optimizer", "discriminator_optimizer", "meter")
+PARTS = ("generator", "discriminator", "generator_ema", "best_generator", "update.generator", "update.discriminator")
 TENSORS = {f"{part}.0.weight": [0.5, -1.25, 3.0] for part in PARTS}
 
 Change = Callable[[dict[str, Any], dict[str, list[float]], dict[str, list[dict[str, Any]]]], object]
@@ -57,7 +60,7 @@ def header_and_bytes(tensors: dict[str, list[float]], kind: str = "F32") -> byte
 def fresh() -> tuple[dict[str, Any], dict[str, list[float]], dict[str, list[dict[str, Any]]]]:
     logs = {
         "steps": [{"samples": 80, "seconds": 1.5, "penalty": 0.25}, {"samples": 160, "seconds": 3.0, "penalty": 0.125}],
-        "scores": [{"samples": 160, "seconds": 0.25, "kid": 3.0, "best": True}],
+        "scores": [{"samples": 160, "seconds": 0.25, "loss": 3.0, "best": True}],
     }
     return json.loads(json.dumps(VALUES)), {name: list(values) for name, values in TENSORS.items()}, logs
 
@@ -73,10 +76,9 @@ def checkpoint(run: RunFolder, samples: int, values: dict[str, Any], tensors: by
 def run_of(path: Path, change: Change = lambda *_: None, **options: Any) -> RunFolder:
     run, (values, tensors, logs) = RunFolder.create(path, Recipe()), fresh()
     change(values, tensors, logs)
-    for record in logs["steps"]:
-        run.log_step(record)
-    for record in logs["scores"]:
-        run.log_score(record)
+    for path in (run.steps, run.scores):
+        for record in logs[path.stem]:
+            append(path, record)
     checkpoint(run, values["samples"], values, header_and_bytes(tensors, **options))
     return run
 
@@ -96,33 +98,32 @@ def set_at(place: int, *path: Any, value: Any) -> Change:
 LAST_BIT = struct.unpack("<f", struct.pack("<I", struct.unpack("<I", struct.pack("<f", 3.0))[0] + 1))[0]
 CHANGES: dict[str, tuple[Change, set[str]]] = {
     "the last bit of a weight": (set_at(1, "generator.0.weight", 2, value=LAST_BIT), {"generator"}),
-    "the sign of a zero": (set_at(1, "average.0.weight", 0, value=-0.5), {"average"}),
-    "one weight of the champion": (set_at(1, "champion.0.weight", 0, value=0.25), {"champion"}),
-    "one moment of an optimizer": (
-        set_at(1, "generator_optimizer.0.weight", 1, value=1.0),
-        {"generator_optimizer"},
-    ),
-    "the rate in a group": (
-        set_at(0, "discriminator_optimizer", "groups", 0, "lr", value=0.0001),
-        {"discriminator_optimizer"},
-    ),
-    "the strength": (set_at(0, "strength", value=0.25), {"position"}),
-    "the steps of the discriminator": (set_at(0, "discriminator_steps", value=21), {"position"}),
-    "the last look": (set_at(0, "judged", value=80), {"position"}),
+    "the sign of a weight": (set_at(1, "generator_ema.0.weight", 0, value=-0.5), {"generator_ema"}),
+    "one weight of the best generator": (set_at(1, "best_generator.0.weight", 0, value=0.25), {"best_generator"}),
+    "one moment of an optimizer": (set_at(1, "update.generator.0.weight", 1, value=1.0), {"update"}),
+    "one of the other player's": (set_at(1, "update.discriminator.0.weight", 1, value=1.0), {"update"}),
+    "the rate in a group": (set_at(0, "update", "discriminator", "groups", 0, "lr", value=0.0001), {"update"}),
+    "the steps of the discriminator": (set_at(0, "update", "discriminator_steps", value=21), {"update"}),
+    "the probability of augmentation": (set_at(0, "adjustments", "augment_probability", value=0.25), {"position"}),
+    "the attempt": (set_at(0, "attempt", value=1), {"position"}),
+    "what was spent": (set_at(0, "spent", value=240), {"position"}),
+    "the last healthy checkpoint": (set_at(0, "healthy", value=160), {"position"}),
+    "the last evaluation": (set_at(0, "evaluated", value=80), {"position"}),
+    "what was measured": (set_at(0, "intervals", value=[4000.0, 1.5]), {"position"}),
     "what a later version adds": (set_at(0, "anything", value=1), {"position"}),
-    "a sum of signals": (set_at(1, "meter.0.weight", 0, value=0.75), {"signals"}),
-    "a count of signals": (set_at(0, "meter", "penalty", value=6), {"signals"}),
-    "one number of a policy": (set_at(0, "watch", "patience", "num_worse", value=2), {"policies"}),
-    "one number of the history": (set_at(0, "watch", "history", 0, "penalty", value=0.5), {"policies"}),
-    "one logged signal": (set_at(2, "steps", 1, "penalty", value=0.5), {"logs"}),
-    "one logged score": (set_at(2, "scores", 0, "kid", value=2.0), {"logs"}),
+    "a sum of stats": (set_at(0, "meter", "penalty", 0, value=5.5), {"stats"}),
+    "a count of stats": (set_at(0, "meter", "penalty", 1, value=6), {"stats"}),
+    "one number of a policy": (set_at(0, "monitor", "patience", "num_since", value=2), {"policies"}),
+    "one number of the history": (set_at(0, "monitor", "history", 0, "penalty", value=0.5), {"policies"}),
+    "one logged number": (set_at(2, "steps", 1, "penalty", value=0.5), {"logs"}),
+    "one logged score": (set_at(2, "scores", 0, "loss", value=2.0), {"logs"}),
     "which score was the best": (set_at(2, "scores", 0, "best", value=False), {"logs"}),
     "one log record less": (lambda values, tensors, logs: logs["steps"].pop(), {"logs"}),
     "a tensor's name": (
         lambda values, tensors, logs: tensors.update({"generator.1.weight": tensors.pop("generator.0.weight")}),
         {"generator"},
     ),
-    "no champion": (lambda values, tensors, logs: tensors.pop("champion.0.weight"), {"champion"}),
+    "no best generator": (lambda values, tensors, logs: tensors.pop("best_generator.0.weight"), {"best_generator"}),
     "the samples": (set_at(0, "samples", value=168), {"position"}),
 }
 
@@ -144,8 +145,8 @@ def test_a_digest_changes_with_the_type_of_a_tensor(tmp_path: Path) -> None:
 
 def later(values: dict[str, Any], tensors: dict[str, list[float]], logs: dict[str, list[dict[str, Any]]]) -> None:
     """Change every time that there is."""
-    values["seconds"] = values["watch"]["history"][0]["seconds"] = 99.0
-    values["watch"]["history"][0]["samples_per_second"] = 1.0
+    values["seconds"] = values["monitor"]["history"][0]["seconds"] = 99.0
+    values["monitor"]["history"][0]["samples_per_second"] = 1.0
     for record in (*logs["steps"], *logs["scores"]):
         record["seconds"] = 99.0
 
@@ -181,13 +182,13 @@ def pruning(monkeypatch: pytest.MonkeyPatch, run: RunFolder, place: str, most: i
     """Have a training save a later checkpoint, and prune the one before it, just before each of `most` readings."""
     saved, read = [160], getattr(module, place)
 
-    def prune_and_read(path: Path) -> object:
+    def prune_and_read(path: Path, *more: object) -> object:
         if len(saved) <= most:
             (values, tensors, _), last = fresh(), saved[-1]
             checkpoint(run, last + 80, values | {"samples": last + 80}, header_and_bytes(tensors))
             shutil.rmtree(run.checkpoints / f"{last:012d}")
             saved.append(last + 80)
-        return read(path)
+        return read(path, *more)
 
     monkeypatch.setattr(module, place, prune_and_read)
     return saved
@@ -195,7 +196,7 @@ def pruning(monkeypatch: pytest.MonkeyPatch, run: RunFolder, place: str, most: i
 
 @pytest.mark.parametrize("place", ["damage_of", "_of_tensors", "read_json"])
 @pytest.mark.parametrize("most", [1, 4])
-def test_a_checkpoint_that_a_training_prunes_while_it_is_read_makes_it_begin_anew(
+def test_a_checkpoint_that_a_training_prunes_while_it_is_read_makes_it_begin_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, most: int
 ) -> None:
     run = run_of(tmp_path / "run")
@@ -211,8 +212,9 @@ def test_where_every_checkpoint_is_pruned_while_it_is_read_it_ends(
 ) -> None:
     run = run_of(tmp_path / "run")
     saved = pruning(monkeypatch, run, "_of_tensors", 100)
-    with pytest.raises(UserError, match=r"tensors.safetensors: cannot be read"):
+    with pytest.raises(UserError) as caught:
         digest(run)
+    assert str(caught.value.subject).endswith("tensors.safetensors")
     assert len(saved) == 1 + 5
 
 
@@ -244,19 +246,19 @@ def damaged(run: RunFolder) -> None:
         (path / MANIFEST).write_text("{")
 
 
-@pytest.mark.parametrize(
-    ("deed", "words"), [(no_checkpoint, "no checkpoint yet"), (damaged, "all 1 checkpoints are damaged")]
-)
+@pytest.mark.parametrize(("deed", "has_remedy"), [(no_checkpoint, True), (damaged, False)])
 def test_a_run_without_a_good_checkpoint_is_refused_in_one_line(
-    tmp_path: Path, deed: Callable[[RunFolder], None], words: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, deed: Callable[[RunFolder], None], has_remedy: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_of(tmp_path / "run")
     deed(run)
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError) as caught:
         digest(run)
+    assert caught.value.subject == run.path
+    assert caught.value.remedies == ((Command("resume", run.path),) if has_remedy else ())
     assert main(["digest", str(run.path)]) == 2
     said = capsys.readouterr()
-    assert words in said.err
+    assert str(run.path) in said.err
     assert said.err.count("\n") == 1
     assert not said.out
 
@@ -307,7 +309,7 @@ BROKEN_STATES = {
     "samples in a list": {"samples": [160]},
     "no samples": {"samples": None},
     "a state nested deep": {"anything": nested(700)},
-    "a watch nested deep": {"watch": nested(700)},
+    "a monitor nested deep": {"monitor": nested(700)},
 }
 
 
@@ -328,8 +330,9 @@ def test_a_log_nested_deep_is_refused_in_one_line(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
     with run.steps.open("a") as file:
         file.write(json.dumps({"samples": 160, "more": nested(700)}) + "\n")
-    with pytest.raises(UserError, match="nested too deep") as caught:
+    with pytest.raises(UserError) as caught:
         digest(run)
+    assert "nested" in caught.value.problem
     assert "\n" not in str(caught.value)
 
 

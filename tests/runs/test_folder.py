@@ -6,15 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from equipoise.errors import RunBusyError, UserError
-from equipoise.recipe import Data, Recipe, from_dict
+from equipoise.errors import Command, Option, RunBusyError, StorageError, UserError
+from equipoise.recipe import Data, Recipe
+from equipoise.runs import rules
 from equipoise.runs.folder import RunFolder, new_path, run_name
 from equipoise.storage.checkpoints import FILES
-from equipoise.storage.files import written_whole
+from equipoise.storage.files import write_json, written_whole
+from equipoise.storage.records import FORMAT, DataRecord, IntervalsRecord, RunState, plain
 
 HOLD = """
 import sys, pathlib
@@ -34,7 +38,7 @@ try:
     run = RunFolder.create(pathlib.Path(sys.argv[1]), Recipe())
     print("made")
 except UserError as error:
-    print("refused", error)
+    print("refused", type(error).__name__, *map(repr, error.remedies))
 """
 
 
@@ -43,43 +47,71 @@ def a_process(code: str, path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def refusal(path: Path) -> str:
+def refusal(path: Path) -> UserError:
     with pytest.raises(UserError) as caught:
         RunFolder.create(path, Recipe())
     assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return caught.value
+
+
+DATA = DataRecord(source="mnist", digest="5d", num_train=8, num_validation=1, num_test=1)
 
 
 def test_a_new_run_holds_its_recipe(tmp_path):
     run = RunFolder.create(tmp_path / "a" / "b", Recipe(seed=7))
-    assert from_dict(run.read_recipe()) == Recipe(seed=7)
+    assert run.recipe() == Recipe(seed=7)
     assert RunFolder.open(run.path) == run
-    assert run.read_state() == {"status": "new"}
-    assert run.read_pace() == run.read_data() == run.read_environment() == {}
+    assert (run.read_state(), run.read_data(), run.read_environment()) == (RunState(), None, {})
+    assert repr(run.read_intervals()) == repr(IntervalsRecord())
     run.log_event(1, 2.0, "remedy", "why")
-    assert run.events.read_text() == '{"samples":1,"seconds":2.0,"kind":"remedy","message":"why"}\n'
+    assert run.events.read_text() == '{"samples":1,"seconds":2.0,"kind":"remedy","message":"why","attempt":0}\n'
+
+
+def test_an_event_that_a_resume_comes_to_again_is_logged_once(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    for seconds, message, attempt in ((1.0, "why", 0), (2.0, "why", 0), (2.0, "other", 0), (2.0, "why", 1)):
+        run.log_event(100, seconds, "remedy", message, attempt)
+    assert run.events.read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "said"),
+    [
+        ("recipe.json", {}, "earlier"),
+        ("recipe.json", {"format": FORMAT + 1}, str(FORMAT + 1)),
+        ("state.json", {"format": FORMAT + 1}, str(FORMAT + 1)),
+    ],
+)
+def test_a_run_of_an_earlier_or_a_newer_version_is_refused(tmp_path, name, version, said):
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    write_json(run.path / name, {"status": "new", **version})
+    with pytest.raises(UserError) as caught:
+        run.read_recipe() if name == "recipe.json" else run.read_state()
+    assert caught.value.subject == run.path / name
+    assert said in caught.value.problem
 
 
 def test_a_folder_with_a_run_is_refused_with_the_way_to_resume_it(tmp_path):
-    RunFolder.create(tmp_path / "my run", Recipe(seed=7))
-    text = refusal(tmp_path / "my run")
-    assert f"equipoise resume '{tmp_path}/my run'" in text
-    assert "--out" in text
-    assert from_dict(RunFolder(tmp_path / "my run").read_recipe()).seed == 7
+    path = tmp_path / "my run"
+    RunFolder.create(path, Recipe(seed=7))
+    error = refusal(path)
+    assert (error.subject, error.remedies) == (path, (Command("resume", path), Option("out", tmp_path / "my run-2")))
+    assert RunFolder(path).recipe().seed == 7
 
 
 def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    assert "holds other files" in refusal(tmp_path)
+    error = refusal(tmp_path)
+    assert (error.subject, error.remedies) == (tmp_path, (rules.elsewhere(tmp_path),))
     assert os.listdir(tmp_path) == ["thesis.txt"]
 
 
 def test_a_file_and_a_place_that_cannot_be_written_are_refused_in_words(tmp_path):
     (tmp_path / "file").write_text("mine")
-    assert "is a file" in refusal(tmp_path / "file")
-    assert "cannot be written here" in refusal(tmp_path / "file" / "below")
-    assert "cannot be written here" in refusal(tmp_path / ("x" * 300))
-    assert "cannot be written here" in refusal(Path("/proc/run"))
+    for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300), Path("/proc/run")):
+        error = refusal(path)
+        assert error.subject == path
+        assert isinstance(error.remedies[-1], Option)
 
 
 def test_an_empty_folder_and_names_of_any_letters_are_welcome(tmp_path):
@@ -88,23 +120,65 @@ def test_an_empty_folder_and_names_of_any_letters_are_welcome(tmp_path):
         assert RunFolder.is_run(RunFolder.create(tmp_path / name, Recipe()).path)
 
 
-def test_opening_what_is_no_run_names_runs_nearby(tmp_path):
+def test_opening_what_is_not_a_run_names_runs_nearby(tmp_path):
     run = RunFolder.create(tmp_path / "runs" / "one", Recipe())
     for path in (tmp_path / "runs", tmp_path / "runs" / "two"):
-        with pytest.raises(UserError, match=str(run.path)):
+        with pytest.raises(UserError) as caught:
             RunFolder.open(path)
-    with pytest.raises(UserError, match="equipoise train"):
+        assert caught.value.subject == path
+        assert str(run.path) in str(caught.value.remedies[0])
+    with pytest.raises(UserError) as caught:
         RunFolder.open(tmp_path / "elsewhere" / "deep")
+    assert caught.value.remedies == (Command("train", "mnist"),)
 
 
-def test_a_damaged_state_is_told_by_name(tmp_path):
+def test_damaged_and_missing_files_are_named(tmp_path):
     run = RunFolder.create(tmp_path / "run", Recipe())
-    (run.path / "state.json").write_text('{"status": "run')
-    with pytest.raises(UserError, match=r"state\.json: damaged.* or remove it and resume the run"):
-        run.read_state()
+    for text in ('{"status": "run', '{"status": "asleep"}', '{"samples": -1}', "[]"):
+        (run.path / "state.json").write_text(text)
+        with pytest.raises(UserError) as caught:
+            run.read_state()
+        assert caught.value.subject == run.path / "state.json"
+        assert caught.value.remedies
     (run.path / "recipe.json").unlink()
-    with pytest.raises(UserError, match=r"recipe\.json is gone"):
+    with pytest.raises(UserError) as caught:
         run.read_recipe()
+    assert caught.value.subject == run.path / "recipe.json"
+
+
+READERS: dict[str, Callable[[RunFolder], Any]] = {
+    "data.json": RunFolder.read_data,
+    "intervals.json": RunFolder.read_intervals,
+    "rivals.json": RunFolder.read_rivals,
+    "exhibits.json": RunFolder.read_exhibits,
+    "environment.json": RunFolder.read_environment,
+    "recipe.json": RunFolder.recipe,
+}
+OF_OTHER_TYPES = {
+    "data.json": '{"num_train": "many"}',
+    "intervals.json": '{"horizon": "far"}',
+    "rivals.json": '{"scores": [{}]}',
+    "exhibits.json": '{"exhibits": {}}',
+    "environment.json": "3",
+    "recipe.json": '{"seed": "none"}',
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", "\udcff", "[" * 100_000, "of another type"],
+    ids=["empty", "cut", "list", "not-text", "deep", "other-type"],
+)
+def test_a_damaged_file_is_named_whichever_it_is(tmp_path, name, damage):
+    run = RunFolder.create(tmp_path / "run", Recipe(), DATA)
+    text = OF_OTHER_TYPES[name] if damage == "of another type" else damage
+    (run.path / name).write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UserError) as caught:
+        READERS[name](run)
+    assert caught.value.subject == run.path / name
+    assert caught.value.remedies
+    assert len(str(caught.value)) < 600 + len(str(run.path))
 
 
 def test_a_second_training_is_refused_with_host_and_pid_and_a_killed_one_leaves_the_run_free(tmp_path):
@@ -117,10 +191,10 @@ def test_a_second_training_is_refused_with_host_and_pid_and_a_killed_one_leaves_
         holder = run.holder()
         assert holder is not None
         assert (holder.host, holder.pid) == (socket.gethostname(), process.pid)
-        with pytest.raises(RunBusyError, match=f"process {process.pid} on {socket.gethostname()}"), run.lock():
+        with pytest.raises(RunBusyError) as caught, run.lock():
             pass
-        with pytest.raises(RunBusyError):
-            RunFolder.create(run.path, Recipe())
+        assert {str(process.pid), socket.gethostname()} <= set(caught.value.problem.split())
+        assert isinstance(refusal(run.path), RunBusyError)
         assert run.read_recipe()  # readers are always allowed
     finally:
         process.send_signal(signal.SIGKILL)
@@ -145,9 +219,9 @@ def test_of_many_started_at_once_exactly_one_gets_the_folder(tmp_path):
         assert process.stdin
         process.stdin.write("go\n")
         process.stdin.flush()
-    told = [process.communicate()[0] for process in processes]
-    assert sum(text == "made\n" for text in told) == 1
-    assert all("equipoise resume" in text or "is training here" in text for text in told if text != "made\n")
+    said = [process.communicate()[0] for process in processes]
+    assert sum(text == "made\n" for text in said) == 1
+    assert all("resume" in text or "RunBusyError" in text for text in said if text != "made\n")
 
 
 def test_default_names_count_up_and_hold_no_odd_letters(tmp_path):
@@ -188,24 +262,23 @@ def test_snapshots_grow_apart_and_those_beyond_a_checkpoint_go(tmp_path):
 
 
 def touch(run: RunFolder, samples: int) -> None:
-    run.snapshot_path(samples).touch()
+    run.write_snapshot(samples, b"")
 
 
 @pytest.mark.parametrize("writer", ["write_data", "write_recipe"])
-def test_what_a_kill_leaves_before_the_recipe_is_no_run_and_is_begun_anew(tmp_path, monkeypatch, writer):
+def test_what_a_kill_leaves_before_the_recipe_is_not_a_run_and_is_begun_again(tmp_path, monkeypatch, writer):
     class Killed(BaseException):
         pass
 
     def kill(*_):
         raise Killed
 
-    data = {"digest": "d", "size": 8, "channels": 1, "classes": []}
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, writer, kill)
         with pytest.raises(Killed):
-            RunFolder.create(tmp_path / "run", Recipe(), data)
+            RunFolder.create(tmp_path / "run", Recipe(), DATA)
     assert not RunFolder.is_run(tmp_path / "run"), "a run must have all that a resume needs"
-    assert RunFolder.create(tmp_path / "run", Recipe(), data).read_data() == data
+    assert RunFolder.create(tmp_path / "run", Recipe(), DATA).read_data() == DATA
 
 
 def test_a_disk_that_fails_while_the_lock_is_freed_hides_nothing_that_failed_before(tmp_path, monkeypatch):
@@ -217,9 +290,9 @@ def test_a_disk_that_fails_while_the_lock_is_freed_hides_nothing_that_failed_bef
     def fail(patch: pytest.MonkeyPatch) -> None:
         with run.lock():
             patch.setattr(os, "ftruncate", truncate)
-            raise UserError("what failed before")
+            raise ZeroDivisionError
 
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="what failed before"):
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         fail(patch)
     with run.lock():
         pass
@@ -243,7 +316,7 @@ def test_a_live_trainings_run_is_not_taken_although_its_lock_file_was_removed(tm
     assert process.stdout.readline() == "locked\n"
     try:
         (run.path / "lock").unlink()
-        with pytest.raises(RunBusyError, match="is training here"), run.lock():
+        with pytest.raises(RunBusyError), run.lock():
             pass
     finally:
         process.send_signal(signal.SIGKILL)
@@ -252,22 +325,25 @@ def test_a_live_trainings_run_is_not_taken_although_its_lock_file_was_removed(tm
         assert run.holder() is not None
 
 
-def test_a_first_checkpoint_that_was_refused_is_not_told_as_lost(tmp_path):
+def test_a_first_checkpoint_that_was_refused_is_not_reported_as_lost(tmp_path):
     run = RunFolder.create(tmp_path / "run", Recipe())
-    run.write_state({"status": "finished", "has_saved": run.has_saved, "samples": 640})
-    run.refuse_lost()
+    run.write_state(RunState(status="finished", has_saved=run.has_saved, samples=640))
+    assert not run.has_saved
+    rules.refuse_lost(run)
 
 
-def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew_over_what_is_left(tmp_path):
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_again_over_what_is_left(tmp_path):
     run = RunFolder.create(tmp_path / "run", Recipe())
-    run.refuse_lost()
-    run.write_state({"status": "running", "has_saved": True})
-    with pytest.raises(UserError, match="checkpoints are gone"):
-        run.refuse_lost()
+    rules.refuse_lost(run)
+    run.write_state(RunState(status="running", has_saved=True))
+    with pytest.raises(UserError) as caught:
+        rules.refuse_lost(run)
+    assert caught.value.subject == run.checkpoints
+    assert caught.value.remedies[-1] == Command("sample", run.path)
     (run.checkpoints / ".000000000064.old").mkdir()
-    run.refuse_lost()
+    rules.refuse_lost(run)
     (run.checkpoints / ".000000000064.old").rename(run.checkpoints / "000000000064")
-    run.refuse_lost()
+    rules.refuse_lost(run)
 
 
 PARTS = ("lock", "log/events.jsonl", "log/steps.jsonl", "log", "candidates", "samples", "best")
@@ -287,8 +363,9 @@ def test_a_part_of_a_run_that_is_a_link_is_refused_in_one_line_and_not_written_t
     precious.write_text("mine, without an end")
     place.symlink_to(target)
     assert run.holder() is None
-    with pytest.raises(UserError, match=f"{name}: is a link, which is not followed") as caught, run.lock():
+    with pytest.raises(UserError) as caught, run.lock():
         pass
+    assert caught.value.subject == place
     assert "\n" not in str(caught.value)
     assert precious.read_text() == "mine, without an end"
 
@@ -298,13 +375,14 @@ def test_a_link_put_there_at_the_last_instant_is_not_emptied(tmp_path, monkeypat
     (run.path / "lock").unlink()
     (tmp_path / "precious.txt").write_text("mine")
     (run.path / "lock").symlink_to(tmp_path / "precious.txt")
-    monkeypatch.setattr(RunFolder, "_refuse_links", lambda run: None)
-    with pytest.raises(UserError, match="cannot be written"), run.lock():
+    monkeypatch.setattr(rules, "refuse_links", lambda run: None)
+    with pytest.raises(UserError) as caught, run.lock():
         pass
+    assert caught.value.subject == run.path
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
-def test_a_run_that_is_a_link_and_checkpoints_on_another_disk_go_on_working(tmp_path):
+def test_a_run_that_is_a_link_and_checkpoints_on_another_disk_work(tmp_path):
     whole = RunFolder.create(tmp_path / "run", Recipe())
     whole.checkpoints.rename(tmp_path / "large disk")
     whole.checkpoints.symlink_to(tmp_path / "large disk")
@@ -331,8 +409,9 @@ def test_a_lock_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
     (run.path / "lock").unlink()
     os.mkfifo(run.path / "lock")
     assert run.holder() is None
-    with pytest.raises(UserError, match="lock: is no regular file"), run.lock():
+    with pytest.raises(UserError) as caught, run.lock():
         pass
+    assert caught.value.subject == run.path / "lock"
 
 
 @pytest.mark.parametrize(
@@ -350,7 +429,7 @@ def test_a_lock_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
 def test_files_of_the_user_that_are_called_as_those_of_a_run_are_left_as_they_are(tmp_path, name, text):
     (tmp_path / "lock").touch()
     (tmp_path / name).write_text(text)
-    assert "holds other files" in refusal(tmp_path)
+    assert refusal(tmp_path).remedies == (rules.elsewhere(tmp_path),)
     assert (tmp_path / name).read_text() == text
 
 
@@ -362,18 +441,15 @@ def test_links_that_are_called_as_parts_of_a_run_are_other_files(tmp_path, name)
     if name == "log":
         (tmp_path / "mine").mkdir()
     else:
-        (tmp_path / "mine").write_text(json.dumps(DATA) if name == "data.json" else "")
+        (tmp_path / "mine").write_text(json.dumps(plain(DATA)) if name == "data.json" else "")
     (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
-    assert "holds other files" in refusal(tmp_path / "run")
-
-
-DATA = {"source": "mnist", "digest": "5d", "size": 28, "channels": 1, "classes": []}
+    assert refusal(tmp_path / "run").remedies == (rules.elsewhere(tmp_path / "run"),)
 
 
 @pytest.mark.parametrize("lock", ["", '{"host":"a","pid":7}'])
-def test_what_a_kill_left_of_a_run_that_had_not_begun_is_begun_anew(tmp_path, lock):
+def test_what_a_kill_left_of_a_run_that_had_not_begun_is_begun_again(tmp_path, lock):
     (tmp_path / "lock").write_text(lock)
-    (tmp_path / "data.json").write_text(json.dumps(DATA))
+    write_json(tmp_path / "data.json", DATA)
     (tmp_path / ".aside-7-0123abcd").write_text("{")
     for name in ("log", "checkpoints"):
         (tmp_path / name).mkdir()
@@ -387,7 +463,7 @@ def whole_checkpoint(run: RunFolder, name: str) -> Path:
     return run.checkpoints / name
 
 
-def test_the_newest_good_checkpoint_is_one_that_a_resumption_would_take(tmp_path):
+def test_the_newest_good_checkpoint_is_one_that_a_resume_would_take(tmp_path):
     run = RunFolder.create(tmp_path / "run", Recipe())
     assert run.newest_good() is None
     whole_checkpoint(run, f"{64:012d}")
@@ -405,12 +481,20 @@ def test_the_newest_good_checkpoint_is_one_that_a_resumption_would_take(tmp_path
 def test_what_stopped_a_run_claims_no_checkpoint_that_is_not_there_and_denies_none_that_may_be(tmp_path):
     run = RunFolder.create(tmp_path / "run", Recipe())
     error = OSError(errno.EIO, "Input/output error", "/data/photos.zip")
-    told = str(run.stopped_by(error))
-    assert told.startswith("/data/photos.zip: cannot be read or written (Input/output error). There is no checkpoint y")
+
+    def safe() -> str:
+        found = rules.stopped_by(run, error)
+        assert isinstance(found, StorageError)
+        assert (found.subject, found.remedies[-1]) == ("/data/photos.zip", Command("resume", run.path))
+        return str(found.remedies[0])
+
+    none_yet = safe()
     path = whole_checkpoint(run, f"{64:012d}")
-    assert "The last good checkpoint, of 64 samples, is intact" in str(run.stopped_by(error))
+    assert "64" in safe()
     (path / "state.json").write_text("[]")
-    assert "No good checkpoint was found" in str(run.stopped_by(error))
+    none_good = safe()
+    assert "64" not in none_good
+    assert none_good != none_yet, "one is there, and it is damaged"
     shutil.rmtree(run.checkpoints)
     run.checkpoints.write_text("a file")
-    assert "No good checkpoint was found" in str(run.stopped_by(error))
+    assert safe() == none_good, "and here nobody can tell"

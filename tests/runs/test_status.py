@@ -2,21 +2,26 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import asdict
+from typing import Any
 
 import msgspec
 import pytest
+from fake_runs import change_state, data_record
 
-from equipoise.health.stats import ScoreLine
+from equipoise.errors import UserError
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.status import best_of, read_status, shown_path, status, status_values
+from equipoise.runs.status import best_of, nearby, read_status, shown_path, status_values
+from equipoise.storage.logs import append
+from equipoise.storage.records import CandidateScore, Metric, Score, Selection
 
 
 @pytest.mark.parametrize(
     ("module", "attribute"),
-    [("equipoise.runs.status", "status"), ("equipoise.runs.compare", "compare"),
-     ("equipoise.report.report", "write_report"), ("equipoise.stopping.monitor", "Referee")],
+    [("equipoise.runs.status", "read_status"), ("equipoise.runs.compare", "compare"),
+     ("equipoise.runs.replay", "replay"), ("equipoise.runs.digest", "digest"),
+     ("equipoise.cli.status_text", "status_text"), ("equipoise.cli.compare_text", "compare_text"),
+     ("equipoise.report.report", "write_report"), ("equipoise.stopping.monitor", "Monitor")],
 )  # fmt: skip
 def test_reading_runs_needs_neither_torch_nor_numpy(module, attribute):
     code = (
@@ -25,165 +30,127 @@ def test_reading_runs_needs_neither_torch_nor_numpy(module, attribute):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def assert_fits_a_screen(text):
-    assert len(text.splitlines()) <= 24
-    assert max(map(len, text.splitlines())) <= 80
-    assert "nan" not in text
+def score(samples: int, loss: float, **changes: Any) -> Score:
+    return Score(samples=samples, seconds=1.0, loss=loss, error=0.01, **changes)
 
 
-def test_a_finished_run_on_one_screen(tmp_path, fake_run):
-    text = status(fake_run(tmp_path / "run"))
-    assert_fits_a_screen(text)
-    assert "state       finished" in text
-    assert "██████████  2.4M samples · 100 %" in text
-    assert "best score  KID 0.0066 ± 0.0008" in text
-    assert "on test     KID 0.0104" in text
-    assert "The budget of 10 min of training is spent." in text
-    assert "The discriminator tells real from fake" in text
-    assert "/s ·" not in text  # no rate and no time left for what has ended
+def test_a_finished_run_is_known_in_full(tmp_path, fake_run):
+    now = read_status(fake_run(tmp_path / "run"))
+    assert (now.name, now.state, now.holder, now.stop_reason) == ("run", "finished", None, "budget")
+    assert (now.samples, now.spent, now.horizon, now.share) == (2_400_000, 2_400_000, 2_400_000, 1.0)
+    assert (now.metric.shown, now.noun) == ("KID", "images")
+    assert now.best is not None
+    assert now.test is not None
+    assert (round(now.best.loss, 4), round(now.best.error, 4), now.test.loss) == (0.0066, 0.0008, 0.0104)
+    assert [rival.role for rival in now.rivals.scores if rival.best] == ["floor"]
+    assert math.isnan(now.seconds_left)
 
 
-def test_a_new_run_without_anything(tmp_path):
-    text = status(RunFolder.create(tmp_path / "run", Recipe()))
-    assert_fits_a_screen(text)
-    assert "not started" in text
-    assert "none yet" in text
+def test_a_new_run_has_nothing_yet(tmp_path):
+    now = read_status(RunFolder.create(tmp_path / "run", Recipe()))
+    assert (now.state, now.samples, now.share, now.last, now.best, now.test) == ("new", 0, None, None, None, None)
+    assert (now.metric.name, now.noun, now.stopping_status, now.rivals.scores) == ("loss", "examples", "", ())
 
 
-def test_a_running_one_is_told_by_its_lock_with_rate_and_time_left(tmp_path, fake_run):
+def test_a_running_one_is_known_by_its_lock_with_rate_and_time_left(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", status="running", num_steps=0, num_scores=0)
     for index in range(1, 6):
-        run.log_step({"samples": 240_000 * index, "seconds": 60.0 * index, "samples_per_second": 4000.0,
-                      "accuracy": 0.7, "discriminator_loss": 0.5, "generator_loss": 0.9})  # fmt: skip
+        append(run.steps, {"samples": 240_000 * index, "seconds": 60.0 * index, "samples_per_second": 4000.0})
+    assert read_status(run).state == "interrupted"
     with run.lock():
-        text, values = status(run), status_values(run)
-    assert_fits_a_screen(text)
-    assert "running, process" in text
-    assert "1.2M samples · 4,000/s · 5:00 left" in text
-    assert values["state"] == "running"
-    assert values["seconds_left"] == 300.0
+        now = read_status(run)
+    assert now.holder is not None
+    assert (now.state, now.samples, now.samples_per_second, now.seconds_left) == ("running", 1_200_000, 4000.0, 300.0)
+
+
+def test_samples_of_abandoned_attempts_are_spent_and_count_against_the_budget(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", "budget.seconds=none", "budget.samples=4800000", status="stopped")
+    change_state(run, spent=3_600_000, stop_reason="interrupted")
+    run.write_intervals(msgspec.structs.replace(run.read_intervals(), horizon=4_800_000))
+    now = read_status(run)
+    assert (now.samples, now.spent, now.share) == (2_400_000, 3_600_000, 0.75)
 
 
 @pytest.mark.parametrize(
-    ("written", "shown"), [("running", "interrupted"), ("stopped", "stopped"), ("failed", "failed")]
+    ("written", "state"), [("running", "interrupted"), ("stopped", "stopped"), ("failed", "failed")]
 )
-def test_a_run_that_can_go_on_says_how(tmp_path, fake_run, written, shown):
-    run = fake_run(tmp_path / "run", status=written)
-    text = status(run)
-    assert_fits_a_screen(text)
-    assert f"state       {shown}; go on with: equipoise resume" in text.replace("\n            ", " ")
-    assert status_values(run)["state"] == shown
+def test_what_ended_without_finishing_says_so(tmp_path, fake_run, written, state):
+    assert read_status(fake_run(tmp_path / "run", status=written)).state == state
 
 
-def test_where_the_stopping_stands_is_told_on_two_lines_until_it_has_stopped(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", status="running")
-    text = status(run)
-    assert_fits_a_screen(text)
-    told = text.split("\nstopping    ")[1].splitlines()
-    assert told[0].startswith("Unbeaten for 7 of ")
-    assert told[1].endswith(("no mean gain since (certified).", "a gain since is not ruled out."))
-    values = json.loads(msgspec.json.encode(status_values(run)))["outlook"]
-    assert values["num_since"] == 7
-    assert 0 < values["forecast"] < values["price"] == 0.02
-    run.write_state(run.read_state() | {"status": "finished"})
-    assert "\nstopping  " not in status(run)
+def test_how_close_the_stop_is_is_known_before_it_comes_where_there_is_a_policy_and_two_scores(tmp_path, fake_run):
+    values = json.loads(msgspec.json.encode(status_values(read_status(fake_run(tmp_path / "run", status="running")))))
+    found = values["certificate"]
+    assert found["num_since"] == 7
+    assert "7 of" in values["stopping_status"]
+    assert 0 < found["forecast"] < found["min_gain"] == 0.02
     for name, settings, num in (("budget", ["stopping.policy=budget"], 40), ("early", [], 1)):
-        other = fake_run(tmp_path / name, *settings, status="running", num_scores=num)
-        assert status_values(other)["outlook"] is None
-        assert ("\nstopping  " in status(other)) == (name == "early")
+        other = read_status(fake_run(tmp_path / name, *settings, status="running", num_scores=num))
+        assert other.certificate is None
+        assert bool(other.stopping_status) == (name == "early")
 
 
-def test_a_running_runs_best_is_the_one_that_is_handed_over_not_the_lowest_that_chance_explains(tmp_path):
+def test_a_running_runs_best_is_the_one_that_was_promoted_not_the_lowest_that_chance_explains(tmp_path):
     run = RunFolder.create(tmp_path / "run", Recipe())
-    first = ScoreLine(samples=100, seconds=1.0, kid=0.05, kid_se=0.01)
-    second = ScoreLine(
-        samples=200, seconds=1.0, kid=0.045, kid_se=0.01, champion=100, difference=-0.005, difference_se=0.01
-    )
-    for line in (first, second):
-        run.log_score(asdict(line))
+    first = score(100, 0.05)
+    for one in (first, score(200, 0.045, compared_with=100, difference=-0.005, difference_error=0.01)):
+        run.log_score(one, is_best=one is first)
     assert read_status(run).best == first
 
 
-def test_a_record_that_does_not_say_after_how_many_samples_is_no_score(tmp_path, fake_run):
+def test_a_record_that_does_not_say_after_how_many_samples_is_not_a_score(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", num_scores=5)
-    before = status(run)
-    for record in ({}, {"kid": 0.001}, {"samples": None, "kid": 0.001}):
-        run.log_score(record)
-    assert status(run) == before
+    before = status_values(read_status(run))
+    for record in ({}, {"loss": 0.001}, {"samples": None, "loss": 0.001}):
+        append(run.scores, record)
+    assert repr(status_values(read_status(run))) == repr(before)
 
 
-def paired(run, *lines):
-    """Log scores that are each compared with the first one: (KID, difference)."""
-    for index, (kid, difference) in enumerate(lines, 1):
-        compared = {"champion": 100 if index > 1 else 0, "difference": difference, "difference_se": 0.01}
-        run.log_score(asdict(ScoreLine(samples=100 * index, seconds=1.0, kid=kid, kid_se=0.01, **compared)))
+def paired(run: RunFolder, *scores: tuple[float, float]) -> None:
+    """Log scores that are each compared with the first one: (loss, difference)."""
+    for index, (loss, difference) in enumerate(scores, 1):
+        compared = {"compared_with": 100 if index > 1 else 0, "difference": difference, "difference_error": 0.01}
+        run.log_score(score(100 * index, loss, **compared), is_best=index == 1)
 
 
 def test_a_lower_last_score_comes_with_why_it_is_not_the_best(tmp_path):
-    run = RunFolder.create(tmp_path / "run", Recipe())
-    paired(run, (0.05, math.nan), (0.045, -0.005))
-    text = status(run)
-    assert_fits_a_screen(text)
-    best = " ".join(text.split("\nbest score  ")[1].split("\ngame")[0].split())
-    assert best.startswith("KID 0.050 ± 0.010, at 100 samples; the last one is lower, but not certified as better")
-    for name, last in (("higher", (0.055, 0.005)), ("better", (0.01, -0.04))):
-        other = RunFolder.create(tmp_path / name, Recipe())
-        paired(other, (0.05, math.nan), last)
-        assert "not certified" not in status(other)
+    for name, last, has_note in (
+        ("chance", (0.045, -0.005), True),
+        ("higher", (0.055, 0.005), False),
+        ("better", (0.01, -0.04), False),
+    ):
+        run = RunFolder.create(tmp_path / name, Recipe())
+        paired(run, (0.05, math.nan), last)
+        assert bool(read_status(run).best_note) == has_note
 
 
-def test_a_lower_score_than_that_of_the_one_that_won_when_judged_again_comes_with_that(tmp_path, fake_run):
+def test_a_lower_score_than_that_of_the_one_that_was_selected_comes_with_that(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", num_scores=3)
-    state = run.read_state()
-    best = state["best"]
-    high = best | {"kid": 1.0, "samples": 7}
-    one = {"found": high, "rescored": high | {"kid": 0.1}, "difference": 0.0, "difference_se": 0.0}
-    two = {"found": best, "rescored": best | {"kid": 0.2}, "difference": 0.1, "difference_se": 0.01}
-    again = {"protocol": {}, "num_scores": 3, "candidates": [one, two], "winner": 7}
-    run.write_state(state | {"best": high, "rescored": again})
-    text = status(run)
-    assert_fits_a_screen(text)
-    assert "the lowest of the 2 that were judged again" in " ".join(text.split())
-    run.write_state(state | {"best": high, "rescored": again | {"candidates": [one]}})
-    assert "judged again" not in status(run)
-
-
-def test_a_long_reason_is_whole_where_there_is_room_and_else_says_where_the_rest_is(tmp_path, fake_run):
-    reason = " ".join(f"Sentence {index} of the reason says one more thing about it." for index in range(12))
-    run = fake_run(tmp_path / "run")
-    run.report.write_text("a report")
-    run.write_state(run.read_state() | {"reason": reason, "policy": "evidence"})
-    text = status(run)
-    assert_fits_a_screen(text)
-    assert reason in " ".join(text.split())
-    run.write_state(run.read_state() | {"reason": reason * 3})
-    text = status(run)
-    assert_fits_a_screen(text)
-    assert "stopped by  Sentence 0 of the reason" in text
-    assert "(in full in the report)" in text
-    assert "\nreport  " in text.split("(in full in the report)")[1]
+    best = run.read_state().best
+    assert best is not None
+    high = msgspec.structs.replace(best, loss=1.0, samples=7)
+    one = CandidateScore(found=high, rescored=score(7, 0.1), difference=0.0, difference_error=0.0)
+    two = CandidateScore(found=best, rescored=score(best.samples, 0.2), difference=0.1, difference_error=0.01)
+    selection = Selection(protocol={}, num_scores=3, candidates=(one, two), winner=7)
+    change_state(run, best=high, selection=selection)
+    assert " 2 " in read_status(run).best_note
+    change_state(run, selection=msgspec.structs.replace(selection, candidates=(one,)))
+    assert read_status(run).best_note == ""
 
 
 def test_a_training_that_writes_its_own_report_at_the_end_does_not_count_as_running(tmp_path, fake_run):
     run = fake_run(tmp_path / "run")
     with run.lock():
         assert read_status(run).state == "finished"
-        run.write_state({"status": "running"})  # what a resume writes first
+        change_state(run, status="running")  # what a resume writes first
         assert read_status(run).state == "running"
-
-
-def test_a_run_without_a_score_and_with_odd_letters_fits_too(tmp_path, fake_run):
-    run = fake_run(tmp_path / ("very long " * 20 + "\x1b[31m"), "data.source=" + "x" * 500, num_scores=0)
-    text = status(run)
-    assert_fits_a_screen(text)
-    assert "\x1b" not in text
-    assert "none yet" in text
 
 
 def test_the_values_are_strict_json(tmp_path, fake_run):
     run = fake_run(tmp_path / "run")
-    values = json.loads(msgspec.json.encode(status_values(run)))
+    values = json.loads(msgspec.json.encode(status_values(read_status(run))))
     assert values["best"]["protocol"]["features"] == "encoder"
+    assert values["metric"] == "kid"
     assert values["seconds_left"] is None
     assert values["state"] == "finished"
 
@@ -195,25 +162,34 @@ def test_a_torn_log_and_a_missing_state_do_not_hide_the_rest(tmp_path, fake_run)
         file.write(b'{"samples": 99')
     now = read_status(run)
     assert now.samples == 2_400_000
+    assert now.state == "interrupted", "and not one that never began"
     assert now.best is not None
     assert now.best.samples == 1_980_000
 
 
-def test_a_run_whose_state_was_removed_is_not_told_as_one_that_never_began(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run")
-    (run.path / "state.json").unlink()
-    text = status(run)
-    assert "not started" not in text
-    assert "go on with: equipoise resume" in text
+def test_a_run_of_another_kind_is_known_by_its_own_metric_and_words(tmp_path):
+    metrics = (Metric(name="coverage"), Metric(name="mse", label="MSE", decides=True))
+    data = data_record(noun="points", metrics=metrics)
+    now = read_status(RunFolder.create(tmp_path / "run", Recipe(), data))
+    assert (now.metric.shown, now.noun, now.metrics) == ("MSE", "points", metrics)
+
+
+def test_runs_nearby_are_listed_with_one_that_cannot_be_read(tmp_path, fake_run):
+    fake_run(tmp_path / "runs" / "one", num_steps=5, num_scores=1)
+    broken = RunFolder.create(tmp_path / "runs" / "two", Recipe())
+    (broken.path / "state.json").write_text("{")
+    (tmp_path / "runs" / "other").mkdir()
+    found = {path.name: now for path, now in nearby(tmp_path / "runs")}
+    assert set(found) == {"one", "two"}
+    assert isinstance(found["two"], UserError)
+    assert not isinstance(found["one"], UserError)
+    assert found["one"].state == "finished"
 
 
 def test_the_best_is_finite_and_the_earliest_of_equals():
-    lines = [ScoreLine(samples=index, seconds=1.0, kid=kid) for index, kid in enumerate([math.nan, 0.2, 0.1, 0.1])]
-    best = best_of(lines, "kid")
-    assert best is not None
-    assert best.samples == 2
-    assert best_of(lines[:1], "kid") is None
-    assert asdict(best)["kid"] == 0.1
+    scores = [score(index, loss) for index, loss in enumerate([math.nan, 0.2, 0.1, 0.1])]
+    assert best_of(scores) == scores[2]
+    assert best_of(scores[:1]) is None
 
 
 def test_a_path_to_show_holds_no_more_of_the_machine_than_needed(tmp_path, monkeypatch):

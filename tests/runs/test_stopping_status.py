@@ -1,30 +1,44 @@
-"""Where the stopping stands: the sentence says what the policy would do next, and the log alone is enough to say it."""
+"""How close the stopping is: the sentence says what the policy would do next, and the log alone is enough to say it."""
 
 import dataclasses
 import math
 import random
-from dataclasses import asdict
+import re
+from typing import Any
 
 import pytest
+from fake_runs import data_record
+from numbers_by_hand import HEALTHY
 
-from equipoise.health.stats import ScoreLine, StepStats
-from equipoise.recipe import Budget, PolicyName, Recipe, Stopping, with_settings
+from equipoise.recipe import Budget, EvidenceSettings, PolicyName, Recipe, Stopping, with_settings
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.stopping_status import forecasts, outlook_values, referee_of
+from equipoise.runs.stopping_status import certificate_values, forecasts, monitor_of
 from equipoise.stopping import evidence
-from equipoise.stopping.monitor import Referee
-from equipoise.stopping.policies import Stop
+from equipoise.stopping.monitor import Monitor
+from equipoise.stopping.verdicts import Stop
+from equipoise.storage.logs import append
+from equipoise.storage.records import Metric, Score, StepStats
+
+METRICS = (Metric(name="kid", label="KID", decides=True, signed=True),)
+BUDGET = Budget(samples=10**9, seconds=None)
 
 
-def line(samples: int, kid: float, **changes: object) -> ScoreLine:
-    return ScoreLine(samples=samples, seconds=1.0, kid=kid, kid_se=0.01 * abs(kid), **changes)  # type: ignore[arg-type]
+def score(samples: int, loss: float, **changes: Any) -> Score:
+    return Score(samples=samples, seconds=1.0, loss=loss, error=0.01 * abs(loss), **changes)
 
 
-def followed(stopping: Stopping, kids: list[float]) -> Referee:
-    referee = Referee(stopping, Budget(samples=10**9, seconds=None), "kid")
-    for index, kid in enumerate(kids, 1):
-        referee.score(line(1000 * index, kid))
-    return referee
+def followed(stopping: Stopping, losses: list[float]) -> Monitor:
+    monitor = Monitor(stopping, BUDGET, METRICS)
+    for index, loss in enumerate(losses, 1):
+        monitor.score(score(1000 * index, loss))
+    return monitor
+
+
+def logged(path: Any, recipe: Recipe, losses: list[float]) -> RunFolder:
+    run = RunFolder.create(path, recipe, data_record())
+    for index, loss in enumerate(losses, 1):
+        run.log_score(score(1000 * index, loss), is_best=False)
+    return run
 
 
 def plateau(num: int, seed: int = 0) -> list[float]:
@@ -33,117 +47,120 @@ def plateau(num: int, seed: int = 0) -> list[float]:
     return [(1 / index + 0.01 * max(0, index - 10)) * math.exp(noise.gauss(0, 0.02)) for index in range(1, num + 1)]
 
 
-def test_before_there_is_anything_to_say_it_says_so() -> None:
-    for kids in ([], [1.0], [math.nan, math.nan]):
-        assert followed(Stopping(), kids).outlook() == "Too few scores so far."
-        assert followed(Stopping(), kids).findings() is None
+def waited(text: str) -> tuple[int, int] | None:
+    """Return how many evaluations have passed of how many that are required, None where no more are."""
+    found = re.search(r"(\d+) of the (\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
 
 
-def test_a_last_score_that_is_the_best_is_not_called_unbeaten() -> None:
-    text = followed(Stopping(), [1.0, 0.8, 0.5]).outlook()
-    assert text.startswith("The last score is the lowest so far; a quarter more training is forecast to bring ")
-    assert text.endswith(" (price 2.0 %).")
+def test_before_there_is_anything_to_say_it_says_so_without_a_number() -> None:
+    for losses in ([], [1.0], [math.nan, math.nan]):
+        monitor = followed(Stopping(), losses)
+        assert monitor.stopping_status()
+        assert not re.search(r"\d", monitor.stopping_status())
+        assert monitor.certificate() is None
+
+
+def test_a_last_score_that_is_the_best_is_not_counted_as_waiting() -> None:
+    text = followed(Stopping(), [1.0, 0.8, 0.5]).stopping_status()
+    assert waited(text) is None
+    assert text.endswith("2.0 %).")
+    assert "evaluations" not in text
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_scores_that_are_missing_are_the_ones_that_are_waited_for(seed: int) -> None:
+def test_the_evaluations_that_are_missing_are_the_ones_that_are_waited_for(seed: int) -> None:
     """Where time is all that is missing, the run stops exactly when the count is full, and never before."""
-    referee = Referee(Stopping(price=1.0, delta=5.0), Budget(samples=10**9, seconds=None), "kid")
+    stopping = Stopping(evidence=EvidenceSettings(min_gain=1.0, delta=5.0))
+    monitor = Monitor(stopping, BUDGET, METRICS)
     stops = []
-    for index, kid in enumerate(plateau(60, seed), 1):
-        referee.score(line(1000 * index, kid))
-        text, found = referee.outlook(), referee.findings()
-        is_full = " of " not in text.partition(";")[0] and text.startswith("Unbeaten")
-        stops.append(isinstance(referee.verdict(1000 * index, 0.0), Stop))
+    for index, loss in enumerate(plateau(60, seed), 1):
+        monitor.score(score(1000 * index, loss))
+        text, found = monitor.stopping_status(), monitor.certificate()
+        missing = waited(text)
+        is_full = found is not None and found.num_since > 0 and missing is None
+        stops.append(isinstance(monitor.verdict(1000 * index, 0.0), Stop))
         assert stops[-1] == is_full, text
-        if found and found.num_since and not is_full:
-            since, needed = (int(word) for word in text.removeprefix("Unbeaten for ").split(" scores")[0].split(" of "))
-            assert since == found.num_since < needed
+        if missing is not None:
+            assert found is not None
+            assert missing[0] == found.num_since < missing[1]
     assert any(stops)
 
 
 def test_a_stop_comes_when_all_three_parts_of_the_sentence_allow_it() -> None:
-    kids = plateau(60)
-    referee, stopped = followed(Stopping(), []), False
-    for index, kid in enumerate(kids, 1):
-        referee.score(line(1000 * index, kid))
-        found, text = referee.findings(), referee.outlook()
-        stopped = isinstance(referee.verdict(1000 * index, 0.0), Stop)
-        if found is not None and text.startswith("Unbeaten"):
-            waited = " of " not in text.partition(";")[0]
-            assert stopped == (waited and found.forecast < 0.02 and "no mean gain since (certified)" in text), text
+    monitor, stopped = followed(Stopping(), []), False
+    for index, loss in enumerate(plateau(60), 1):
+        monitor.score(score(1000 * index, loss))
+        found, text = monitor.certificate(), monitor.stopping_status()
+        stopped = isinstance(monitor.verdict(1000 * index, 0.0), Stop)
+        if found is not None and found.num_since:
+            is_ruled_out = " not ruled out" not in text
+            assert stopped == (waited(text) is None and found.forecast < 0.02 and is_ruled_out), text
         if stopped:
             break
     assert stopped
 
 
 @pytest.mark.parametrize(
-    ("policy", "text"),
-    [
-        ("patience", "3 of 10 scores without a better one."),
-        ("budget", ""),
-        ("discriminator-threshold", "No D(G(z)) so far."),
-    ],
+    ("policy", "numbers"), [("patience", ["3", "10"]), ("budget", []), ("discriminator-threshold", [])]
 )
-def test_the_other_policies_say_how_near_they_are_and_have_no_numbers(policy: PolicyName, text: str) -> None:
-    referee = followed(Stopping(policy=policy), [1.0, 0.5, 0.6, math.nan, 0.7])
-    assert referee.outlook() == text
-    assert referee.findings() is None
-    assert outlook_values(referee) is None
+def test_the_other_policies_say_how_close_they_are_and_have_no_certificate(policy: PolicyName, numbers: list) -> None:
+    monitor = followed(Stopping(policy=policy), [1.0, 0.5, 0.6, math.nan, 0.7])
+    assert re.findall(r"\d+", monitor.stopping_status()) == numbers
+    assert bool(monitor.stopping_status()) == (policy != "budget")
+    assert monitor.certificate() is None
+    assert certificate_values(monitor) is None
 
 
 def test_the_threshold_says_its_mean_and_how_much_it_has_seen(tmp_path, fake_run) -> None:
-    run = fake_run(tmp_path / "run", "game.loss=non-saturating", "stopping.policy=discriminator-threshold")
-    recipe = with_settings(
-        Recipe(), ["game.loss=non-saturating", "stopping.policy=discriminator-threshold", "stopping.threshold=0.7"]
-    )
-    text = referee_of(run, recipe).outlook()
-    assert text.startswith("D(G(z)) averages 0.4")
-    assert text.endswith("over the last 10 intervals; 0.7 stops it.")
-    few = Referee(recipe.stopping, recipe.budget)
-    values = {field.name: 0.4 for field in dataclasses.fields(StepStats) if field.name != "terms"}
-    few.observe(StepStats(**values | {"samples": 100}))  # type: ignore[arg-type]
-    assert few.outlook() == "D(G(z)) averages 0.40 over the last 1 intervals (1 of at least 20); 0.7 stops it."
+    settings = ["game.loss=non-saturating", "stopping.policy=discriminator-threshold", "stopping.threshold.level=0.7"]
+    run = fake_run(tmp_path / "run", *settings)
+    recipe = with_settings(Recipe(), settings)
+    assert re.findall(r"\d[.]\d+|\d+", monitor_of(run, recipe).stopping_status())[1:] == ["10", "0.7"]
+    few = Monitor(recipe.stopping, recipe.budget)
+    few.observe(StepStats(samples=100, **HEALTHY))
+    assert re.findall(r"\d[.]\d+|\d+", few.stopping_status()) == ["0.40", "1", "1", "20", "0.7"]
 
 
-def test_the_log_gives_the_referee_that_the_training_had_failed_scores_too(tmp_path) -> None:
-    recipe = with_settings(Recipe(), ["stopping.policy=patience", "stopping.patience=30"])
-    run = RunFolder.create(tmp_path / "run", recipe)
-    referee = Referee(recipe.stopping, recipe.budget, "kid")
-    for index, kid in enumerate(plateau(20), 1):
+def test_the_log_gives_the_monitor_that_the_training_had_failed_scores_too(tmp_path) -> None:
+    recipe = with_settings(Recipe(), ["stopping.policy=patience", "stopping.patience.evaluations=30"])
+    run = RunFolder.create(tmp_path / "run", recipe, data_record())
+    monitor = Monitor(recipe.stopping, recipe.budget, METRICS)
+    for index, loss in enumerate(plateau(20), 1):
         if index in (3, 15, 16):
-            run.log_event(1000 * index, 1.0, "judging failed", "out of memory")
-            referee.score(None)
+            run.log_event(1000 * index, 1.0, "evaluation failed", "out of memory")
+            monitor.score(None)
         else:
-            record = line(1000 * index, kid, protocol={"features": "encoder"})
-            run.log_score(asdict(record) | {"best": referee.score(record)})
-    again = referee_of(run, recipe)
-    assert again.outlook() == referee.outlook()
-    assert "of 30 scores" in again.outlook()
+            one = score(1000 * index, loss, protocol={"features": "encoder"})
+            run.log_score(one, is_best=monitor.score(one))
+    again = monitor_of(run, recipe)
+    assert again.stopping_status() == monitor.stopping_status()
+    assert " 30 " in again.stopping_status()
     evidence = with_settings(recipe, ["stopping.policy=evidence"])
-    assert referee_of(run, evidence).best == referee.best
+    assert monitor_of(run, evidence).best == monitor.best
 
 
-def test_scores_of_an_earlier_judge_are_forgotten_even_when_it_comes_back(tmp_path) -> None:
-    run = RunFolder.create(tmp_path / "run", Recipe())
-    judges = ["one"] * 6 + ["two"] * 3 + ["one"] * 4
-    for index, judge in enumerate(judges, 1):
-        run.log_score(asdict(line(1000 * index, 0.1 + 0.01 * index, protocol={"features": judge})))
-    found = referee_of(run, Recipe()).findings()
+def test_scores_of_an_earlier_protocol_are_forgotten_even_when_it_comes_back(tmp_path) -> None:
+    run = RunFolder.create(tmp_path / "run", Recipe(), data_record())
+    for index, name in enumerate(["one"] * 6 + ["two"] * 3 + ["one"] * 4, 1):
+        run.log_score(score(1000 * index, 0.1 + 0.01 * index, protocol={"features": name}), is_best=False)
+    monitor = monitor_of(run, Recipe())
+    found = monitor.certificate()
     assert found is not None
-    assert found.num_looks == 4
-    assert referee_of(run, Recipe()).best == line(10_000, 0.2, protocol={"features": "one"})
+    assert found.num_evaluations == 4
+    assert monitor.best is not None
+    assert (monitor.best.samples, monitor.best.loss) == (10_000, 0.2)
 
 
 def test_forecasts_are_those_of_the_moment_and_need_five_scores_and_the_evidence_policy(tmp_path) -> None:
-    recipe, kids = Recipe(), plateau(30)
-    run = RunFolder.create(tmp_path / "run", recipe)
+    recipe, losses = Recipe(), plateau(30)
+    run = RunFolder.create(tmp_path / "run", recipe, data_record())
     found = []
-    for index, kid in enumerate(kids, 1):
-        run.log_score(asdict(line(1000 * index, kid)))
+    for index, loss in enumerate(losses, 1):
+        run.log_score(score(1000 * index, loss), is_best=False)
         found = forecasts(run, recipe)
         assert bool(found) == (index >= 5)
-        now = followed(recipe.stopping, kids[:index]).findings()
+        now = followed(recipe.stopping, losses[:index]).certificate()
         if found:
             assert now is not None
             assert found[-1].samples == 1000 * index
@@ -152,37 +169,33 @@ def test_forecasts_are_those_of_the_moment_and_need_five_scores_and_the_evidence
     assert forecasts(run, with_settings(recipe, ["stopping.policy=patience"])) == []
 
 
-def test_the_numbers_are_the_findings_with_the_limits_they_are_held_against() -> None:
-    referee = followed(Stopping(price=0.03), plateau(25))
-    found, values = referee.findings(), outlook_values(referee)
+def test_the_numbers_are_those_of_the_certificate_with_the_limits_they_are_held_against() -> None:
+    monitor = followed(Stopping(evidence=EvidenceSettings(min_gain=0.03)), plateau(25))
+    found, values = monitor.certificate(), certificate_values(monitor)
     assert found is not None
     assert values is not None
     assert (values["forecast"], values["bound"], values["num_since"]) == (found.forecast, found.bound, found.num_since)
-    assert (values["price"], values["delta"], values["share"], values["alpha"]) == (0.03, 0.02, 0.5, 0.05)
+    assert [values[name] for name in ("min_gain", "delta", "min_wait", "alpha")] == [0.03, 0.02, 0.5, 0.05]
+    assert dataclasses.asdict(found).keys() <= values.keys()
 
 
 def test_a_log_that_is_only_shown_asks_for_no_verdict_after_each_score(tmp_path, monkeypatch) -> None:
-    """A verdict looks at all scores so far: one after each of 8,000 took a minute."""
-    run, asked = RunFolder.create(tmp_path / "run", Recipe()), []
-    for index, kid in enumerate(plateau(60), 1):
-        run.log_score(asdict(line(1000 * index, kid)))
+    """A verdict goes through all scores so far: one after each of 8,000 took a minute."""
+    asked = []
+    run = logged(tmp_path / "run", Recipe(), plateau(60))
     before = followed(Stopping(), plateau(60)).verdict(60_000, 0.0)
-    verdict = evidence.evidence_verdict
-    monkeypatch.setattr(
-        "equipoise.stopping.monitor.evidence_verdict", lambda *given: (asked.append(given), verdict(*given))[1]
-    )
-    referee = referee_of(run, Recipe())
+    verdict = evidence.verdict
+    monkeypatch.setattr(evidence, "verdict", lambda *given: (asked.append(given), verdict(*given))[1])
+    monitor = monitor_of(run, Recipe())
     forecasts(run, Recipe())
-    assert referee.outlook()
+    assert monitor.stopping_status()
     assert not asked
-    assert [referee.verdict(60_000, 0.0) for _ in range(3)] == [before] * 3
+    assert [monitor.verdict(60_000, 0.0) for _ in range(3)] == [before] * 3
     assert len(asked) == 1  # of the steps between two scores, the first one pays
 
 
 def test_of_very_many_scores_the_forecasts_are_thinned_and_end_at_the_last_one(tmp_path, monkeypatch) -> None:
-    run = RunFolder.create(tmp_path / "run", Recipe())
-    for index, kid in enumerate(plateau(31), 1):
-        run.log_score(asdict(line(1000 * index, kid)))
+    run = logged(tmp_path / "run", Recipe(), plateau(31))
     every = {one.samples: one for one in forecasts(run, Recipe())}
     monkeypatch.setattr("equipoise.runs.stopping_status.MOST_FORECASTS", 10)
     found = forecasts(run, Recipe())
@@ -190,16 +203,17 @@ def test_of_very_many_scores_the_forecasts_are_thinned_and_end_at_the_last_one(t
     assert found == [every[one.samples] for one in found]
 
 
-def test_records_that_are_no_scores_and_those_before_the_last_scores_count_for_nothing(tmp_path, monkeypatch) -> None:
+def test_records_that_are_not_scores_and_those_before_the_last_scores_count_for_nothing(tmp_path, monkeypatch) -> None:
     recipe = with_settings(Recipe(), ["stopping.policy=patience"])
     run = RunFolder.create(tmp_path / "run", recipe)
-    run.log_event(500, 1.0, "judging failed", "out of memory")
+    run.log_event(500, 1.0, "evaluation failed", "out of memory")
     for index in range(1, 8):
-        run.log_score(asdict(line(1000 * index, float(index))))
-        run.log_score({})
-    assert referee_of(run, recipe).outlook() == "6 of 10 scores without a better one."
+        run.log_score(score(1000 * index, float(index)), is_best=index == 1)
+        append(run.scores, {})
+    assert re.findall(r"\d+", monitor_of(run, recipe).stopping_status()) == ["6", "10"]
     for module in ("storage.logs", "runs.stopping_status"):
         monkeypatch.setattr(f"equipoise.{module}.MOST_SCORES", 4)
-    referee = referee_of(run, recipe)
-    assert referee.outlook() == "3 of 10 scores without a better one."
-    assert referee.best == line(4000, 4.0)
+    monitor = monitor_of(run, recipe)
+    assert re.findall(r"\d+", monitor.stopping_status()) == ["3", "10"]
+    assert monitor.best is not None
+    assert (monitor.best.samples, monitor.best.loss) == (4000, 4.0)

@@ -5,7 +5,22 @@ import os
 import pytest
 
 from equipoise.errors import StorageError, UserError
-from equipoise.storage.files import read_json, readable, tidy, verify, write_bytes, write_json, written_whole
+from equipoise.storage.files import read_json, readable, replaced, tidy, verify, write_bytes, write_json, written_whole
+
+
+def test_a_file_that_cannot_be_filled_leaves_the_old_one_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(b"old")
+
+    def fill():
+        with replaced(path) as file:
+            file.write(b"half of the new")
+            raise OSError("the connection is gone")
+
+    with pytest.raises(OSError, match="gone"):
+        fill()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["weights"]
 
 
 @pytest.mark.parametrize("function", ["replace", "fsync"])
@@ -32,6 +47,19 @@ def test_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     assert calls == ["fsync", "replace", "fsync"]
 
 
+def test_every_file_of_a_folder_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    calls = []
+    fsync, rename = os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file))[1])
+    monkeypatch.setattr(os, "rename", lambda old, new: (calls.append("rename"), rename(old, new))[1])
+    with written_whole(tmp_path / "best") as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a").write_text("1")
+    *content, last, parent = calls
+    assert {os.path.basename(path) for path in content} == {"a", "deep", "manifest.json", ".best.partial"}
+    assert (last, parent) == ("rename", str(tmp_path))
+
+
 def test_json_is_strict_and_readable_by_others(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"kid": math.nan, "list": [math.inf]})
@@ -43,8 +71,11 @@ def test_damaged_json_is_one_line_that_names_the_file(tmp_path):
     assert read_json(tmp_path / "none.json") is None
     for text in (b'{"a": 1', b"\xff\xfe", b"", b"[1]"):
         (tmp_path / "a.json").write_bytes(text)
-        with pytest.raises(UserError, match=r"a\.json: damaged") as caught:
-            read_json(tmp_path / "a.json")
+        with pytest.raises(UserError) as caught:
+            read_json(tmp_path / "a.json", "Write it again")
+        assert caught.value.subject == tmp_path / "a.json"
+        assert "damaged" in caught.value.problem
+        assert caught.value.remedies == ("Write it again",)
         assert "\n" not in str(caught.value)
 
 
@@ -88,8 +119,8 @@ def test_only_the_files_asked_for_may_stand_in_a_manifest_and_none_is_a_link(tmp
         (folder / "b").write_text("2")
     best = tmp_path / "best"
     assert verify(best, ["a", "b"]) is None
-    assert verify(best, ["a"]) == "manifest.json speaks of a file that does not belong here: 'b'"
-    assert verify(best, ["a", "b", "c"]) == "manifest.json does not speak of c"
+    assert verify(best, ["a"]) == "manifest.json lists a file that does not belong here: 'b'"
+    assert verify(best, ["a", "b", "c"]) == "manifest.json does not list c"
     (best / "a").rename(tmp_path / "elsewhere")
     (best / "a").symlink_to(tmp_path / "elsewhere")
     assert verify(best) is None, "a loop of one's own may keep links"
@@ -102,24 +133,33 @@ def test_json_on_a_failing_disk_is_told_as_the_disks_fault(tmp_path, monkeypatch
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("equipoise.storage.files.read_bytes", fail)
-    with pytest.raises(UserError, match=f"Check .*{what}") as caught:
+    with pytest.raises(UserError) as caught:
         read_json(tmp_path / "a.json")
+    assert caught.value.subject == tmp_path / "a.json"
+    assert os.strerror(number) in caught.value.problem
+    (remedy,) = caught.value.remedies
+    assert what in str(remedy)
     assert isinstance(caught.value, StorageError) == (kind == 4)
 
 
 def test_json_of_endless_depth_or_size_or_from_a_pipe_is_one_line(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
+
+    def problem() -> str:
+        with pytest.raises(UserError) as caught:
+            read_json(path)
+        assert caught.value.subject == path
+        assert "\n" not in str(caught.value)
+        return caught.value.problem
+
     path.write_text('{"a":' * 100_000)
-    with pytest.raises(UserError, match="damaged"):
-        read_json(path)
+    assert "damaged" in problem()
     path.write_text('{"a": 1}')
     monkeypatch.setattr("equipoise.storage.files.MAX_JSON_BYTES", 7)
-    with pytest.raises(UserError, match="more than 7 bytes"):
-        read_json(path)
+    assert "more than 7 bytes" in problem()
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(UserError, match="no regular file"):
-        read_json(path)
+    assert "not a regular file" in problem()
 
 
 KEPT_FOLDERS = (".notes.old", ".notes.partial", ".old", ".best", ".best.bak", ".-1.gone", ".1x.partial", ".aside-x")

@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -172,14 +173,15 @@ def test_a_log_that_is_a_link_or_a_pipe_is_refused_and_what_it_leads_to_stays(tm
     (tmp_path / "precious.txt").write_bytes(b"one line\nand a half")
     path = tmp_path / "log.jsonl"
     path.symlink_to("precious.txt")
-    with pytest.raises(OSError, match="is a link, which is not followed") as caught:
+    with pytest.raises(OSError) as caught:  # noqa: PT011
         append(path, {"samples": 1})
-    assert caught.value.filename == str(path)
+    assert (caught.value.errno, caught.value.filename) == (errno.ELOOP, str(path))
     assert (tmp_path / "precious.txt").read_bytes() == b"one line\nand a half"
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError) as caught:  # noqa: PT011
         append(path, {"samples": 1})
+    assert caught.value.errno == errno.ENOTSUP
 
 
 def test_scores_are_the_records_that_say_after_how_many_samples_and_only_the_last_of_them_are_read(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from equipoise.errors import UserError
+from equipoise.errors import Command, UserError
 from equipoise.storage import checkpoints, files
 
 
@@ -51,7 +51,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_named(tmp_path:
     assert found is not None
     assert found.values == {"samples": 64}
     assert len(told) == 1
-    assert f"{newest}/{name}" in told[0], "the bad file is named"
+    assert newest.name in told[0]
+    assert name in told[0], "the bad file is named"
 
 
 def test_every_byte_counts_truncated_anywhere_it_is_noticed(tmp_path: Path) -> None:
@@ -64,9 +65,14 @@ def test_every_byte_counts_truncated_anywhere_it_is_noticed(tmp_path: Path) -> N
 
 def test_all_damaged_is_an_error_and_never_a_silent_restart(tmp_path: Path) -> None:
     for samples in (64, 128):
-        (checkpoints.save(tmp_path, samples, tensors(1), {}) / "state.json").write_text("{")
-    with pytest.raises(UserError, match="all 2 checkpoints are damaged"):
-        checkpoints.latest(tmp_path)
+        (checkpoints.save(tmp_path / "checkpoints", samples, tensors(1), {}) / "state.json").write_text("{")
+    with pytest.raises(UserError) as caught:
+        checkpoints.latest(tmp_path / "checkpoints")
+    assert caught.value.subject == tmp_path / "checkpoints"
+    assert "all 2 checkpoints" in caught.value.problem
+    assert "000000000128" in caught.value.problem, "the newest is named"
+    assert "state.json" in caught.value.problem, "with the bad file"
+    assert Command("sample", tmp_path) in caught.value.remedies
 
 
 def test_a_crash_while_writing_leaves_the_old_one_and_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,5 +115,24 @@ def test_modules_go_out_and_come_back_under_their_prefix() -> None:
     stored = checkpoints.module_tensors("g", one) | checkpoints.module_tensors("d", nn.Linear(1, 1))
     checkpoints.load_module("g", other, stored)
     assert torch.equal(one.weight, other.weight)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match=r"g\.weight is float32 \[2, 3\], not float32 \[5, 3\]"):
         checkpoints.load_module("g", nn.Linear(3, 5), stored)
+    with pytest.raises(RuntimeError, match=r"g\.bias is missing"):
+        checkpoints.load_module("g", other, {"g.weight": one.weight})
+    with pytest.raises(RuntimeError, match=r"g\.bias is not in this network"):
+        checkpoints.load_module("g", nn.Linear(3, 2, bias=False), stored)
+
+
+def test_what_is_no_file_of_tensors_names_itself(tmp_path: Path) -> None:
+    path = tmp_path / "generator.safetensors"
+    for content in (None, b"", b"{" * 100, (4).to_bytes(8, "little") + b"[1]{"):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            checkpoints.load_tensors(path)
+        assert caught.value.subject == path
+    checkpoints.write_folder(tmp_path / "best", {"generator.safetensors": {"generator.weight": torch.ones(2)}}, {})
+    with pytest.raises(UserError) as caught:
+        checkpoints.load_weights(tmp_path / "best", nn.Linear(2, 2))
+    assert caught.value.subject == tmp_path / "best" / "generator.safetensors"
+    assert "generator.bias" in caught.value.problem

@@ -1,211 +1,550 @@
-"""Image generation as a problem: terms by hand computation, draws by position, signals by example."""
+"""Image generation as a task: terms by hand, draws by position, judges of each split, writers, refusals."""
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small import SMALL
 from torch import Tensor, nn
 
 from equipoise.data.pool import Pool
+from equipoise.errors import Near, Option, Setting, UserError
+from equipoise.evaluation.rivals import judge_rivals
+from equipoise.game.losses import Loss, loss_named
+from equipoise.game.terms import Adjustments, StepContext
+from equipoise.game.updates import Players
+from equipoise.host.deadline import Deadline
+from equipoise.metrics.features.load import Features
 from equipoise.randomness import Randomness
-from equipoise.recipe import Augment, Recipe, with_settings
-from equipoise.tasks.images import ImageBatch, ImageProblem, Moment, Players, signals
+from equipoise.recipe import Augment, Images, Recipe, with_settings
+from equipoise.storage.records import deciding
+from equipoise.tasks import image_judging, images
+from equipoise.tasks.base import chunks
+from equipoise.tasks.image_judging import image_exhibits, with_nearest
+from equipoise.tasks.images import ImageBatch, ImageModel, ImageSource, ImageTask
+
+CPU = torch.device("cpu")
+FLAT = Features("flat", "none", 64, lambda pixels: pixels.flatten(1))
+BARS = Features("rows and columns", "none", 16, lambda pixels: 4 * torch.cat([pixels.mean(2), pixels.mean(3)], 2)[:, 0])
+START = StepContext(Randomness(0))
 
 
-def problem(pool: Pool, *settings: str) -> ImageProblem:
-    return ImageProblem(with_settings(Recipe(), [*SMALL, *settings]), pool, torch.device("cpu"), torch.float32)
+def made(pool: Pool, *settings: str) -> ImageTask:
+    """Return the task of these images, judged by their pixels."""
+    recipe = with_settings(Recipe(), [*SMALL, *settings])
+    return ImageTask(recipe, pool, FLAT, loss_named(recipe.game.loss), CPU, torch.float32)
 
 
 class Linear(nn.Module):
     """D(x) = w · Σx: its gradient is w everywhere."""
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: float = 0.5) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(weight))
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.weight * images.flatten(1).sum(1)
+    def forward(self, pixels: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.weight * pixels.flatten(1).sum(1)
 
 
-def constant_generator() -> nn.Module:
-    class Constant(nn.Module):
-        def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-            return torch.zeros(len(latents), 1, 8, 8)
+class Constant(nn.Module):
+    """G(z) = value everywhere."""
 
-    return Constant()
+    def __init__(self, value: float = 0.0) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value))
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.value.expand(len(latents), 1, 8, 8).clone()
+
+
+def linear_players() -> Players:
+    """Return a game whose gradients are known."""
+    return Players(Constant(), Linear())
+
+
+def is_same(one: list[Tensor], other: list[Tensor]) -> bool:
+    """Return whether all tensors are equal, bit for bit."""
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+# Terms
 
 
 @pytest.mark.parametrize("kind", ["r1", "r2", "r1+r2"])
 def test_penalties_of_a_linear_discriminator_are_known(pool: Pool, kind: str) -> None:
-    made = problem(pool, f"game.penalty.kind={kind}", "game.penalty.gamma=2")
-    terms = made.discriminator_terms(
-        Players(constant_generator(), Linear(0.5)), made.batch(Randomness(0), 8), Moment(Randomness(0))
-    )
+    task = made(pool, f"game.penalty.kind={kind}", "game.penalty.gamma=2")
+    terms = task.discriminator_terms(linear_players(), task.batch(Randomness(0), 8), START)
     for name in kind.split("+"):
         torch.testing.assert_close(terms.losses[name], torch.full((8,), 0.5**2 * 64))
     assert terms.losses.keys() == {"adversarial", *kind.split("+")}
 
 
-def test_a_lazy_penalty_comes_every_nth_step_n_times_as_strong(pool: Pool) -> None:
-    made = problem(pool, "game.penalty.kind=r1", "game.penalty.gamma=2", "game.penalty.every=4")
-    players = Players(constant_generator(), Linear(0.5))
-    batch = made.batch(Randomness(0), 8)
-    for step in range(9):
-        terms = made.discriminator_terms(players, batch, Moment(Randomness(0), discriminator_steps=step))
-        assert ("r1" in terms.losses) == (step % 4 == 0)
-        if step % 4 == 0:
-            torch.testing.assert_close(terms.losses["r1"], torch.full((8,), 4 * 0.5**2 * 64))
-
-
-def test_gamma_follows_its_schedule(pool: Pool) -> None:
-    made = problem(pool, "game.penalty.kind=r1", "game.penalty.gamma=2", "game.penalty.gamma_end=1")
-    players, batch = Players(constant_generator(), Linear(0.5)), made.batch(Randomness(0), 8)
-    end = made.discriminator_terms(players, batch, Moment(Randomness(0), progress=1.0))
-    torch.testing.assert_close(end.losses["r1"], torch.full((8,), 0.5 * 0.5**2 * 64))
-
-
 def test_wgan_gp_of_a_linear_discriminator_is_known(pool: Pool) -> None:
-    made = problem(pool, "game.loss=wasserstein", "game.penalty.kind=wgan-gp", "game.penalty.gamma=10")
-    terms = made.discriminator_terms(
-        Players(constant_generator(), Linear(0.5)), made.batch(Randomness(0), 8), Moment(Randomness(0))
-    )
+    task = made(pool, "game.loss=wasserstein", "game.penalty.kind=wgan-gp", "game.penalty.gamma=10")
+    terms = task.discriminator_terms(linear_players(), task.batch(Randomness(0), 8), START)
     torch.testing.assert_close(terms.losses["wgan-gp"], torch.full((8,), 10 * (0.5 * 8 - 1.0) ** 2))
 
 
-def test_a_caller_may_bring_losses_of_their_own(pool: Pool) -> None:
-    own = (lambda real, fake: real * 0 + 3.0, lambda real, fake: fake * 0 + 5.0)
-    made = dataclasses.replace(problem(pool), losses=own)
-    players, batch = Players(constant_generator(), Linear(0.5)), made.batch(Randomness(0), 8)
-    moment = Moment(Randomness(0))
-    assert made.discriminator_terms(players, batch, moment).losses["adversarial"].tolist() == [3.0] * 8
-    assert made.generator_terms(players, batch, moment).losses["adversarial"].tolist() == [5.0] * 8
+def test_a_lazy_penalty_and_its_schedule_follow_the_step(pool: Pool) -> None:
+    task = made(pool, "game.penalty.kind=r1", "game.penalty.gamma=2", "game.penalty.gamma_end=1")
+    lazy = made(pool, "game.penalty.kind=r1", "game.penalty.gamma=2", "game.penalty.every=4")
+    batch = task.batch(Randomness(0), 8)
+    end = task.discriminator_terms(linear_players(), batch, StepContext(Randomness(0), progress=1.0))
+    torch.testing.assert_close(end.losses["r1"], torch.full((8,), 0.5 * 0.5**2 * 64))
+    for index in range(9):
+        terms = lazy.discriminator_terms(linear_players(), batch, StepContext(Randomness(0), index=index))
+        is_due = index % 4 == 0
+        assert ("r1" in terms.losses) == is_due
+        torch.testing.assert_close(terms.stats["penalty"], torch.tensor(is_due * 4 * 0.5**2 * 64))
+
+
+def test_a_caller_may_bring_a_loss_of_their_own(pool: Pool) -> None:
+    own = Loss(lambda real, fake: real * 0 + 3.0, lambda real, fake: fake * 0 + 5.0)
+    task = dataclasses.replace(made(pool), loss=own)
+    batch = task.batch(Randomness(0), 8)
+    assert task.discriminator_terms(linear_players(), batch, START).losses["adversarial"].tolist() == [3.0] * 8
+    assert task.generator_terms(linear_players(), batch, START).losses["adversarial"].tolist() == [5.0] * 8
+
+
+def test_a_relativistic_generator_is_compared_with_the_real_images_of_its_batch(pool: Pool) -> None:
+    task = made(pool, "game.loss=relativistic")
+    batch = task.batch(Randomness(0), 8)
+    found = task.generator_terms(linear_players(), batch, START).losses["adversarial"]
+    logits = 0.5 * batch.real.flatten(1).sum(1)
+    torch.testing.assert_close(found, nn.functional.softplus(logits))  # softplus(r − f), and f is 0
 
 
 def test_everything_drawn_is_a_function_of_seed_and_samples(pool: Pool) -> None:
-    made = problem(
-        pool, "data.flip=true", "game.instance_noise=0.1", "game.penalty.kind=wgan-gp", "game.penalty.gamma=1"
-    )
-    made = dataclasses.replace(
-        made,
-        recipe=dataclasses.replace(made.recipe, augment=Augment(kinds=("translation", "cutout", "flip"), strength=0.7)),
-    )
+    settings = ["task.flip=true", "game.instance_noise=0.1", "game.penalty.kind=wgan-gp", "game.penalty.gamma=1"]
+    task = made(pool, *settings, "augment.kinds=translation,cutout,flip", "augment.probability=0.7")
     torch.manual_seed(0)
-    players = made.networks()
+    players = task.players()
 
-    def losses(seed: int, samples: int) -> list[Tensor]:
-        moment = Moment(Randomness(seed, samples), strength=0.7)
-        batch = made.batch(moment.randomness, 8)
-        terms = made.discriminator_terms(players, batch, moment), made.generator_terms(players, batch, moment)
+    def losses(seed: int, samples: int, attempt: int = 0) -> list[Tensor]:
+        step = StepContext(Randomness(seed, samples, attempt))
+        batch = task.batch(step.randomness, 8)
+        terms = task.discriminator_terms(players, batch, step), task.generator_terms(players, batch, step)
         return [loss.detach() for term in terms for loss in term.losses.values()]
 
     first = losses(3, 64)
     torch.rand(5)  # the global stream must not matter
-    assert all(torch.equal(a, b) for a, b in zip(first, losses(3, 64), strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(first, losses(3, 72), strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(first, losses(4, 64), strict=True))
+    assert is_same(first, losses(3, 64))
+    assert not is_same(first, losses(3, 72))
+    assert not is_same(first, losses(4, 64))
+    assert not is_same(first, losses(3, 64, attempt=1))
 
 
-def test_generating_draws_the_same_images_for_the_same_seed_and_stays_in_range(pool: Pool) -> None:
-    made = problem(pool)
-    torch.manual_seed(0)
-    generator = made.networks().generator
-    images = made.generate(generator, Randomness(5), 10)
-    assert images.shape == (10, 1, 8, 8)
-    assert images.abs().max() <= 1
-    assert torch.equal(images, made.generate(generator, Randomness(5), 10))
-    assert not torch.equal(images, made.generate(generator, Randomness(6), 10))
+def test_real_and_generated_images_are_augmented_by_draws_of_their_own(pool: Pool) -> None:
+    task = made(pool, "augment.kinds=cutout", "augment.probability=1")
+
+    class Spying(Linear):
+        def forward(self, pixels: Tensor, labels: Tensor | None = None) -> Tensor:
+            holes.append(pixels == 0)  # no pixel of 8 bits is
+            return super().forward(pixels, labels)
+
+    holes: list[Tensor] = []
+    batch = task.batch(Randomness(0), 8)
+    players = Players(Constant(1.0), Spying())
+    task.discriminator_terms(players, batch, START)
+    task.generator_terms(players, batch, START)
+    assert all(found.any((1, 2, 3)).all() for found in holes)
+    real, fake, generated, compared = holes  # a relativistic generator looks at real images, too
+    for one, other in ((real, fake), (fake, generated), (generated, compared), (real, compared)):
+        assert not torch.equal(one, other)
 
 
-def test_real_images_of_a_split_are_always_the_same_and_splits_share_none(pool: Pool) -> None:
-    made = problem(pool)
-    train, validation = made.real("train", 50), made.real("validation", 1000)
-    assert torch.equal(made.real("validation", 5), validation[:5])
-    assert len(validation) == len(pool.splits.validation)
-    assert not any(torch.equal(a, b) for a in train for b in validation)
+def test_a_remedy_adds_augmentation_and_noise(pool: Pool) -> None:
+    task = made(pool, "augment.kinds=translation", "augment.probability=0.001")
+    players = Players(Constant(1.0), Linear())
 
+    def loss(**adjustments: Any) -> Tensor:
+        step = StepContext(Randomness(5), adjustments=Adjustments(**adjustments))
+        return task.generator_terms(players, task.batch(Randomness(5), 8), step).losses["adversarial"]
 
-def test_a_conditional_game_tells_both_players_the_class(pool: Pool) -> None:
-    made = problem(pool, "networks.conditional=true")
-    batch = made.batch(Randomness(0), 8)
-    assert isinstance(batch, ImageBatch)
-    assert batch.labels is not None
-    assert set(batch.labels.tolist()) <= {0, 1}
-    torch.manual_seed(0)
-    players = made.networks()
-    latents = torch.zeros(2, 4)
-    one, other = players.generator(latents, torch.tensor([0, 1]))
-    assert not torch.equal(one, other)
-
-
-def test_signals_read_logits_as_their_loss_means_them() -> None:
-    real, fake = torch.tensor([2.0, -1.0, 3.0, 1.0]), torch.tensor([1.0, -2.0, 4.0, -1.0])
-    assert signals("non-saturating", real, fake)["accuracy"] == 5 / 8
-    assert signals("hinge", real, fake)["accuracy"] == 5 / 8
-    for loss in ("relativistic", "relativistic-average", "wasserstein", None):
-        found = signals(loss, real, fake)
-        assert found["accuracy"] == 3 / 4
-        assert found["fake_logit"] == 0.5
-        assert found["fake_probability"].isnan(), "an offset common to both is no probability"
-
-
-def test_a_perfect_least_squares_discriminator_is_right_every_time() -> None:
-    found = signals("least-squares", torch.ones(4), torch.zeros(4))
-    assert found["accuracy"] == 1
-    assert found["real_probability"] == 1
-    assert found["fake_probability"] == 0
+    assert torch.equal(loss(), loss())
+    assert not torch.equal(loss(), loss(augment=1.0))
+    assert not torch.equal(loss(), loss(noise=0.1))
 
 
 def test_wgan_gp_is_taken_in_float32_whatever_the_networks_compute_in(pool: Pool) -> None:
     class Spying(Linear):
-        def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        def forward(self, pixels: Tensor, labels: Tensor | None = None) -> Tensor:
             seen.append(torch.is_autocast_enabled("cpu"))
-            return super().forward(images, labels)
+            return super().forward(pixels, labels)
 
     seen: list[bool] = []
-    made = problem(pool, "game.loss=wasserstein", "game.penalty.kind=wgan-gp", "game.penalty.gamma=10")
-    made = dataclasses.replace(made, precision=torch.bfloat16)
-    players = Players(constant_generator(), Spying(0.5))
-    made.discriminator_terms(players, made.batch(Randomness(0), 8), Moment(Randomness(0)))
+    task = made(pool, "game.loss=wasserstein", "game.penalty.kind=wgan-gp", "game.penalty.gamma=10")
+    task = dataclasses.replace(task, precision=torch.bfloat16)
+    task.discriminator_terms(Players(Constant(), Spying()), task.batch(Randomness(0), 8), START)
     assert seen == [True, True, False]
 
 
-def test_the_penalty_that_is_shown_is_what_was_added_to_the_loss(pool: Pool) -> None:
-    made = problem(pool, "game.penalty.kind=r1+r2", "game.penalty.gamma=2", "game.penalty.every=4")
-    players, batch = Players(constant_generator(), Linear(0.5)), made.batch(Randomness(0), 8)
-    shown = [
-        made.discriminator_terms(players, batch, Moment(Randomness(0), discriminator_steps=step)).signals["penalty"]
-        for step in range(4)
-    ]
-    torch.testing.assert_close(torch.stack(shown), torch.tensor([2 * 4 * 0.5**2 * 64, 0.0, 0.0, 0.0]))
+def test_augmentation_works_whatever_precision_the_networks_compute_in(pool: Pool) -> None:
+    task = made(pool, "augment.kinds=translation,rotation,color", "augment.probability=1")
+    task = dataclasses.replace(task, precision=torch.bfloat16)
+    torch.manual_seed(0)
+    players = task.players()
+    batch = task.batch(Randomness(0), 8)
+    for terms in (task.discriminator_terms(players, batch, START), task.generator_terms(players, batch, START)):
+        assert all(torch.isfinite(loss).all() and loss.dtype == torch.float32 for loss in terms.losses.values())
+
+
+# Real images and generated ones
+
+
+def test_a_batch_is_a_stretch_of_one_endless_sequence_of_the_training_images(pool: Pool) -> None:
+    task = made(pool)
+    whole = task.batch(Randomness(7, 64), 16).real
+    parts = [task.batch(Randomness(7, begin), 8).real for begin in (64, 72)]
+    assert torch.equal(whole, torch.cat(parts))
+    assert not torch.equal(whole, task.batch(Randomness(7, 64, attempt=1), 16).real)
+
+
+def test_half_of_a_batch_is_mirrored_where_the_recipe_says_so(pool: Pool) -> None:
+    plain, flipped = (made(pool, f"task.flip={flip}").batch(Randomness(0), 64).real for flip in ("false", "true"))
+    is_mirrored = [torch.equal(a.flip(2), b) for a, b in zip(plain, flipped, strict=True)]
+    is_kept = [torch.equal(a, b) for a, b in zip(plain, flipped, strict=True)]
+    assert all(kept or mirrored for kept, mirrored in zip(is_kept, is_mirrored, strict=True))
+    assert 16 <= sum(mirrored and not kept for kept, mirrored in zip(is_kept, is_mirrored, strict=True)) <= 48
+
+
+def test_examples_of_a_split_are_always_the_same_and_splits_share_none(pool: Pool) -> None:
+    task = made(pool)
+    train, validation, test = (task.examples(split, 0, 1000).targets for split in ("train", "validation", "test"))
+    assert torch.equal(task.examples("validation", 2, 3).targets, validation[2:5])
+    counts = (len(pool.splits.train), len(pool.splits.validation), len(pool.splits.test))
+    assert (len(train), len(validation), len(test)) == counts
+    assert not any(torch.equal(a, b) for a in train for b in [*validation, *test])
+
+
+def test_outputs_are_drawn_by_position_and_stay_in_range(pool: Pool) -> None:
+    task = made(pool)
+    torch.manual_seed(0)
+    generator = task.players().generator
+    outputs = task.outputs(generator, Randomness(5), "validation", 0, 10)
+    assert outputs.shape == (10, 1, 8, 8)
+    assert outputs.abs().max() <= 1
+    assert torch.equal(outputs, task.outputs(generator, Randomness(5), "test", 0, 10))
+    for randomness in (Randomness(6), Randomness(5, 10)):
+        assert not torch.equal(outputs, task.outputs(generator, randomness, "validation", 0, 10))
+    wild = task.outputs(Constant(3.0), Randomness(5), "validation", 0, 2)
+    assert wild.unique().tolist() == [1.0]
+
+
+def test_what_a_run_draws_is_what_its_evaluations_see(pool: Pool) -> None:
+    task = made(pool)
+    torch.manual_seed(0)
+    generator = task.players().generator
+    samples = torch.cat(list(task.model().samples(generator, 300, 5, None)))
+    parts = [task.outputs(generator, Randomness(5, begin), "validation", begin, size) for begin, size in chunks(300)]
+    assert torch.equal(samples, torch.cat(parts))
+
+
+# Classes
+
+
+def test_a_conditional_game_tells_both_players_the_class(pool: Pool) -> None:
+    task = made(pool, "networks.conditional=true")
+    batch = task.batch(Randomness(0), 8)
+    assert isinstance(batch, ImageBatch)
+    assert batch.labels is not None
+    assert set(batch.labels.tolist()) <= {0, 1}
+    torch.manual_seed(0)
+    players = task.players()
+    one, other = players.generator(torch.zeros(2, 4), torch.tensor([0, 1]))
+    assert not torch.equal(one, other)
+    labels, targets = task.examples("validation", 0, 4)
+    logits = [task.logits(players.discriminator, given, targets) for given in (labels, 1 - labels)]
+    assert not torch.equal(*logits)
 
 
 def test_classes_are_drawn_as_often_as_they_are_trained_on_and_in_every_chunk(pool: Pool) -> None:
-    made = problem(pool, "networks.conditional=true")
+    task = made(pool, "networks.conditional=true")
 
-    class Telling(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.unused = nn.Parameter(torch.zeros(()))
-
+    class Telling(Constant):
         def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
             assert labels is not None
             return (labels.float() - 0.5).view(-1, 1, 1, 1)
 
     assert pool.labels is not None
-    expected = pool.labels[pool.splits.train].mean()
-    means = [(made.generate(Telling(), Randomness(0, begin), 2_000) > 0).float().mean() for begin in (0, 2_000)]
+    model = task.model()
+    assert list(model.class_counts) == np.bincount(pool.labels[pool.splits.train]).tolist()
+    uneven = dataclasses.replace(model, class_counts=(30, 10))
+    means = [(uneven.draw(Telling(), Randomness(0, begin), 2_000) > 0).float().mean() for begin in (0, 2_000)]
     for mean in means:
-        assert abs(mean - expected) < 0.05
+        assert abs(mean - 0.25) < 0.05
     assert means[0] != means[1]
+    samples = torch.cat(list(model.samples(Telling(), 300, 0, "standing")))
+    assert (samples > 0).all(), "a class may be asked for by its name"
 
 
-def test_augmentation_works_whatever_precision_the_networks_compute_in(pool: Pool) -> None:
-    made = dataclasses.replace(
-        problem(pool, "augment.kinds=translation,rotation,color", "augment.strength=1"), precision=torch.bfloat16
-    )
+@pytest.mark.parametrize(
+    ("settings", "label", "remedy"),
+    [
+        (["networks.conditional=true"], "standin", Near("standing")),
+        (["networks.conditional=false"], "standing", Setting("networks.conditional", True)),
+    ],
+)
+def test_a_class_that_the_generator_does_not_know_is_refused(
+    pool: Pool, settings: list[str], label: str, remedy: Any
+) -> None:
+    task = made(pool, *settings)
+    with pytest.raises(UserError) as error:
+        list(task.model().samples(Constant(), 3, 0, label))
+    assert error.value.subject == Option("label", label)
+    assert error.value.remedies == (remedy,)
+
+
+# Judges and rivals
+
+
+def test_the_halves_of_the_validation_split_judge_training_and_candidates(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num = len(pool.splits.validation)
+    for least, cut in ((num // 2, num // 2), (num // 2 + 1, num)):
+        monkeypatch.setattr("equipoise.tasks.base.MIN_HALF", least)
+        first = image_judging.judged_indices(pool, "validation")
+        second = image_judging.judged_indices(pool, "validation, second half")
+        assert [*first, *second] == list(pool.splits.validation)
+        assert len(first) == cut
+    task = made(pool)
+    assert task.judge("validation, second half") is None
+    assert list(image_judging.judged_indices(pool, "test")) == list(pool.splits.test)
+
+
+def test_each_judge_has_its_split_its_number_and_inputs_of_its_own(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("equipoise.tasks.base.MIN_HALF", 8)
+    monkeypatch.setattr(image_judging, "NUM_REAL", 150)
+    task = made(pool)
+    judges = [task.judge(split) for split in ("validation", "validation, second half", "test")]
+    found = [(judge.split, judge.num, judge.protocol["num_real"]) for judge in judges if judge is not None]
+    half = len(pool.splits.validation) // 2
+    assert found == [
+        ("validation", 100, half),
+        ("validation, second half", 200, len(pool.splits.validation) - half),
+        ("test", 150, len(pool.splits.test)),
+    ]
+    assert len({judge.seed for judge in judges if judge is not None}) == 3
+    copying = [judge.measure([torch.randn(judge.num, 1, 8, 8)]).values["copying"] for judge in judges if judge]
+    assert [np.isfinite(value) for value in copying] == [True, False, False], "copies are looked for while it trains"
+
+
+def test_floor_and_ceiling_score_in_their_order(pool: Pool) -> None:
+    task = dataclasses.replace(made(pool), features=BARS)
+    judge = task.judge("validation")
+    assert judge is not None
+    failures: list[str] = []
+    found = judge_rivals(task.rivals(), judge, Deadline(60), failures.append).rivals.scores
+    assert [score.role for score in found] == ["floor", "ceiling"]
+    assert not failures
+    floor, ceiling = found
+    assert ceiling.loss + 3 * ceiling.error < floor.loss
+    assert ceiling.num == min(judge.num, len(pool.splits.train))
+
+
+def test_the_floor_has_the_moments_of_each_pixel_and_differs_by_position(pool: Pool) -> None:
+    floor, ceiling = made(pool).rivals()
+    drawn = floor.outputs("validation", 0, 4_000)
+    train = made(pool).examples("train", 0, 1000).targets
+    mean = train.mean(0)
+    deviation = train.std(0)
+    noise = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
+    for row, column in ((0, 0), (3, 4), (7, 2)):
+        expected = (mean[0, row, column] + deviation[0, row, column] * noise).clamp(-1, 1)
+        assert abs(drawn[:, 0, row, column].mean() - expected.mean()) < 5 * expected.std() / 4_000**0.5
+        assert drawn[:, 0, row, column].std() == pytest.approx(expected.std().item(), rel=0.06)
+    assert not torch.equal(floor.outputs("test", 0, 5), floor.outputs("test", 5, 5))
+    assert torch.equal(ceiling.outputs("validation", 2, 3), train[2:5])
+
+
+def test_a_measurement_has_a_value_for_every_metric(pool: Pool) -> None:
+    task = made(pool)
+    judge = task.judge("validation")
+    assert judge is not None
+    found = judge.measure([task.examples("train", 0, judge.num).targets])
+    assert found.values.keys() == {metric.name for metric in judge.metrics}
+    assert found.loss == found.values[deciding(judge.metrics).name]
+
+
+# What is shown, written and described
+
+
+def test_exhibits_show_generated_images_beside_real_ones_and_their_neighbours(pool: Pool) -> None:
+    task = made(pool)
+    found = task.exhibits(Constant())
+    assert [exhibit.name for exhibit in found] == ["best", "real", "nearest"]
+    assert [exhibit.title for exhibit in found][:2] == ["Samples", "Samples"]
+    assert all(exhibit.kind == "picture" and exhibit.content.startswith(b"\x89PNG") for exhibit in found)
+    assert task.snapshot(Constant()).content != task.snapshot(Constant(1.0)).content
+    few = torch.zeros(3, 1, 8, 8)
+    assert image_exhibits(few, few, pool, FLAT)[1].content == found[1].content
+
+
+def test_the_image_below_is_the_training_image_nearest_to_the_one_above(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_judging, "NUM_COMPARED", 50)  # several parts
+    train = made(pool).examples("train", 0, 1000).targets
+    chosen = train[[150, 3, 77]]
+    noise = torch.randn(chosen.shape, generator=torch.Generator().manual_seed(0))
+    noisy = chosen + 0.01 * noise
+    assert torch.equal(with_nearest(noisy, pool, FLAT), torch.cat([noisy, chosen]))
+
+
+def test_samples_are_one_grid_or_a_folder_of_files_whole_to_the_pixel(tmp_path: Path) -> None:
+    pixels = torch.randint(0, 256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    batches = (pixels.float() / 127.5 - 1).split(2)
+    model = ImageModel(Recipe().networks, 8, 3)
+    told = model.write(batches, tmp_path / "new" / "folder")
+    assert told.startswith("5 ")
+    files = sorted((tmp_path / "new" / "folder").iterdir())
+    assert [file.name for file in files] == [f"{index:06d}.png" for index in range(5)]
+    for file, image in zip(files, pixels, strict=True):
+        assert (np.asarray(Image.open(file)) == image.permute(1, 2, 0).numpy()).all()
+    model.write(batches, tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.mode == "RGB"
+    (tmp_path / "odd.png").mkdir()
+    model.write(batches, tmp_path / "odd.png")
+    assert len(list((tmp_path / "odd.png").iterdir())) == 5, "a folder stays one, whatever its name"
+
+
+def test_images_take_no_inputs(pool: Pool, tmp_path: Path) -> None:
+    model = made(pool).model()
+    with pytest.raises(UserError) as error:
+        model.applied(Constant(), tmp_path)
+    assert error.value.subject == tmp_path
+    with pytest.raises(UserError):
+        model.write_applied([], tmp_path)
+
+
+def test_a_run_can_build_its_generator_from_what_it_wrote_down(pool: Pool) -> None:
+    task = made(pool, "networks.conditional=true", "networks.family=dcgan")
+    recipe = dataclasses.replace(task.recipe, task=Images(size=8, channels=1))
+    again = images.model_of(recipe, task.describe())
     torch.manual_seed(0)
-    players, moment = made.networks(), Moment(Randomness(0), strength=1.0)
-    batch = made.batch(Randomness(0), 8)
-    for terms in (made.discriminator_terms(players, batch, moment), made.generator_terms(players, batch, moment)):
-        assert all(torch.isfinite(loss).all() and loss.dtype == torch.float32 for loss in terms.losses.values())
+    generator = task.players().generator
+    fresh = again.network()
+    fresh.load_state_dict(generator.state_dict())
+    samples = [torch.cat(list(model.samples(generator, 3, 1, None))) for model in (task.model(), again)]
+    assert torch.equal(*samples)
+
+
+def test_the_record_counts_what_there_is(pool: Pool) -> None:
+    found = made(pool).describe()
+    assert pool.labels is not None
+    assert (found.num_train, found.num_validation, found.num_test) == tuple(map(len, dataclasses.astuple(pool.splits)))
+    assert found.classes == ("lying", "standing")
+    assert list(found.class_counts) == np.bincount(pool.labels[pool.splits.train]).tolist()
+    assert found.facts == {"size": 8, "channels": 1}
+    assert found.digest == pool.digest
+
+
+# From a source to a task
+
+
+def test_the_recipe_learns_the_size_and_channels_that_were_found(pool: Pool) -> None:
+    source = ImageSource(pool, CPU)
+    recipe = with_settings(Recipe(), SMALL)
+    for settled in (source.fitted(recipe), source.settled(recipe)):
+        assert isinstance(settled.task, Images)
+        assert (settled.task.size, settled.task.channels) == (8, 1)
+    assert (source.facts.size, source.facts.channels, source.facts.num_train) == (8, 1, len(pool.splits.train))
+    assert sum(len(part) for part in source.everything()) == 240
+    assert source.unseen(made(pool).describe()) is source
+    assert "240" in source.summary(recipe)
+
+
+def few(pool: Pool, train: int, validation: int, test: int, distinct: int) -> ImageSource:
+    """Return a source with so many images of each split, of which some are distinct."""
+    splits = dataclasses.replace(
+        pool.splits,
+        train=np.arange(train),
+        validation=np.arange(validation),
+        test=np.arange(test),
+    )
+    num = train + validation + test
+    part = dataclasses.replace(pool, images=pool.images[:num], splits=splits, num_duplicates=num - distinct)
+    return ImageSource(part, CPU)
+
+
+@pytest.mark.parametrize(
+    ("counts", "settings", "numbers"),
+    [
+        ((20, 10, 10, 21), [], ["21 distinct", "22"]),
+        ((60, 9, 20, 89), [], ["9 validation", "20 test", "10"]),
+        ((60, 20, 9, 89), [], ["20 validation", "9 test", "10"]),
+        ((60, 20, 20, 100), ["game.batch=64"], ["60 images", "64"]),
+    ],
+)
+def test_too_few_images_are_refused_with_what_is_there_and_what_is_needed(
+    pool: Pool, counts: tuple[int, int, int, int], settings: list[str], numbers: list[str]
+) -> None:
+    with pytest.raises(UserError) as error:
+        few(pool, *counts).settled(with_settings(Recipe(), [*SMALL, *settings]))
+    assert all(number in error.value.problem for number in numbers)
+    assert "mnist" in str(error.value.subject)
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        (["augment.probability=0.5"], "augment.probability"),
+        (["augment.kinds=flip"], "augment.kinds"),
+        (["networks.family=modern", "networks.spectral_norm=true"], "networks.spectral_norm"),
+    ],
+)
+def test_settings_that_do_not_fit_images_are_refused_before_anything_is_built(
+    pool: Pool, settings: list[str], field: str
+) -> None:
+    recipe = with_settings(Recipe(), [*SMALL, *settings])
+    with pytest.raises(UserError) as error:
+        ImageSource(pool, CPU).settled(recipe)
+    assert isinstance(error.value.subject, Setting)
+    assert error.value.subject.field == field
+
+
+def test_classes_are_asked_for_and_are_none(pool: Pool) -> None:
+    source = ImageSource(dataclasses.replace(pool, classes=(), labels=None), CPU)
+    with pytest.raises(UserError) as error:
+        source.settled(with_settings(Recipe(), [*SMALL, "networks.conditional=true"]))
+    assert Setting("networks.conditional", False) in error.value.remedies
+
+
+def test_few_images_bring_augmentation_kinds_with_them(
+    quick: None, open_source: Callable[..., Any], shapes: Path
+) -> None:
+    recipe, source = open_source("images", shapes)
+    assert source.facts.num_train < 240
+    assert recipe.augment == Augment(), "the facts were not known yet"
+    assert source.settled(recipe).task.size == 8
+
+
+def test_a_folder_of_sounds_is_no_folder_of_images(open_source: Callable[..., Any], tmp_path: Path) -> None:
+    for index in range(3):
+        (tmp_path / f"{index}.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
+    with pytest.raises(UserError) as error:
+        open_source("images", tmp_path)
+    assert "3 .wav" in error.value.problem
+    assert str(tmp_path) in str(error.value.subject)
+
+
+def test_features_of_a_cpu_are_the_small_encoder_and_are_kept(
+    quick: None, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EQUIPOISE_CACHE", str(tmp_path))
+    told: list[float] = []
+    found = []
+    for _ in range(2):
+        found.append(image_judging.features_of(pool, "auto", CPU, lambda text, share: told.append(share)))
+        told.append(-1.0)
+    assert [features.name for features in found] == ["encoder", "encoder"]
+    assert found[0].digest == found[1].digest
+    assert told.index(-1.0) > 0, "the first time it is trained"
+    assert told[-2:] == [-1.0, -1.0], "and never again"

@@ -1,4 +1,4 @@
-"""Real images for a watch to judge by, and files that need not last."""
+"""Real images for a watch to evaluate by, and files that need not last."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def real() -> np.ndarray:
-    """Return 600 distinct images of mean 0.5: enough for two halves to judge by."""
+    """Return 600 distinct images of mean 0.5: enough for two halves to evaluate by."""
     noise = np.random.default_rng(0)
     return np.clip(0.5 + 0.2 * noise.standard_normal((600, 1, 8, 8)), -1, 1).astype(np.float32)
 

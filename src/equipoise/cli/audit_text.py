@@ -2,19 +2,20 @@
 
 import math
 import statistics
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
+from equipoise import formatting
+from equipoise.cli.text import WIDTH, counted
 from equipoise.data.audit.check import Check, Copies, Training
 from equipoise.data.decode import Header
 from equipoise.storage.safe_open import writable_text
 
-WIDTH = 80
+INDENT = 14
 MOST_SHOWN = 20  # files that are not used
 MOST_GROUPS = 8
-MOST_LEAKS = 20  # groups with images to train on as well as to judge by
+MOST_LEAKS = 20  # groups across the splits
 MOST_COPIES = 3  # names of a group
 MOST_LEAKING = 6  # and of one that leaks
 MOST_CLASSES = 12
@@ -25,13 +26,14 @@ RARE_IMAGES = 20
 
 def check_values(found: Check) -> dict[str, Any]:
     """Return a check as plain values for `--json`."""
-    training, target = found.training, found.training.target
+    training = found.training
+    target = training.target
     cut = training.cut_shares
     sizes = _sizes(found.headers)
     return {
         "source": writable_text(found.source),
         "starts": training.refusal is None,
-        "refusal": None if training.refusal is None else writable_text(training.refusal),
+        "refusal": _refusal(training),
         "files": found.num_files,
         "used": found.num_used,
         "not_used": [{"name": writable_text(item.name), "reason": item.reason} for item in found.rejected],
@@ -59,7 +61,7 @@ def check_values(found: Check) -> dict[str, Any]:
             "test": training.num_test,
             "not_square": len(cut),
             "median_cut": statistics.median(cut) if cut else None,
-            "largest_cut": cut[-1] if cut else None,
+            "largest_cut": max(cut, default=None),
             "enlarged": training.num_enlarged,
             "smallest_side": training.smallest_side,
         },
@@ -69,7 +71,7 @@ def check_values(found: Check) -> dict[str, Any]:
 def check_text(found: Check) -> str:
     """Return a check as plain text of 80 columns."""
     parts = [
-        _row("source", found.source),
+        _row("source", _middle(found.source, WIDTH - INDENT)),
         _row("images", *_images_lines(found)),
         _row("formats", *_formats_lines(found.headers)),
         _row("sizes", *_sizes_lines(found.headers)),
@@ -84,9 +86,13 @@ def check_text(found: Check) -> str:
 # Reading
 
 
+def _refusal(training: Training) -> str | None:
+    return None if training.refusal is None else writable_text(training.refusal.told(in_shell=True))
+
+
 def _rare(counts: Mapping[str, int]) -> list[str]:
     """Return the classes with less than a tenth of an even share, or fewer than 20 images, but not the empty ones."""
-    even = sum(counts.values()) / len(counts) if counts else 0.0
+    even = sum(counts.values()) / max(1, len(counts))
     return [name for name, count in counts.items() if 0 < count < max(RARE_IMAGES, RARE_SHARE * even)]
 
 
@@ -98,21 +104,22 @@ def _images_lines(found: Check) -> Iterator[str]:
     if not num:
         yield f"{_all(found.num_files)} can be used"
     else:
-        yield f"{found.num_used:,} of {found.num_files:,} can be used; {_files(num)} cannot, and would be left out:"
-        width = min(40, max(len(_short(item.name)) for item in found.rejected[:MOST_SHOWN]))
-        yield from (f"  {_short(item.name):<{width}}  {item.reason}" for item in found.rejected[:MOST_SHOWN])
+        left_out = counted(num, "file")
+        yield f"{found.num_used:,} of {found.num_files:,} can be used; {left_out} cannot, and would be left out:"
+        width = min(40, max(len(_middle(item.name)) for item in found.rejected[:MOST_SHOWN]))
+        yield from (f"  {_middle(item.name):<{width}}  {item.reason}" for item in found.rejected[:MOST_SHOWN])
         yield from _and_more(num - MOST_SHOWN)
     if found.skipped:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.skipped.items())
-        yield f"{_files(sum(found.skipped.values()))} passed over, as no images by their names: {kinds}"
+        yield f"{counted(sum(found.skipped.values()), 'file')} ignored, not images by name: {kinds}"
 
 
 def _formats_lines(headers: Counter[Header]) -> Iterator[str]:
     if not headers:
         yield "none"
         return
-    if kinds := _counted(headers, lambda header: header.format if header.format != "array" else ""):
-        yield _listed(kinds) if "" not in kinds else "arrays of pixels, not files"
+    kinds = _counted(headers, lambda header: header.format)
+    yield _listed(kinds) if "array" not in kinds else "arrays of pixels, not files"
     yield _listed(_counted(headers, lambda header: header.mode))
     turned = sum(count for header, count in headers.items() if header.is_turned)
     animated = sum(count for header, count in headers.items() if header.is_animated)
@@ -133,8 +140,8 @@ def _sizes_lines(headers: Counter[Header]) -> Iterator[str]:
         for (width, height), count in sizes:
             sides[min(width, height).bit_length()] += count
         yield f"{len(sizes):,} different ones; by the smaller side in pixels:"
-        rows = [(f"{2 ** (bits - 1):,} to {2**bits - 1:,}" if bits > 1 else "1", sides[bits]) for bits in sorted(sides)]
-        yield from _bars(rows)
+        names = {bits: f"{2 ** (bits - 1):,} to {2**bits - 1:,}" for bits in sides} | {1: "1"}
+        yield from _bars([(names[bits], sides[bits]) for bits in sorted(sides)])
         smallest, largest = (
             chosen((size for size, _ in sizes), key=lambda size: size[0] * size[1]) for chosen in (min, max)
         )
@@ -168,11 +175,12 @@ def _near_lines(near: Sequence[Copies], kept: str) -> Iterator[str]:
         yield "none found"
         return
     leaks = sum(group.leaks for group in near)
-    yield f"{_groups(len(near))} of images that are one picture, saved, scaled, cut or brightened differently"
+    groups = counted(len(near), "group")
+    yield f"{groups} of images that show one picture, saved, scaled, cropped or brightened differently"
     if leaks:
         yield (
-            f"{_groups(leaks)} with images to train on as well as to judge by: scores look better than they are. "
-            f"Look at them, and keep {kept}"
+            f"{counted(leaks, 'group')} across the splits: a picture both to train on and held out makes scores look "
+            f"too good. Look at them, and keep {kept}"
         )
     yield from _groups_lines(near, "≈")
 
@@ -182,54 +190,68 @@ def _groups_lines(copies: Sequence[Copies], sign: str = "=") -> Iterator[str]:
     leaks = sum(group.leaks for group in copies)
     num = max(MOST_GROUPS, min(leaks, MOST_LEAKS))
     yield from (_group_line(group, sign) for group in copies[:num])
-    which = f", {leaks - num:,} of them to train on as well as to judge by" if leaks > num else ""
+    which = ""
+    if leaks > num:
+        which = f", {leaks - num:,} of them to train on as well as to judge by"
     yield from _and_more(len(copies) - num, which)
 
 
 def _group_line(group: Copies, sign: str) -> str:
     """Return the members of a group: one of each split at least, and those of the split with the fewest first."""
-    counts, most = Counter(group.splits), MOST_LEAKING if group.leaks else MOST_COPIES
+    counts = Counter(group.splits)
+    is_one_split = len(counts) == 1
+    most = MOST_LEAKING if group.leaks else MOST_COPIES
     most += len(group.names) == most + 1  # the last one takes no more room than the words for it
     firsts = {group.splits.index(side) for side in counts}
     by_split = sorted(range(len(group.names)), key=lambda index: counts[group.splits[index]])
     shown = set(sorted(by_split, key=lambda index: index not in firsts)[:most])
-    sides = {index: f" ({group.splits[index]})" if len(counts) > 1 else "" for index in shown}
-    line = f" {sign} ".join(_short(group.names[index]) + sides[index] for index in by_split if index in shown)
+    names = {index: _middle(group.names[index]) for index in shown}
+    if not is_one_split:
+        names = {index: f"{name} ({group.splits[index]})" for index, name in names.items()}
+    line = f" {sign} ".join(names[index] for index in by_split if index in shown)
     rest = Counter(group.splits[index] for index in by_split if index not in shown)
     if rest:
-        line += f" and {rest.total():,} more" + (f" ({_listed(rest)})" if len(counts) > 1 else "")
-    return f"  {line}" + (f" ({group.splits[0]})" if len(counts) == 1 else "")
+        line += f" and {rest.total():,} more"
+    if rest and not is_one_split:
+        line += f" ({_listed(rest)})"
+    if is_one_split:
+        line += f" ({group.splits[0]})"
+    return f"  {line}"
 
 
 def _classes_lines(found: Check) -> Iterator[str]:
-    counts, empty = found.class_counts, found.empty_folders
+    counts = found.class_counts
+    empty = found.empty_folders
     if not counts and found.headers and _is_array(found):
         yield "none: for classes, add an array named labels, with one for each image"
     elif not counts:
         yield "none: for classes, put every image into one of at least two sub-folders"
     else:
-        total, rare = sum(counts.values()), _rare(counts)
+        total = sum(counts.values())
+        rare = _rare(counts)
         yield f"{len(counts):,}, with {min(counts.values()):,} to {max(counts.values()):,} images"
         shown = sorted(counts.items(), key=lambda item: item[1])  # the smallest are what one wants to know
-        yield from _bars([(_short(name, 24), count) for name, count in shown[:MOST_CLASSES]], total)
+        yield from _bars([(_middle(name, 24), count) for name, count in shown[:MOST_CLASSES]], total)
         yield from _and_more(len(counts) - MOST_CLASSES)
         if rare:
-            names = ", ".join(_short(name, 24) for name in rare[:5]) + (", …" if len(rare) > 5 else "")
-            yield f"very rare: {names}. A generator hardly learns what it seldom sees. Add images, or leave it out"
+            names = _some([_middle(name, 24) for name in rare])
+            yield f"very rare: {names}. A generator hardly learns what it rarely sees. Add images, or leave these out"
     if empty:
-        names = ", ".join(_short(name) for name in empty[:5]) + (", …" if len(empty) > 5 else "")
+        names = _some([_middle(name) for name in empty])
         yield f"no usable image in {names}"
 
 
 def _training_lines(found: Check) -> Iterator[str]:
-    training, target = found.training, found.training.target
+    training = found.training
+    target = training.target
     if training.refusal is not None:
-        yield f"would not start: {training.refusal}"
+        yield f"would not start: {training.refusal.problem}"
     else:
         yield f"would start, with the recipe {training.recipe.name} in batches of {training.recipe.game.batch}"
     if not found.num_used:
         return
-    yield f"at {target.size} × {target.size} pixels in {'grey' if target.channels == 1 else 'colour'}"
+    colours = "grey" if target.channels == 1 else "colour"
+    yield f"at {target.size} × {target.size} pixels in {colours}"
     yield (
         f"{training.num_train:,} images to train on, {training.num_validation:,} for validation, "
         f"{training.num_test:,} for the test"
@@ -238,7 +260,7 @@ def _training_lines(found: Check) -> Iterator[str]:
     if training.num_enlarged:
         yield (
             f"{_images(training.num_enlarged)} smaller than that and enlarged; the smallest side is "
-            f"{training.smallest_side} pixel{'s' if training.smallest_side != 1 else ''}"
+            f"{counted(training.smallest_side, 'pixel')}"
         )
 
 
@@ -260,22 +282,22 @@ def _square_lines(training: Training) -> Iterator[str]:
 
 
 def _row(label: str, *texts: str) -> Iterator[str]:
-    """Yield lines with a label before the first; texts that begin with two spaces keep them when they wrap."""
+    """Yield lines with a label before the first; texts that begin with two spaces keep them, and double them after."""
     for text in texts:
-        plain = "".join(letter if letter.isprintable() else "?" for letter in text)
-        indent = "  " if plain.startswith("  ") else ""
-        wrapped = textwrap.wrap(plain, WIDTH - 14, subsequent_indent=2 * indent, break_on_hyphens=False) or [""]
-        for line in wrapped:
-            yield f"{label:<13} {line}"
-            label = ""
+        indent = "  " if text.startswith("  ") else ""
+        first, *others = formatting.wrapped(text.strip(), WIDTH - len(indent), f"{label:<{INDENT}}{indent}")
+        yield first
+        yield from (f"{indent}{line}" for line in others)
+        label = ""
 
 
 def _bars(rows: Sequence[tuple[str, int]], total: int | None = None) -> Iterator[str]:
     """Yield a line a row: its name, its count, and a bar, with the share of a total where it is given."""
-    most, width = max(count for _, count in rows), max(len(name) for name, _ in rows)
+    most = max(count for _, count in rows)
+    width = max(len(name) for name, _ in rows)
     digits = len(f"{most:,}")
     for name, count in rows:
-        bar = "█" * max(1 if count else 0, round(20 * count / most)) if most else ""
+        bar = "█" * max(min(1, count), round(20 * count / max(1, most)))
         share = f"  {100 * count / total:5.1f} %" if total else ""
         yield f"  {name:<{width}}  {count:>{digits},}{share}  {bar}".rstrip()
 
@@ -309,23 +331,22 @@ def _and_more(num: int, which: str = "") -> Iterator[str]:
         yield f"  and {num:,} more{which}; --json lists them all"
 
 
-def _short(name: str, most: int = 40) -> str:
+def _middle(name: str, most: int = 40) -> str:
     """Return a name of at most so many letters, its middle left out."""
     half = (most - 1) // 2
     return name if len(name) <= most else f"{name[: most - 1 - half]}…{name[-half:]}"
 
 
 def _all(num: int) -> str:
-    return f"all {num:,}" if num > 1 else "the only one"
-
-
-def _files(num: int) -> str:
-    return f"{num:,} file{'s' if num != 1 else ''}"
+    return "the only one" if num == 1 else f"all {num:,}"
 
 
 def _images(num: int) -> str:
-    return f"{num:,} image{'s are' if num != 1 else ' is'}"
+    verb = "is" if num == 1 else "are"
+    return f"{counted(num, 'image')} {verb}"
 
 
-def _groups(num: int) -> str:
-    return f"{num:,} group{'s' if num != 1 else ''}"
+def _some(names: Sequence[str]) -> str:
+    """Join the first five names, with a mark where there are more."""
+    more = ["…"] if len(names) > 5 else []
+    return ", ".join([*names[:5], *more])

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from equipoise import formatting
-from equipoise.formatting import printable as printable
+from equipoise.formatting import printable
 
 if TYPE_CHECKING:
     from equipoise.loop import Progress
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 PLAIN_SECONDS = 15.0  # between two plain lines
 STAGE_SECONDS = 0.1  # between two refreshes of a stage's share
 WIDTH = 96  # columns of the panel, at most
-SENTENCE = 150  # letters of a long sentence about the game
-OUTLOOK = 140  # and of one about the stopping
-BEST = 64  # and of the best score
+SENTENCE = 165  # letters of a long sentence about the game
+STOPPING = 162  # and of one about the stopping
+BEST = 80  # and of the best score
 
 
 class Display:
@@ -31,8 +31,8 @@ class Display:
         self._stream = stream or sys.stdout
         self._is_terminal = is_terminal(self._stream)
         self._live: Any = None
-        self._told: Progress | None = None
-        self._is_told = True  # nothing waits to be printed
+        self._progress: Progress | None = None
+        self._is_shown = True  # nothing waits to be printed
         self._stage = ""
         self._last = -float("inf")
 
@@ -55,27 +55,31 @@ class Display:
             self._draw()
             with in_vain(self._stream):
                 self._live.__exit__(kind, error, trace)
-        elif self._told is not None and not self._is_told and error is None:
-            self._print(line(self._told))
+        elif self._progress is not None and not self._is_shown and error is None:
+            self._print(line(self._progress))
 
-    def preparing(self, stage: str, share: float) -> None:
+    def stage(self, text: str, share: float) -> None:
         """Show that a stage around the training is `share` done, 0 to 1; 0 is not shown."""
-        now, is_new = time.monotonic(), stage != self._stage
-        text = f"{stage} … {formatting.percent(share)}" if share > 0 else f"{stage} …"
-        self._stage = stage
+        now = time.monotonic()
+        is_new = text != self._stage
+        begun = f"{text} …"
+        done = f"{begun} {formatting.percent(share)}" if share > 0 else begun
+        self._stage = text
         if self._live is not None:
             if is_new or share >= 1 or now - self._last >= STAGE_SECONDS:
                 self._last = now
-                self._draw(text)
-        elif is_new and not self._is_told and self._told is not None:
-            self._is_told = True
-            self._print(line(self._told))
-            self._print(f"{stage} …")
+                self._draw(done)
+        elif is_new and not self._is_shown and self._progress is not None:
+            self._is_shown = True
+            self._print(line(self._progress))
+            self._print(begun)
         elif is_new or (share > 0 and now - self._last >= PLAIN_SECONDS):
             self._last = now
-            self._print(f"{stage} …" if is_new else text)
+            if is_new:
+                done = begun
+            self._print(done)
 
-    def note(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Show one lasting line."""
         if self._live is not None:
             with in_vain(self._stream):
@@ -83,13 +87,16 @@ class Display:
         else:
             self._print(text)
 
-    def tell(self, progress: "Progress") -> None:
+    def progress(self, progress: "Progress") -> None:
         """Show where the training stands."""
-        is_first, self._told, self._is_told = self._told is None, progress, False
+        is_first = self._progress is None
+        self._progress = progress
+        self._is_shown = False
         if self._live is not None:
             self._draw()
         elif is_first or time.monotonic() - self._last >= PLAIN_SECONDS:
-            self._last, self._is_told = time.monotonic(), True
+            self._last = time.monotonic()
+            self._is_shown = True
             self._print(line(progress))
 
     def _draw(self, stage: str = "") -> None:
@@ -97,8 +104,8 @@ class Display:
         from rich.text import Text
 
         parts: list[Any] = []
-        if self._told is not None:
-            parts.append(panel(self._told, min(WIDTH, self._live.console.width)))
+        if self._progress is not None:
+            parts.append(panel(self._progress, min(WIDTH, self._live.console.width)))
         if stage or not parts:
             parts.append(Text(printable(stage)))
         with in_vain(self._stream):
@@ -140,7 +147,7 @@ def line(progress: "Progress") -> str:
         progress.seconds_left,
         progress.last,
         progress.best,
-        progress.metric,
+        progress.label,
     )
     return f"{text} · {progress.sentence}"
 
@@ -176,27 +183,35 @@ def _rows(progress: "Progress", width: int) -> list[tuple[str, str]]:
         samples += f" of {formatting.count(max(progress.samples, progress.horizon))}"
     parts = [f"{samples} samples", f"{progress.samples_per_second:,.0f} a second"]
     parts.append(f"{formatting.duration(progress.seconds_left)} left")
-    name, last, best = progress.metric.upper(), progress.last, progress.best
-    score = f"{name} {formatting.score(last, progress.metric)}, lower is better" if last else "none yet"
-    if best is None:
-        best_text = "none yet"
-    elif last is not None and best.samples == last.samples:
-        best_text = "the last score"
-    else:
-        best_text = f"{name} {formatting.score(best, progress.metric)}, after {formatting.count(best.samples)} samples"
-        if last is not None and formatting.is_lower_uncertified(last, best, progress.metric):
-            best_text += "; the last not certified"
+    last = "none yet"
+    if progress.last is not None:
+        last = f"{progress.label} {formatting.score(progress.last)}, lower is better"
     columns = max(20, width - 16)
-    best_lines = textwrap.wrap(best_text, columns)
-    best_lines += [""] * (math.ceil(BEST / columns) - len(best_lines))
-    game = textwrap.wrap(printable(progress.sentence), columns)
-    game += [""] * (math.ceil(SENTENCE / columns) - len(game))
-    outlook = textwrap.wrap(progress.outlook, columns)
-    outlook += [""] * (math.ceil(OUTLOOK / columns) - len(outlook))
-    return [
+    rows = [
         ("progress", " · ".join(parts)),
-        ("last score", score),
-        ("best score", "\n".join(best_lines)),
-        ("game", "\n".join(game)),
-        *([("stopping", "\n".join(outlook))] if progress.outlook else []),
+        ("last score", last),
+        ("best score", _padded(_best(progress), columns, BEST)),
+        ("game", _padded(progress.sentence, columns, SENTENCE)),
     ]
+    if progress.stopping_status:
+        rows.append(("stopping", _padded(progress.stopping_status, columns, STOPPING)))
+    return rows
+
+
+def _best(progress: "Progress") -> str:
+    last = progress.last
+    best = progress.best
+    if best is None:
+        return "none yet"
+    if last is not None and best.samples == last.samples:
+        return "the last score"
+    text = f"{progress.label} {formatting.score(best)}, after {formatting.count(best.samples)} samples"
+    if last is not None and formatting.is_lower_not_significant(last, best):
+        text += "; the last is lower, not significantly"
+    return text
+
+
+def _padded(text: str, columns: int, longest: int) -> str:
+    """Break a text into as many lines as one of so many letters takes, so that the panel keeps its height."""
+    lines = textwrap.wrap(printable(text), columns)
+    return "\n".join([*lines, *[""] * (math.ceil(longest / columns) - len(lines))])

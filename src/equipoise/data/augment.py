@@ -1,7 +1,7 @@
 """Differentiable augmentation of what the discriminator sees, real and generated alike (arXiv:2006.10738).
 
-Each kind is applied to each image with probability p (arXiv:2006.06676), and mildly enough that the generator cannot
-gain by imitating it. Gradients of any order flow to the images.
+Each kind is applied to each image with probability p (arXiv:2006.06676), and mildly enough that the generator
+cannot gain by imitating it. Gradients of any order flow to the images.
 """
 
 import math
@@ -24,36 +24,43 @@ CUTOUT = 0.5  # of a side (arXiv:2006.10738, Appendix B)
 def augment(images: Tensor, kinds: Sequence[AugmentationName], strength: float, generator: torch.Generator) -> Tensor:
     """Return images [N, C, H, W] in [-1, 1], each kind applied to each with probability `strength`.
 
-    Flip, translation, rotation, scale and crop become one bilinear warp; color may leave [-1, 1], as nothing is
-    clamped. Parameters are drawn on the CPU from `generator`; strength 0 returns the input itself.
+    Flip, translation, rotation, scale and crop become one bilinear warp; color may leave [-1, 1], as nothing
+    is clamped. Parameters are drawn on the CPU from `generator`; strength 0 returns the input itself.
     """
     if strength <= 0 or not kinds or not len(images):
         return images
-    images = images if images.dtype == torch.float64 else images.float()
+    if images.dtype != torch.float64:
+        images = images.float()
     num, _, height, width = images.shape
     warps = torch.eye(3, dtype=torch.float64).repeat(num, 1, 1)
     warped = torch.zeros(num, dtype=torch.bool)
     for kind in kinds:
         chosen = torch.rand(num, generator=generator) < strength
         match kind:
-            case "flip":
-                chosen = chosen & (torch.rand(num, generator=generator) < 0.5)  # of the chosen, half are mirrored
-                warps, warped = _joined(warps, _flip(num), chosen), warped | chosen
-            case "translation":
-                warps, warped = _joined(warps, _translation(num, height, width, generator), chosen), warped | chosen
-            case "rotation":
-                warps, warped = _joined(warps, _rotation(num, height, width, generator), chosen), warped | chosen
-            case "scale":
-                warps, warped = _joined(warps, _scale(num, generator), chosen), warped | chosen
-            case "crop":
-                warps, warped = _joined(warps, _crop(num, generator), chosen), warped | chosen
             case "color":
                 images = _color(images, chosen, generator)
+                continue
             case "cutout":
                 images = images * _cutout(images, chosen, generator)
+                continue
+            case "flip":
+                chosen = chosen & (torch.rand(num, generator=generator) < 0.5)  # half of the chosen ones
+                warp = _flip(num)
+            case "translation":
+                warp = _translation(num, height, width, generator)
+            case "rotation":
+                warp = _rotation(num, height, width, generator)
+            case "scale":
+                warp = _scale(num, generator)
+            case "crop":
+                warp = _crop(num, generator)
             case _:
                 assert_never(kind)
-    return _warp(images, warps, warped) if bool(warped.any()) else images
+        warps = torch.where(chosen[:, None, None], warps @ warp, warps)
+        warped = warped | chosen
+    if not warped.any():
+        return images
+    return _warp(images, warps, warped)
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -67,10 +74,6 @@ def _uniform(num: int, low: float, high: float, generator: torch.Generator) -> T
 
 
 # Each warp maps places of the output to places of the input, in coordinates where the image spans [-1, 1]².
-
-
-def _joined(warps: Tensor, next_warps: Tensor, chosen: Tensor) -> Tensor:
-    return torch.where(chosen[:, None, None], warps @ next_warps, warps)
 
 
 def _diagonal(x: Tensor, y: Tensor) -> Tensor:
@@ -115,7 +118,7 @@ def _crop(num: int, generator: torch.Generator) -> Tensor:
 
 
 def _color(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """Change brightness by ±0.5, saturation by a factor of 0..2 and contrast of 0.5..1.5 (arXiv:2006.10738)."""
+    """Change brightness by ±0.5, saturation by 0..2 times, contrast by 0.5..1.5 times (arXiv:2006.10738)."""
     num = len(images)
     brightness = _uniform(num, -0.5, 0.5, generator) * chosen
     saturation = torch.where(chosen, _uniform(num, 0.0, 2.0, generator), 1.0)
@@ -153,9 +156,10 @@ def _warp(images: Tensor, warps: Tensor, warped: Tensor) -> Tensor:
 class _Warp(torch.autograd.Function):
     """Bilinear sampling as the linear map A(grid) of the images.
 
-    A gradient penalty through the augmentation needs its second derivative, which grid_sample has only in the newest
-    releases of torch; here it is exact in all: the derivative of A is its transpose, and that of the transpose is A.
-    Past the border the image is mirrored, as a border filled with a constant would look like part of the picture.
+    A gradient penalty through the augmentation needs its second derivative, which grid_sample has only in the
+    newest releases of torch; here it is exact in all: the derivative of A is its transpose, and that of the
+    transpose is A. Past the border the image is mirrored, as a border filled with a constant would look like
+    part of the picture.
     """
 
     @staticmethod
@@ -174,11 +178,11 @@ class _WarpTransposed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
         ctx.save_for_backward(grid)
-        # Linear in the images: their values do not matter to this derivative, so an expanded zero stands for them.
+        # Linear in the images: the derivative does not depend on them, so an expanded zero will do.
         zeros = gradient.new_zeros(1).expand(shape)
-        bilinear, reflection = 0, 2
+        modes = (0, 2)  # bilinear, reflection
         return torch.ops.aten.grid_sampler_2d_backward(
-            gradient.contiguous(), zeros, grid, bilinear, reflection, False, [True, False]
+            gradient.contiguous(), zeros, grid, *modes, False, [True, False]
         )[0]
 
     @staticmethod

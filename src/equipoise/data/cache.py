@@ -1,4 +1,4 @@
-"""The folder for prepared data: where it is, and what is told when it cannot be written. Needs no torch."""
+"""The folder for prepared data: where it is, and what is said when it cannot be written. Needs no torch."""
 
 import contextlib
 import errno
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from equipoise.errors import StorageError, UserError, is_of_disk
 
-REMEDY = "Try: set EQUIPOISE_CACHE to a folder with space that you can write to"
+REMEDY = "Set EQUIPOISE_CACHE to a folder with space that you can write to"
 
 
 def default_cache() -> Path:
@@ -21,21 +21,23 @@ def default_cache() -> Path:
             return Path(chosen).expanduser()
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "equipoise"
     except RuntimeError:
-        raise UserError(f"cache folder: it would lie in a home folder, and this user has none. {REMEDY}") from None
+        problem = "it would be in the home folder, and this user has none"
+        raise UserError("cache folder", problem, REMEDY) from None
 
 
 @contextlib.contextmanager
 def writing_to(cache: Path) -> Iterator[None]:
-    """Tell in one line that the cache cannot be written; raises StorageError for a full disk, else UserError."""
+    """Turn OSError into one line on the cache: StorageError for a full or failing disk, else UserError."""
     try:
         yield
     except OSError as error:
         kind = StorageError if is_of_disk(error) else UserError
-        raise kind(f'cache folder "{cache}": cannot be written ({error.strerror or error}). {REMEDY}') from None
+        problem = f"cannot be written ({error.strerror or error})"
+        raise kind(f'cache folder "{cache}"', problem, REMEDY) from None
 
 
 def refuse_unusable(cache: Path) -> None:
-    """Raise UserError where the cache holds nothing and cannot be written; one that holds data may be read-only."""
+    """Raise UserError where the cache is empty and cannot be written; one that holds data may be read-only."""
     with writing_to(cache):
         above = cache.absolute()
         while not above.exists():
@@ -43,5 +45,6 @@ def refuse_unusable(cache: Path) -> None:
         if not above.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         is_effective = os.access in os.supports_effective_ids
-        if not os.access(above, os.W_OK | os.X_OK, effective_ids=is_effective) and not (cache / "pools").is_dir():
+        is_writable = os.access(above, os.W_OK | os.X_OK, effective_ids=is_effective)
+        if not is_writable and not (cache / "pools").is_dir():
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -7,7 +7,7 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
 import numpy as np
 from PIL import (
@@ -22,15 +22,25 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from equipoise.errors import UserError, suggestion
+from equipoise.errors import Setting, UserError, shortened, suggested
 
 MAX_PIXELS = 2**27  # 134 megapixels, 400 MB as RGB: above it a file is more likely a bomb than a photo
 LARGE_PIXELS = 2**24  # images of more are decoded one at a time: several at once could fill the memory
-MAX_PIXELS_PER_BYTE = 2_000  # of large ones: a palette of two colours can take 40,000 bytes of memory for one of file
-FORMATS = ("PNG", "JPEG", "WebP", "GIF", "BMP", "TIFF", "PPM")
+MAX_PIXELS_PER_BYTE = 2_000  # of large ones: two colours can take 40,000 bytes of memory for one of file
+# The plugins are called by name: an allow-list, and our own cap on pixels with the size in its message.
+_PLUGINS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+}
+FORMATS = tuple(_PLUGINS)
 
 _one_at_a_time = threading.Lock()
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # its remarks on odd files name no file, and ours do
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # its remarks do not name the file, ours do
 
 _ORIENTATION = 0x0112
 _TRANSPOSED = {
@@ -42,6 +52,8 @@ _TRANSPOSED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SAID_OF_UNSUPPORTED = ("unknown pixel mode", "unknown raw mode", "unsupported", "not supported")  # by Pillow
+_SAID_OF_TRUNCATED = ("truncat", "end of file", "eof")
 _OTHER_KINDS = (
     (b"%PDF", "PDF"),
     (b"PK\x03\x04", "zip"),
@@ -86,10 +98,10 @@ def parse_background(color: str) -> tuple[int, int, int]:
     try:
         red, green, blue = ImageColor.getrgb(color)[:3]
     except ValueError:
-        raise UserError(
-            f'data.background "{color}": not a colour; allowed are names (white, black, gray) and hex (#ff8800).'
-            f"{suggestion(color, ImageColor.colormap)} Try: --set data.background=white"
-        ) from None
+        near = suggested(color, ImageColor.colormap)
+        remedy = Setting("task.background", "white")
+        problem = "not a colour; allowed are names (white, black, gray) and hex codes (#ff8800)"
+        raise UserError(Setting("task.background", shortened(color)), problem, *near, remedy) from None
     return red, green, blue
 
 
@@ -115,15 +127,16 @@ def format_of(head: bytes) -> str | None:
 def open_image(raw: bytes | np.ndarray) -> Image.Image:
     """Read the header of an encoded file, or wrap uint8 [H, W, C]; raises BrokenImage."""
     if isinstance(raw, np.ndarray):
-        return Image.fromarray(raw[:, :, 0] if raw.shape[2] == 1 else raw)
+        is_grey = raw.shape[2] == 1
+        pixels = raw[:, :, 0] if is_grey else raw
+        return Image.fromarray(pixels)
     if not raw:
         raise BrokenImage("0 bytes")
     kind = format_of(raw[:16])
     if kind is None:
         raise BrokenImage(_not_an_image(raw[:64]))
     try:
-        # The plugins are called by name: an allow-list, and our own cap on pixels with the size in its message.
-        image = _plugin(kind)(io.BytesIO(raw))
+        image = _PLUGINS[kind](io.BytesIO(raw))
     except Exception as error:  # Pillow raises many types on damaged headers
         raise BrokenImage(_damage(kind, error)) from None
     width, height = image.size
@@ -149,7 +162,7 @@ def has_color(raw: bytes | np.ndarray, background: tuple[int, int, int]) -> bool
 
 
 def decode(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
-    """Return an image as uint8 [C, H, W]: upright, on the background, fitted to a square; raises BrokenImage."""
+    """Return an image as uint8 [C, H, W]: upright, opaque, fitted to a square; raises BrokenImage."""
     return _decoded(open_image(raw), target)
 
 
@@ -157,7 +170,8 @@ def decode_described(raw: bytes | np.ndarray, target: Target) -> tuple[np.ndarra
     """Return what `decode` does, and what the file said of its image; raises BrokenImage."""
     image = open_image(raw)
     kind = "array" if isinstance(raw, np.ndarray) else format_of(raw[:16]) or ""
-    mode, (width, height) = _mode_in_words(image, kind), image.size  # a JPEG that is decoded smaller changes its size
+    mode = _mode_in_words(image, kind)
+    width, height = image.size  # before decoding, which changes the size of a JPEG that is decoded smaller
     pixels = _decoded(image, target)
     orientation = _orientation(image)
     if orientation >= 5:
@@ -165,24 +179,20 @@ def decode_described(raw: bytes | np.ndarray, target: Target) -> tuple[np.ndarra
     return pixels, Header(kind, mode, width, height, orientation != 1, _is_animated(image))
 
 
+def upright(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Return the first frame in mode L or RGB in its own size, upright and opaque; raises BrokenImage."""
+    return _guarded(image, lambda: _upright(image, _flat(image, background)))
+
+
 def _decoded(image: Image.Image, target: Target) -> np.ndarray:
     if image.format == "JPEG":  # decode large photos at 1/2, 1/4 or 1/8, but never below twice the target
         image.draft(None, (2 * target.size, 2 * target.size))
-    pixels = np.asarray(_guarded(image, lambda: _fitted(_upright(image, _flat(image, target.background)), target)))
+    pixels = np.asarray(_guarded(image, lambda: _prepared(image, target)))
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _plugin(kind: str) -> Callable[[io.BytesIO], Image.Image]:
-    plugins: dict[str, Any] = {
-        "PNG": PngImagePlugin.PngImageFile,
-        "JPEG": JpegImagePlugin.JpegImageFile,
-        "WebP": WebPImagePlugin.WebPImageFile,
-        "GIF": GifImagePlugin.GifImageFile,
-        "BMP": BmpImagePlugin.BmpImageFile,
-        "TIFF": TiffImagePlugin.TiffImageFile,
-        "PPM": PpmImagePlugin.PpmImageFile,
-    }
-    return plugins[kind]
+def _prepared(image: Image.Image, target: Target) -> Image.Image:
+    return _fitted(_upright(image, _flat(image, target.background)), target)
 
 
 def _not_an_image(head: bytes) -> str:
@@ -201,9 +211,9 @@ def _damage(kind: str, error: Exception) -> str:
     text = str(error).lower()
     if isinstance(error, MemoryError):
         return "too large for this machine's memory"
-    if any(word in text for word in ("unknown pixel mode", "unknown raw mode", "unsupported", "not supported")):
+    if any(word in text for word in _SAID_OF_UNSUPPORTED):
         return f"this kind of {kind} is not supported"
-    if isinstance(error, (EOFError, struct.error)) or any(word in text for word in ("truncat", "end of file", "eof")):
+    if isinstance(error, EOFError | struct.error) or any(word in text for word in _SAID_OF_TRUNCATED):
         return f"truncated {kind}"
     return f"damaged {kind}"
 
@@ -211,11 +221,13 @@ def _damage(kind: str, error: Exception) -> str:
 def _guarded(image: Image.Image, decoding: Callable[[], Image.Image]) -> Image.Image:
     width, height = image.size
     try:
-        with _one_at_a_time if width * height > LARGE_PIXELS else contextlib.nullcontext():
+        with contextlib.ExitStack() as held:
+            if width * height > LARGE_PIXELS:
+                held.enter_context(_one_at_a_time)
             return decoding()
     except BrokenImage:
         raise
-    except Exception as error:  # hostile bytes reach C decoders: whatever they raise is this file's fault alone
+    except Exception as error:  # hostile bytes reach C decoders: whatever they raise is this file's fault
         raise BrokenImage(_damage(image.format or "image", error)) from None
 
 
@@ -230,21 +242,25 @@ def _flat(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_deep_to_uint8(np.asarray(image), image.mode))
     if image.mode in ("1", "L") and "transparency" not in image.info:
-        return image if image.mode == "L" else image.convert("L")
+        return _in_mode(image, "L")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         canvas = Image.new("RGBA", image.size, (*background, 255))
         canvas.alpha_composite(image.convert("RGBA"))
         return canvas.convert("RGB")
     if image.mode not in ("P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"):
         raise BrokenImage(f"colour mode {image.mode} is not supported")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return _in_mode(image, "RGB")
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _deep_to_uint8(values: np.ndarray, mode: str) -> np.ndarray:
     """Scale 16-bit, 32-bit and float grey values to 0..255, so that the full range stays the full range."""
     if not np.isfinite(values).all():
         raise BrokenImage("pixels that are not finite numbers")
-    values, highest = values.astype(np.float64), values.max()
+    highest = values.max()
     if mode == "F" and highest <= 1:
         scale = 1.0
     elif mode == "F" and highest <= 255:
@@ -255,12 +271,14 @@ def _deep_to_uint8(values: np.ndarray, mode: str) -> np.ndarray:
         scale = 2.0**31 - 1
     else:
         raise BrokenImage(f"float pixels up to {highest:g}; allowed are 0..1 and 0..255")
-    return np.rint((values / scale).clip(0, 1) * 255).astype(np.uint8)
+    return np.rint((values.astype(np.float64) / scale).clip(0, 1) * 255).astype(np.uint8)
 
 
 def _upright(image: Image.Image, flat: Image.Image) -> Image.Image:
     orientation = _orientation(image)
-    return flat.transpose(_TRANSPOSED[orientation]) if orientation in _TRANSPOSED else flat
+    if orientation not in _TRANSPOSED:
+        return flat
+    return flat.transpose(_TRANSPOSED[orientation])
 
 
 def _orientation(image: Image.Image) -> int:
@@ -282,30 +300,37 @@ def _is_animated(image: Image.Image) -> bool:
 def _mode_in_words(image: Image.Image, kind: str) -> str:
     words = {"1": "black and white", "L": "grey", "La": "grey", "LA": "grey", "P": "palette", "PA": "palette"}
     words |= {"RGBA": "RGB", "RGBa": "RGB", "RGBX": "RGB", "F": "grey in floats"}
-    deep = "16-bit grey" if image.mode != "I" or kind in ("PNG", "PPM") else "32-bit grey"
-    name = deep if image.mode.startswith("I") else words.get(image.mode, image.mode)
-    is_clear = image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
-    return f"{name} with transparency" if is_clear else name
+    name = words.get(image.mode, image.mode)
+    if image.mode.startswith("I"):
+        name = "32-bit grey"
+        if image.mode != "I" or kind in ("PNG", "PPM"):
+            name = "16-bit grey"
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        name += " with transparency"
+    return name
 
 
 def _fitted(image: Image.Image, target: Target) -> Image.Image:
     """Return a square of the target's size and channels; an image that is one already keeps its pixels."""
     mode = "L" if target.channels == 1 else "RGB"
-    image = image if image.mode == mode else image.convert(mode)
-    side, (width, height) = target.size, image.size
+    image = _in_mode(image, mode)
+    side = target.size
+    width, height = image.size
     match target.fit:
         case "stretch":
             return _resized(image, side, side, (0, 0, width, height))
         case "crop":
             edge = min(width, height)
-            left, top = (width - edge) // 2, (height - edge) // 2
+            left = (width - edge) // 2
+            top = (height - edge) // 2
             return _resized(image, side, side, (left, top, left + edge, top + edge))
         case "pad":
             edge = max(width, height)
-            inner = max(1, round(width * side / edge)), max(1, round(height * side / edge))
+            inner_width = max(1, round(width * side / edge))
+            inner_height = max(1, round(height * side / edge))
             canvas = Image.new("RGB", (side, side), target.background).convert(image.mode)
-            small = _resized(image, *inner, (0, 0, width, height))
-            canvas.paste(small, ((side - inner[0]) // 2, (side - inner[1]) // 2))
+            inner = _resized(image, inner_width, inner_height, (0, 0, width, height))
+            canvas.paste(inner, ((side - inner_width) // 2, (side - inner_height) // 2))
             return canvas
         case _:
             assert_never(target.fit)

@@ -1,5 +1,6 @@
 """Where images come from: the embedded digits, a folder, a zip, an `.npz`, or a dataset of the hub."""
 
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -7,7 +8,7 @@ import os
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 
 from equipoise.data import archives, arrays
 from equipoise.data.decode import FORMATS, BrokenImage, format_of
-from equipoise.errors import UserError, listed, suggestion
+from equipoise.errors import Near, Option, UserError, listed, suggested
 from equipoise.storage.safe_open import open_regular
 
 SUFFIXES = frozenset(
@@ -29,28 +30,34 @@ MAX_FILE_BYTES = 2**28  # 256 MiB a file, encoded
 MAX_MEMBERS = 2_000_000  # files in a zip: zipfile takes about 700 bytes of memory for each, so 1.4 GB
 MAX_DEPTH = 64  # folders in one another around a file
 KINDS = "mnist, a folder of images, a zip of images, an .npz file or hub:NAME"
+IMAGE_FORMATS = f"Allowed image formats: {', '.join(FORMATS)}"  # a remedy
 
 
 @dataclass(frozen=True)
-class Images:
-    """The images of a source: `read(index)` returns an encoded file, or uint8 [H, W, C]; may raise BrokenImage."""
+class SourceImages:
+    """The images of a source: `read(index)` gives an encoded file or uint8 [H, W, C], or raises BrokenImage."""
 
     names: Sequence[str]
     read: Callable[[int], bytes | np.ndarray]
     labels: np.ndarray | None = None  # int64 [N]
     classes: tuple[str, ...] = ()
-    num_skipped: int = 0  # files passed over because of their names
+    num_skipped: int = 0  # files ignored because of their names
     array: np.ndarray | None = None  # all images at once, uint8 [N, H, W, C], where they lie in memory
-    skipped: Mapping[str, int] = field(default_factory=dict)  # what was passed over, by suffix or by why
+    skipped: Mapping[str, int] = field(default_factory=dict)  # what was ignored, by suffix or by why
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source that exists; `load` lists its images, and the fingerprint changes when they may have changed."""
+    """A source that exists; `load` lists its images, and the fingerprint changes with them."""
 
     name: str
     fingerprint: str
-    load: Callable[[], Images]
+    load: Callable[[], SourceImages]
+
+
+def subject_of(source: str) -> str:
+    """Return how messages name a source."""
+    return f'source "{source}"'
 
 
 def open_source(source: str) -> Source:
@@ -58,39 +65,44 @@ def open_source(source: str) -> Source:
 
     The word `mnist` is the embedded set even next to a folder of that name, which is written `./mnist`.
     """
+    subject = subject_of(source)
     if source == "mnist":
         embedded = Path(__file__).with_name("mnist.npz")
-        return Source(source, f"mnist {embedded.stat().st_size}", partial(_load_npz, embedded, "source mnist"))
+        return Source(source, f"mnist {embedded.stat().st_size}", partial(_load_npz, embedded, subject))
     if source.startswith("hub:"):
         return _open_hub(source.removeprefix("hub:"))
     path = Path(source).expanduser()
     try:
         mode = path.stat().st_mode if source.strip() else None
     except PermissionError:
-        raise UserError(f'source "{source}": permission denied. Try: a folder that you can read') from None
+        raise UserError(subject, "permission denied", "Choose a folder that you can read") from None
     except (OSError, ValueError):
         mode = None
     if mode is None:
-        raise UserError(f'source "{source}": no such file or folder; allowed are {KINDS}.{_neighbour(path, source)}')
-    what = f'source "{source}"'
+        problem = f"no such file or folder; allowed are {KINDS}"
+        raise UserError(subject, problem, *_neighbours(path, source))
     if stat.S_ISDIR(mode):
-        return _open_folder(path, what)
+        return _open_folder(path, subject)
     if not stat.S_ISREG(mode):
-        raise UserError(f"{what}: neither a file nor a folder; allowed are {KINDS}")
+        raise UserError(subject, f"neither a file nor a folder; allowed are {KINDS}")
     match path.suffix.lower():
         case ".npz":
-            return Source(source, _file_fingerprint(path), partial(_load_npz, path, what))
+            return Source(source, _file_fingerprint(path), partial(_load_npz, path, subject))
         case ".zip":
-            return Source(source, _file_fingerprint(path), partial(_load_zip, path, what))
+            return Source(source, _file_fingerprint(path), partial(_load_zip, path, subject))
+        case ".csv":
+            raise UserError(subject, "a CSV file; images were expected", Option("task", "points"))
         case suffix if suffix in SUFFIXES:
-            raise UserError(f"{what}: a single image; many are needed. Try: {path.parent}")
-    raise UserError(f"{what}: this kind of file is not read; allowed are {KINDS}")
+            raise UserError(subject, "a single image; many are needed", f"Use its folder: {path.parent}")
+        case suffix:
+            kind = f"a {suffix} file" if suffix else "a file without a suffix"
+            raise UserError(subject, f"{kind}; images were expected", f"Allowed are {KINDS}")
 
 
 def labels_from_folders(names: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return labels int64 [N] and classes from first-level folders, where every image lies in one of at least two.
+    """Return labels int64 [N] and classes from first-level folders, where every image is in one of several.
 
-    A single folder around all images is looked through, and so are folders that are named like splits (train, test).
+    A single folder around all images does not count, and neither do folders named like splits (train, test).
     """
     ends = [-1] * len(names)
     while names:
@@ -106,18 +118,14 @@ def labels_from_folders(names: Sequence[str]) -> tuple[np.ndarray | None, tuple[
     return None, ()
 
 
-def _neighbour(path: Path, source: str) -> str:
-    parent = path.parent
-    try:
-        with os.scandir(parent) as entries:
-            neighbours = [entry.name for entry in itertools.islice(entries, 10_000)]
-    except (OSError, ValueError):
-        neighbours = []
-    named = {str(parent / name): name for name in neighbours}
-    near = suggestion(path.name, [*neighbours, "mnist"] if os.sep not in source else neighbours)
-    for full, name in named.items():
-        near = near.replace(f'"{name}"', f'"{full}"')
-    return near
+def _neighbours(path: Path, source: str) -> tuple[Near, ...]:
+    """Return what a mistyped source probably meant, as a path where it was one."""
+    known = {}
+    with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
+        known = {entry.name: str(path.parent / entry.name) for entry in itertools.islice(entries, 10_000)}
+    if os.sep not in source:
+        known["mnist"] = "mnist"
+    return tuple(Near(known[near.word]) for near in suggested(path.name, known))
 
 
 def _file_fingerprint(path: Path) -> str:
@@ -125,38 +133,48 @@ def _file_fingerprint(path: Path) -> str:
     return f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-def _load_npz(path: Path, what: str) -> Images:
-    array = arrays.read_images(path, what)
-    labels, classes = arrays.read_labels(path, what, len(array))
+def _load_npz(path: Path, subject: str) -> SourceImages:
+    array = arrays.read_images(path, subject)
+    labels, classes = arrays.read_labels(path, subject, len(array))
     names = [f"image {index}" for index in range(len(array))]
-    return Images(names, array.__getitem__, labels, classes, array=array)
+    return SourceImages(names, array.__getitem__, labels, classes, array=array)
 
 
 # Choosing files by name
 
 
-def _chosen(names: Sequence[str], head: Callable[[int], bytes], what: str) -> tuple[list[int], Counter[str]]:
-    """Return the indices of names that may be images, and counts of the others; raises UserError without any image."""
-    chosen, passed = [], Counter[str]()
+def _chosen(names: Sequence[str], head: Callable[[int], bytes], subject: str) -> tuple[list[int], Counter[str]]:
+    """Return the indices of names that may be images, and counts of the others; raises UserError."""
+    chosen: list[int] = []
+    skipped = Counter[str]()
     runs = _run_folders([name for name in names if not _is_deep(name)])
     for index, name in enumerate(names):
         suffix = Path(name).suffix.lower()
         if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
-            passed["hidden"] += 1
+            skipped["hidden"] += 1
         elif _is_deep(name):
-            passed[f"more than {MAX_DEPTH} folders deep"] += 1
+            skipped[f"more than {MAX_DEPTH} folders deep"] += 1
         elif runs and not runs.isdisjoint(_above(name)):
-            passed["of runs"] += 1
+            skipped["of runs"] += 1
         elif suffix in SUFFIXES or (not suffix and format_of(head(index))):
             chosen.append(index)
         else:
-            passed[suffix or "without a suffix"] += 1
-    if chosen:
-        return chosen, passed
-    if not names:
-        raise UserError(f"{what}: empty; put images in it, or give {KINDS}")
-    found = ", ".join(f"{count} {kind}" for kind, count in passed.most_common(5))
-    raise UserError(f"{what}: no images among {len(names)} files ({found}); allowed are {listed(FORMATS)} files")
+            skipped[suffix or "without a suffix"] += 1
+    if not chosen:
+        raise _without_images(subject, len(names), skipped)
+    return chosen, skipped
+
+
+def _without_images(subject: str, num: int, skipped: Counter[str]) -> UserError:
+    """Return the error that says what a folder or a zip holds instead of images."""
+    if not num:
+        return UserError(subject, "empty; images were expected", "Put images in it", f"Allowed are {KINDS}")
+    files = "file" if num == 1 else "files"
+    (first, _), *others = skipped.most_common(5)
+    found = f"{num} {files} ({', '.join(f'{count} {kind}' for kind, count in skipped.most_common(5))})"
+    if first.startswith(".") and not others:
+        found = f"{num} {first} {files}"
+    return UserError(subject, f"{found}; images were expected", IMAGE_FORMATS)
 
 
 def _is_deep(name: str) -> bool:
@@ -164,7 +182,7 @@ def _is_deep(name: str) -> bool:
 
 
 def _run_folders(names: Sequence[str]) -> set[str]:
-    """Return the folders, as `path/`, that are runs: their grids are not to be trained on, and new ones keep coming."""
+    """Return the folders, as `path/`, that are runs: their pictures are not to be trained on."""
     folders = {name.removesuffix("recipe.json") for name in names if f"/{name}".endswith("/recipe.json")}
     if not folders:
         return set()
@@ -185,28 +203,25 @@ def _above(name: str) -> Iterator[str]:
 # Folders
 
 
-def _open_folder(path: Path, what: str) -> Source:
+def _open_folder(path: Path, subject: str) -> Source:
     try:
         found = sorted(_walk(path, "", set()))
     except OSError as error:
-        raise UserError(f"{what}: {error.filename} cannot be read ({error.strerror})") from None
+        raise UserError(subject, f"{error.filename} cannot be read ({error.strerror})") from None
     names = [name for name, _ in found]
-    chosen, passed = _chosen(names, lambda index: _head(path / names[index]), what)
+    chosen, skipped = _chosen(names, lambda index: _head(path / names[index]), subject)
     listing = "\n".join(f"{found[index][0]}\t{found[index][1]}" for index in chosen)
     digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
-    images = _from_names([names[index] for index in chosen], passed, partial(_read_file, path))
+    kept = [names[index] for index in chosen]
+    read = lambda index: _read_file(path, kept[index])  # noqa: E731
+    images = SourceImages(kept, read, *labels_from_folders(kept), skipped.total(), skipped=skipped)
     return Source(str(path), f"{path.resolve()} {digest}", lambda: images)
-
-
-def _from_names(names: list[str], passed: Counter[str], read: Callable[[str], bytes]) -> Images:
-    labels, classes = labels_from_folders(names)
-    return Images(names, lambda index: read(names[index]), labels, classes, passed.total(), skipped=passed)
 
 
 def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
     """Yield (name, size and times) of every file below a folder; links are followed, but never in circles.
 
-    A folder that lies too deep is not looked into: it stands for its files, as `path/`.
+    The files of a folder that lies too deep are not listed: one entry, `path/`, stands for them.
     """
     status = folder.stat()
     if (status.st_dev, status.st_ino) in seen:
@@ -268,24 +283,26 @@ def _capped(content: bytes) -> bytes:
 # Zip files: read member by member, never unpacked to disk
 
 
-def _load_zip(path: Path, what: str) -> Images:
-    archive = archives.opened(path, what, "a zip file", MAX_MEMBERS)
+def _load_zip(path: Path, subject: str) -> SourceImages:
+    archive = archives.opened(path, subject, "a zip file", MAX_MEMBERS)
     members = [member for member in archive.infolist() if not member.filename.endswith("/")]
-    safe = sorted((member for member in members if archives.is_safe_name(member)), key=lambda member: member.filename)
+    safe = [member for member in members if archives.is_safe_name(member)]
+    safe.sort(key=lambda member: member.filename)
     if members and not safe:
-        raise UserError(f'{what}: every file name in it is unsafe, such as "{members[0].filename[:80]}"')
-    chosen, passed = _chosen([member.filename for member in safe], lambda at: _member_head(archive, safe[at]), what)
-    passed += Counter({"with an unsafe name": len(members) - len(safe)})
+        raise UserError(subject, f'every file name in it is unsafe, such as "{members[0].filename[:80]}"')
+    all_names = [member.filename for member in safe]
+    chosen, skipped = _chosen(all_names, lambda index: _member_head(archive, safe[index]), subject)
+    skipped += Counter({"with an unsafe name": len(members) - len(safe)})
     kept = [safe[index] for index in chosen]
+    names = [member.filename for member in kept]
     repeated = archives.shared(kept)
-    labels, classes = labels_from_folders([member.filename for member in kept])
 
     def read(index: int) -> bytes:
         if index in repeated:
             raise BrokenImage(repeated[index])
         return _read_member(archive, kept[index])
 
-    return Images([member.filename for member in kept], read, labels, classes, passed.total(), skipped=passed)
+    return SourceImages(names, read, *labels_from_folders(names), skipped.total(), skipped=skipped)
 
 
 def _member_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
@@ -303,7 +320,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         raise BrokenImage(reason)
     try:
         with archive.open(member) as file:
-            return file.read(member.file_size)  # with more, as much would be unpacked, whatever the size promised
+            return file.read(member.file_size)  # without a number, all would be unpacked, whatever was promised
     except Exception:  # zipfile and its decompressors raise many types on damaged members
         raise BrokenImage("damaged in the zip file") from None
 
@@ -312,41 +329,42 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def _open_hub(name: str) -> Source:
-    what = f'source "hub:{name}"'
+    subject = subject_of(f"hub:{name}")
     if not name.strip():
-        raise UserError(f"{what}: the name is missing. Try: hub:cifar10")
+        raise UserError(subject, "the name is missing", "Give one, such as hub:cifar10")
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise UserError(f'{what}: needs the datasets package. Try: pip install "equipoise[datasets]"') from None
+        raise UserError(
+            subject, "needs the datasets package", 'Install it: pip install "equipoise[datasets]"'
+        ) from None
     try:
         loaded: Any = datasets.load_dataset(name)
-    except Exception as error:  # network, permission, unknown names, configurations: all told by its first line
+    except Exception as error:  # network, permission, unknown name: its first line says which
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{what}: cannot be loaded ({reason[:200]})") from None
+        raise UserError(subject, f"cannot be loaded ({reason[:200]})") from None
     if hasattr(loaded, "keys"):  # several splits: the training one, else the first
-        loaded = loaded["train" if "train" in loaded else next(iter(loaded.keys()))]
+        split = "train" if "train" in loaded else next(iter(loaded.keys()))
+        loaded = loaded[split]
     features = loaded.features
-    column = _first(key for key, feature in features.items() if isinstance(feature, datasets.Image))
+    column = next((key for key, feature in features.items() if isinstance(feature, datasets.Image)), None)
     if column is None:
-        raise UserError(f"{what}: no column of images; it has {listed(features)}")
-    label = _first(key for key, feature in features.items() if isinstance(feature, datasets.ClassLabel))
+        raise UserError(subject, f"no column of images; it has {listed(features)}")
+    label = next((key for key, feature in features.items() if isinstance(feature, datasets.ClassLabel)), None)
     encoded = loaded.cast_column(column, datasets.Image(decode=False))
-    classes = tuple(str(class_name) for class_name in features[label].names) if label else ()
 
-    def load() -> Images:
+    def load() -> SourceImages:
         names = [f"row {index}" for index in range(len(encoded))]
-        labels = np.array(loaded[label], dtype=np.int64) if label else None
-        known = labels is not None and bool((labels >= 0).all())  # -1 stands for an unknown class
         read = lambda index: _hub_bytes(encoded[index][column])  # noqa: E731
-        return Images(names, read, labels if known else None, classes if known else ())
+        if label is None:
+            return SourceImages(names, read)
+        labels = np.array(loaded[label], dtype=np.int64)
+        if (labels < 0).any():  # -1 stands for an unknown class
+            return SourceImages(names, read)
+        return SourceImages(names, read, labels, tuple(map(str, features[label].names)))
 
     version = getattr(loaded, "_fingerprint", "")
     return Source(f"hub:{name}", f"hub:{name} {version} {len(loaded)} {column} {label}", load)
-
-
-def _first(keys: Iterable[str]) -> str | None:
-    return next(iter(keys), None)
 
 
 def _hub_bytes(value: dict[str, Any] | None) -> bytes:

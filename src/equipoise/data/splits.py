@@ -10,7 +10,7 @@ MIN_DISTINCT = 10  # from this many distinct images on, no split with a share ab
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Indices int64 into a pool, in the order of the content hashes, so that any prefix is a random sample."""
+    """Indices int64 into a pool, ordered by the content hashes, so that any prefix is a random sample."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -29,10 +29,11 @@ def to_hashes(digests: list[bytes]) -> np.ndarray:
 
 
 def split(hashes: np.ndarray, validation: float, test: float) -> Splits:
-    """Cut hashes uint64 [N] by value: the lowest `test` share of all possible ones, the next `validation`, the rest.
+    """Cut hashes uint64 [N] by value: the lowest share is the test split, the next validation, the rest train.
 
-    Thus duplicates stay together and images added later move no others. Only where a share above 0 would get none of
-    at least ten distinct images do the cuts shift to give it one; sets of a hundred images and more never need that.
+    Thus duplicates stay together and images added later move no others. Only where a share above 0 would get
+    none of at least ten distinct images do the cuts shift to give it one; sets of a hundred images and more
+    never need that.
     """
     order = np.argsort(hashes, kind="stable")
     distinct, first = np.unique(hashes[order], return_index=True)
@@ -45,7 +46,8 @@ def split(hashes: np.ndarray, validation: float, test: float) -> Splits:
 
 
 def _with_none_empty(end_test: int, end_validation: int, num: int, validation: float, test: float) -> tuple[int, int]:
-    needed_test, needed_validation = int(test > 0), int(validation > 0)
+    needed_test = int(test > 0)
+    needed_validation = int(validation > 0)
     end_test = min(max(end_test, needed_test), num - 1 - needed_validation)
     end_validation = min(max(end_validation, end_test + needed_validation), num - 1)
     return end_test, end_validation

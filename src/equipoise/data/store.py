@@ -1,7 +1,7 @@
 """Prepared pools on disk: found by the source they came from, kept by their content.
 
-`sources/<key>.json` says which content a source with its options became; `pools/<content>/` holds it. A pool is
-written aside and renamed, so it is whole or absent, and the same content from two sources is kept once.
+`sources/<key>.json` says which content a source with its options became; `pools/<content>/` holds it. A pool
+is written aside and renamed, so it is whole or absent, and the same content from two sources is kept once.
 """
 
 import contextlib
@@ -12,18 +12,17 @@ import json
 import mmap
 import os
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
 from equipoise.data.arrays import read_array
 from equipoise.data.splits import content_digests, to_hashes
+from equipoise.storage.files import aside_in, sync, sync_all
 from equipoise.storage.safe_open import open_regular, read_bytes
 
 VERSION = 1  # of the layout and of the decoding; a change leaves older pools unread
@@ -72,21 +71,21 @@ def write(
     labels: np.ndarray | None,
     classes: tuple[str, ...],
 ) -> str:
-    """Write batches of (positions [n], uint8 [n, C, H, W]) as one pool; return its content digest; raises OSError.
+    """Write batches of (positions [n], uint8 [n, C, H, W]) as one pool; return its digest; raises OSError.
 
     `labels` are those of all positions of the source; the positions that never come are left out.
     """
     with _aside(cache / "pools") as aside:
         positions, digests, shape = _write_images(aside / "images.bin", batches)
         kept, names = kept_labels(labels, classes, positions)
-        _save(aside / "hashes.npy", to_hashes(digests))
-        if kept is not None:
-            _save(aside / "labels.npy", kept)
         meta = json.dumps({"version": VERSION, "shape": [len(digests), *shape], "classes": list(names)})
-        with (aside / "pool.json").open("w", encoding="utf-8") as file:
-            file.write(meta)
-            _sync(file)
-        content = hashlib.sha256(meta.encode() + b"".join(digests) + (b"" if kept is None else kept.tobytes()))
+        (aside / "pool.json").write_text(meta, encoding="utf-8")
+        content = hashlib.sha256(meta.encode() + b"".join(digests))
+        np.save(aside / "hashes.npy", to_hashes(digests), allow_pickle=False)
+        if kept is not None:
+            np.save(aside / "labels.npy", kept, allow_pickle=False)
+            content.update(kept.tobytes())
+        sync_all(aside)
         _publish(aside, aside.with_name(content.hexdigest()))
         return content.hexdigest()
 
@@ -94,10 +93,10 @@ def write(
 def note(cache: Path, key: str, listing: Listing) -> None:
     """Remember what a source became; raises OSError."""
     with _aside(cache / "sources") as aside:
-        with (aside / "listing.json").open("w", encoding="utf-8") as file:
-            json.dump(asdict(listing), file)
-            _sync(file)
-        os.replace(aside / "listing.json", aside.with_name(f"{key}.json"))
+        path = aside / "listing.json"
+        path.write_text(json.dumps(asdict(listing)), encoding="utf-8")
+        sync(path)
+        os.replace(path, aside.with_name(f"{key}.json"))
 
 
 @contextlib.contextmanager
@@ -105,18 +104,18 @@ def _aside(folder: Path) -> Iterator[Path]:
     """Lend an empty folder within another, to fill and to rename; what is not renamed is removed."""
     folder.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
-    aside = folder / f".aside-{os.getpid()}-{secrets.token_hex(4)}"  # not mkdtemp, which knows of no umask
+    aside = aside_in(folder)
     aside.mkdir()
     with contextlib.ExitStack() as held:
         held.callback(shutil.rmtree, aside, ignore_errors=True)
-        with contextlib.suppress(OSError):  # where folders cannot be locked, nothing is ever taken for stale
+        with contextlib.suppress(OSError):  # where folders cannot be locked, none is ever considered stale
             held.enter_context(_locked(aside))
         yield aside
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, which a killed process holds no more; raises OSError if it cannot be had at once."""
+    """Hold a folder's lock, which the system frees when a process dies; raises OSError where another holds it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,7 +125,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what preparations killed more than a day ago have left; the age alone may be a clock that was set."""
+    """Remove what preparations killed a day ago have left: unlocked and old, as a clock can be wrong."""
     for aside in folder.glob(".aside-*"):
         with contextlib.suppress(OSError):
             if time.time() - aside.stat().st_mtime > _STALE_SECONDS:
@@ -147,7 +146,6 @@ def _write_images(
             digests += content_digests(images)
             shape = images.shape[1:]
             file.write(images.data)
-        _sync(file)
     return np.concatenate(positions), digests, shape
 
 
@@ -161,17 +159,6 @@ def kept_labels(
     if len(present) < 2:
         return None, ()
     return kept.astype(np.int64), tuple(classes[index] for index in present)
-
-
-def _sync(file: IO[Any]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _save(path: Path, values: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
-        _sync(file)
 
 
 def _publish(aside: Path, folder: Path) -> None:
@@ -197,12 +184,14 @@ def _opened(folder: Path) -> Stored | None:
     try:
         meta = json.loads(read_bytes(folder / "pool.json", _MAX_JSON_BYTES))
         num, *shape = meta["shape"]
-        classes = tuple(str(name) for name in meta["classes"])
+        classes = tuple(map(str, meta["classes"]))
         is_shape = len(shape) == 3 and all(type(length) is int and length > 0 for length in meta["shape"])
         if meta["version"] != VERSION or not is_shape:
             return None
         hashes = _loaded(folder / "hashes.npy", np.dtype(np.uint64), num)
-        labels = _loaded(folder / "labels.npy", np.dtype(np.int64), num) if classes else None
+        labels = None
+        if classes:
+            labels = _loaded(folder / "labels.npy", np.dtype(np.int64), num)
         images = _mapped(folder / "images.bin").reshape(num, *shape)
     except (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, RecursionError):
         return None

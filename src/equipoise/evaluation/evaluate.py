@@ -1,148 +1,111 @@
-"""Judging while training: the averaged generator against the real images, and against the best one so far.
+"""Scoring a generator, for every loop: against the judge's real examples, and against the best one so far.
 
-Every look draws fresh latents, the same ones for both generators, so that a champion's luck with one draw does not
-decide the next comparison. Nothing here touches the game.
+Every evaluation draws fresh inputs, the same ones for both generators, so that luck with one draw does not decide the
+next comparison. Nothing here touches the game.
 """
 
-import copy
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+import torch
 
-from equipoise.evaluation.evaluator import Judge, extracted, score_features, to_dict
-from equipoise.health.stats import ScoreLine, record_of
-from equipoise.host.signals import Abandoned
-from equipoise.host.writer import at_once
-from equipoise.metrics.paired import kid_difference
+from equipoise.errors import UserError
+from equipoise.host.deadline import Deadline
+from equipoise.metrics.units import UNKNOWN, Measured, difference
 from equipoise.randomness import Randomness, stream_seed
-from equipoise.runs.folder import RunFolder
-from equipoise.state import State
-from equipoise.stopping.monitor import Referee
-from equipoise.storage import checkpoints, files
-from equipoise.tasks.images import Problem
-from equipoise.tasks.sampling import chunks
+from equipoise.storage.records import Metric, Score
+from equipoise.tasks.base import Evaluated, Judge, SplitLogits, chunks, num_outputs
 
-NUM_SNAPSHOT = 64  # samples of fixed latents in a picture
-NUM_OPINIONS = 500  # samples of each kind on which the discriminator is asked
-LEAST_SCALE = 5.0  # standard errors by which it must tell its training samples from generated ones
+LEAST_SCALE = 5.0  # standard errors by which D must tell its training samples from generated ones
 
 
-def judge_now(
-    problem: Problem,
-    state: State,
-    judge: Judge,
-    referee: Referee,
-    run: RunFolder,
-    write: Callable[[Callable[[], None]], None],
-    guard: Callable[[], AbstractContextManager[None]],
-    gap: float | None = None,
-) -> ScoreLine | None:
-    """Score the averaged generator on the validation split and beside the best one; keep it if it may be the best.
+@dataclass(frozen=True)
+class Contender:
+    """A generator and the samples that it was reached at."""
 
-    Under `guard` nothing changes, so that it may give the look up: by Abandoned, as if it had never begun, or by any
-    Exception, as one that failed; then None is returned. `gap` stands in for the discriminator's, where its opinion is
-    not of this generator's time.
-    """
+    generator: Any
+    samples: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found: the score, and the measurement of the generator for further comparisons."""
+
+    score: Score
+    measured: Measured
+
+
+def evaluate(
+    task: Evaluated, judge: Judge, contender: Contender, best: Contender | None, deadline: Deadline
+) -> Evaluation:
+    """Score a generator and, on the same inputs, the best so far; raises what the deadline or the task raises."""
     begin = time.monotonic()
-    seed = stream_seed(judge.protocol.seed, "judging", state.samples)
-    try:
-        with guard():
-            values = judged(problem, state, judge, referee, seed)
-            values["discriminator_gap"], trouble = asked(problem, state, seed) if gap is None else (gap, None)
-    except Abandoned:
-        return None
-    except Exception as error:  # judging must never end a training: the event says what went wrong
-        run.log_event(state.samples, state.seconds, "judging failed", f"{type(error).__name__}: {error}")
-        state.judged = state.samples
-        referee.score(None)
-        return None
-    if trouble:
-        run.log_event(state.samples, state.seconds, "voter failed", f"the discriminator's gap: {trouble}")
-    line = ScoreLine.from_score(state.samples, values | {"seconds": time.monotonic() - begin})
-    state.judged = state.samples
-    is_best = referee.score(line)
-    record = record_of(line)
-    run.log_score(record | {"best": is_best})
-    tensors = {"generator.safetensors": checkpoints.copied(checkpoints.module_tensors("generator", state.average))}
-    if line in referee.candidates:
-        candidate = run.candidates / str(line.samples)
-        write(lambda: checkpoints.write_folder(candidate, tensors, {"score.json": record}))
-    if is_best:
-        state.champion = copy.deepcopy(state.average)
-        write(lambda: checkpoints.write_folder(run.best, tensors, {"score.json": record}))
-    if run.is_snapshot_due(state.samples):
-        samples = problem.generate(state.average, Randomness(0), NUM_SNAPSHOT)
-        problem.show(samples.cpu(), run.snapshot_path(state.samples))
-    return line
+    seed = stream_seed(judge.seed, "judging", contender.samples)
+    measured = measure(task, judge, contender.generator, seed, deadline)
+    compared, found = 0, UNKNOWN
+    if best is not None:
+        previous = measure(task, judge, best.generator, seed, deadline)
+        found = difference(previous, measured)
+        compared = best.samples if math.isfinite(found.value) else 0
+    score = Score(
+        samples=contender.samples,
+        seconds=time.monotonic() - begin,
+        loss=measured.loss,
+        error=measured.error,
+        compared_with=compared,
+        difference=found.value,
+        difference_error=found.standard_error,
+        values=measured.values,
+        broken=broken_guards(judge.metrics, measured.values),
+        protocol=dict(judge.protocol),
+    )
+    return Evaluation(score, measured)
 
 
-def judged(problem: Problem, state: State, judge: Judge, referee: Referee, seed: int) -> dict[str, Any]:
-    """Return the score of the averaged generator, and its KID's difference to the best one's with the same latents."""
-    num = judge.protocol.num_generated
-    fake = extracted(judge.features, generated(problem, state.average, num, seed))
-    values = to_dict(score_features(judge, fake))
-    if referee.metric == "kid" and state.champion is not None and referee.best is not None:
-        champion = extracted(judge.features, generated(problem, state.champion, num, seed))
-        found = kid_difference(judge.real, champion, fake)
-        values |= {"champion": referee.best.samples, "difference": found.value, "difference_se": found.standard_error}
-    return values
+def measure(task: Evaluated, judge: Judge, generator: Any, seed: int, deadline: Deadline) -> Measured:
+    """Measure a generator's outputs, chunk by chunk until the deadline; one seed gives one set of inputs."""
+    measured = judge.measure(_outputs(task, judge, generator, seed, deadline))
+    deadline.check()
+    return measured
 
 
-def asked(problem: Problem, state: State, seed: int) -> tuple[float, str | None]:
-    """Return the discriminator's gap, or NaN and what went wrong: it is only a voter."""
-    try:
-        return discriminator_gap(problem, state, seed), None
-    except Exception as error:
-        return math.nan, f"{type(error).__name__}: {error}"
+def _outputs(task: Evaluated, judge: Judge, generator: Any, seed: int, deadline: Deadline) -> Iterator[Any]:
+    split = "test" if judge.split == "test" else "validation"
+    for begin, size in chunks(judge.num, task.chunk):
+        deadline.check()
+        outputs = task.outputs(generator, Randomness(seed, begin), split, begin, size)
+        yield checked_outputs(outputs, size)
 
 
-def discriminator_gap(problem: Problem, state: State, seed: int) -> float:
+def checked_outputs(outputs: Any, size: int, method: str = "outputs") -> Any:
+    """Return outputs if there are as many as asked for; raises UserError that names the task's method."""
+    num = num_outputs(outputs)
+    if num is None:
+        problem = (
+            f"returned {type(outputs).__name__}; it must return a tensor, a tuple of tensors, or a list of outputs"
+        )
+        raise UserError(f"task.{method}()", problem)
+    if num != size:
+        raise UserError(f"task.{method}()", f"returned {num} outputs for size={size}; it must return {size}")
+    return outputs
+
+
+def broken_guards(metrics: tuple[Metric, ...], values: dict[str, float]) -> tuple[str, ...]:
+    """Return the names of the metrics whose guard a generator breaks."""
+    return tuple(metric.name for metric in metrics if not metric.is_kept_by(values.get(metric.name, math.nan)))
+
+
+def discriminator_gap(found: SplitLogits) -> float:
     """Return (D(train) − D(validation)) / (D(train) − D(generated)), after arXiv:2006.06676, Eq. 1.
 
-    Near 0 the discriminator knows its training samples no better than others, near 1 by heart; NaN where it hardly
-    tells them from generated ones, so that there is no scale to measure on.
+    Near 0 the discriminator knows its training samples no better than others, near 1 it has memorised them; NaN where
+    it hardly tells them from generated ones, so that there is no scale to measure on.
     """
-    found = problem.opinions(state.players, Randomness(seed), NUM_OPINIONS)
     scale = float(found.train.mean() - found.generated.mean())
-    error = math.sqrt(float(found.train.var() / len(found.train) + found.generated.var() / len(found.generated)))
-    return float(found.train.mean() - found.validation.mean()) / scale if scale > LEAST_SCALE * error else math.nan
-
-
-def adopt_judge(problem: Problem, state: State, judge: Judge, referee: Referee, run: RunFolder) -> bool:
-    """Score the candidates anew if this judge's protocol is not the one they were found under; return whether it was.
-
-    Another machine, thread count or version may have taught the encoder other weights: old scores say nothing then.
-    """
-    best = referee.best
-    if best is None or best.protocol == asdict(judge.protocol):
-        return False
-    run.drop_scores_under(asdict(judge.protocol))  # all of it is done again
-    message = "the judge is not the one this run began with: scores are not comparable, the candidates are scored anew"
-    run.log_event(state.samples, state.seconds, "another judge", message)
-    lines = sorted(referee.candidates, key=lambda line: line.samples)
-    champion, found = state.champion, dataclasses.replace(state, average=copy.deepcopy(state.average), champion=None)
-    referee.forget_scores()
-    for line in lines:
-        folder = run.candidates / str(line.samples)
-        if line == best and champion is not None:  # the checkpoint holds it, whatever became of its folder
-            found.average.load_state_dict(champion.state_dict())
-        elif files.verify(folder, checkpoints.WEIGHTS_FILES) is None:
-            checkpoints.load_weights(folder, found.average)
-        else:
-            continue
-        found.samples = line.samples
-        judge_now(problem, found, judge, referee, run, at_once, nullcontext, gap=math.nan)
-    state.champion = found.champion
-    return True
-
-
-def generated(problem: Problem, generator: nn.Module, num: int, seed: int) -> Iterator[Tensor]:
-    """Yield `num` generated samples in chunks; the same seed gives the same latents to every generator."""
-    for begin, size in chunks(num):
-        yield problem.generate(generator, Randomness(seed, begin), size)
+    errors = [part.var() / len(part) for part in (found.train, found.generated)]
+    if not scale > LEAST_SCALE * math.sqrt(float(torch.stack(errors).sum())):
+        return math.nan
+    return float(found.train.mean() - found.validation.mean()) / scale

@@ -1,58 +1,98 @@
-"""The players' losses: logits [N] in, per-sample values [N] out, reduced in the loop only.
+"""The players' losses: logits [N] in, per-sample values [N] out, reduced in the update only.
 
 Below, r = D(x) and f = D(G(z)) are logits, σ is the logistic function, and softplus(t) = log(1 + eᵗ), so that
-−log σ(t) = softplus(−t). To use a loss of your own, give the problem a pair of functions
-`(real_logits [N], fake_logits [N]) -> [N]`, one for each player, in the place of `discriminator_loss` and
-`generator_loss`.
+−log σ(t) = softplus(−t). A loss is a record of two functions `(real_logits [N], fake_logits [N]) -> [N]`, one for each
+player, and of what its logits mean; a loss of your own goes to `equipoise.train(loss=Loss(...))`.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equipoise.errors import Setting, UserError
 from equipoise.recipe import LossName
 
+LossFunction = Callable[[Tensor, Tensor], Tensor]
 
-def discriminator_loss(name: LossName, real_logits: Tensor, fake_logits: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return what D minimises, per sample [N], from logits [N] of real and of generated samples.
 
-    `smoothing` lowers the real label from 1 to 1 − smoothing; a recipe allows it only for losses with such a label.
+@dataclass(frozen=True)
+class Loss:
+    """A loss pair and what its logits mean.
+
+    Args:
+        discriminator: what D minimises, per sample `[N]`, from logits `[N]` of real and of generated samples.
+        generator: what G minimises, per sample `[N]`, from the same.
+        boundary: the logit that separates real from generated; None where only differences of logits mean something.
+        probability: from logits to P(real) in [0, 1]; None where the loss speaks of no probability.
+        uses_real: whether the generator's side looks at the logits of real samples, too (else they are zeros).
+
+    Example:
+        >>> import torch
+        >>> from equipoise.game.losses import Loss
+        >>> hinge = Loss(lambda r, f: (1 - r).relu() + (1 + f).relu(), lambda r, f: -f, boundary=0.0)
+        >>> hinge.discriminator(torch.tensor([2.0]), torch.tensor([-3.0]))
+        tensor([0.])
+    """
+
+    discriminator: LossFunction
+    generator: LossFunction
+    boundary: float | None = None
+    probability: Callable[[Tensor], Tensor] | None = None
+    uses_real: bool = False
+
+
+def loss_named(name: LossName, smoothing: float = 0.0) -> Loss:
+    """Return the loss of a name; `smoothing` lowers the real label of those that have one from 1 to 1 − smoothing.
+
+    Raises UserError for "custom", which is given as functions.
     """
     match name:
-        case "minimax" | "non-saturating":
-            return minimax_discriminator(real_logits, fake_logits, smoothing)
-        case "least-squares":
-            return least_squares_discriminator(real_logits, fake_logits)
-        case "wasserstein":
-            return wasserstein_discriminator(real_logits, fake_logits)
-        case "hinge":
-            return hinge_discriminator(real_logits, fake_logits)
-        case "relativistic":
-            return relativistic_discriminator(real_logits, fake_logits)
-        case "relativistic-average":
-            return relativistic_average_discriminator(real_logits, fake_logits)
-        case _ as unreachable:
-            assert_never(unreachable)
-
-
-def generator_loss(name: LossName, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Return what G minimises, per sample [N]; only the relativistic losses depend on `real_logits`."""
-    match name:
         case "minimax":
-            return minimax_generator(fake_logits)
+            discriminator = partial(minimax_discriminator, smoothing=smoothing)
+            return Loss(discriminator, minimax_generator, 0.0, torch.sigmoid)
         case "non-saturating":
-            return non_saturating_generator(fake_logits)
+            discriminator = partial(minimax_discriminator, smoothing=smoothing)
+            return Loss(discriminator, non_saturating_generator, 0.0, torch.sigmoid)
         case "least-squares":
-            return least_squares_generator(fake_logits)
-        case "wasserstein" | "hinge":
-            return wasserstein_generator(fake_logits)
+            return Loss(least_squares_discriminator, least_squares_generator, 0.5, partial(torch.clamp, min=0, max=1))
+        case "wasserstein":
+            return Loss(wasserstein_discriminator, wasserstein_generator)
+        case "hinge":
+            return Loss(hinge_discriminator, wasserstein_generator, 0.0)
         case "relativistic":
-            return relativistic_generator(real_logits, fake_logits)
+            return Loss(relativistic_discriminator, relativistic_generator, uses_real=True)
         case "relativistic-average":
-            return relativistic_average_generator(real_logits, fake_logits)
+            return Loss(relativistic_average_discriminator, relativistic_average_generator, uses_real=True)
+        case "custom":
+            problem = "its functions are needed; a recipe cannot hold them"
+            raise UserError(Setting("game.loss", name), problem, "In Python: equipoise.train(loss=Loss(...))")
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def logit_stats(loss: Loss, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
+    """Return what logits `[N]` of one discriminator step mean under a loss, each a scalar.
+
+    Where the loss gives logits a meaning, accuracy is the share on the right side of its boundary; where only their
+    differences count, it is the share of pairs with the real one above. Probabilities are NaN for losses without.
+    """
+    if loss.boundary is None:
+        num = min(len(real_logits), len(fake_logits))
+        right = (real_logits[:num] > fake_logits[:num]).float()
+    else:
+        right = torch.cat([real_logits > loss.boundary, fake_logits < loss.boundary]).float()
+    stats = {"real_logit": real_logits.mean(), "fake_logit": fake_logits.mean(), "accuracy": right.mean()}
+    for name, logits in (("real_probability", real_logits), ("fake_probability", fake_logits)):
+        if loss.probability is None:
+            stats[name] = torch.full((), torch.nan, device=logits.device)
+        else:
+            stats[name] = loss.probability(logits).mean()
+    return stats
 
 
 def minimax_discriminator(real_logits: Tensor, fake_logits: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -60,12 +100,12 @@ def minimax_discriminator(real_logits: Tensor, fake_logits: Tensor, smoothing: f
     return F.softplus(-real_logits) + smoothing * real_logits + F.softplus(fake_logits)
 
 
-def minimax_generator(fake_logits: Tensor) -> Tensor:
+def minimax_generator(_: Tensor, fake_logits: Tensor) -> Tensor:
     """log(1−σ(f)): arXiv:1406.2661, Eq. 1; flat where D is sure that f is generated."""
     return -F.softplus(fake_logits)
 
 
-def non_saturating_generator(fake_logits: Tensor) -> Tensor:
+def non_saturating_generator(_: Tensor, fake_logits: Tensor) -> Tensor:
     """−log σ(f): arXiv:1406.2661, section 3."""
     return F.softplus(-fake_logits)
 
@@ -75,7 +115,7 @@ def least_squares_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Ten
     return 0.5 * ((real_logits - 1).square() + fake_logits.square())
 
 
-def least_squares_generator(fake_logits: Tensor) -> Tensor:
+def least_squares_generator(_: Tensor, fake_logits: Tensor) -> Tensor:
     """½(f−1)²: arXiv:1611.04076, Eq. 2 with c = 1."""
     return 0.5 * (fake_logits - 1).square()
 
@@ -85,7 +125,7 @@ def wasserstein_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tenso
     return fake_logits - real_logits
 
 
-def wasserstein_generator(fake_logits: Tensor) -> Tensor:
+def wasserstein_generator(_: Tensor, fake_logits: Tensor) -> Tensor:
     """−f: arXiv:1701.07875; also the generator's side of the hinge loss, arXiv:1802.05957, Eq. 17."""
     return -fake_logits
 

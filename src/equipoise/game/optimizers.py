@@ -1,33 +1,39 @@
-"""The players' optimizers: made, steered, checked, and flattened into tensors for a checkpoint."""
+"""The players' optimizers: made, steered, stepped without a look at the numbers, and flattened for a checkpoint."""
 
 from collections.abc import Iterable
-from typing import Any, assert_never
+from typing import Any, TypeAlias, assert_never
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
-from equipoise.recipe import Player
+from equipoise.recipe import OptimizerSettings
+
+Copies: TypeAlias = dict[tuple[int, str], Tensor]
 
 
-def make_optimizer(player: Player, parameters: Iterable[Tensor]) -> Optimizer:
+def make_optimizer(settings: OptimizerSettings, parameters: Iterable[Tensor]) -> Optimizer:
     """Return one player's optimizer at its first rate."""
     # One fused kernel takes a third of the time of a loop over parameters, on a CPU as well; rmsprop has none.
     parameters = list(parameters)
-    decay = player.weight_decay
-    betas = (float(player.beta1), float(player.beta2))  # torch refuses a whole number beside a float
-    match player.optimizer:
+    decay = settings.weight_decay
+    betas = (float(settings.beta1), float(settings.beta2))  # torch refuses a whole number beside a float
+    match settings.optimizer:
         case "adam":
-            return Adam(parameters, player.rate, betas=betas, weight_decay=decay, fused=True)
+            return Adam(parameters, settings.rate, betas=betas, weight_decay=decay, fused=True)
         case "adamw":
-            return AdamW(parameters, player.rate, betas=betas, weight_decay=decay, fused=True)
+            return AdamW(parameters, settings.rate, betas=betas, weight_decay=decay, fused=True)
         case "rmsprop":
-            smoothing, momentum = player.beta2, player.beta1
-            return RMSprop(parameters, player.rate, alpha=smoothing, momentum=momentum, weight_decay=decay)
+            smoothing, momentum = settings.beta2, settings.beta1
+            return RMSprop(parameters, settings.rate, alpha=smoothing, momentum=momentum, weight_decay=decay)
         case "adagrad":
-            return Adagrad(parameters, player.rate, weight_decay=decay, fused=True)
+            return Adagrad(parameters, settings.rate, weight_decay=decay, fused=True)
         case "sgd":
-            return SGD(parameters, player.rate, momentum=player.beta1, weight_decay=decay, fused=True)
+            optimizer = SGD(parameters, settings.rate, momentum=settings.beta1, weight_decay=decay, fused=True)
+            if settings.beta1:
+                for parameter in parameters:  # or a first step that is refused would leave them uninitialised
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            return optimizer
         case _ as unreachable:
             assert_never(unreachable)
 
@@ -38,10 +44,54 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+@torch.no_grad()
+def step_unless(optimizer: Optimizer, is_refused: Tensor) -> None:
+    """Take a step unless `is_refused` [] is true, without waiting for the device to say so.
+
+    A refused step changes neither weights nor moments. Fused kernels take the flag themselves; for others, what the
+    step changes is put back.
+    """
+    if optimizer.defaults.get("fused"):
+        optimizer.found_inf = is_refused.float()  # type: ignore[attr-defined]
+        optimizer.step()
+        del optimizer.found_inf  # type: ignore[attr-defined]
+        return
+    before = kept_copies(optimizer)
+    optimizer.step()
+    put_back(optimizer, before, is_refused)
+
+
+def kept_copies(optimizer: Optimizer) -> Copies:
+    """Return copies of all that a step changes: the parameters and the moments that are there."""
+    return {key: tensor.clone() for key, tensor in _changing(optimizer).items()}
+
+
+@torch.no_grad()
+def put_back(optimizer: Optimizer, before: Copies, is_refused: Tensor) -> None:
+    """Where a flag [] is true, put parameters and moments back; moments that are new since then begin at zero."""
+    for key, tensor in _changing(optimizer).items():
+        old = before[key] if key in before else torch.zeros_like(tensor)
+        tensor.copy_(torch.where(is_refused.to(tensor.device), old, tensor))
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _changing(optimizer: Optimizer) -> Copies:
+    """Return all tensors that a step changes, by their parameter's index and the quantity; "" is the parameter."""
+    found: Copies = {}
+    for index, parameter in enumerate(_parameters(optimizer)):
+        found[index, ""] = parameter
+        moments = optimizer.state.get(parameter, {})
+        found |= {(index, name): value for name, value in moments.items() if isinstance(value, Tensor)}
+    return found
+
+
 def gradient_norm(parameters: Iterable[Tensor], clip_norm: float | None = None) -> Tensor:
     """Return the norm of all gradients together [], before scaling them down to at most `clip_norm`, if given.
 
-    Nothing is scaled if the norm is not finite; one look at the returned value tells whether a step may be taken.
+    Nothing is scaled if the norm is not finite; the returned value tells whether a step may be taken.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
@@ -69,16 +119,22 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str
 @torch.no_grad()
 def load_optimizer_tensors(optimizer: Optimizer, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
     """Restore what `optimizer_tensors` returned, also after a journey through safetensors and JSON."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters = _parameters(optimizer)
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in rest["state"].items()}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         parameter = parameters[int(index)]
         # Fused kernels walk through memory: a moment must lie there as its parameter does (channels last, say).
-        restored = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
-        state.setdefault(int(index), {})[name] = restored.copy_(value)
-    groups = [{name: tuple(value) if name == "betas" else value for name, value in g.items()} for g in rest["groups"]]
+        like = parameter if value.shape == parameter.shape else value
+        state.setdefault(int(index), {})[name] = torch.empty_like(like).copy_(value)
+    groups = [_with_tuples(group) for group in rest["groups"]]
     for own, group in zip(optimizer.state_dict()["param_groups"], groups, strict=True):
-        if odd := [name for name in own.keys() | group.keys() if name != "lr" and own.get(name) != group.get(name)]:
+        odd = [name for name in own.keys() | group.keys() if name != "lr" and own.get(name) != group.get(name)]
+        if odd:
             raise ValueError(f"{odd[0]} of the optimizer is {group.get(odd[0])}, not {own.get(odd[0])}")
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _with_tuples(group: dict[str, Any]) -> dict[str, Any]:
+    """Return a group of parameters as torch writes it: JSON has lists where torch has tuples."""
+    return group | {"betas": tuple(group["betas"])} if "betas" in group else dict(group)

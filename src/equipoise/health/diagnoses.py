@@ -1,6 +1,6 @@
-"""What the game is doing, in one plain sentence, from the signals and the scores.
+"""What the game is doing, in one plain sentence, from the stats of its steps and from the scores.
 
-The signals say how the two players stand; only scores say whether the images are good.
+The stats say how the two players stand; only scores say how good the generator is.
 """
 
 import math
@@ -8,10 +8,11 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Literal, assert_never
 
-from equipoise.health.stats import ScoreLine, StepStats, metric_error, metric_value
-from equipoise.recipe import MetricName
+from equipoise.storage.records import Score, StepStats
 
-Condition = Literal["starting", "broken", "skipping", "overpowering", "winning", "ahead", "balanced", "fooled"]
+Condition = Literal[
+    "starting", "broken", "skipping", "resting", "overpowering", "winning", "ahead", "balanced", "fooled"
+]
 Trend = Literal["none", "single", "falling", "level", "rising"]
 
 WINDOW = 8  # intervals that count as "now"
@@ -33,6 +34,8 @@ def condition(recent: Sequence[StepStats]) -> Condition:
         return "broken"
     if num_skipped(recent):
         return "skipping"
+    if last.discriminator_gradient == 0:
+        return "resting"
     accuracy = mean_accuracy(recent)
     if len(recent) < 3 or not math.isfinite(accuracy):
         return "starting"
@@ -67,96 +70,98 @@ def gradient_share(recent: Sequence[StepStats]) -> float:
     return statistics.median(now) / reference if reference > 0 else 1.0
 
 
-def trend(scores: Sequence[ScoreLine], metric: MetricName = "kid") -> Trend:
+def trend(scores: Sequence[Score]) -> Trend:
     """Compare the best of the last three scores with the best before them.
 
     A change counts beyond twice the standard error of the difference, or 2 % where no error is known.
     """
-    lines = [line for line in scores if math.isfinite(metric_value(line, metric))]
-    if len(lines) < 2:
-        return "single" if lines else "none"
-    split = -3 if len(lines) > 3 else -1
-    before = min(lines[:split], key=lambda line: metric_value(line, metric))
-    now = min(lines[split:], key=lambda line: metric_value(line, metric))
-    error = math.hypot(metric_error(before, metric), metric_error(now, metric))
-    margin = 2 * error if math.isfinite(error) else 0.02 * abs(metric_value(before, metric))
-    gain = metric_value(before, metric) - metric_value(now, metric)
-    last = metric_value(lines[-1], metric) - metric_value(now, metric)
-    if abs(gain) <= margin or (gain > 0 and last > margin):  # it has fallen, and has risen since
+    finite = [score for score in scores if score.is_finite]
+    if len(finite) < 2:
+        return "single" if finite else "none"
+    num = 3 if len(finite) > 3 else 1
+    before = min(finite[:-num], key=lambda score: score.loss)
+    now = min(finite[-num:], key=lambda score: score.loss)
+    error = math.hypot(before.error, now.error)
+    margin = 2 * error if math.isfinite(error) else 0.02 * abs(before.loss)
+    gain = before.loss - now.loss
+    if abs(gain) <= margin or (gain > 0 and finite[-1].loss - now.loss > margin):  # it has fallen, and has risen since
         return "level"
     return "falling" if gain > 0 else "rising"
 
 
-def failure(line: ScoreLine) -> str | None:
+def failure(score: Score, noun: str = "images") -> str | None:
     """Say in a sentence that a generator shows hardly anything of the real variety, None if it does."""
-    if not line.coverage < SOME_COVERAGE:
+    coverage = score.value("coverage")
+    if not coverage < SOME_COVERAGE:
         return None
     return (
-        f"It shows hardly any of what the real images show (coverage {line.coverage:.2f}): this training has not "
-        "succeeded. Train for longer, or try another recipe: equipoise recipes"
+        f"The generated {noun} show almost none of the variety of the real ones (coverage {coverage:.2f}): this "
+        "training has not succeeded. Train for longer, or try another recipe: equipoise recipes"
     )
 
 
-def coverage_fall(scores: Sequence[ScoreLine]) -> tuple[float, float] | None:
+def coverage_fall(scores: Sequence[Score]) -> tuple[float, float] | None:
     """Return the best coverage and the present one if less than half of it is left (mode collapse), else None."""
-    values = _finite(line.coverage for line in scores)
+    values = _finite(score.value("coverage") for score in scores)
     if len(values) < 2 or max(values[:-1]) < SOME_COVERAGE or values[-1] >= COLLAPSED * max(values[:-1]):
         return None
     return max(values[:-1]), values[-1]
 
 
-def describe(recent: Sequence[StepStats], scores: Sequence[ScoreLine], metric: MetricName = "kid") -> str:
+def describe(recent: Sequence[StepStats], scores: Sequence[Score], label: str = "KID", noun: str = "images") -> str:
     """Say in one plain sentence what the game is doing and where the scores are going."""
+    game = describe_game(recent)
+    return f"{game}; {describe_scores(scores, label, noun)}." if game else ""
+
+
+def describe_scores(scores: Sequence[Score], label: str = "KID", noun: str = "images") -> str:
+    """Say in half a sentence where the scores are going; `label` is what decides."""
     fall = coverage_fall(scores)
     if fall:
-        outlook = f"the images have lost variety (coverage fell from {fall[0]:.2f} to {fall[1]:.2f})"
-    else:
-        outlook = _outlook(trend(scores, metric), metric)
-    return f"{_game(recent)}; {outlook}."
-
-
-def _game(recent: Sequence[StepStats]) -> str:
-    now = condition(recent)
-    tells = f"The discriminator tells real from fake {100 * mean_accuracy(recent):.0f} % of the time"
-    match now:
-        case "starting":
-            return "Training has just begun, too early to say who is ahead"
-        case "broken":
-            return "The game has broken down: the losses are no longer finite numbers"
-        case "skipping":
-            skipped = num_skipped(recent)
-            steps = "1 recent step was" if skipped == 1 else f"{skipped} recent steps were"
-            return f"{steps} not finite and left out, so the weights are unharmed, but a lower learning rate may help"
-        case "overpowering":
-            share = 100 * gradient_share(recent)
-            return f"{tells} and the generator's gradient is down to {share:.0f} % of what it was: it hardly learns"
-        case "winning":
-            return f"{tells}: far ahead, but the generator still gets a usable gradient"
-        case "ahead":
-            return f"{tells}: it is ahead, and the generator is following"
-        case "balanced":
-            return f"{tells}: a fair fight"
-        case "fooled":
-            return f"{tells}, hardly better than a coin: fooled by the generator, or too weak to teach it"
-        case _:
-            assert_never(now)
-
-
-def _outlook(direction: Trend, metric: MetricName) -> str:
-    name = metric.upper()
-    match direction:
+        return f"the generated {noun} lost variety (coverage fell from {fall[0]:.2f} to {fall[1]:.2f})"
+    match trend(scores):
         case "none":
             return "no score yet"
         case "single":
             return "one score so far"
         case "falling":
-            return f"{name} is still falling (lower is better)"
+            return f"{label} is still falling (lower is better)"
         case "level":
-            return f"{name} has been level lately"
+            return f"{label} has been level lately"
         case "rising":
-            return f"{name} has lately been worse than its best"
-        case _:
-            assert_never(direction)
+            return f"{label} has been worse than its best lately"
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def describe_game(recent: Sequence[StepStats]) -> str:
+    """Say in half a sentence how the two players stand."""
+    now = condition(recent)
+    accuracy = f"The discriminator is right {100 * mean_accuracy(recent):.0f} % of the time"
+    match now:
+        case "starting":
+            return "Training has just begun, so it is too early to say who is ahead"
+        case "broken":
+            return "The game has broken down: the losses are no longer finite numbers"
+        case "skipping":
+            skipped = num_skipped(recent)
+            steps = "1 recent step was" if skipped == 1 else f"{skipped} recent steps were"
+            return f"{steps} not finite and skipped, so the weights are unharmed, but a lower learning rate may help"
+        case "resting":
+            return "The discriminator is not trained at present: the generator learns by its other loss terms"
+        case "overpowering":
+            share = 100 * gradient_share(recent)
+            return f"{accuracy}, and the generator's gradient is down to {share:.0f} % of what it was: it hardly learns"
+        case "winning":
+            return f"{accuracy}: far ahead, but the generator still gets a usable gradient"
+        case "ahead":
+            return f"{accuracy}: it is ahead, and the generator is following"
+        case "balanced":
+            return f"{accuracy}: a balanced game"
+        case "fooled":
+            return f"{accuracy}, near chance level: matched by the generator, or undertrained"
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def _finite(values: Iterable[float]) -> list[float]:

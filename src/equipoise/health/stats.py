@@ -1,125 +1,147 @@
-"""The numbers of the game: what one logging interval and one score hold."""
+"""The numbers of the game, added up over a logging interval without making an accelerator wait.
 
-import dataclasses
-import itertools
+Numbers may be floats, arrays or tensors; torch is used only where it is loaded already. A tensor stays where it is
+until `fold`, which reads all of them at once.
+"""
+
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from numbers import Real
+import statistics
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
+from equipoise.errors import Option, UserError
+from equipoise.storage.records import StepStats, lenient
 
-from equipoise.recipe import MAX_BUDGET, MetricName
-
-MAX_NUMBER = 1e150  # beyond it, squares overflow; no signal of a game that can be told about is as large
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepStats:
-    """Means over the steps of one logging interval; a number that could not be taken is NaN."""
-
-    samples: int  # real samples shown to the discriminator so far
-    seconds: float  # on the training clock, which stands still while a run is paused
-    discriminator_loss: float
-    generator_loss: float
-    penalty: float
-    real_logit: float
-    fake_logit: float
-    real_probability: float  # mean σ(D(x))
-    fake_probability: float  # mean σ(D(G(z)))
-    accuracy: float  # share of logits on the right side of 0; of pairs with real > fake where only differences count
-    discriminator_gradient: float  # norm over all parameters
-    generator_gradient: float
-    discriminator_rate: float
-    generator_rate: float
-    samples_per_second: float
-    skipped_steps: int = 0  # not finite, so not applied
-    terms: dict[str, float] = field(default_factory=dict)
+NAMES = (
+    "discriminator_loss",
+    "generator_loss",
+    "penalty",
+    "real_logit",
+    "fake_logit",
+    "real_probability",
+    "fake_probability",
+    "accuracy",
+    "discriminator_gradient",
+    "generator_gradient",
+    "discriminator_rate",
+    "generator_rate",
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScoreLine:
-    """One score of one generator with its protocol; NaN stands for what was not or could not be computed."""
+@dataclass
+class Sum:
+    """The finite values of one number added up, and how many were not finite."""
 
-    samples: int
-    seconds: float  # that judging took
-    kid: float = math.nan
-    kid_se: float = math.nan
-    fid: float = math.nan
-    precision: float = math.nan
-    recall: float = math.nan
-    density: float = math.nan
-    coverage: float = math.nan
-    champion: int = 0  # samples of the best generator that this one was compared with; 0: none
-    difference: float = math.nan  # KID of this generator minus the champion's, same latents and same reals
-    difference_se: float = math.nan
-    copying: float = math.nan  # C_T: far below 0 means nearer to the training images than held-out ones are
-    discriminator_gap: float = math.nan  # (D(train) − D(validation)) / (D(train) − D(generated)); 0: none
-    protocol: dict[str, Any] = field(default_factory=dict)
+    total: float = 0.0
+    num: int = 0
+    num_not_finite: int = 0
 
-    @staticmethod
-    def from_score(samples: int, values: Mapping[str, Any]) -> "ScoreLine":
-        """Build a score line from a judge's values by their names; others are left out."""
-        return score_from({**values, "samples": samples})
+    def add(self, value: float) -> None:
+        """Add one step's value."""
+        if math.isfinite(value):
+            self.total += value
+            self.num += 1
+        else:
+            self.num_not_finite += 1
+
+    @property
+    def mean(self) -> float:
+        """The mean of the finite values, NaN if there are none."""
+        return self.total / self.num if self.num else math.nan
 
 
-def comparable(scores: Sequence[ScoreLine]) -> list[ScoreLine]:
-    """Return the last scores under one protocol: only those may stand side by side, earlier ones were given up."""
-    return list(itertools.takewhile(lambda line: line.protocol == scores[-1].protocol, reversed(scores)))[::-1]
+class Meter:
+    """Sums since the last log line; its whole state is in `state_dict`."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Sum] = {}
+        self._pending: dict[str, list[Any]] = {}
+
+    def add(self, numbers: Mapping[str, Any]) -> None:
+        """Add one step's numbers: floats, or tensors of one element, which are not read yet."""
+        for name, value in numbers.items():
+            self._pending.setdefault(name, []).append(value)
+
+    def fold(self) -> dict[str, Sum]:
+        """Read what waits and return the sums by name."""
+        for name, values in self._pending.items():
+            of_name = self._sums.setdefault(name, Sum())
+            for value in _read(values):
+                of_name.add(value)
+        self._pending = {}
+        return self._sums
+
+    def mean(self, name: str) -> float:
+        """Return the mean of a number's finite values, NaN if there is none."""
+        return self.fold().get(name, Sum()).mean
+
+    def clear(self) -> None:
+        """Begin again."""
+        self._sums = {}
+        self._pending = {}
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """Return the sums as plain JSON."""
+        return {name: [item.total, item.num, item.num_not_finite] for name, item in self.fold().items()}
+
+    def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
+        """Take the sums back exactly; raises TypeError or ValueError for anything else."""
+        self._pending = {}
+        self._sums = {name: Sum(float(total), int(num), int(bad)) for name, (total, num, bad) in state.items()}
 
 
-def metric_value(line: ScoreLine, metric: MetricName) -> float:
-    """Return the number that decides what is best; lower is better."""
-    return line.kid if metric == "kid" else line.fid
+def interval_stats(meter: Meter, samples: int, seconds: float, samples_per_second: float, **more: Any) -> StepStats:
+    """Return the means since the last log line; `more` are rates, the attempt, and whatever else is known."""
+    sums = meter.fold()
+    skipped = sum(sums[name].total for name in ("discriminator_skipped", "generator_skipped") if name in sums)
+    apart = ("_loss", "_gradient", "_skipped", "_rate")
+    of_terms = [name for name in sums if name.startswith(("discriminator_", "generator_")) and not name.endswith(apart)]
+    values: dict[str, Any] = {name: meter.mean(name) for name in NAMES}
+    values |= {"samples": samples, "seconds": seconds, "samples_per_second": samples_per_second}
+    values |= {"skipped_steps": round(skipped), "terms": {name: sums[name].mean for name in of_terms}}
+    return lenient(StepStats, values | more)
 
 
-def metric_error(line: ScoreLine, metric: MetricName) -> float:
-    """Return the standard error of `metric_value`, NaN where none is known."""
-    return line.kid_se if metric == "kid" else math.nan
+def is_tensor(value: Any) -> bool:
+    """Return whether a value is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
-def record_of(line: ScoreLine) -> dict[str, Any]:
-    """Return a score as plain JSON values, in which null stands for what is not finite."""
-    return msgspec.json.decode(msgspec.json.encode(line))
+def reduced(name: str, value: Any) -> Any:
+    """Return a number as a float, or as a tensor of one element: the mean of what was given. Raises UserError."""
+    if is_tensor(value):
+        if value.numel() == 0 or value.is_complex():
+            problem = f"a tensor of shape {tuple(value.shape)}; give a number, or one per sample [N]"
+            raise UserError(Option(name), problem)
+        return value.detach().float().mean()
+    return statistics.fmean(flat(name, value))
 
 
-def stats_from(record: Mapping[str, Any]) -> StepStats:
-    """Build the statistics from a log record, in which null stands for NaN; what is of another type is left out."""
-    return StepStats(**_fields_from(StepStats, record))
+def flat(name: str, value: Any) -> list[float]:
+    """Return the numbers in a float, a list or an array of any library, flattened; raises UserError."""
+    if isinstance(value, int | float):
+        return [float(value)]
+    if is_tensor(value):
+        return value.detach().float().flatten().tolist()
+    if not isinstance(value, list | tuple):
+        try:
+            plain = value.numpy() if hasattr(value, "numpy") else value  # TensorFlow
+            value = plain.tolist() if hasattr(plain, "tolist") else float(plain)
+        except (TypeError, ValueError, AttributeError):
+            raise UserError(Option(name), f"{type(value).__name__}; give a number, a tensor or an array") from None
+        return flat(name, value)
+    if not value:
+        raise UserError(Option(name), "empty; give a number, or one per sample")
+    return [number for part in value for number in flat(name, part)]
 
 
-def score_from(record: Mapping[str, Any]) -> ScoreLine:
-    """Build a score from a log record, in which null stands for NaN; what is of another type is left out."""
-    return ScoreLine(**_fields_from(ScoreLine, record))
-
-
-def _fields_from(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for part in dataclasses.fields(kind):
-        value = record.get(part.name)
-        if part.type is float:
-            values[part.name] = number_of(value)
-        elif part.type is int:
-            values[part.name] = whole_of(value)
-        elif isinstance(value, Mapping):
-            is_numbers = part.name == "terms"
-            values[part.name] = {name: number_of(term) for name, term in value.items()} if is_numbers else value
-    return values
-
-
-def whole_of(value: Any) -> int:
-    """Return a count out of a file, 0 for anything that is none."""
-    number = number_of(value)
-    return int(number) if 0 <= number <= MAX_BUDGET else 0
-
-
-def number_of(value: Any) -> float:
-    """Return a number out of a file as a float, NaN for anything else: it may be damaged, or written by others."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return math.nan
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number of hundreds of digits
-        return math.nan
-    return number if abs(number) <= MAX_NUMBER else math.nan
+def _read(values: list[Any]) -> list[float]:
+    """Return floats, waiting at most once for an accelerator."""
+    tensors = [value for value in values if is_tensor(value)]
+    if not tensors:
+        return values
+    read = iter(sys.modules["torch"].stack([tensor.float().to(tensors[0].device) for tensor in tensors]).tolist())
+    return [next(read) if is_tensor(value) else value for value in values]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from equipoise import __version__
-from equipoise.errors import UserError
+from equipoise.errors import Option, UserError
 from equipoise.recipe import Recipe
 
 MAX_THREADS = 1024  # a file may say anything, and that many more would end the process
@@ -21,11 +21,10 @@ def chosen_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices. Try: --device cpu"
-        )
+        problem = f"this machine has {torch.cuda.device_count()} CUDA devices"
+        raise UserError(Option("device", name), problem, Option("device", "cpu"))
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("--device mps: this machine has no Metal device. Try: --device cpu")
+        raise UserError(Option("device", name), "this machine has no Metal device", Option("device", "cpu"))
     return device
 
 

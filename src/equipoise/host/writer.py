@@ -9,7 +9,7 @@ MOST_WAITING = 4  # jobs; each holds a copy of what it writes, so a slow disk mu
 MOST_SECONDS = 5.0  # for the job in hand when all else is left; on a disk that works it takes well under one
 
 
-class Saver:
+class BackgroundWriter:
     """A thread that does what it is given, one after the other; after a job that failed none of the next is done.
 
     Used as a context, which ends when all is written. Left at once (a second Ctrl-C) it drops what waits and lets
@@ -20,7 +20,7 @@ class Saver:
     def __init__(self) -> None:
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="saver", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="background writer", daemon=True)
 
     def submit(self, job: Callable[[], None]) -> None:
         """Have a job done after the earlier ones; raises what an earlier one raised."""
@@ -37,7 +37,7 @@ class Saver:
         self._jobs.join()
         self.check()
 
-    def __enter__(self) -> "Saver":
+    def __enter__(self) -> "BackgroundWriter":
         self._thread.start()
         return self
 
@@ -69,6 +69,6 @@ class Saver:
                 self._jobs.task_done()
 
 
-def at_once(job: Callable[[], None]) -> None:
+def run_now(job: Callable[[], None]) -> None:
     """Do a job now, where there is no training to do it beside."""
     job()

@@ -1,11 +1,11 @@
-"""A Lightning callback that tells a Watch of every step, has the generator scored, and stops the trainer."""
+"""A Lightning callback that gives a Watch every step, has the generator evaluated, and stops the trainer."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from equipoise.errors import UserError
-from equipoise.watch.meter import signal_names
+from equipoise.errors import Option, UserError
+from equipoise.watch.numbers import stat_names
 from equipoise.watch.watch import Watch
 
 if TYPE_CHECKING:
@@ -17,18 +17,24 @@ else:
         try:
             from pytorch_lightning import Callback
         except ImportError:
-            raise UserError('Lightning is not installed. Try: pip install "equipoise[lightning]"') from None
+            remedy = 'Install it: pip install "equipoise[lightning]"'
+            raise UserError("Lightning", "is not installed", remedy) from None
 
 NAMES = {"d_loss": "discriminator_loss", "g_loss": "generator_loss"}
 
 
 class WatchCallback(Callback):
-    """Follows a GAN in manual optimization with a Watch, in one process.
+    """Follows a GAN in manual optimization with a Watch, in one process; the watch's state is in the checkpoints.
 
-    Every step's signals are taken from what `training_step` returns (a dict) or logs, under the watch's own names or
-    those in `names` (theirs to the watch's). The generator, an attribute of the module (`generator`, also dotted), is
-    judged by the watch when that is due; with `metric`, the name of a logged number of which lower is better, it is
-    scored by that after each validation instead.
+    Args:
+        watch: the watch.
+        generator: the attribute of the module (also dotted) that is evaluated when that is due.
+        metric: a logged number, lower is better, that scores the generator after each validation instead.
+        names: what `training_step` returns (a dict) or logs, under names of yours, to the watch's own, such as
+            "discriminator_loss".
+
+    Raises:
+        UserError: for a name that the watch does not know.
     """
 
     def __init__(
@@ -39,24 +45,24 @@ class WatchCallback(Callback):
         metric: str | None = None,
         names: Mapping[str, str] = NAMES,
     ) -> None:
-        """Follow with this watch; raises UserError for a name that the watch does not know."""
         super().__init__()
         self.watch = watch
         self.generator = generator
         self.metric = metric
-        self.names = signal_names(names)
+        self.names = stat_names(names)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Refuse several processes, and a module without this generator, before anything is trained."""
         if trainer.world_size > 1:
-            raise UserError(f"WatchCallback: {trainer.world_size} processes train; a watch follows one. Try: devices=1")
+            problem = f"{trainer.world_size} processes train, and a watch follows one"
+            raise UserError("WatchCallback", problem, Option("devices", 1))
         self._generator_of(pl_module)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Tell of the step, have the generator judged if that is due, and stop the trainer by the verdict."""
-        self.watch.step(_num_samples(batch), **self._signals(trainer, outputs))
-        if self.metric is None and self.watch.is_judging_due:
-            self.watch.judge(self._generator_of(pl_module))
+        """Give the step to the watch, have the generator evaluated if that is due, and stop by the verdict."""
+        self.watch.step(_num_samples(batch), **self._stats(trainer, outputs))
+        if self.metric is None and self.watch.is_evaluation_due:
+            self.watch.evaluate(self._generator_of(pl_module))
         self._heed(trainer)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
@@ -66,7 +72,7 @@ class WatchCallback(Callback):
         logged = trainer.callback_metrics
         if self.metric not in logged:
             found = ", ".join(sorted(logged)) or "nothing"
-            raise UserError(f'WatchCallback: metric="{self.metric}" was not logged in the validation; found: {found}')
+            raise UserError(Option("metric", self.metric), f"was not logged in the validation; found: {found}")
         number = {self.watch.metric: float(logged[self.metric])}
         self.watch.score(keep=self._generator_of(pl_module), **number)
         self._heed(trainer)
@@ -91,11 +97,11 @@ class WatchCallback(Callback):
         self.watch.load_state_dict(state_dict)
 
     def _heed(self, trainer: Any) -> None:
-        if self.watch.verdict:
+        if self.watch.verdict is not None:
             trainer.should_stop = True
 
-    def _signals(self, trainer: Any, outputs: Any) -> dict[str, Any]:
-        """Return the signals of this step by the watch's names: returned ones first, then logged ones."""
+    def _stats(self, trainer: Any, outputs: Any) -> dict[str, Any]:
+        """Return the numbers of this step by the watch's names: returned ones first, then logged ones."""
         returned = outputs if isinstance(outputs, Mapping) else {}
         logged = trainer.callback_metrics
         found = {}
@@ -112,10 +118,8 @@ class WatchCallback(Callback):
             for part in self.generator.split("."):
                 found = getattr(found, part)
             return found
-        raise UserError(
-            f'WatchCallback: {type(pl_module).__name__} has no attribute "{self.generator}". '
-            'Try: WatchCallback(watch, generator="net_g")'
-        )
+        problem = f"{type(pl_module).__name__} has no such attribute; name the one that holds the generator"
+        raise UserError(Option("generator", self.generator), problem)
 
 
 def _num_samples(batch: Any) -> int:

@@ -44,7 +44,7 @@ def fid(a: Moments, b: Moments) -> float:
     It carries no standard error: with fewer samples than it takes, its bias outweighs its spread (arXiv:1911.07023).
     """
     if min(a.num, b.num) < 2:
-        raise UserError(f"FID: {a.num} and {b.num} samples; give at least 2 of each.")
+        raise UserError("FID", f"{a.num} and {b.num} samples; give at least 2 of each")
     of_a, of_b = a.covariance, b.covariance
     # tr (Σ_a Σ_b)^½ is the sum of the singular values of Σ_a^½ Σ_b^½: no root of a rounding error is taken,
     # so that covariances of fewer samples than dimensions are no special case.

@@ -1,5 +1,9 @@
-"""Kernel Inception Distance: the unbiased MMD² with the cubic kernel, and its standard error (arXiv:1801.01401)."""
+"""Kernel Inception Distance: the unbiased MMD² with the cubic kernel, and its standard error (arXiv:1801.01401).
 
+With another kernel it is the maximum mean discrepancy of that one (JMLR 13:723, Eq. 3).
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +12,8 @@ from torch import Tensor
 from equipoise.errors import UserError
 
 CHUNK = 1024  # rows of a kernel matrix held at once
+
+Kernel = Callable[[Tensor, Tensor], Tensor]  # features [M, D] and [N, D] to [M, N]
 
 
 @dataclass(frozen=True)
@@ -33,17 +39,26 @@ def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
+def gaussian_kernel(x: Tensor, y: Tensor, widths: tuple[float, ...]) -> Tensor:
+    """Return the mean of exp(−‖x − y‖²/2w²) over some widths, for features [M, D] and [N, D] as [M, N].
+
+    It tells any two distributions apart, where the cubic kernel sees three moments only.
+    """
+    squared = torch.cdist(x, y).square()
+    return torch.stack([torch.exp(squared / (-2 * width**2)) for width in widths]).mean(0)
+
+
 @torch.no_grad()
-def kernel_within(x: Tensor) -> KernelSums:
+def kernel_within(x: Tensor, kernel: Kernel = polynomial_kernel) -> KernelSums:
     """Reduce the kernel matrix of one sample with itself, pairs i ≠ j only; features [N, D]."""
     _check(x)
     num = len(x)
     rows, squares = torch.zeros(num, dtype=torch.float64), 0.0
     for start in range(0, num, CHUNK):
-        kernel = polynomial_kernel(x[start : start + CHUNK], x)
-        kernel.diagonal(start).zero_()
-        rows[start : start + CHUNK] = kernel.sum(1, dtype=torch.float64).cpu()
-        squares += kernel.square_().sum(dtype=torch.float64).item()
+        part = kernel(x[start : start + CHUNK], x)
+        part.diagonal(start).zero_()
+        rows[start : start + CHUNK] = part.sum(1, dtype=torch.float64).cpu()
+        squares += part.square_().sum(dtype=torch.float64).item()
     means = rows / (num - 1)
     mean = means.mean().item()
     # Σ_{i≠j} (k_ij − r_i − r_j + g)², multiplied out
@@ -52,20 +67,30 @@ def kernel_within(x: Tensor) -> KernelSums:
 
 
 @torch.no_grad()
-def kernel_between(x: Tensor, y: Tensor) -> KernelSums:
+def kernel_between(x: Tensor, y: Tensor, kernel: Kernel = polynomial_kernel) -> KernelSums:
     """Reduce the kernel matrix of two samples, all pairs; features [M, D] and [N, D]."""
     _check(x, y)
-    rows, columns, squares = [], torch.zeros(len(y), dtype=torch.float64), 0.0
-    for part in x.split(CHUNK):
-        kernel = polynomial_kernel(part, y)
-        rows.append(kernel.sum(1, dtype=torch.float64).cpu() / len(y))
-        columns += kernel.sum(0, dtype=torch.float64).cpu()
-        squares += kernel.square_().sum(dtype=torch.float64).item()
-    row_means, column_means = torch.cat(rows), columns / len(x)
+    rows, squares = [], 0.0
+    columns = torch.zeros(len(y), dtype=torch.float64)
+    for chunk in x.split(CHUNK):
+        part = kernel(chunk, y)
+        rows.append(part.sum(1, dtype=torch.float64).cpu() / len(y))
+        columns += part.sum(0, dtype=torch.float64).cpu()
+        squares += part.square_().sum(dtype=torch.float64).item()
+    row_means = torch.cat(rows)
+    column_means = columns / len(x)
     mean = row_means.mean().item()
     left = squares - len(y) * row_means.square().sum().item() - len(x) * column_means.square().sum().item()
     left += len(x) * len(y) * mean**2
     return KernelSums(row_means, column_means, mean, max(left, 0.0) / (len(x) * len(y)))
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """A KID with its standard error, and what two of them on the same real sample are compared by."""
+
+    estimate: Estimate
+    units: tuple[Tensor, Tensor]  # influence values of the generated [N] and of the real samples [M]
 
 
 def kid(real: Tensor, fake: Tensor, within_real: KernelSums | None = None) -> Estimate:
@@ -73,11 +98,23 @@ def kid(real: Tensor, fake: Tensor, within_real: KernelSums | None = None) -> Es
 
     `within_real` may hold `kernel_within(real)` from an earlier call; raises UserError below 2 samples.
     """
-    of_real = within_real or kernel_within(real)
-    of_fake = kernel_within(fake)
-    between = kernel_between(real, fake)
+    return discrepancy(real, fake, within_real).estimate
+
+
+def discrepancy(
+    real: Tensor, fake: Tensor, within_real: KernelSums | None = None, kernel: Kernel = polynomial_kernel
+) -> Discrepancy:
+    """Return the unbiased MMD² of features [M, D] and [N, D], with its influence values by sample.
+
+    For generated samples w and real ones x the values are 2 (mean_j k(w_i, w_j) − mean_j k(w_i, x_j)) and
+    −2 mean_i k(w_i, x_j). What the real samples alone add is the same for any two generators, and left out.
+    """
+    of_real = within_real or kernel_within(real, kernel)
+    of_fake = kernel_within(fake, kernel)
+    between = kernel_between(real, fake, kernel)
     value = of_real.mean + of_fake.mean - 2 * between.mean
-    return Estimate(value, _variance(of_real, of_fake, between) ** 0.5)
+    units = (2 * (of_fake.row_means - between.column_means), -2 * between.row_means)
+    return Discrepancy(Estimate(value, _variance(of_real, of_fake, between) ** 0.5), units)
 
 
 def _variance(of_real: KernelSums, of_fake: KernelSums, between: KernelSums) -> float:
@@ -102,6 +139,7 @@ def _variance(of_real: KernelSums, of_fake: KernelSums, between: KernelSums) -> 
 def _check(*samples: Tensor) -> None:
     for sample in samples:
         if sample.ndim != 2 or len(sample) < 2:
-            raise UserError(f"KID: features of shape {tuple(sample.shape)}; give [N, D] with N at least 2.")
+            raise UserError("KID", f"features of shape {tuple(sample.shape)}; give [N, D] with N at least 2")
     if len({sample.shape[1] for sample in samples}) > 1:
-        raise UserError(f"KID: feature dimensions {[s.shape[1] for s in samples]} differ; use one feature extractor.")
+        sizes = [sample.shape[1] for sample in samples]
+        raise UserError("KID", f"the features have dimensions {sizes}; use one feature extractor")

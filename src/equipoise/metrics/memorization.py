@@ -1,4 +1,7 @@
-"""What a generated image was nearest to in the training data, and whether the generator copies."""
+"""What a generated sample is nearest to in the training data, and whether the generator copies.
+
+C_T (arXiv:2004.05675) is `mann_whitney` of the distances of generated and of held-out samples to training ones.
+"""
 
 import math
 
@@ -18,7 +21,7 @@ def nearest(query: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
     Takes features [N, D] and [M, D]; raises UserError if the bank holds fewer than k.
     """
     if not 1 <= k <= len(bank):
-        raise UserError(f"k={k} nearest of {len(bank)} features: k must be from 1 to {len(bank)}.")
+        raise UserError("nearest features", f"k={k}; it must be from 1 to {len(bank)}")
     centre = bank.mean(0)
     query, bank = query - centre, bank - centre
     best = torch.full((len(query), k), torch.inf, dtype=query.dtype, device=query.device)
@@ -34,22 +37,13 @@ def nearest(query: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
     return distances, indices.gather(1, order)
 
 
-def copying(train: Tensor, held_out: Tensor, generated: Tensor) -> float:
-    """Return C_T of features [K, D], [M, D], [N, D] in one cell (arXiv:2004.05675): far below 0 means copying.
-
-    A z-score: do generated images lie nearer to training images than held-out real ones do? Raises UserError if any
-    of the three is empty.
-    """
-    return mann_whitney(nearest_distances(generated, train), nearest_distances(held_out, train))
-
-
 def nearest_distances(query: Tensor, bank: Tensor) -> Tensor:
     """Return the Euclidean distance [N] of each query feature [N, D] to the nearest of a bank [M, D] of training ones.
 
     Raises UserError if the bank is empty.
     """
     if not len(bank):
-        raise UserError("copying: there are no training images to compare with; give some, or leave the test out.")
+        raise UserError("copying", "there are no training samples to compare with", "Give some, or leave the test out")
     return torch.cat([nearest(part, bank)[0][:, 0] for part in query.split(CHUNK)])
 
 
@@ -59,7 +53,7 @@ def mann_whitney(a: Tensor, b: Tensor) -> float:
     U counts the pairs in which a is the larger, ties by half; raises UserError if a sample is empty.
     """
     if not len(a) or not len(b):
-        raise UserError(f"copying: {len(a)} generated and {len(b)} held-out images; give at least one of each.")
+        raise UserError("copying", f"{len(a)} generated and {len(b)} held-out samples; give at least one of each")
     order, num_pairs = b.sort().values, len(a) * len(b)
     below, not_above = torch.searchsorted(order, a), torch.searchsorted(order, a, right=True)
     larger = (below + not_above).sum().item() / 2

@@ -30,7 +30,7 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 def squared_radii(features: Tensor, k: int) -> Tensor:
     """Return the squared distance of each sample [N, D] to its k-th nearest other sample, [N]."""
     if not 1 <= k < len(features):
-        raise UserError(f"k={k} nearest neighbours among {len(features)} samples: k must be from 1 to N − 1.")
+        raise UserError("nearest neighbours", f"k={k} among {len(features)} samples; k must be from 1 to N − 1")
     radii = []
     for start in range(0, len(features), CHUNK):
         distances = squared_distances(features[start : start + CHUNK], features)

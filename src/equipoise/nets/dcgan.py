@@ -34,10 +34,11 @@ class DCGANGenerator(nn.Module):
         lowest, *self.sizes = reversed(resolutions(size))
         hidden = stage_channels(width, len(self.sizes))[::-1]
         self.inputs = LabelledLatents(latent_size, num_classes)
-        self.project = _hidden_layer(nn.ConvTranspose2d(self.inputs.size, hidden[0], lowest, bias=norm == "none"), norm)
+        has_bias = norm == "none"
+        project = nn.ConvTranspose2d(self.inputs.size, hidden[0], lowest, bias=has_bias)
+        self.project = _hidden_layer(project, norm)
         self.upwards = nn.ModuleList(
-            _hidden_layer(nn.ConvTranspose2d(low, high, 4, 2, 1, bias=norm == "none"), norm)
-            for low, high in pairwise(hidden)
+            _hidden_layer(nn.ConvTranspose2d(low, high, 4, 2, 1, bias=has_bias), norm) for low, high in pairwise(hidden)
         )
         self.upwards.append(nn.ConvTranspose2d(hidden[-1], channels, 4, 2, 1))
         initialise(self, norm)
@@ -70,9 +71,8 @@ class DCGANDiscriminator(nn.Module):
         for index, (before, after) in enumerate(pairwise([channels, *hidden])):
             layer_norm: NormName = norm if index else "none"  # the pixels' statistics are what D judges
             convolution = nn.Conv2d(before, after, 4, 2, 1, bias=layer_norm == "none")
-            self.downwards.append(
-                nn.Sequential(convolution, make_norm(layer_norm, after), nn.LeakyReLU(SLOPE), nn.Dropout(dropout))
-            )
+            rest = (make_norm(layer_norm, after), nn.LeakyReLU(SLOPE), nn.Dropout(dropout))
+            self.downwards.append(nn.Sequential(convolution, *rest))
         self.head = ProjectionHead(hidden[-1] * lowest * lowest, num_classes)
         initialise(self, norm)
         if spectral_norm:
@@ -82,21 +82,24 @@ class DCGANDiscriminator(nn.Module):
         features = images
         for layer in self.downwards:
             odd = features.shape[-1] % 2
-            features = layer(F.pad(features, (0, odd, 0, odd)) if odd else features)
+            if odd:
+                features = F.pad(features, (0, odd, 0, odd))
+            features = layer(features)
         return self.head(features.flatten(1), labels)
 
 
 def initialise(network: nn.Module, norm: NormName) -> None:
     """Draw weights from N(0, 0.02) and norms' gains from N(1, 0.02), as the paper does; biases are 0.
 
-    Without norms nothing makes up for what so small weights shrink, so that variance is kept by scaling with the
-    fan-in instead (arXiv:1502.01852, Eq. 15).
+    Without norms nothing makes up for what so small weights shrink, so that variance is kept by scaling with
+    the fan-in instead (arXiv:1502.01852, Eq. 15).
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(
-                layer.weight, std=0.02 if norm != "none" else math.sqrt(2 / (1 + SLOPE**2) / _fan_in(layer))
-            )
+            std = 0.02
+            if norm == "none":
+                std = math.sqrt(2 / (1 + SLOPE**2) / _fan_in(layer))
+            nn.init.normal_(layer.weight, std=std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
@@ -105,10 +108,11 @@ def initialise(network: nn.Module, norm: NormName) -> None:
 
 
 def _fan_in(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> float:
-    """Return how many inputs reach one output: a transposed convolution of stride s spreads each over s² fewer."""
+    """Return how many inputs reach one output: s² times fewer in a transposed convolution of stride s."""
     if isinstance(layer, nn.ConvTranspose2d):
-        taps = layer.weight[0, 0].numel() / (layer.stride[0] * layer.stride[1])
-        return layer.in_channels * (taps if layer.stride[0] > 1 else 1)
+        if layer.stride[0] == 1:
+            return layer.in_channels
+        return layer.in_channels * layer.weight[0, 0].numel() / (layer.stride[0] * layer.stride[1])
     return layer.weight[0].numel()
 
 

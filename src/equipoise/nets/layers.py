@@ -13,7 +13,7 @@ SLOPE = 0.2  # of every leaky ReLU
 
 
 def resolutions(size: int) -> list[int]:
-    """Return sizes from `size` down, halved (rounded up) until at most 4: 28 → [28, 14, 7, 4], 64 → [64, …, 8, 4].
+    """Return sizes from `size` down, halved (rounded up) until at most 4: 28 → [28, 14, 7, 4].
 
     Stopping at 7 leaves a 28×28 discriminator two convolutions deep: too few to see a digit's whole shape.
     """
@@ -24,12 +24,12 @@ def resolutions(size: int) -> list[int]:
 
 
 def stage_channels(width: int, num_stages: int) -> list[int]:
-    """Return channels from the highest resolution down: `width`, doubled at each halving, at most 8 · width."""
+    """Return channels from the highest resolution down: `width`, doubled each time, at most 8 · width."""
     return [width * min(2**stage, 8) for stage in range(num_stages)]
 
 
 def crop(images: Tensor, size: int) -> Tensor:
-    """Cut [N, C, H, W] to `size` at the lower and right edge, where doubling an odd halving left one pixel too many."""
+    """Cut [N, C, H, W] to `size`, where doubling an odd halving left one row and column too many."""
     return images[:, :, :size, :size]
 
 
@@ -42,7 +42,9 @@ def make_norm(name: NormName, channels: int, dimensions: Literal[0, 2] = 2) -> n
     """Return a normalisation of [N, C] (dimensions=0) or [N, C, H, W]; "layer" is over everything but N."""
     match name:
         case "batch":
-            return nn.BatchNorm1d(channels) if dimensions == 0 else nn.BatchNorm2d(channels)
+            if dimensions == 0:
+                return nn.BatchNorm1d(channels)
+            return nn.BatchNorm2d(channels)
         case "layer":
             return nn.GroupNorm(1, channels)
         case "none":
@@ -58,7 +60,9 @@ class LabelledLatents(nn.Module):
         super().__init__()
         # Standard normal like the latents, so that both halves reach the first layer on one scale.
         self.embedding = nn.Embedding(num_classes, latent_size) if num_classes else None
-        self.size = 2 * latent_size if num_classes else latent_size
+        self.size = latent_size
+        if num_classes:
+            self.size *= 2
 
     def forward(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         if self.embedding is None:
@@ -67,7 +71,7 @@ class LabelledLatents(nn.Module):
 
 
 class ProjectionHead(nn.Module):
-    """Features [N, F] → logits [N]: w·h + b, plus ⟨embedding(label), h⟩ with classes (arXiv:1802.05637, Eq. 3)."""
+    """Features [N, F] → logits [N]: w·h + b, with classes + ⟨embedding(label), h⟩ (arXiv:1802.05637, Eq. 3)."""
 
     def __init__(self, num_features: int, num_classes: int):
         super().__init__()
@@ -84,14 +88,15 @@ class ProjectionHead(nn.Module):
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm of [N, C, H, W] whose gain and bias belong to the label (arXiv:1610.07629); plain without classes."""
+    """Batch norm of [N, C, H, W]; with classes, gain and bias belong to the label (arXiv:1610.07629)."""
 
     def __init__(self, channels: int, num_classes: int):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=not num_classes)
-        self.gain = nn.Embedding(num_classes, channels) if num_classes else None
-        self.bias = nn.Embedding(num_classes, channels) if num_classes else None
-        if self.gain is not None and self.bias is not None:
+        self.gain = self.bias = None
+        if num_classes:
+            self.gain = nn.Embedding(num_classes, channels)
+            self.bias = nn.Embedding(num_classes, channels)
             nn.init.ones_(self.gain.weight)
             nn.init.zeros_(self.bias.weight)
 
@@ -111,7 +116,7 @@ def needed(labels: Tensor | None) -> Tensor:
 
 
 def add_spectral_norm(network: nn.Module) -> None:
-    """Divide the weight of every layer by its largest singular value, by power iteration (arXiv:1802.05957)."""
+    """Divide every layer's weight by its largest singular value, by power iteration (arXiv:1802.05957)."""
     for layer in list(network.modules()):
         if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
             parametrizations.spectral_norm(layer)

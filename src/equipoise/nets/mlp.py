@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons (arXiv:1406.2661): width 1024 gives the classic 784-1024-512-256 on 28×28 grey images.
+"""Multi-layer perceptrons (arXiv:1406.2661): width 1024 gives the classic 784-1024-512-256 on 28×28 images.
 
 The width dial is the widest hidden layer, next to the pixels; the others are a half and a quarter of it.
 """
@@ -53,7 +53,8 @@ class MLPDiscriminator(nn.Module):
         layers: list[nn.Module] = []
         previous = channels * size * size
         for index, units in enumerate(hidden_widths(width)):
-            layers += [nn.Linear(previous, units), make_norm(norm if index else "none", units, dimensions=0)]
+            layer_norm: NormName = norm if index else "none"  # the pixels' statistics are what D judges
+            layers += [nn.Linear(previous, units), make_norm(layer_norm, units, dimensions=0)]
             layers += [nn.LeakyReLU(SLOPE), nn.Dropout(dropout)]
             previous = units
         self.layers = nn.Sequential(*layers)

@@ -1,9 +1,9 @@
 """A plain modern baseline after R3GAN (arXiv:2501.05441, section 4): no normalisation, fix-up initialisation.
 
-Blocks are 1×1 expand → grouped 3×3 → 1×1 project around a leaky ReLU, from half the image's size downwards; the paper's
-blocks begin at the full size, behind a 1×1 convolution. A 4×4 convolution of stride 2 next to the pixels instead makes
-a step half as dear at twice the channels. The width dial is the channels at half the image's size, doubled at each
-further halving up to 8 · width.
+Blocks are 1×1 expand → grouped 3×3 → 1×1 project around a leaky ReLU, from half the image's size downwards;
+the paper's blocks begin at the full size, behind a 1×1 convolution. A 4×4 convolution of stride 2 next to the
+pixels instead makes a step half as dear at twice the channels. The width dial is the channels at half the
+image's size, doubled at each further halving up to 8 · width.
 """
 
 import math
@@ -73,7 +73,7 @@ class ModernDiscriminator(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """[N, C, H, W] → the same shape; the identity at first, as its last layer starts at zero (arXiv:1901.09321)."""
+    """[N, C, H, W] → the same; the identity at first, as its last layer starts at zero (arXiv:1901.09321)."""
 
     def __init__(self, channels: int, num_blocks: int, dropout: float = 0.0):
         super().__init__()
@@ -102,7 +102,7 @@ def make_transition(before: int, after: int) -> nn.Module:
 
 
 def num_groups(channels: int) -> int:
-    """Return in how many groups a 3×3 convolution divides its channels: of 16 each, or the next smaller divisor."""
+    """Return the number of groups of a 3×3 convolution: of 16 channels, or the next smaller divisor."""
     return channels // max(size for size in range(1, GROUP_SIZE + 1) if channels % size == 0)
 
 

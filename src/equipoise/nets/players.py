@@ -4,7 +4,7 @@ from typing import assert_never
 
 from torch import nn
 
-from equipoise.errors import UserError
+from equipoise.errors import Setting, UserError
 from equipoise.nets.dcgan import DCGANDiscriminator, DCGANGenerator
 from equipoise.nets.mlp import MLPDiscriminator, MLPGenerator
 from equipoise.nets.modern import ModernDiscriminator, ModernGenerator
@@ -15,8 +15,9 @@ from equipoise.recipe import Networks
 def make_players(networks: Networks, *, size: int, channels: int, num_classes: int) -> tuple[nn.Module, nn.Module]:
     """Return (generator, discriminator) for square images; weights are drawn from torch's global generator.
 
-    The generator maps latents [N, Z] and labels [N] to images [N, C, H, W], the discriminator images and labels to
-    logits [N]; labels are ignored if `num_classes` is 0. Raises UserError for options that the family does not have.
+    The generator maps latents [N, Z] and labels [N] to images [N, C, H, W], the discriminator images and
+    labels to logits [N]; labels are ignored if `num_classes` is 0. Raises UserError for options that the
+    family does not have.
     """
     for_generator = {"latent_size": networks.latent_size, "norm": networks.generator_norm}
     shape = {"size": size, "channels": channels, "num_classes": num_classes, "width": networks.width}
@@ -41,11 +42,13 @@ def make_players(networks: Networks, *, size: int, channels: int, num_classes: i
 
 
 def _refuse_normalisation(networks: Networks) -> None:
-    """Fix-up initialisation stands in for normalisation, and a layer of zeros has no spectral norm to divide by."""
+    """Refuse norms: fix-up initialisation replaces them, and a layer of zeros has no spectral norm."""
     for name, plain in (("generator_norm", "none"), ("discriminator_norm", "none"), ("spectral_norm", False)):
         value = getattr(networks, name)
         if value != plain:
             raise UserError(
-                f"networks.{name}={value}: the modern family works without normalisation. "
-                f"Try: --set networks.{name}={plain}, or --set networks.family=resnet"
+                Setting(f"networks.{name}", value),
+                "the modern family works without normalisation",
+                Setting(f"networks.{name}", plain),
+                Setting("networks.family", "resnet"),
             )

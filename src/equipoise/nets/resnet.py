@@ -24,7 +24,7 @@ from equipoise.nets.layers import (
 
 
 class ResNetGenerator(nn.Module):
-    """Latents [N, Z], labels [N] → images [N, C, H, W] in (-1, 1); labels act through the batch norms, if any."""
+    """Latents [N, Z], labels [N] → images [N, C, H, W] in (-1, 1); labels act through batch norms, if any."""
 
     def __init__(
         self, *, size: int, channels: int, num_classes: int, latent_size: int, width: int, norm: NormName = "batch"
@@ -73,7 +73,7 @@ class GeneratorBlock(nn.Module):
 
 
 class ResNetDiscriminator(nn.Module):
-    """Images [N, C, H, W], labels [N] → logits [N]; features are summed over the last 3×3 or 4×4 positions."""
+    """Images [N, C, H, W], labels [N] → logits [N]; features are summed over the last positions."""
 
     def __init__(
         self,
@@ -133,11 +133,12 @@ class DiscriminatorBlock(nn.Module):
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw weights from Glorot's uniform, √2 wider in 3×3 convolutions, as the paper's code does; biases are 0."""
+    """Draw weights from Glorot's uniform, √2 wider in 3×3 convolutions, as in the paper; biases are 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             is_residual = isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)
-            nn.init.xavier_uniform_(layer.weight, gain=2**0.5 if is_residual else 1.0)
+            gain = 2**0.5 if is_residual else 1.0
+            nn.init.xavier_uniform_(layer.weight, gain)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 

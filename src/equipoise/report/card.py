@@ -1,56 +1,61 @@
-"""The model card: what a generator is, how good it was found, and how to use it, as Markdown beside its weights."""
+"""The model card: what a generator is, how good it is, and how to use it, as Markdown beside its weights."""
 
-from dataclasses import asdict
-from typing import Any
-
-from equipoise.health.stats import score_from
-from equipoise.report.selection import how_chosen
-from equipoise.runs.compare import HEADINGS, score_cells
+from equipoise.report.facts import python_lines
+from equipoise.report.selection import bias_text
+from equipoise.report.values import protocol_words
+from equipoise.runs.compare import headings, score_cells
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.selection import rescoring_from
+from equipoise.runs.scale import scale_sentence
+from equipoise.runs.status import read_status
+from equipoise.storage.records import RunState
 
 
-def model_card(run: RunFolder, state: dict[str, Any]) -> str:
-    """Return the card of a run's best generator, as Markdown."""
-    recipe, data, best = run.read_recipe(), run.read_data(), state["best"]
-    rescoring, metric = rescoring_from(state), recipe["judging"]["metric"]
-    again = asdict(rescoring.best.rescored) if rescoring else None
-    colours = "grey" if data["channels"] == 1 else "colour"
-    classes = f" in {len(data['classes'])} classes" if recipe["networks"]["conditional"] else ""
-    protocol = best["protocol"]
+def model_card(run: RunFolder, state: RunState) -> str:
+    """Return the card of a run's best generator, as Markdown; raises UserError where a file of the run is damaged."""
+    now = read_status(run)
+    recipe, data, best = now.recipe, now.data, state.best
+    if best is None or data is None:
+        return ""
+    metric = now.metric
+    heads = headings(now.metrics)[:-1]
+    scores = {"validation": best, "test": state.test}
+    if state.selection is not None:
+        scores |= {"validation, second half": state.selection.best.rescored}
+    rows = [[split, *score_cells(score, now.metrics)[:-1]] for split, score in scores.items() if score is not None]
+    what = _text(data.summary or data.noun)
     lines = [
-        f"# {_text(recipe['name'])} on {_text(data['source'])}",
+        f"# {_text(recipe.name)} on {_text(data.source)}",
         "",
-        f"A generator of {colours} images of {data['size']}×{data['size']} pixels{classes}, after {best['samples']:,} "
-        f"samples: the best of its run by {metric.upper()} on the validation split.",
+        f"A generator of {what}, after {best.samples:,} samples: the best of its run by {_text(metric.shown)} on the "
+        "validation split.",
         "",
-        f"| split | {' | '.join(HEADINGS[:-1])} |",
-        f"|---|{'---|' * len(HEADINGS[:-1])}",
+        _row(["split", *heads]),
+        _row(["---"] * (len(heads) + 1)),
+        *map(_row, rows),
+        "",
+        " ".join(f"{_text(one.shown)}: {one.better} is better." for one in now.metrics) + " ± is one standard error.",
+        f"Measured with {_text(protocol_words(best.protocol, data.noun))}. Scores under another protocol are not "
+        "comparable.",
+        "",
     ]
-    for split, line in (("validation", best), ("validation, second half", again), ("test", state["test"])):
-        if line is not None:
-            lines.append(f"| {split} | {' | '.join(score_cells(score_from(line))[:-1])} |")
+    if state.rivals is not None and (scale := scale_sentence(state.rivals, metric)):
+        lines += [f"On the test split, {_text(scale)}", ""]
+    if state.selection is not None:
+        lines += [_text(bias_text(state.selection, metric)), ""]
     lines += [
-        "",
-        "KID and FID: lower is better; the others: higher is better. ± is one standard error.",
-        f"Protocol: {protocol['features']} features ({protocol['features_digest'][:12]}), "
-        f"{protocol['num_generated']:,} generated images against {protocol['num_real']:,} real ones of the validation "
-        "split. Scores under another protocol are not comparable.",
-        *(["", how_chosen(rescoring, metric)] if rescoring else []),
-        "",
         "```python",
-        "import equipoise as eq",
-        "",
-        'run = eq.load("PATH OF THE RUN")  # the folder that holds this folder',
-        "images = run.best.sample(64)  # [64, C, H, W] in [-1, 1]",
-        "generator = run.best.generator  # an ordinary torch.nn.Module: latents [N, Z] to images",
+        python_lines('"PATH OF THE RUN"', now),
         "```",
         "",
-        f"Trained on {data['num_train']:,} images (digest {data['digest'][:12]}) with seed {recipe['seed']}; the whole "
-        "recipe is `recipe.json`.",
+        f"Trained on {data.num_train:,} {_text(data.noun)} (digest {_text(data.digest[:12])}) with seed {recipe.seed}; "
+        "the whole recipe is `recipe.json`.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(map(_text, cells))} |"
 
 
 def _text(name: str) -> str:

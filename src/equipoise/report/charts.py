@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: error bands, round ticks, labels at the lines; colours come from the page's CSS."""
+"""Charts as inline SVG: lines with error bands, dashed levels, waveforms, histograms; the style sheet colours them."""
 
 import bisect
 import html
@@ -9,12 +9,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from equipoise import formatting
+from equipoise.errors import shortened
 
-Tone = Literal["accent", "ink"]
+Tone = Literal["accent", "ink", "gold", "blue", "rose"]
 
+TONES: tuple[Tone, ...] = ("accent", "ink", "gold", "blue", "rose")  # of a chart's lines, in their order
 MOST_POINTS = 240  # a line of more points is averaged into this many
 TOP, BOTTOM, LEFT = 14, 30, 46
 LETTER = 7.2  # width of a letter of a label, in pixels
+LONGEST_LABEL = 24  # letters
+
+
+class Svg(str):
+    """An SVG element that was made here, with every text in it escaped: a template takes it as it is."""
+
+    def __html__(self) -> str:
+        return self
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,14 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Level:
+    """A dashed line over the whole width, such as a baseline or a limit."""
+
+    y: float
+    label: str = ""
+
+
+@dataclass(frozen=True)
 class Axis:
     """How values become pixels."""
 
@@ -50,8 +68,9 @@ class Axis:
 
     def at(self, value: float) -> float:
         """Return the pixel of a value; a value outside of a log axis's reach lies at its lower end."""
-        low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
-        place = math.log10(max(value, self.low)) if self.log else value
+        low, high, place = self.low, self.high, value
+        if self.log:
+            low, high, place = math.log10(low), math.log10(high), math.log10(max(value, low))
         return self.start + (place - low) / (high - low) * (self.end - self.start)
 
 
@@ -59,7 +78,8 @@ def line_of(
     label: str, xs: Sequence[float], ys: Sequence[float], errors: Sequence[float] | None = None, tone: Tone = "accent"
 ) -> Line:
     """Make a line of finite values; the band is ± the error, or the range of what was averaged into a point."""
-    errors = errors if errors is not None else [0.0] * len(ys)
+    if errors is None:
+        errors = [0.0] * len(ys)
     rows = [row for row in zip(xs, ys, errors, strict=True) if math.isfinite(row[1])]
     if len(rows) > MOST_POINTS:
         return Line(label, tuple(_averaged(rows)), tone)
@@ -75,43 +95,60 @@ def line_chart(
     height: int,
     log: bool = False,
     bounds: tuple[float, float] | None = None,
-    reference: float | None = None,
+    levels: Sequence[Level] = (),
     mark: tuple[float, float, str] | None = None,
     rings: Sequence[tuple[float, float]] = (),
     unit: str = "samples",
-) -> str:
-    """Return a chart as an SVG element; `reference` is a dashed level, `mark` a point (x, y, label) to point out.
+) -> Svg:
+    """Return a chart as an SVG element; `mark` is a point (x, y, label) to point out, `rings` are points to ring.
 
-    `rings` are points (x, y) to ring without a label. Returns an empty string if no line has two points.
+    Levels out of `reach` are left out. Returns an empty string if no line has two points.
     """
     lines = [line for line in lines if len(line.points) >= 2]
     if not lines:
-        return ""
-    right = max(62, 14 + LETTER * max(len(line.label) for line in lines))
-    low, high = bounds or _range(lines, log, reference)
+        return Svg()
+    low, high = bounds or _range_with(levels, lines, log)
     if mark is not None:  # leave room for its label below it
         low = low / (high / low) ** 0.14 if log else low - 0.14 * (high - low)
+    letters = min(LONGEST_LABEL, max(len(line.label) for line in lines))
     last = max(line.points[-1].x for line in lines)
-    x = Axis(0.0, last or 1.0, LEFT, width - right)
+    x = Axis(0.0, last or 1.0, LEFT, width - max(62, 14 + LETTER * letters))
     y = Axis(low, high, height - BOTTOM, TOP, log)
-    clip = f"clip-{zlib.crc32(repr((title, width)).encode()):x}"
+    clip = f"clip-{zlib.crc32(repr((title, width, lines)).encode()):x}"
+    inside = [_bars(line, x, y) if line.bars else _band(line, x, y) for line in lines]
+    inside += [_stroke(line, x, y) for line in lines]
+    inside += [f'<circle class="ring" cx="{x.at(at):.1f}" cy="{y.at(level):.1f}" r="4.5"/>' for at, level in rings]
+    shown = [level for level in levels if low <= level.y <= high]
     parts = [
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">',
         f'<clipPath id="{clip}"><rect x="{LEFT - 5}" y="{TOP - 6}" width="{x.end - LEFT + 10:.1f}" '
         f'height="{height - TOP - BOTTOM + 8}"/></clipPath>',
         *_grid(x, y, width, unit),
+        *(f'<path class="level" d="M{LEFT} {y.at(level.y):.1f}H{x.end:.1f}"/>' for level in shown),
+        f'<g clip-path="url(#{clip})">{"".join(inside)}</g>',
+        *_end_labels(lines, x, y),
+        *_level_labels(shown, lines, x, y),
     ]
-    if reference is not None:
-        parts.append(f'<path class="level" d="M{LEFT} {y.at(reference):.1f}H{x.end:.1f}"/>')
-    parts.append(f'<g clip-path="url(#{clip})">')
-    parts += [_bars(line, x, y) if line.bars else _band(line, x, y) for line in lines]
-    parts += [_stroke(line, x, y) for line in lines]
-    parts += [f'<circle class="ring" cx="{x.at(at):.1f}" cy="{y.at(level):.1f}" r="4.5"/>' for at, level in rings]
-    parts.append("</g>")
-    parts += _end_labels(lines, x, y)
     if mark is not None:
         parts += _mark(mark, x, y)
-    return "".join([*parts, "</svg>"])
+    return _svg("chart", width, height, title, parts)
+
+
+def waveform(peaks: Sequence[float], title: str) -> Svg:
+    """Return the loudness of a sound over time, from peaks in [0, 1]."""
+    bars = [f"M{2 * at + 1} {20 - 19 * peak:.1f}V{20 + 19 * peak + 0.5:.1f}" for at, peak in enumerate(peaks)]
+    return _svg("wave", 2 * len(peaks), 40, title, [f'<path d="{"".join(bars)}"/>'])
+
+
+def histogram(values: Sequence[float], title: str, num: int = 16) -> Svg:
+    """Return how often which values occur, in `num` bins from the least to the largest."""
+    low, high = min(values), max(values)
+    counts = [0] * num
+    for value in values:
+        share = (value - low) / (high - low) if high > low else 0.5
+        counts[min(num - 1, int(share * num))] += 1
+    heights = [20 * count / max(counts) for count in counts]
+    bars = [f"M{5 * at} 20h4v{-height:.1f}h-4z" for at, height in enumerate(heights) if height]
+    return _svg("histogram", 5 * num, 20, title, [f'<path d="{"".join(bars)}"/>'])
 
 
 def ticks(low: float, high: float, num: int = 4) -> list[float]:
@@ -123,39 +160,61 @@ def ticks(low: float, high: float, num: int = 4) -> list[float]:
     if place and math.floor(high / steps[place]) - math.ceil(low / steps[place]) < 1:  # a single tick says no scale
         place -= 1
     step = steps[place]
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
     return [round(index * step, 12) + 0.0 for index in range(first, last + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
     """Return the powers of ten within a range, with 2 and 5 times them where it spans less than two of them."""
     factors = (1, 2, 5) if high / low < 150 else (1,)
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    every = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = [factor * 10.0**power for power in powers for factor in factors]
     shown = [value for value in every if low * 0.999 <= value <= high * 1.001]
     return shown[:: max(1, math.ceil(len(shown) / 7))]
 
 
-def wants_log(values: Sequence[float]) -> bool:
+def wants_log(lines: Sequence[Line]) -> bool:
     """Return whether values are positive and so far apart that a linear axis would hide most of them."""
-    finite = [value for value in values if math.isfinite(value)]
-    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) > 20
+    values = [point.y for line in lines for point in line.points]
+    return bool(values) and min(values) > 0 and max(values) / min(values) > 20
 
 
-def _range(lines: Sequence[Line], log: bool, reference: float | None) -> tuple[float, float]:
-    """Return the range to show: all of it, but for rare extremes that would flatten everything else."""
+def reach(lines: Sequence[Line], log: bool) -> tuple[float, float]:
+    """Return between what values a level is drawn: half the lines' height beyond them, or it would flatten them."""
+    low, high = _range(lines, log)
+    if log:
+        half = math.sqrt(high / low)
+        return low / half, high * half
+    half = (high - low) / 2
+    return low - half, high + half
+
+
+def _range_with(levels: Sequence[Level], lines: Sequence[Line], log: bool) -> tuple[float, float]:
+    """Return the range to show: that of the lines, and the levels within reach with a little room beyond."""
+    low, high = _range(lines, log)
+    least, most = reach(lines, log)
+    near = [level.y for level in levels if least <= level.y <= most]
+    if not near:
+        return low, high
+    if log:
+        return min(low, 0.9 * min(near)), max(high, 1.1 * max(near))
+    room = 0.05 * (high - low)
+    return min(low, min(near) - room), max(high, max(near) + room)
+
+
+def _range(lines: Sequence[Line], log: bool) -> tuple[float, float]:
+    """Return the range of lines: all of it, but for rare extremes that would flatten everything else."""
     values = sorted(point.y for line in lines for point in line.points)
     ends = [end for line in lines for point in line.points for end in (point.low, point.high)]
     low, high = values[0], values[-1]
     near, far = values[len(values) // 50], values[-1 - len(values) // 50]
     if not log and len(values) > 100 and high - low > 3 * (far - near) > 0:
         low, high = near - 0.2 * (far - near), far + 0.2 * (far - near)
-    else:
+    elif high > low:
         spread = high - low
-        low = max(min(ends), low - 0.5 * spread) if spread else low
-        high = min(max(ends), high + 0.5 * spread) if spread else high
-    if reference is not None:
-        low, high = min(low, reference), max(high, reference)
+        low = max(min(ends), low - 0.5 * spread)
+        high = min(max(ends), high + 0.5 * spread)
     if log:
         positive = [value for value in values if value > 0] or [1.0]
         low = max(low, positive[0] * 0.7)
@@ -176,28 +235,38 @@ def _averaged(rows: Sequence[tuple[float, float, float]]) -> list[Point]:
     return points
 
 
+def _svg(kind: str, width: float, height: float, title: str, parts: Sequence[str]) -> Svg:
+    head = f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">'
+    return Svg("".join([head, *parts, "</svg>"]))
+
+
+def _text(kind: str, x: float, y: float, text: str, anchor: str = "start") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
+
+
 def _grid(x: Axis, y: Axis, width: int, unit: str) -> list[str]:
     parts = []
     for value in log_ticks(y.low, y.high) if y.log else ticks(y.low, y.high):
         at = y.at(value)
         parts.append(f'<path class="grid" d="M{x.start} {at:.1f}H{x.end:.1f}"/>')
-        parts.append(f'<text class="tick" x="{x.start - 8}" y="{at + 4:.1f}" text-anchor="end">{_tick(value)}</text>')
+        parts.append(_text("tick", x.start - 8, at + 4, _tick(value), "end"))
     parts.append(f'<path class="axis" d="M{x.start} {y.start}H{x.end:.1f}"/>')
     values = ticks(x.low, x.high, 5 if width > 500 else 3)
     for value in values:
-        text = "0" if value == 0 else formatting.count(value)
         at = x.at(value)
         parts.append(f'<path class="axis" d="M{at:.1f} {y.start}v4"/>')
-        parts.append(f'<text class="tick" x="{at:.1f}" y="{y.start + 18}" text-anchor="middle">{text}</text>')
+        parts.append(_text("tick", at, y.start + 18, formatting.count(value), "middle"))
     if values and x.end - x.at(values[-1]) > -1:
-        parts.append(f'<text class="tick" x="{x.end + 14:.1f}" y="{y.start + 18}">{unit}</text>')
+        parts.append(_text("tick", x.end + 14, y.start + 18, unit))
     return parts
 
 
 def _tick(value: float) -> str:
-    if value != 0 and not 1e-3 <= abs(value) < 1e4:
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e") if abs(value) < 1e-3 else formatting.count(value)
-    return f"{value:g}"
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:g}"
+    if abs(value) < 1e-3:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return formatting.count(value)
 
 
 def _band(line: Line, x: Axis, y: Axis) -> str:
@@ -210,22 +279,20 @@ def _band(line: Line, x: Axis, y: Axis) -> str:
 
 def _bars(line: Line, x: Axis, y: Axis) -> str:
     """Return a bar over the range of each point."""
-    path = "".join(
-        f"M{x.at(point.x):.1f} {y.at(point.low):.1f}V{y.at(point.high):.1f}"
-        for point in line.points
-        if point.high > point.low
-    )
+    spread = [point for point in line.points if point.high > point.low]
+    path = "".join(f"M{x.at(p.x):.1f} {y.at(p.low):.1f}V{y.at(p.high):.1f}" for p in spread)
     return f'<path class="bars {line.tone}" d="{path}"/>' if path else ""
 
 
 def _stroke(line: Line, x: Axis, y: Axis) -> str:
     places = [(x.at(point.x), y.at(point.y)) for point in line.points]
+    radius = 2.5 if line.bars else 2
+    dots = "".join(f'<circle cx="{at:.1f}" cy="{level:.1f}" r="{radius}"/>' for at, level in places)
     if line.bars:
-        dots = "".join(f'<circle cx="{at:.1f}" cy="{level:.1f}" r="2.5"/>' for at, level in places)
         return f'<g class="dots {line.tone}">{dots}</g>'
     path = " ".join(f"{at:.1f},{level:.1f}" for at, level in places)
-    dots = "".join(f'<circle cx="{at:.1f}" cy="{level:.1f}" r="2"/>' for at, level in places) if line.dots else ""
-    return f'<polyline class="line {line.tone}" points="{path}"/><g class="dots {line.tone}">{dots}</g>'
+    stroke = f'<polyline class="line {line.tone}" points="{path}"/>'
+    return f'{stroke}<g class="dots {line.tone}">{dots}</g>' if line.dots else stroke
 
 
 def _end_labels(lines: Sequence[Line], x: Axis, y: Axis) -> list[str]:
@@ -237,19 +304,38 @@ def _end_labels(lines: Sequence[Line], x: Axis, y: Axis) -> list[str]:
     for level, _ in ends:
         bisect.insort(places, max(level, places[-1] + 15) if places else level)
     overflow = max(0.0, places[-1] - high) if places else 0.0
-    return [
-        f'<text class="label {line.tone}" x="{x.at(line.points[-1].x) + 8:.1f}" y="{place - overflow + 4:.1f}">'
-        f"{html.escape(line.label)}</text>"
-        for place, (_, line) in zip(places, ends, strict=True)
-    ]
+    labels = []
+    for place, (_, line) in zip(places, ends, strict=True):
+        text = shortened(line.label, LONGEST_LABEL)
+        labels.append(_text(f"label {line.tone}", x.at(line.points[-1].x) + 8, place - overflow + 4, text))
+    return labels
+
+
+def _level_labels(levels: Sequence[Level], lines: Sequence[Line], x: Axis, y: Axis) -> list[str]:
+    """Put each label above its level, at that end where the lines are farther from it; below where one is there."""
+    taken: list[tuple[str, float]] = []
+    labels = []
+    for level in levels:
+        place = y.at(level.y) - 6
+        places = [(x.at(point.x), y.at(point.y)) for line in lines for point in line.points]
+        third = (x.end - x.start) / 3
+        left = min((abs(at_y - place) for at_x, at_y in places if at_x < x.start + third), default=math.inf)
+        right = min((abs(at_y - place) for at_x, at_y in places if at_x > x.end - third), default=math.inf)
+        anchor, edge = ("end", x.end) if right >= left else ("start", x.start + 6)
+        if any(side == anchor and abs(other - place) < 15 for side, other in taken):
+            place += 21
+        taken.append((anchor, place))
+        text = shortened(level.label, int(0.62 * (x.end - x.start) / LETTER))
+        labels.append(_text("label ink halo", edge, place, text, anchor))
+    return labels
 
 
 def _mark(mark: tuple[float, float, str], x: Axis, y: Axis) -> list[str]:
     at, level = x.at(mark[0]), y.at(mark[1])
-    anchor = "end" if at > (x.start + x.end) * 0.66 else "start" if at < (x.start + x.end) * 0.33 else "middle"
-    text = level + 22 if y.start - level > 26 else level - 14
+    share = (at - x.start) / (x.end - x.start)
+    anchor = "end" if share > 0.66 else "start" if share < 0.33 else "middle"
+    place = level + 22 if y.start - level > 26 else level - 14
     return [
         f'<circle class="best" cx="{at:.1f}" cy="{level:.1f}" r="5"/>',
-        f'<text class="label accent halo" x="{at:.1f}" y="{text:.1f}" text-anchor="{anchor}">'
-        f"{html.escape(mark[2])}</text>",
+        _text("label accent halo", at, place, mark[2], anchor),
     ]

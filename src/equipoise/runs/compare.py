@@ -1,32 +1,81 @@
 """Runs side by side: what differs in their recipes, and their scores, each kept to its protocol."""
 
 import math
-import re
-import string
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from equipoise import formatting
-from equipoise.health.stats import ScoreLine, metric_value
-from equipoise.recipe import MetricName, Recipe, to_dict
-from equipoise.runs.folder import RunFolder
-from equipoise.runs.status import Status, read_status
+import msgspec
 
-WIDTH = 80
-HEADINGS = ("KID", "FID", "precision", "recall", "density", "coverage", "at samples")
+from equipoise import formatting
+from equipoise.recipe import Recipe
+from equipoise.runs.folder import RunFolder
+from equipoise.runs.scale import SURE
+from equipoise.runs.status import Status, read_status
+from equipoise.storage.records import Metric, Score, deciding
+
+# What a protocol holds here besides its own fields.
+MEASURES = "measures"  # the metrics by label
+DATA = "data digest"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One score of one run with everything that must agree before it is compared."""
+    """One score of one run, with everything that must agree before it is compared."""
 
     run: str
     split: str  # "validation" for the best score, "test" for the final one
-    line: ScoreLine
-    protocol: dict[str, Any]
-    metric: MetricName
+    score: Score
+    metrics: tuple[Metric, ...]
+    protocol: dict[str, Any]  # of the score, with the metrics and the digest of the data
+
+    def belongs_to(self, group: "Sequence[Entry]") -> bool:
+        """Return whether this score can be compared with those of a group."""
+        return (self.split, self.protocol) == (group[0].split, group[0].protocol)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side, each called by a name of its own."""
+
+    names: tuple[str, ...]
+    paths: tuple[str, ...]
+    differences: dict[str, list[Any]]  # of the recipes: a field's value in every run, None where it has none
+    settings: tuple[dict[str, Any], ...]  # of each recipe, with dotted paths as keys
+    groups: tuple[tuple[Entry, ...], ...]  # only scores within one group may be compared
+    without_score: tuple[str, ...]
+
+
+def compare(runs: Sequence[RunFolder]) -> Comparison:
+    """Compare runs; raises UserError where one of their files is damaged."""
+    states = [read_status(run) for run in runs]
+    names = _names(runs)
+    return Comparison(
+        names=tuple(names),
+        paths=tuple(str(run.path) for run in runs),
+        differences=differences([state.settings for state in states]),
+        settings=tuple(flattened(state.settings) for state in states),
+        groups=_grouped(_entries(names, states)),
+        without_score=tuple(name for name, state in zip(names, states, strict=True) if state.best is None),
+    )
+
+
+def compare_values(found: Comparison) -> dict[str, Any]:
+    """Return a comparison as plain values for `--json`."""
+    rows = found.differences.items()
+    return {
+        "runs": [{"name": name, "path": path} for name, path in zip(found.names, found.paths, strict=True)],
+        "differences": {field: dict(zip(found.names, values, strict=True)) for field, values in rows},
+        "groups": [
+            {
+                "split": group[0].split,
+                "protocol": group[0].protocol,
+                "lowest": lowest.run if (lowest := clearly_lowest(group)) else None,
+                "scores": {entry.run: entry.score for entry in group},
+            }
+            for group in found.groups
+        ],
+    }
 
 
 def flattened(values: Any, prefix: str = "") -> dict[str, Any]:
@@ -35,7 +84,7 @@ def flattened(values: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: values}
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= flattened(value, f"{prefix}.{key}" if prefix else str(key))
+        flat |= flattened(value, f"{prefix}.{key}".removeprefix("."))
     return flat
 
 
@@ -44,153 +93,80 @@ def differences(recipes: Sequence[Recipe | dict[str, Any]]) -> dict[str, list[An
 
     They may be given as plain values; what one does not have is None.
     """
-    flats = [flattened(to_dict(recipe) if isinstance(recipe, Recipe) else recipe) for recipe in recipes]
+    flats = [flattened(msgspec.to_builtins(recipe)) for recipe in recipes]
     fields = dict.fromkeys(field for flat in flats for field in flat)
     rows = {field: [flat.get(field) for flat in flats] for field in fields}
     return {field: row for field, row in rows.items() if any(value != row[0] for value in row)}
 
 
 def protocol_differences(protocols: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the dotted fields in which protocols differ."""
-    flats = [flattened(protocol) for protocol in protocols]
-    fields = dict.fromkeys(field for flat in flats for field in flat)
-    return [field for field in fields if any(flat.get(field) != flats[0].get(field) for flat in flats)]
+    """Return the dotted fields in which protocols differ; the digest of the data only where they do not say it."""
+    fields = list(differences(protocols))
+    return [field for field in fields if field != DATA or "data_digest" not in fields]
 
 
-def compare(runs: Sequence[RunFolder]) -> str:
-    """Return the differing recipe fields and the scores as plain text, one table for each protocol."""
-    states = [read_status(run) for run in runs]
-    names = _names(runs)
-    lines = ["Recipes", ""]
-    settings = [state.settings for state in states]
-    flats = [flattened(values) for values in settings]
-    rows = [
-        [field, *(_shown(value) if field in flat else "–" for value, flat in zip(values, flats, strict=True))]
-        for field, values in differences(settings).items()
-    ]
-    lines += table(["", *names], rows) if rows else ["  The recipes are the same."]
-    groups = _grouped(_entries(runs, states, names))
-    for split in ("validation", "test"):
-        group = [entries for entries in groups if entries[0].split == split]
-        lines += _score_lines(split, group) if group else []
-    if not groups:
-        lines += ["", "No scores yet."]
-    if missing := [name for name, state in zip(names, states, strict=True) if state.best is None]:
-        lines += ["", f"Without a score: {', '.join(missing)}."]
-    return "\n".join(map(formatting.printable, lines))
+def clearly_lowest(group: Sequence[Entry]) -> Entry | None:
+    """Return the score below all others by more than twice the standard error of the difference, None if none is."""
+    finite = [entry for entry in group if entry.score.is_finite]
+    if len(finite) < 2:
+        return None
+    lowest = min(finite, key=lambda entry: entry.score.loss)
+    others = [entry.score for entry in finite if entry is not lowest]
+    if not all(_is_below(lowest.score, other) for other in others):
+        return None
+    return lowest
 
 
-def compare_values(runs: Sequence[RunFolder]) -> dict[str, Any]:
-    """Return the same as plain values for `--json`; only scores within one group may be compared."""
-    states = [read_status(run) for run in runs]
-    names = _names(runs)
-    groups = _grouped(_entries(runs, states, names))
-    return {
-        "runs": [{"name": name, "path": str(run.path)} for name, run in zip(names, runs, strict=True)],
-        "differences": {
-            field: dict(zip(names, values, strict=True))
-            for field, values in differences([state.settings for state in states]).items()
-        },
-        "groups": [
-            {
-                "split": entries[0].split,
-                "protocol": entries[0].protocol,
-                "scores": {entry.run: {**vars(entry.line), "protocol": None} for entry in entries},
-            }
-            for entries in groups
-        ],
-    }
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines of a plain table: the first column to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = []
-    for row in [head, ["─" * width for width in widths], *rows]:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  " + "  ".join([row[0].ljust(widths[0]), *cells[1:]]))
-    return lines
-
-
-def score_cells(line: ScoreLine) -> list[str]:
-    """Return the scores as cells under `HEADINGS`."""
-    shares = [line.precision, line.recall, line.density, line.coverage]
+def known_metrics(group: Sequence[Entry]) -> list[Metric]:
+    """Return the metrics of a group, without those that none of its scores has a value of."""
     return [
-        formatting.with_error(line.kid, line.kid_se),
-        formatting.value(line.fid),
-        *[f"{share:.3f}" if math.isfinite(share) else "–" for share in shares],
-        formatting.count(line.samples),
+        metric
+        for metric in group[0].metrics
+        if metric.decides or any(math.isfinite(entry.score.value(metric.name)) for entry in group)
     ]
 
 
-def _score_lines(split: str, groups: Sequence[Sequence[Entry]]) -> list[str]:
-    title = "Best scores, on the validation split" if split == "validation" else "Final scores, on the test split"
-    lines = ["", title, ""]
-    marks = string.ascii_uppercase
-    fields = protocol_differences([entries[0].protocol for entries in groups])
-    if "data_digest" in fields:  # of the same images
-        fields = [field for field in fields if field != "data digest"]
-    if len(groups) > 1:
-        differ = f"These scores were taken under {len(groups)} protocols, which differ in {', '.join(fields)}."
-        lines += _wrapped(differ)
-        lines += _wrapped("Scores of different protocols measure different things: compare only within one table.")
-        lines.append("")
-    for index, entries in enumerate(groups):
-        if len(groups) > 1:
-            flat = flattened(entries[0].protocol)
-            which = ", ".join(f"{field}: {_shown(flat.get(field))}" for field in fields)
-            lines += _wrapped(f"Protocol {marks[index % 26]} ({which})")
-        lines += table(["", *HEADINGS], [[_marked(entry, entries), *score_cells(entry.line)] for entry in entries])
-        lines.append("")
-    if all(len(entries) == 1 for entries in groups):  # none is marked
-        return lines[:-1]
-    return [*lines, "  * lowest of its table. A difference below twice its standard error is noise."]
+def headings(metrics: Sequence[Metric]) -> list[str]:
+    """Return the headings above `score_cells`, the metric that decides first."""
+    return [deciding(metrics).shown, *(metric.shown for metric in metrics if not metric.decides), "at samples"]
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+def score_cells(score: Score, metrics: Sequence[Metric]) -> list[str]:
+    """Return what decides with its error, the other metrics, and the samples, as cells of a table."""
+    others = [formatting.value(score.value(metric.name)) for metric in metrics if not metric.decides]
+    return [formatting.score(score), *others, formatting.count(score.samples)]
 
 
-def _marked(entry: Entry, entries: Sequence[Entry]) -> str:
-    best = min(metric_value(other.line, entry.metric) for other in entries)
-    lowest = len(entries) > 1 and metric_value(entry.line, entry.metric) == best
-    return f"{entry.run} *" if lowest else entry.run
+def _is_below(score: Score, other: Score) -> bool:
+    errors = [error for error in (score.error, other.error) if math.isfinite(error)]
+    return other.loss - score.loss > SURE * math.hypot(*errors)
 
 
-def _entries(runs: Sequence[RunFolder], states: Sequence[Status], names: Sequence[str]) -> list[Entry]:
+def _entries(names: Sequence[str], states: Sequence[Status]) -> list[Entry]:
     entries = []
-    for run, state, name in zip(runs, states, names, strict=True):
-        data = {"data digest": run.read_data().get("digest")}
-        for split, line in (("validation", state.best), ("test", state.test)):
-            if line is not None:
-                entries.append(Entry(name, split, line, {**line.protocol, **data}, state.metric))
+    for name, state in zip(names, states, strict=True):
+        shared: dict[str, Any] = {DATA: None, MEASURES: [metric.shown for metric in state.metrics]}
+        if state.data is not None:
+            shared[DATA] = state.data.digest
+        for split, score in (("validation", state.best), ("test", state.test)):
+            if score is not None:
+                entries.append(Entry(name, split, score, state.metrics, {**score.protocol, **shared}))
     return entries
 
 
-def _grouped(entries: Sequence[Entry]) -> list[list[Entry]]:
+def _grouped(entries: Sequence[Entry]) -> tuple[tuple[Entry, ...], ...]:
     groups: list[list[Entry]] = []
     for entry in entries:
-        for group in groups:
-            if group[0].split == entry.split and group[0].protocol == entry.protocol:
-                group.append(entry)
-                break
-        else:
+        group = next((group for group in groups if entry.belongs_to(group)), None)
+        if group is None:
             groups.append([entry])
-    return groups
+        else:
+            group.append(entry)
+    return tuple(map(tuple, groups))
 
 
 def _names(runs: Sequence[RunFolder]) -> list[str]:
     names = [run.path.resolve().name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, str) and re.fullmatch("[0-9a-f]{32,}", value):  # a digest, which --json gives whole
-        return f"{value[:12]}…"
-    return "none" if value is None else str(value)
+    if len(set(names)) < len(names):
+        return [str(run.path) for run in runs]
+    return names

@@ -1,29 +1,27 @@
-"""One digest over everything that decides how a training goes on: equal digests mean equal runs, bit for bit.
+"""One digest over everything that decides how a training continues: equal digests mean equal runs, bit for bit.
 
 Read from the newest good checkpoint and the logs up to it, without torch. Left out is what only tells the time.
 """
 
 import hashlib
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from equipoise import formatting
-from equipoise.errors import UserError
+from equipoise.errors import Command, UserError
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.rules import refuse_custom_loop
 from equipoise.storage.checkpoints import damage_of, named, tensor_header
 from equipoise.storage.files import read_json
 from equipoise.storage.logs import records
 from equipoise.storage.safe_open import open_regular
 
 TIMES = frozenset(("seconds", "samples_per_second"))
-_GO_ON = "Try: equipoise resume RUN"
+APART = {"update": "update", "stats": "meter", "policies": "monitor"}  # parts that are more, or other, than tensors
 MOST_ATTEMPTS = 5  # while a training prunes what is being read
-MOST_LETTERS = 50  # of a part's name
 _BLOCK = 2**20  # bytes of a tensor in memory at a time
 
 
@@ -40,9 +38,9 @@ class Digest:
 def digest(run: RunFolder) -> Digest:
     """Return the digest of a run's newest good checkpoint; raises UserError where there is none that can be read.
 
-    Where a training beside it prunes a checkpoint that is just being read, it begins anew, at most four times.
+    Where a training beside it prunes a checkpoint that is just being read, it begins again, at most four times.
     """
-    run.refuse_own_loop()
+    refuse_custom_loop(run)
     for _ in range(MOST_ATTEMPTS - 1):
         paths = named(run.checkpoints)
         try:
@@ -56,6 +54,11 @@ def digest(run: RunFolder) -> Digest:
     return _of_newest(run, named(run.checkpoints))
 
 
+def digest_values(found: Digest) -> dict[str, Any]:
+    """Return a digest as plain values for JSON."""
+    return asdict(found)
+
+
 def _is_any_gone(paths: Iterable[Path]) -> bool:
     return not all(path.is_dir() for path in paths)
 
@@ -66,44 +69,21 @@ def _of_newest(run: RunFolder, paths: Sequence[Path]) -> Digest:
         return replace(_of_checkpoint(run, path), passed_over=passed_over)
     except (RecursionError, ValueError, OverflowError) as error:  # JSON that can be read and not be written again
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)[:200]
-        raise UserError(f"{path}: its state.json or the logs hold what no training writes ({reason})") from None
+        raise UserError(path, f"its state.json or the logs hold what no training writes ({reason})") from None
 
 
 def _of_checkpoint(run: RunFolder, path: Path) -> Digest:
     values = read_json(path / "state.json") or {}
     samples = values.pop("samples", None)
     if type(samples) is not int or samples < 0:
-        raise UserError(f"{path}/state.json: damaged, it does not say after how many samples it is. {_GO_ON}")
-    parts = _of_tensors(path / "tensors.safetensors")
-    for name in ("generator_optimizer", "discriminator_optimizer"):
-        parts[name] = _sha256(parts.get(name, ""), values.pop(name, None))
-    parts["signals"] = _sha256(parts.pop("meter", ""), values.pop("meter", None))
-    parts["policies"] = _sha256(values.pop("watch", None))
+        raise UserError(path / "state.json", "damaged: it does not say how many samples it is of", _resume(run))
+    parts = _of_tensors(path / "tensors.safetensors", _resume(run))
+    for part, name in APART.items():
+        parts[part] = _sha256(parts.get(part, ""), values.pop(name, None))
     parts["position"] = _sha256(samples, values)  # whatever else a checkpoint holds
     logs = [[record for record in records(log) if _at(record) <= samples] for log in (run.steps, run.scores)]
     parts["logs"] = _sha256(*logs)
     return Digest(samples, _sha256(parts), parts)
-
-
-def digest_text(found: Digest) -> str:
-    """Return a digest as lines: the whole, then its parts, each shortened."""
-    named = [(_short(name), part) for name, part in sorted(found.parts.items())]
-    width = max(len(name) for name, _ in named)
-    lines = [f"{found.sha256}  after {found.samples:,} samples"]
-    lines += [f"newer but damaged: checkpoint {name}" for name in found.passed_over]
-    lines.append("")
-    return "\n".join(lines + [f"  {name:<{width}}  {part[:16]}" for name, part in named])
-
-
-def digest_values(found: Digest) -> dict[str, Any]:
-    """Return a digest as plain values for JSON."""
-    values = {"samples": found.samples, "sha256": found.sha256, "parts": found.parts}
-    return values | {"passed_over": list(found.passed_over)}
-
-
-def _short(name: str) -> str:
-    """Return a part's name as it can be shown: it is out of a file, and may be anything."""
-    return formatting.printable(name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…")
 
 
 def _newest(run: RunFolder, paths: Sequence[Path]) -> tuple[Path, tuple[str, ...]]:
@@ -114,12 +94,15 @@ def _newest(run: RunFolder, paths: Sequence[Path]) -> tuple[Path, tuple[str, ...
             return path, tuple(damaged)
         damaged.append(path.name)
     if paths:
-        raise UserError(f"{run.path}: all {len(paths)} checkpoints are damaged, so there is nothing to compare")
-    again = f"equipoise resume {shlex.quote(str(run.path))}"
-    raise UserError(f"{run.path}: no checkpoint yet, so there is nothing to compare. Try: {again}")
+        raise UserError(run.path, f"all {len(paths)} checkpoints are damaged, so there is nothing to compare")
+    raise UserError(run.path, "there is no checkpoint yet, so there is nothing to compare", _resume(run))
 
 
-def _of_tensors(path: Path) -> dict[str, str]:
+def _resume(run: RunFolder) -> Command:
+    return Command("resume", run.path)
+
+
+def _of_tensors(path: Path, remedy: Command) -> dict[str, str]:
     """Return a digest for each part of a checkpoint's tensors: their names, types, shapes and bytes."""
     parts: dict[str, Any] = {}
     try:
@@ -133,7 +116,7 @@ def _of_tensors(path: Path) -> dict[str, str]:
                 for at in range(start, stop, _BLOCK):
                     part.update(file.read(min(_BLOCK, stop - at)))
     except (OSError, ValueError, RecursionError) as error:  # a shape may be a deep list
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {str(error)[:200]}). {_GO_ON}") from None
+        raise UserError(path, f"cannot be read ({type(error).__name__}: {str(error)[:200]})", remedy) from None
     return {name: part.hexdigest() for name, part in parts.items()}
 
 

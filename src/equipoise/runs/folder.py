@@ -1,46 +1,43 @@
-"""A run as a folder: its files, who may write to it, and what it is called."""
+"""A run as a folder: its files as typed records, and who may write to it."""
 
 import contextlib
-import errno
-import fcntl
-import os
 import re
-import shlex
-import socket
-import stat
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from equipoise.errors import RunBusyError, StorageError, UserError, is_of_disk, what_failed
-from equipoise.recipe import Recipe, to_dict
+from equipoise.errors import Command, UserError
+from equipoise.recipe import Recipe, from_dict, to_dict
+from equipoise.runs import rules
+from equipoise.storage import locks
 from equipoise.storage.checkpoints import damage_of, named
-from equipoise.storage.files import is_aside, read_json, sync, tidy, write_json
-from equipoise.storage.logs import append, cut, drop_last
-from equipoise.storage.safe_open import open_regular
+from equipoise.storage.files import read_json, sync, tidy, write_bytes, write_json
+from equipoise.storage.locks import Holder
+from equipoise.storage.logs import append, cut, drop_last, last_records
+from equipoise.storage.records import (
+    FORMAT,
+    DataRecord,
+    Event,
+    EventKind,
+    Exhibits,
+    IntervalsRecord,
+    Rivals,
+    RunState,
+    Score,
+    StepStats,
+    plain,
+    strict,
+)
 
-SUBFOLDERS = ("log", "checkpoints", "samples")
-DATA = {"digest", "size", "channels", "classes"}  # what every data.json tells, whatever else
-OWN_LOOP = "own loop"  # the name in the recipe of a run that a Watch follows; the recipe holds what applies, no more
-_RESTORE = "Restore it from a copy."
-_PERMISSIONS = "Check the disk and the permissions"
-_LONGEST = Path("checkpoints", f".{'0' * 18}.partial", "tensors.safetensors")  # the longest of a run's names
+CUSTOM_LOOP = "custom loop"  # the name in the recipe of a run that a Watch follows; the recipe holds what applies
+RESTORE = "Restore it from a copy"
+NUM_RECENT_EVENTS = 256  # among which an event is looked for that a resume comes to again
 SNAPSHOT_GROWTH = 1.2  # snapshots grow apart: some 40 of them for any length of run
 
-
-@dataclass(frozen=True)
-class Holder:
-    """The process that trains in a run folder."""
-
-    host: str
-    pid: int
-
-
-UNKNOWN = Holder("unknown", 0)  # who holds the lock without its file saying who
+Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True)
@@ -50,30 +47,28 @@ class RunFolder:
     path: Path
 
     @staticmethod
-    def create(path: Path, recipe: Recipe | Mapping[str, Any], data: Mapping[str, Any] | None = None) -> "RunFolder":
+    def create(path: Path, recipe: Recipe | Mapping[str, Any], data: DataRecord | None = None) -> "RunFolder":
         """Make a new run folder; raises UserError where anything else is already, or nothing can be written.
 
-        Of a recipe's plain values some may be left out, where they do not apply. `data` says what the images are. The
-        recipe comes last, as it makes the folder a run: what a kill leaves before it is begun anew.
+        Of a recipe's plain values some may be left out, where they do not apply. The recipe comes last, as it makes the
+        folder a run: what a kill leaves before it is begun again.
         """
-        with RunFolder.begun(path, recipe, data) as run:
+        with RunFolder.begin(path, recipe, data) as run:
             return run
 
     @staticmethod
     @contextlib.contextmanager
-    def begun(
-        path: Path, recipe: Recipe | Mapping[str, Any], data: Mapping[str, Any] | None = None
-    ) -> Iterator["RunFolder"]:
+    def begin(path: Path, recipe: Recipe | Mapping[str, Any], data: DataRecord | None = None) -> Iterator["RunFolder"]:
         """Do what `create` does and hold the run while entered: nobody else can begin to train in it meanwhile."""
         run = RunFolder(path)
-        RunFolder.refuse_taken(path)
+        rules.refuse_taken(path)
         with contextlib.ExitStack() as stack:
-            with _writing_to(path):
+            with rules.writing_to(path):
                 _make(path)
                 stack.enter_context(run.lock())
                 if RunFolder.is_run(path):
-                    raise UserError(_taken(path))
-                for name in SUBFOLDERS:
+                    raise rules.taken(path)
+                for name in rules.SUBFOLDERS:
                     (path / name).mkdir(exist_ok=True)
                 if data is not None:
                     run.write_data(data)
@@ -81,201 +76,242 @@ class RunFolder:
             yield run
 
     @staticmethod
-    def refuse_taken(path: Path) -> None:
-        """Raise UserError where no new run can be made, RunBusyError where one is training; writes nothing."""
-        run, again = RunFolder(path), _elsewhere(path)
-        with _writing_to(path):
-            exists = path.exists()
-            if exists and not path.is_dir():
-                raise UserError(f"{path}: is a file, and a run needs a folder. {again}")
-            if exists and (holder := run.holder()):
-                raise RunBusyError(_busy(path, holder))
-            if exists and RunFolder.is_run(path):
-                raise UserError(_taken(path))
-            if exists and not _is_begun(path):
-                raise UserError(f"{path}: holds other files, and a run needs a folder of its own. {again}")
-            above = path.absolute()
-            while not above.exists():
-                above = above.parent
-            if not above.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            if not _is_writable(above):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                os.stat(path / _LONGEST)  # or the first checkpoint would find that the path is too long
-
-    @property
-    def is_own_loop(self) -> bool:
-        """Return whether a Watch follows this run, in a training loop that is not Equipoise's."""
-        return self.read_recipe().get("name") == OWN_LOOP
-
-    def refuse_own_loop(self) -> None:
-        """Raise UserError where only the loop that trained this run knows its networks."""
-        if self.is_own_loop:
-            raise UserError(
-                f"{self.path}: was trained by a loop of its own, which alone knows its networks. To go on: start that "
-                f"script with Watch({str(self.path)!r}, resume=True). Its best generator's weights are in {self.best}"
-            )
-
-    def refuse_unwritable(self) -> None:
-        """Raise UserError where this run can be read and not be gone on with."""
-        for folder in (self.path, *(self.path / name for name in SUBFOLDERS)):
-            if folder.exists() and not _is_writable(folder):
-                raise UserError(f"{folder}: cannot be written, so this run cannot go on. {_PERMISSIONS}")
-
-    @property
-    def has_saved(self) -> bool:
-        """Return whether a checkpoint of this run was ever written, as far as its state says."""
-        return self.read_state().get("has_saved") is True
-
-    def refuse_lost(self) -> None:
-        """Raise UserError where this run had checkpoints, and they are gone: to begin anew would cost what is left."""
-        is_between = any(
-            re.fullmatch("[.][0-9]{12,18}[.]old", path.name) for path in self.checkpoints.glob(".*.old")
-        )  # two renames, which the next training puts right
-        if self.has_saved and not is_between and not named(self.checkpoints):
-            raise UserError(
-                f"{self.checkpoints}: the checkpoints are gone, so this run cannot go on. Put them back from a copy, "
-                f"or begin another run elsewhere. Its best generator: equipoise sample {shlex.quote(str(self.path))}"
-            )
-
-    def refuse_busy(self) -> None:
-        """Raise RunBusyError while a training holds this run."""
-        if holder := self.holder():
-            raise RunBusyError(_busy(self.path, holder))
-
-    @staticmethod
     def open(path: Path) -> "RunFolder":
-        """Open an existing run; raises UserError that names runs nearby if this is none."""
+        """Open an existing run; raises UserError that names runs nearby if this is not one."""
         try:
             if (path / "recipe.json").is_file():
                 return RunFolder(path)
-            problem = "is no run (it has no recipe.json)" if path.exists() else "does not exist"
+            problem = "is not a run (it has no recipe.json)" if path.exists() else "does not exist"
         except OSError as error:
             problem = f"cannot be read ({error.strerror})"
-        near = _runs_near(path)
-        hint = f"Runs nearby: {', '.join(map(str, near))}." if near else "To make one: equipoise train mnist"
-        raise UserError(f"{path}: {problem}. {hint}")
+        if near := runs_near(path):
+            raise UserError(path, problem, f"Runs nearby: {', '.join(map(str, near))}")
+        raise UserError(path, problem, Command("train", "mnist"))
 
     @staticmethod
     def is_run(path: Path) -> bool:
         """Return whether a folder holds a run that can be read."""
-        try:
-            return (path / "recipe.json").is_file()
-        except OSError:
-            return False
+        return rules.is_run(path)
+
+    # Paths
 
     @property
     def steps(self) -> Path:
-        """Return the log of signals."""
+        """The log of stats."""
         return self.path / "log" / "steps.jsonl"
 
     @property
     def scores(self) -> Path:
-        """Return the log of scores."""
+        """The log of scores."""
         return self.path / "log" / "scores.jsonl"
 
     @property
     def events(self) -> Path:
-        """Return the log of events."""
+        """The log of events."""
         return self.path / "log" / "events.jsonl"
 
     @property
     def checkpoints(self) -> Path:
-        """Return the folder of checkpoints, one sub-folder each, named by samples."""
+        """The folder of checkpoints, one sub-folder each, named by samples."""
         return self.path / "checkpoints"
 
     @property
     def best(self) -> Path:
-        """Return the folder of the best generator."""
+        """The folder of the best generator."""
         return self.path / "best"
 
     @property
     def candidates(self) -> Path:
-        """Return the folder of the generators that may yet be the best one, one sub-folder each, named by samples."""
+        """The folder of the generators that may yet be the best one, one sub-folder each, named by samples."""
         return self.path / "candidates"
 
     @property
     def samples(self) -> Path:
-        """Return the folder of sample grids."""
+        """The folder of what the report shows."""
         return self.path / "samples"
 
     @property
     def report(self) -> Path:
-        """Return where the report is."""
+        """Where the report is."""
         return self.path / "report.html"
 
+    # Records
+
+    @property
+    def is_custom_loop(self) -> bool:
+        """Whether a Watch follows this run, in a training loop that is not Equipoise's."""
+        return self.read_recipe().get("name") == CUSTOM_LOOP
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether a checkpoint of this run was ever written, as far as its state says."""
+        return self.read_state().has_saved
+
     def read_recipe(self) -> dict[str, Any]:
-        """Read the recipe's plain values; raises UserError if they are gone or damaged."""
-        values = read_json(self.path / "recipe.json")
+        """Read the recipe's plain values; raises UserError if they are gone, damaged, or of another version."""
+        path = self.path / "recipe.json"
+        values = read_json(path)
         if values is None:
-            raise UserError(f"{self.path}: its recipe.json is gone. {_RESTORE}")
+            raise UserError(path, "is missing", RESTORE)
+        rules.refuse_other_format(path, values.pop("format", None))
         return values
 
-    def read_json(self, path: Path) -> dict[str, Any]:
-        """Read any JSON object of this run, empty if there is no such file; raises UserError if damaged."""
-        return read_json(path) or {}
+    def recipe(self) -> Recipe:
+        """Read the whole recipe; raises UserError that names the file."""
+        try:
+            return from_dict(self.read_recipe())
+        except UserError as error:
+            path = self.path / "recipe.json"
+            raise UserError(path, f"{error.subject}: {error.problem}", *error.remedies, RESTORE) from None
 
-    def read_state(self) -> dict[str, Any]:
-        """Read how the run stands, `{"status": "new"}` before its training; raises UserError if damaged."""
-        path, remedy = self.path / "state.json", f"{_RESTORE[:-1]}, or remove it and resume the run"
-        state = read_json(path, remedy)
-        if state is None:
-            return {"status": "new"}
-        scores = [state.get(name) for name in ("best", "test")]
-        if not isinstance(state.get("status"), str) or not all(isinstance(line, dict | None) for line in scores):
-            raise UserError(f"{path}: damaged, it does not say how the run stands. {remedy}")
-        return state
+    def write_recipe(self, recipe: Recipe | Mapping[str, Any]) -> None:
+        """Write the recipe, or its plain values, in one step; raises OSError, as do the other writers."""
+        values = to_dict(recipe) if isinstance(recipe, Recipe) else dict(recipe)
+        write_json(self.path / "recipe.json", {"format": FORMAT, **values})
 
-    def read_data(self) -> dict[str, Any]:
-        """Read what the images are, empty if not written yet; raises UserError if damaged."""
-        return read_json(self.path / "data.json") or {}
+    def read_state(self) -> RunState:
+        """Read how the run stands, "new" before its training; raises UserError if damaged."""
+        path = self.path / "state.json"
+        values = read_json(path, f"{RESTORE}, or remove it and resume the run")
+        if values is None:
+            return RunState()
+        rules.refuse_other_format(path, values.get("format", FORMAT))
+        return self._record(path, RunState, values, f"{RESTORE}, or remove it and resume the run")
 
-    def read_pace(self) -> dict[str, Any]:
+    def write_state(self, state: RunState) -> None:
+        """Write how the run stands."""
+        write_json(self.path / "state.json", state)
+
+    def read_data(self) -> DataRecord | None:
+        """Read what the data are, None if not written; raises UserError if damaged."""
+        return self._read("data.json", DataRecord)
+
+    def write_data(self, data: DataRecord) -> None:
+        """Write what the data are."""
+        write_json(self.path / "data.json", data)
+
+    def read_intervals(self) -> IntervalsRecord:
         """Read how often what is done, empty before it is measured; raises UserError if damaged."""
-        return read_json(self.path / "pace.json") or {}
+        return self._read("intervals.json", IntervalsRecord) or IntervalsRecord()
+
+    def write_intervals(self, intervals: IntervalsRecord) -> None:
+        """Write how often what is done."""
+        write_json(self.path / "intervals.json", intervals)
+
+    def read_rivals(self) -> Rivals:
+        """Read the rivals' scores on the validation split, empty where there are none; raises UserError if damaged."""
+        return self._read("rivals.json", Rivals) or Rivals()
+
+    def write_rivals(self, rivals: Rivals) -> None:
+        """Write the rivals' scores."""
+        write_json(self.path / "rivals.json", rivals)
+
+    def read_exhibits(self) -> Exhibits:
+        """Read what the report shows, empty before there is anything; raises UserError if damaged."""
+        return self._read("exhibits.json", Exhibits) or Exhibits()
+
+    def write_exhibits(self, exhibits: Exhibits, contents: Mapping[str, bytes]) -> None:
+        """Write what the report shows: the files by their names, then the record of them."""
+        self.samples.mkdir(exist_ok=True)
+        for name, content in contents.items():
+            write_bytes(self.samples / name, content)
+        write_json(self.path / "exhibits.json", exhibits)
 
     def read_environment(self) -> dict[str, Any]:
         """Read versions and device, empty if not written yet; raises UserError if damaged."""
         return read_json(self.path / "environment.json") or {}
 
-    def write_recipe(self, recipe: Recipe | Mapping[str, Any]) -> None:
-        """Write the recipe, or its plain values, in one step; raises OSError, as do the other writers."""
-        write_json(self.path / "recipe.json", to_dict(recipe) if isinstance(recipe, Recipe) else recipe)
-
-    def write_state(self, values: Mapping[str, Any]) -> None:
-        """Write how the run stands."""
-        write_json(self.path / "state.json", values)
-
-    def write_data(self, values: Mapping[str, Any]) -> None:
-        """Write what the images are."""
-        write_json(self.path / "data.json", values)
-
-    def write_pace(self, values: Mapping[str, Any]) -> None:
-        """Write how often what is done."""
-        write_json(self.path / "pace.json", values)
-
     def write_environment(self, values: Mapping[str, Any]) -> None:
         """Write versions and device."""
         write_json(self.path / "environment.json", values)
 
-    def log_step(self, record: Mapping[str, Any]) -> None:
-        """Append one interval's signals."""
-        append(self.steps, record)
+    def _read(self, name: str, kind: type[Record]) -> Record | None:
+        path = self.path / name
+        values = read_json(path)
+        if values is None:
+            return None
+        return self._record(path, kind, values, RESTORE)
 
-    def log_score(self, record: Mapping[str, Any]) -> None:
-        """Append one score."""
-        append(self.scores, record)
+    def _record(self, path: Path, kind: type[Record], values: Any, remedy: str) -> Record:
+        try:
+            return strict(kind, values)
+        except (msgspec.ValidationError, TypeError, RecursionError) as error:
+            raise UserError(path, f"damaged ({str(error)[:200]})", remedy) from None
 
-    def log_event(self, samples: int, seconds: float, kind: str, message: str) -> None:
-        """Append one event."""
-        append(self.events, {"samples": samples, "seconds": seconds, "kind": kind, "message": message})
+    # Logs
+
+    def log_step(self, stats: StepStats) -> None:
+        """Append one interval's stats."""
+        append(self.steps, stats)
+
+    def log_score(self, score: Score, *, is_best: bool) -> None:
+        """Append one score, and whether it became the best."""
+        append(self.scores, plain(score) | {"best": is_best})
+
+    def log_event(self, samples: int, seconds: float, kind: EventKind, message: str, attempt: int = 0) -> None:
+        """Append one event, unless a run that was killed and resumed comes to the very same one again."""
+        event = Event(samples=samples, seconds=seconds, kind=kind, message=message, attempt=attempt)
+        if not any(_is_same(record, event) for record in last_records(self.events, NUM_RECENT_EVENTS)):
+            append(self.events, event)
 
     def sync_logs(self) -> None:
         """Put what the logs hold on the disk."""
         for path in (self.steps, self.scores, self.events, self.path / "log"):
             if path.exists():
                 sync(path)
+
+    def cut_logs(self, samples: int, evaluated: int | None = None) -> None:
+        """Drop from the logs and the snapshots what lies beyond a checkpoint's samples; events stay for good.
+
+        `evaluated` is where its last evaluation was, if before that: one that was interrupted there is taken again.
+        """
+        cut(self.steps, samples)
+        cut(self.scores, samples if evaluated is None else evaluated)
+        for beyond, path in self.snapshots():
+            if beyond > samples:
+                path.unlink()
+
+    def drop_scores_under(self, protocol: Mapping[str, Any]) -> None:
+        """Drop the last scores that were found under a protocol: those of a change to it that was killed."""
+        drop_last(self.scores, lambda record: record.get("protocol") == protocol)
+
+    # Snapshots
+
+    def snapshots(self) -> list[tuple[int, Path]]:
+        """Return the snapshots of fixed inputs with their samples, in order."""
+        found = ((path, re.fullmatch("[0-9]{12,18}", path.stem)) for path in self.samples.glob("[0-9]*.png"))
+        return sorted((int(path.stem), path) for path, is_ours in found if is_ours and path.is_file())
+
+    def write_snapshot(self, samples: int, content: bytes) -> None:
+        """Write the snapshot at some samples."""
+        self.samples.mkdir(exist_ok=True)
+        write_bytes(self.samples / f"{samples:012d}.png", content)
+
+    def is_snapshot_due(self, samples: int) -> bool:
+        """Return whether the last snapshot is long enough ago, in proportion to the samples."""
+        taken = [before for before, _ in self.snapshots()]
+        return not taken or samples >= SNAPSHOT_GROWTH * taken[-1]
+
+    # Writing
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for one training; raises RunBusyError that names the holder, UserError where a part is a link.
+
+        The kernel frees it on death.
+        """
+        rules.refuse_links(self)
+        with contextlib.ExitStack() as stack:
+            try:
+                with rules.writing_into(self.path):
+                    stack.enter_context(locks.held(self.path))
+            except locks.Busy as busy:
+                raise rules.busy(self.path, busy.holder) from None
+            yield
+
+    def holder(self) -> Holder | None:
+        """Return who trains in this folder right now, None if nobody does."""
+        return locks.holder_of(self.path)
 
     def tidy(self) -> None:
         """Clear up what a kill has left of writing; only for who holds the lock."""
@@ -285,120 +321,18 @@ class RunFolder:
             if not folder.is_symlink():
                 tidy(folder)
 
-    def cut_logs(self, samples: int, judged: int | None = None) -> None:
-        """Drop from the logs and the snapshots what lies beyond a checkpoint's samples.
-
-        `judged` is where its last look was, if before that: a look that was given up there is taken again.
-        """
-        cut(self.steps, samples)
-        cut(self.scores, samples if judged is None else judged)
-        cut(self.events, samples)
-        for beyond, path in self.snapshots():
-            if beyond > samples:
-                path.unlink()
-
-    def drop_scores_under(self, protocol: Mapping[str, Any]) -> None:
-        """Drop the last scores that were found under a protocol: those of a change to it that was killed."""
-        drop_last(self.scores, lambda record: record.get("protocol") == protocol)
-
-    def snapshots(self) -> list[tuple[int, Path]]:
-        """Return the grids of fixed latents with their samples, in order."""
-        found = ((path, re.fullmatch("[0-9]{12,18}", path.stem)) for path in self.samples.glob("[0-9]*.png"))
-        return sorted((int(path.stem), path) for path, is_ours in found if is_ours and path.is_file())
-
-    def snapshot_path(self, samples: int) -> Path:
-        """Return where the grid of fixed latents at some samples belongs."""
-        return self.samples / f"{samples:012d}.png"
-
-    def is_snapshot_due(self, samples: int) -> bool:
-        """Return whether the last snapshot is long enough ago, in proportion to the samples."""
-        taken = [before for before, _ in self.snapshots()]
-        return not taken or samples >= SNAPSHOT_GROWTH * taken[-1]
-
     def newest_good(self) -> int | None:
-        """Return the samples of the newest checkpoint that is whole, None where none can be found."""
+        """Return the samples of the newest checkpoint that is intact, None where none can be found."""
         with contextlib.suppress(OSError, UserError):
             return next((int(path.name) for path in named(self.checkpoints) if damage_of(path) is None), None)
         return None
-
-    def stopped_by(self, error: OSError) -> StorageError:
-        """Return in one line what failed in a training, what is safe, and how to go on."""
-        safe, samples = "No good checkpoint was found", self.newest_good()
-        if samples is not None:
-            safe = f"The last good checkpoint, of {samples:,} samples, is intact"
-        elif self._is_without_checkpoints():
-            safe = "There is no checkpoint yet"
-        resume = f"equipoise resume {shlex.quote(str(self.path))}"
-        return StorageError(f"{self.failure_of(error)}. {safe}. Put that right, then go on: {resume}")
-
-    def failure_of(self, error: OSError) -> str:
-        """Return what failed, in words."""
-        return what_failed(error, error.filename or self.path)
-
-    def _is_without_checkpoints(self) -> bool:
-        try:
-            return not named(self.checkpoints)
-        except UserError:
-            return False  # nobody can tell
-
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run for one training; raises RunBusyError that names the holder, UserError where a part is a link.
-
-        The kernel frees it on death.
-        """
-        self._refuse_links()
-        try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            kind = StorageError if is_of_disk(error) else UserError
-            raise kind(f"{self.path}: cannot be written ({error.strerror}). {_PERMISSIONS}") from None
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UserError(f"{self.path / 'lock'}: is no regular file. Remove it, then go on")
-            if not _locked(descriptor, self.path):
-                raise RunBusyError(_busy(self.path, _read_holder(descriptor)))
-            with _folder_locked(self.path):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, msgspec.json.encode(Holder(socket.gethostname(), os.getpid())), 0)
-                try:
-                    yield
-                finally:
-                    with contextlib.suppress(OSError):  # or a failing disk would hide what has failed before
-                        os.ftruncate(descriptor, 0)
-        finally:
-            os.close(descriptor)
-
-    def _refuse_links(self) -> None:
-        """Raise UserError where writing, cutting or removing would reach what a link leads to, and may be another's."""
-        folders = (self.path / "log", self.samples, self.candidates, self.best)
-        for path in (self.path / "lock", *folders, self.steps, self.scores, self.events):
-            if os.path.islink(path):
-                raise UserError(f"{path}: is a link, which is not followed. Put what it leads to here, or remove it")
-
-    def holder(self) -> Holder | None:
-        """Return who trains in this folder right now, None if nobody does."""
-        try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _read_holder_soon(descriptor) or UNKNOWN
-        except OSError:
-            return None  # of a file system without locks nobody can tell
-        else:
-            return None
-        finally:
-            os.close(descriptor)
 
 
 def run_name(recipe: Recipe) -> str:
     """Return what a run is called by default: `<recipe>-<source>`."""
     source = recipe.data.source.removeprefix("hub:").rstrip("/\\")
     last = re.split(r"[/\\]", source)[-1]
-    return f"{recipe.name}-{re.sub(r'[.](npz|zip)$', '', last, flags=re.IGNORECASE)}"
+    return f"{recipe.name}-{re.sub(r'[.](npz|zip|csv)$', '', last, flags=re.IGNORECASE)}"
 
 
 def new_path(base: Path, name: str) -> Path:
@@ -406,9 +340,20 @@ def new_path(base: Path, name: str) -> Path:
     clean = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
     clean = clean.encode()[:200].decode(errors="ignore")
     pattern = re.compile(re.escape(clean) + r"-(\d+)")
-    taken = [pattern.fullmatch(entry.name) for entry in base.iterdir()] if base.is_dir() else []
+    entries = list(base.iterdir()) if base.is_dir() else []
+    taken = [pattern.fullmatch(entry.name) for entry in entries]
     highest = max((int(match[1]) for match in taken if match), default=0)
     return base / f"{clean}-{highest + 1:03}"
+
+
+def runs_near(path: Path, num: int = 3) -> list[Path]:
+    """Return up to `num` of the newest runs in this folder, or else beside it."""
+    for folder in (path, path.parent, Path("runs")):
+        with contextlib.suppress(OSError):
+            found = [entry for entry in folder.iterdir() if rules.is_run(entry)]
+            if found:
+                return sorted(found, key=lambda entry: entry.stat().st_mtime)[-num:]
+    return []
 
 
 def _make(path: Path) -> None:
@@ -419,123 +364,6 @@ def _make(path: Path) -> None:
         sync(path.parent)
 
 
-def _is_begun(path: Path) -> bool:
-    """Return whether a folder holds nothing, or no more than a kill can leave of `create`."""
-    entries = list(path.iterdir())
-    begun = any(entry.name == "lock" for entry in entries)
-    return (begun or not entries) and all(map(_is_of_create, entries))
-
-
-def _is_of_create(entry: Path) -> bool:
-    """Return whether it is one of those that `create` makes, by its content too: the user may call a file `lock`."""
-    if entry.is_symlink():
-        return False
-    if entry.name in SUBFOLDERS:
-        return entry.is_dir() and not any(entry.iterdir())
-    try:
-        match entry.name:
-            case "lock":
-                with open_regular(entry) as file:
-                    return not file.read(1) or _read_holder(file.fileno()) is not None
-            case "data.json":
-                return (read_json(entry) or {}).keys() >= DATA
-            case _:
-                return is_aside(entry)
-    except (OSError, UserError):
-        return False
-
-
-def _locked(descriptor: int, path: Path) -> bool:
-    """Try for a quarter of a second, since a reader asking who trains holds the lock for an instant.
-
-    Many readers at once hold it for longer: as long as nobody has said that he trains, for two seconds.
-    """
-    for attempt in range(40):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if attempt >= 5 and _read_holder(descriptor) is not None:
-                return False
-            time.sleep(0.05)
-        except OSError as error:
-            raise UserError(
-                f"{path}: this file system keeps no locks ({error.strerror}), so two trainings could not be kept "
-                f"apart. {_elsewhere(Path('runs/new'))} on another disk"
-            ) from None
-        else:
-            return True
-    return False
-
-
-@contextlib.contextmanager
-def _folder_locked(path: Path) -> Iterator[None]:
-    """Hold the folder itself, too: somebody may take the lock's file for one left behind, and remove it.
-
-    Raises RunBusyError. A file system that does not lock folders goes without.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunBusyError(_busy(path, None)) from None
-        except OSError:
-            pass
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _read_holder_soon(descriptor: int) -> Holder | None:
-    """Wait an instant for who has just begun to hold the lock to say so."""
-    for _ in range(10):
-        if holder := _read_holder(descriptor):
-            return holder
-        time.sleep(0.02)
-    return None
-
-
-def _is_writable(folder: Path) -> bool:
-    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _read_holder(descriptor: int) -> Holder | None:
-    try:
-        return msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError):
-        return None
-
-
-@contextlib.contextmanager
-def _writing_to(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        kind = StorageError if is_of_disk(error) else UserError
-        raise kind(f"{path}: a run cannot be written here ({reason}). Try a folder of yours: --out runs/new") from None
-
-
-def _elsewhere(path: Path) -> str:
-    other = path.with_name(path.name + "-2") if path.name else Path("runs/new")
-    return f"Try another folder: --out {shlex.quote(str(other))}"
-
-
-def _taken(path: Path) -> str:
-    resume = f"equipoise resume {shlex.quote(str(path))}"
-    return f"{path}: holds a run already. To go on with it: {resume}. {_elsewhere(path)}"
-
-
-def _busy(path: Path, holder: Holder | None) -> str:
-    who = f"process {holder.pid} on {holder.host}" if holder and holder != UNKNOWN else "another process"
-    return f"{path}: {who} is training here. Wait for it or stop it, or train elsewhere with --out"
-
-
-def _runs_near(path: Path) -> list[Path]:
-    """Return up to three of the newest runs in this folder, or else beside it."""
-    for folder in (path, path.parent, Path("runs")):
-        with contextlib.suppress(OSError):
-            found = [entry for entry in folder.iterdir() if RunFolder.is_run(entry)]
-            if found:
-                return sorted(found, key=lambda entry: entry.stat().st_mtime)[-3:]
-    return []
+def _is_same(record: Mapping[str, Any], event: Event) -> bool:
+    names = ("samples", "attempt", "kind", "message")
+    return all(record.get(name) == getattr(event, name) for name in names)

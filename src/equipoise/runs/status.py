@@ -1,175 +1,175 @@
-"""The state of a run on one screen, read from its folder alone."""
+"""How a run stands: facts read from its folder alone."""
 
 import dataclasses
 import math
-import shlex
 import statistics
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 from equipoise import formatting
+from equipoise.errors import UserError
 from equipoise.health.diagnoses import describe
-from equipoise.health.stats import (
-    ScoreLine,
-    StepStats,
-    comparable,
-    metric_value,
-    number_of,
-    score_from,
-    stats_from,
-    whole_of,
-)
-from equipoise.recipe import Budget, MetricName, Recipe, from_dict, to_dict
-from equipoise.runs.folder import OWN_LOOP, Holder, RunFolder
-from equipoise.runs.selection import chosen_again
-from equipoise.runs.stopping_status import outlook_values, referee_of
+from equipoise.recipe import Budget, Recipe, to_dict
+from equipoise.runs.folder import CUSTOM_LOOP, RunFolder, runs_near
+from equipoise.runs.selection import reselected
+from equipoise.runs.stopping_status import certificate_values, monitor_of
+from equipoise.storage.files import read_json
+from equipoise.storage.locks import Holder
 from equipoise.storage.logs import last_records, last_scores
+from equipoise.storage.records import (
+    DataRecord,
+    IntervalsRecord,
+    Metric,
+    Rivals,
+    RunState,
+    Score,
+    StepStats,
+    StopReason,
+    comparable,
+    deciding,
+    lenient,
+)
+from equipoise.storage.records import Status as Written
 
 State = Literal["new", "running", "interrupted", "stopped", "finished", "failed"]
 
-WIDTH, HEIGHT = 80, 24
+NUM_STEPS = 256  # logging intervals, the last ones, from which the game is described
+NUM_RATES = 5  # and the last ones from which its speed is taken
+MOST_LISTED = 20  # runs nearby, the newest ones
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """What is known of a run; None or NaN where it is not known yet."""
 
+    path: Path
     name: str
     recipe: Recipe
-    settings: dict[str, Any]  # of the recipe, those that apply: few in an own loop
+    settings: dict[str, Any]  # of the recipe, those that apply: few in a custom training loop
+    data: DataRecord | None
     state: State
     holder: Holder | None
     samples: int
-    horizon: int | None
+    spent: int  # samples, those of abandoned attempts included
+    horizon: int | None  # samples that the budget pays for
+    share: float | None  # of the budget that is spent
     seconds: float
     samples_per_second: float
     seconds_left: float
-    last: ScoreLine | None
-    best: ScoreLine | None
-    why_best: str  # although the last score is lower; empty where it is not
-    test: ScoreLine | None
+    last: Score | None
+    best: Score | None
+    best_note: str  # why the best is not the last one, although that is lower; empty where it is not lower
+    test: Score | None
+    rivals: Rivals  # on the test split, or on the validation split before the test
     diagnosis: str
-    policy: str | None
-    reason: str | None
-    outlook: str  # how near the policy is to a stop; empty where only the budget stops the run
-    outlook_values: dict[str, Any] | None
+    stop_reason: StopReason | None
+    message: str | None  # the same in words
+    stopping_status: str  # how close the policy is to a stop; empty where only the budget stops the run
+    certificate: dict[str, Any] | None
 
     @property
-    def metric(self) -> MetricName:
-        """Return what "best" means in this run."""
-        return self.recipe.judging.metric
+    def metrics(self) -> tuple[Metric, ...]:
+        """What this run measures."""
+        if self.data is None:
+            return ()
+        return self.data.metrics
 
     @property
-    def is_own_loop(self) -> bool:
-        """Return whether a Watch follows this run, in a training loop that is not Equipoise's."""
-        return self.recipe.name == OWN_LOOP
+    def metric(self) -> Metric:
+        """What "best" means in this run."""
+        return deciding(self.metrics)
+
+    @property
+    def noun(self) -> str:
+        """What one calls the examples of this run."""
+        if self.data is None:
+            return "examples"
+        return self.data.noun
+
+    @property
+    def source(self) -> str:
+        """Where the data are from; a custom loop may not say it."""
+        if not self.is_custom_loop:
+            return self.recipe.data.source
+        return "" if self.data is None else self.data.source
+
+    @property
+    def is_custom_loop(self) -> bool:
+        """Whether a Watch follows this run, in a training loop that is not Equipoise's."""
+        return self.recipe.name == CUSTOM_LOOP
 
 
 def read_status(run: RunFolder) -> Status:
-    """Read the state of a run; raises UserError if one of its files is damaged."""
-    settings, pace, state, holder = run.read_recipe(), run.read_pace(), run.read_state(), run.holder()
-    recipe = _recipe_of(settings)
-    steps = [stats_from(record) for record in last_records(run.steps, 256)]
-    scores = comparable([score_from(record) for record in last_scores(run.scores)])
-    samples = max([line[-1].samples for line in (steps, scores) if line], default=0)
-    samples = max(samples, whole_of(state.get("samples")))
-    seconds = max([0.0, *_finite(steps[-1].seconds if steps else 0.0, number_of(state.get("seconds")))])
-    horizon = whole_of(pace.get("horizon")) or recipe.budget.samples
-    rate = _rate(steps, pace)
-    now = _state("running" if state["status"] == "new" and samples else state["status"], holder)  # its file is gone
-    referee = referee_of(run, recipe)
-    last, best = scores[-1] if scores else None, score_from(state["best"]) if state.get("best") else referee.best
+    """Read how a run stands; raises UserError if one of its files is damaged."""
+    settings = run.read_recipe()
+    recipe = _recipe_of(run, settings)
+    if recipe.name != CUSTOM_LOOP:
+        settings = to_dict(recipe)
+    state = run.read_state()
+    data = run.read_data()
+    intervals = run.read_intervals()
+    holder = run.holder()
+    steps = [lenient(StepStats, record) for record in last_records(run.steps, NUM_STEPS)]
+    scores = comparable([lenient(Score, record) for record in last_scores(run.scores)])
+    monitor = monitor_of(run, recipe)
+    last = None
+    stopping_status = ""
+    if scores:
+        last = scores[-1]
+        stopping_status = monitor.stopping_status()
+    best = state.best or monitor.best
+    position = _position(recipe, state, intervals, steps, scores, holder)
     return Status(
+        path=run.path,
         name=run.path.resolve().name,
         recipe=recipe,
-        settings=settings if recipe.name == OWN_LOOP else to_dict(recipe),
-        state=now,
+        settings=settings,
+        data=data,
         holder=holder,
-        samples=samples,
-        horizon=horizon,
-        seconds=seconds,
-        samples_per_second=rate,
-        seconds_left=max(0, horizon - samples) / rate if horizon and rate > 0 and now == "running" else math.nan,
         last=last,
         best=best,
-        why_best=_why_best(last, best, recipe.judging.metric, state) if last and best else "",
-        test=score_from(state["test"]) if state.get("test") else None,
-        diagnosis=_said(run, recipe) or describe(steps, scores, recipe.judging.metric),
-        policy=_text(state.get("policy")),
-        reason=_text(state.get("reason")),
-        outlook=referee.outlook() if scores else "",
-        outlook_values=outlook_values(referee),
+        best_note=_best_note(last, best, state),
+        test=state.test,
+        rivals=state.rivals or run.read_rivals(),
+        diagnosis=_said(run, recipe) or describe(steps, scores, monitor.metric.shown, monitor.noun),
+        stop_reason=state.stop_reason,
+        message=state.message,
+        stopping_status=stopping_status,
+        certificate=certificate_values(monitor),
+        **position,
     )
 
 
-def status(run: RunFolder) -> str:
-    """Return the state of a run as plain text: at most 24 lines of 80 columns."""
-    now = read_status(run)
-    budget = now.recipe.budget
-    if budget.samples is None and budget.seconds is None:
-        paid = "no budget"
-    else:
-        paid = (
-            formatting.duration(budget.seconds)
-            if budget.seconds
-            else f"{formatting.count(budget.samples or 0)} samples"
-        )
-        paid = f"budget {paid}"
-    trained = formatting.duration(now.seconds) if now.samples else "–"
-    if now.samples and math.isfinite(now.samples_per_second):
-        trained += f" at {now.samples / max(now.seconds, 1e-9):,.0f} samples/s"
-    rows = [
-        ("run", str(run.path)),
-        *_origin(now, run, paid),
-        ("state", _state_text(now, run)),
-        ("progress", _progress(now)),
-        ("trained", trained),
-    ]
-    rows += [("last score", _score_text(now.last, now.metric))] if now.last else []
-    best = _score_text(now.best, now.metric) if now.best else "none yet"
-    rows += [("best score", f"{best}; {now.why_best}" if now.why_best else best)]
-    rows += [("on test", _score_text(now.test, now.metric))] if now.test else []
-    rows += [("game", now.diagnosis)] if now.samples else []
-    rows += [("stopping", now.outlook)] if now.outlook and now.state != "finished" else []
-    report = _lines("report", str(run.report))[:4] if run.report.exists() else []
-    lines = [line for label, text in rows for line in _lines(label, text)[:4]]
-    reason = _lines("stopped by" if now.policy else "reason", now.reason) if now.reason else []
-    return "\n".join([*lines, *_cut(reason, HEIGHT - len(lines) - len(report)), *report])
-
-
-def status_values(run: RunFolder) -> dict[str, Any]:
-    """Return the state of a run as plain values for `--json`; NaN stands for what is not known."""
-    now = read_status(run)
+def status_values(now: Status) -> dict[str, Any]:
+    """Return how a run stands as plain values for `--json`; NaN stands for what is not known."""
+    same = ("name", "state", "holder", "samples", "spent", "horizon", "share", "seconds", "samples_per_second")
+    scores = ("last", "best", "test", "rivals")
+    words = ("diagnosis", "stop_reason", "message", "stopping_status", "certificate")
     return {
-        "path": str(run.path),
-        "name": now.name,
+        "path": str(now.path),
         "recipe": now.recipe.name,
-        "source": now.recipe.data.source if not now.is_own_loop else run.read_data().get("source"),
+        "source": now.source or None,
         "seed": now.settings.get("seed"),
-        "state": now.state,
-        "holder": {"host": now.holder.host, "pid": now.holder.pid} if now.holder else None,
-        "samples": now.samples,
-        "horizon": now.horizon,
-        "seconds": now.seconds,
-        "samples_per_second": now.samples_per_second,
-        "seconds_left": now.seconds_left,
-        "metric": now.metric,
-        "last": vars(now.last) if now.last else None,
-        "best": vars(now.best) if now.best else None,
-        "test": vars(now.test) if now.test else None,
-        "diagnosis": now.diagnosis,
-        "policy": now.policy,
-        "reason": now.reason,
-        "outlook": now.outlook_values,
+        "metric": now.metric.name,
+        **{name: getattr(now, name) for name in (*same, "seconds_left", *scores, *words)},
     }
 
 
-def best_of(scores: list[ScoreLine], metric: MetricName) -> ScoreLine | None:
-    """Return the lowest finite score, the earliest of equals."""
-    finite = [line for line in scores if math.isfinite(metric_value(line, metric))]
-    return min(finite, key=lambda line: metric_value(line, metric), default=None)
+def nearby(folder: Path) -> list[tuple[Path, Status | UserError]]:
+    """Return the newest runs in a folder, or else beside it, each with how it stands, or why it cannot be read."""
+    found: list[tuple[Path, Status | UserError]] = []
+    for path in runs_near(folder, MOST_LISTED):
+        try:
+            found.append((path, read_status(RunFolder(path))))
+        except UserError as error:
+            found.append((path, error))
+    return found
+
+
+def best_of(scores: list[Score]) -> Score | None:
+    """Return the score of the lowest finite loss, the earliest of equals."""
+    return min((score for score in scores if score.is_finite), key=lambda score: score.loss, default=None)
 
 
 def shown_path(path: Path) -> str:
@@ -181,112 +181,80 @@ def shown_path(path: Path) -> str:
         return str(Path(*full.parts[-2:])) if path.is_absolute() else str(path)
 
 
-def _why_best(last: ScoreLine, best: ScoreLine, metric: MetricName, state: dict[str, Any]) -> str:
+def _position(
+    recipe: Recipe,
+    state: RunState,
+    intervals: IntervalsRecord,
+    steps: list[StepStats],
+    scores: list[Score],
+    holder: Holder | None,
+) -> dict[str, Any]:
+    """Return the state and how far the training is: the logs may be ahead of what was written at its last end."""
+    samples = max([state.samples, *(log[-1].samples for log in (steps, scores) if log)])
+    spent = max([samples, state.spent, *(stats.spent for stats in steps[-1:])])
+    seconds = max([0.0, state.seconds, *(stats.seconds for stats in steps[-1:])])
+    horizon = intervals.horizon or recipe.budget.samples
+    rate = _rate(steps, intervals)
+    now = _state(state.status, samples, holder)
+    seconds_left = math.nan
+    if horizon and rate > 0 and now == "running":
+        seconds_left = max(0, horizon - spent) / rate
+    share = None
+    if horizon:
+        share = spent / horizon
+    if horizon and recipe.budget.seconds is not None:
+        share = seconds / recipe.budget.seconds
+    if share is not None and (share > 1 or state.stop_reason == "budget"):
+        share = 1.0
+    return {
+        "state": now,
+        "samples": samples,
+        "spent": spent,
+        "horizon": horizon,
+        "share": share,
+        "seconds": seconds,
+        "samples_per_second": rate,
+        "seconds_left": seconds_left,
+    }
+
+
+def _best_note(last: Score | None, best: Score | None, state: RunState) -> str:
     """Say why the best score is not the last one, although that is lower; empty where it is not lower."""
-    if not metric_value(last, metric) < metric_value(best, metric):
+    if last is None or best is None or not last.loss < best.loss:
         return ""
-    if again := chosen_again(state, best):
+    if again := reselected(state, best):
         return again
-    is_uncertified = formatting.is_lower_uncertified(last, best, metric)
-    return "the last one is lower, but not certified as better" if is_uncertified else ""
+    if formatting.is_lower_not_significant(last, best):
+        return "the last one is lower, but not significantly"
+    return ""
 
 
-def _rate(steps: list[StepStats], pace: dict[str, Any]) -> float:
-    rates = [stats.samples_per_second for stats in steps[-5:] if math.isfinite(stats.samples_per_second)]
-    return statistics.median(rates) if rates else number_of(pace.get("samples_per_second"))
+def _rate(steps: list[StepStats], intervals: IntervalsRecord) -> float:
+    rates = [stats.samples_per_second for stats in steps[-NUM_RATES:] if math.isfinite(stats.samples_per_second)]
+    return statistics.median(rates) if rates else intervals.samples_per_second
 
 
-def _finite(*numbers: float) -> list[float]:
-    return [number for number in numbers if math.isfinite(number)]
+def _state(written: Written, samples: int, holder: Holder | None) -> State:
+    if written in ("stopped", "finished", "failed"):  # even while the training that wrote it still holds the lock
+        return written
+    if holder is not None:
+        return "running"
+    if written == "new" and not samples:
+        return "new"
+    return "interrupted"  # it says running, or its state is gone, and nobody holds the lock
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _state(written: str, holder: Holder | None) -> State:
-    match written:
-        case "stopped" | "finished" | "failed":  # even while the training that wrote it still holds the lock
-            return written
-        case _ if holder is not None:
-            return "running"
-        case "new":
-            return "new"
-        case _:
-            return "interrupted"  # it says running, but nobody holds the lock
-
-
-def _recipe_of(settings: dict[str, Any]) -> Recipe:
-    """Return the recipe; in an own loop without a budget there is none, and no default takes its place."""
-    recipe = from_dict(settings)
-    if recipe.name == OWN_LOOP and "budget" not in settings:
+def _recipe_of(run: RunFolder, settings: dict[str, Any]) -> Recipe:
+    """Return the recipe; in a custom loop without a budget there is none, and no default takes its place."""
+    recipe = run.recipe()
+    if recipe.name == CUSTOM_LOOP and "budget" not in settings:
         return dataclasses.replace(recipe, budget=Budget(samples=None, seconds=None))
     return recipe
 
 
 def _said(run: RunFolder, recipe: Recipe) -> str | None:
-    """Return what an own loop's watch said of the game, since it alone knows which signals it is never given."""
-    return _text(run.read_json(run.path / "watch.json").get("sentence")) if recipe.name == OWN_LOOP else None
-
-
-def _origin(now: Status, run: RunFolder, paid: str) -> list[tuple[str, str]]:
-    if not now.is_own_loop:
-        return [("recipe", f"{now.recipe.name}, seed {now.recipe.seed}, {paid}"), ("source", now.recipe.data.source)]
-    source = _text(run.read_data().get("source"))
-    return [("recipe", f"a training loop of its own, {paid}"), *([("source", source)] if source else [])]
-
-
-def _state_text(now: Status, run: RunFolder) -> str:
-    resume = f"go on with: equipoise resume {shlex.quote(str(run.path))}"
-    if now.is_own_loop:
-        resume = f"go on with: Watch({str(run.path)!r}, resume=True)"
-    match now.state:
-        case "new":
-            return "not started"
-        case "running":
-            return f"running, process {now.holder.pid} on {now.holder.host}" if now.holder else "running"
-        case "interrupted":
-            return f"interrupted; {resume}"
-        case "stopped":
-            return f"stopped; {resume}"
-        case "finished":
-            return "finished"
-        case "failed":
-            return f"failed; {resume}"
-        case _:
-            assert_never(now.state)
-
-
-def _progress(now: Status) -> str:
-    """Return a bar and what was done; the share is one of time where the budget is a time."""
-    seconds = now.recipe.budget.seconds
-    rate = now.samples_per_second if now.state == "running" else math.nan
-    line = formatting.progress_line(now.samples, None if seconds else now.horizon, rate, now.seconds_left)
-    if not now.horizon:
-        return line
-    share = min(1.0, now.seconds / seconds if seconds else now.samples / now.horizon)
-    share = 1.0 if now.policy == "budget" else share
-    filled = round(10 * share)
-    text = f"{line} · {formatting.percent(share)}" if seconds else line
-    return f"{'█' * filled}{'░' * (10 - filled)}  {text}"
-
-
-def _score_text(line: ScoreLine, metric: MetricName) -> str:
-    parts = [f"{metric.upper()} {formatting.score(line, metric)}"]
-    other: MetricName = "fid" if metric == "kid" else "kid"
-    if math.isfinite(metric_value(line, other)):
-        parts.append(f"{other.upper()} {formatting.score(line, other)}")
-    if math.isfinite(line.coverage):
-        parts.append(f"coverage {line.coverage:.2f}")
-    return ", ".join(parts) + f", at {formatting.count(line.samples)} samples"
-
-
-def _cut(lines: list[str], num: int) -> list[str]:
-    """Return at most `num` lines (at least two) of a long reason, all of which is in the report."""
-    num = max(2, num)
-    return lines if len(lines) <= num else [*lines[: num - 1], f"{'':<11} … (in full in the report)"]
-
-
-def _lines(label: str, text: str) -> list[str]:
-    wrapped = textwrap.wrap(formatting.printable(text), WIDTH - 12, break_on_hyphens=False) or [""]
-    return [f"{label:<11} {wrapped[0]}"] + [f"{'':<11} {line}" for line in wrapped[1:]]
+    """Return what the Watch of a custom loop said of the game: it alone knows which numbers it is never given."""
+    if recipe.name != CUSTOM_LOOP:
+        return None
+    said = (read_json(run.path / "watch.json") or {}).get("sentence")
+    return said if isinstance(said, str) else None

@@ -1,49 +1,66 @@
-"""Where the stopping stands, from a run's folder alone: its log goes once more through the referee of its policy."""
+"""How close the stopping is, from a run's folder alone: its log goes once more through the monitor of its policy."""
 
 import dataclasses
 import math
-from dataclasses import dataclass
 from typing import Any
 
-from equipoise.health.stats import ScoreLine, comparable, score_from, stats_from, whole_of
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
-from equipoise.stopping.monitor import Referee
+from equipoise.stopping.monitor import Monitor
 from equipoise.storage.logs import MOST_SCORES, last_records, last_scores
+from equipoise.storage.records import Metric, Score, StepStats, comparable, lenient, whole_of
 
 NUM_STEPS = 256  # logging intervals, the last ones: more than any policy remembers
 MOST_FORECASTS = 500  # each takes as long as there are scores, and a chart shows hardly more
-FEWEST_LOOKS = 5  # scores from which forecasts are worth drawing
+FEWEST_SCORES = 5  # from which forecasts are worth drawing
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Forecast:
-    """What a quarter more training was forecast to bring after one score: a share of it, 0.02 for 2 %."""
+    """What 25 % more training was predicted to bring after one score: a share of it, 0.02 for 2 %."""
 
     samples: int
     gain: float
 
 
-def referee_of(run: RunFolder, recipe: Recipe) -> Referee:
-    """Return a referee that has seen the log of a run, with the recipe's policy; raises UserError or OSError.
+def metrics_of(run: RunFolder) -> tuple[Metric, ...]:
+    """Return what a run measures, none where it did not write that down."""
+    data = run.read_data()
+    return () if data is None else data.metrics
+
+
+def noun_of(run: RunFolder) -> str:
+    """Return what one calls the examples of a run."""
+    data = run.read_data()
+    return "examples" if data is None else data.noun
+
+
+def monitor_of(run: RunFolder, recipe: Recipe) -> Monitor:
+    """Return a monitor that has seen the log of a run, with the recipe's policy; raises UserError or OSError.
 
     It knows the scores under the last protocol, failed ones too, and the last 256 logging intervals.
     """
-    referee = Referee(recipe.stopping, recipe.budget, recipe.judging.metric)
-    for stats in [stats_from(record) for record in last_records(run.steps, NUM_STEPS)]:
-        referee.observe(stats)
-    for line in _scores(run):
-        referee.score(line)
-    return referee
+    monitor = fresh_monitor(run, recipe)
+    for record in last_records(run.steps, NUM_STEPS):
+        monitor.observe(lenient(StepStats, record))
+    for score in _scores(run):
+        monitor.score(score)
+    return monitor
 
 
-def outlook_values(referee: Referee) -> dict[str, Any] | None:
-    """Return the numbers behind the outlook as plain values, None where the policy has none."""
-    found = referee.findings()
+def fresh_monitor(run: RunFolder, recipe: Recipe) -> Monitor:
+    """Return a monitor of a run that has seen nothing."""
+    return Monitor(recipe.stopping, recipe.budget, metrics_of(run), noun=noun_of(run))
+
+
+def certificate_values(monitor: Monitor) -> dict[str, Any] | None:
+    """Return the numbers behind the stopping status as plain values, None where the policy has none."""
+    found = monitor.certificate()
     if found is None:
         return None
-    limits = {name: getattr(referee.stopping, name) for name in ("share", "delta", "price", "alpha")}
-    return {**dataclasses.asdict(found), "bound": found.bound, "chance": found.chance, **limits}
+    values = {**dataclasses.asdict(found), "bound": found.bound, "chance": found.chance}
+    settings = monitor.stopping.evidence
+    return values | {name: getattr(settings, name) for name in ("alpha", "delta", "min_gain", "min_wait")}
 
 
 def forecasts(run: RunFolder, recipe: Recipe) -> list[Forecast]:
@@ -51,21 +68,27 @@ def forecasts(run: RunFolder, recipe: Recipe) -> list[Forecast]:
 
     Of more than 500 scores it is the forecast after every second of them, or every third, …, the last one included.
     """
-    referee, found, lines = Referee(recipe.stopping, recipe.budget, recipe.judging.metric), [], _scores(run)
-    every = math.ceil(len(lines) / MOST_FORECASTS)
-    for left, line in zip(reversed(range(len(lines))), lines, strict=True):
-        referee.score(line)
-        if left % every == 0 and (findings := referee.findings()):
-            found.append((line.samples, findings))
-    enough = bool(found) and found[-1][1].num_looks >= FEWEST_LOOKS
-    return [Forecast(samples, findings.forecast) for samples, findings in found] if enough else []
+    monitor = fresh_monitor(run, recipe)
+    scores = _scores(run)
+    every = math.ceil(len(scores) / MOST_FORECASTS)
+    found: list[Forecast] = []
+    num = 0
+    for left, score in zip(reversed(range(len(scores))), scores, strict=True):
+        monitor.score(score)
+        if left % every == 0 and (certificate := monitor.certificate()):
+            found.append(Forecast(score.samples, certificate.forecast))
+            num = certificate.num_evaluations
+    return found if num >= FEWEST_SCORES else []
 
 
-def _scores(run: RunFolder) -> list[ScoreLine]:
-    """Return what the referee has taken in since the judge was last changed, in order."""
-    scores, events = [score_from(record) for record in last_scores(run.scores)], last_records(run.events, MOST_SCORES)
-    lines = comparable(scores)
-    begin = lines[0].samples if len(lines) < len(scores) or len(scores) == MOST_SCORES else 0
-    failed = [whole_of(event.get("samples")) for event in events if event.get("kind") == "judging failed"]
-    nothing = [ScoreLine(samples=at, seconds=0.0) for at in failed if at > begin]
-    return sorted([*lines, *nothing], key=lambda line: line.samples)
+def _scores(run: RunFolder) -> list[Score]:
+    """Return what the monitor has taken in since the judge was last changed, in order."""
+    scores = [lenient(Score, record) for record in last_scores(run.scores)]
+    events = last_records(run.events, MOST_SCORES)
+    last = comparable(scores)
+    begin = 0
+    if len(last) < len(scores) or len(scores) == MOST_SCORES:
+        begin = last[0].samples
+    failed = [whole_of(event.get("samples")) for event in events if event.get("kind") == "evaluation failed"]
+    nothing = [Score(samples=at, seconds=0.0) for at in failed if at > begin]
+    return sorted([*last, *nothing], key=lambda score: score.samples)

@@ -1,160 +1,216 @@
-"""The referee: takes signals and scores in, gives verdicts and one plain sentence out."""
+"""The monitor: takes stats and scores in, gives verdicts, candidates, and plain sentences out."""
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, TypeVar, assert_never
 
 import msgspec
 
 from equipoise.errors import UserError
-from equipoise.health.diagnoses import describe
-from equipoise.health.stats import ScoreLine, StepStats, metric_value, score_from, stats_from
-from equipoise.recipe import Budget, MetricName, Stopping
-from equipoise.stopping.evidence import (
-    Evidence,
-    EvidenceState,
-    Findings,
-    evidence_step,
-    evidence_verdict,
-    examined,
-    promotes,
-)
-from equipoise.stopping.policies import (
+from equipoise.health.diagnoses import describe_game, describe_scores
+from equipoise.recipe import Budget, Remedies, Stopping
+from equipoise.stopping import evidence, patience, threshold
+from equipoise.stopping.evidence import Certificate, EvidenceState
+from equipoise.stopping.patience import PatienceState
+from equipoise.stopping.threshold import ThresholdState
+from equipoise.stopping.verdicts import (
+    NUM_FAILED,
     Continue,
-    Patience,
-    PatienceState,
-    Threshold,
-    ThresholdState,
     Verdict,
     budget_verdict,
-    divergence_verdict,
-    is_better,
-    patience_step,
-    patience_verdict,
-    threshold_step,
-    threshold_verdict,
+    diverged,
+    failing_stop,
+    stuck_cause,
+    stuck_player,
 )
-from equipoise.stopping.progress import evidence_outlook, patience_outlook, threshold_outlook
+from equipoise.storage.records import Metric, Score, StepStats, deciding, lenient
 
 RECENT = 32  # intervals kept as they are
 HISTORY = 96  # intervals kept in all; the older ones are thinned out as the run grows longer
 SCORES = 64
-State = TypeVar("State", ThresholdState, PatienceState, EvidenceState)
 NUM_CANDIDATES = 3  # the best and the runners-up, which are scored again at the end
+State = TypeVar("State", ThresholdState, PatienceState, EvidenceState)
 
 
-class Referee:
+class Monitor:
     """Follows one game; its whole state is in `state_dict`, as plain JSON."""
 
-    def __init__(self, stopping: Stopping, budget: Budget, metric: MetricName = "kid") -> None:
-        """Follow a game for the stopping rule and the budget, with `metric` deciding what is best."""
+    def __init__(
+        self,
+        stopping: Stopping,
+        budget: Budget,
+        metrics: Sequence[Metric] = (),
+        remedies: Remedies | None = None,
+        noun: str = "examples",
+    ) -> None:
+        """Follow a game for the stopping rule and the budget; one of the metrics decides what is best."""
         self.stopping = stopping
         self.budget = budget
-        self.metric: MetricName = metric
-        self.best: ScoreLine | None = None
-        self._evidence = Evidence(
-            stopping.alpha, stopping.delta, stopping.price, stopping.share, stopping.boundary, metric
-        )
-        self._evidence_state = EvidenceState()
+        self.metric = deciding(metrics)
+        self.remedies = remedies or Remedies(attempts=0)
+        self.noun = noun
+        self.best: Score | None = None
+        self._guards = {metric.name: metric for metric in metrics if metric.guard is not None}
+        self._runners_up: tuple[Score, ...] = ()
+        self._scores: tuple[Score, ...] = ()
+        self._history: tuple[StepStats, ...] = ()
+        self._num_paired = 0
+        self._failures = 0  # evaluations that failed, until one succeeds
+        self._last_failure = ""
+        self._evidence = EvidenceState()
         # It changes with a score only, and is asked for at every step. None: not asked for since the last score, as
         # it takes as long as there are scores, and a log of thousands goes through here to be shown.
         self._evidence_verdict: Verdict | None = None
-        self._num_paired = 0
-        self._runners_up: tuple[ScoreLine, ...] = ()
-        self._patience = Patience(stopping.patience, metric)
-        self._patience_state = PatienceState()
-        self._threshold = Threshold(stopping.threshold)
-        self._threshold_state = ThresholdState()
-        self._history: tuple[StepStats, ...] = ()
-        self._scores: tuple[ScoreLine, ...] = ()
+        self._patience = PatienceState()
+        self._threshold = ThresholdState()
 
     @property
-    def last(self) -> ScoreLine | None:
-        """Return the last score that is finite."""
-        return next((line for line in reversed(self._scores) if is_better(self.metric, line, None)), None)
+    def last(self) -> Score | None:
+        """The last score that is finite."""
+        return next((score for score in reversed(self._scores) if score.is_finite), None)
 
     @property
-    def is_refusing(self) -> bool:
-        """Return whether steps were refused in the last interval."""
+    def candidates(self) -> tuple[Score, ...]:
+        """The best and up to two runners-up by their scores, the best first."""
+        return (*([self.best] if self.best is not None else []), *self._runners_up)
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether steps were skipped in the last interval."""
         return bool(self._history and self._history[-1].skipped_steps)
 
-    def observe(self, stats: StepStats) -> None:
-        """Take in the signals of one logging interval."""
-        self._history = _thinned((*self._history, stats))
-        self._threshold_state = threshold_step(self._threshold, self._threshold_state, stats)
-
     @property
-    def candidates(self) -> tuple[ScoreLine, ...]:
-        """Return the best and up to two runners-up by their scores, the best first."""
-        return (() if self.best is None else (self.best,)) + self._runners_up
+    def is_healthy(self) -> bool:
+        """Whether nothing speaks against going back to this moment: no step of the last interval was skipped."""
+        return not self.is_skipping
 
-    def score(self, line: ScoreLine | None) -> bool:
+    def observe(self, stats: StepStats) -> None:
+        """Take in the stats of one logging interval."""
+        self._history = _thinned((*self._history, stats))
+        self._threshold = threshold.observe(self._threshold, stats)
+
+    def score(self, found: Score | None, failure: str = "") -> bool:
         """Take in one score and return whether it is the new best.
 
-        A score with a paired difference to the best must be better beyond chance; without one the lower score wins.
-        None (judging failed) and a score that is not finite are never the best and count as no improvement.
-        Raises ValueError if the score was taken under another protocol than the best.
+        A score with a paired difference to the best must be significantly better; without one the lower score wins.
+        One that breaks a guard is never the best, nor a candidate. It, None (the evaluation failed) and a score that is
+        not finite count as no improvement. Raises ValueError if it was taken under another protocol than the best.
         """
-        line = line or ScoreLine(samples=0, seconds=0.0)
-        finite, best = is_better(self.metric, line, None), self.best
-        if finite and best is not None and line.protocol != best.protocol:
-            raise ValueError(f"scores of two protocols: {best.protocol} and {line.protocol}")
-        self._num_paired += math.isfinite(line.difference)
-        promoted = finite and (best is None or promotes(self._evidence, line, best, self._num_paired))
-        self._patience_state = patience_step(self._patience, self._patience_state, line)
-        self._evidence_state = evidence_step(self._evidence, self._evidence_state, line, promoted)
+        self._failures = 0 if found is not None else self._failures + 1
+        self._last_failure = failure
+        found = found or Score(samples=0, seconds=0.0)
+        best = self.best
+        if found.is_finite and best is not None and found.protocol != best.protocol:
+            raise ValueError(f"scores of two protocols: {best.protocol} and {found.protocol}")
+        self._num_paired += math.isfinite(found.difference)
+        is_allowed = found.is_finite and not found.broken
+        is_best = is_allowed and (
+            best is None or evidence.promotes(self.stopping.evidence, found, best, self._num_paired)
+        )
+        # No policy measures a generator against one that cannot be selected, however low its loss.
+        judged = found if is_allowed else msgspec.structs.replace(found, loss=math.nan)
+        self._patience = patience.score(self._patience, judged)
+        self._evidence = evidence.score(
+            self.stopping.evidence, self._evidence, judged, is_best=is_best, is_signed=self.metric.signed
+        )
         self._evidence_verdict = None
-        self._scores = (*self._scores, line)[-SCORES:]
-        if promoted:
-            self.best = line
-        if finite:
-            contenders = [*self._runners_up, *([best] if promoted and best else []), *([] if promoted else [line])]
-            contenders.sort(key=lambda found: metric_value(found, self.metric))
-            self._runners_up = tuple(contenders[: NUM_CANDIDATES - 1])
-        return promoted
+        self._scores = (*self._scores, found)[-SCORES:]
+        if is_best:
+            self.best = found
+        if is_allowed:
+            self._keep_runners_up(best if is_best else found)
+        return is_best
+
+    def _keep_runners_up(self, another: Score | None) -> None:
+        contenders = [*self._runners_up]
+        if another is not None:
+            contenders.append(another)
+        contenders.sort(key=lambda score: score.loss)
+        self._runners_up = tuple(contenders[: NUM_CANDIDATES - 1])
 
     def forget_scores(self) -> None:
-        """Begin the scores anew, for a judge with another protocol."""
-        self.best, self._scores, self._runners_up, self._num_paired = None, (), (), 0
-        self._patience_state, self._evidence_state = PatienceState(), EvidenceState()
+        """Begin the scores again, for a judge with another protocol."""
+        self.best = None
+        self._scores = ()
+        self._runners_up = ()
+        self._num_paired = 0
+        self._failures = 0
+        self._patience = PatienceState()
+        self._evidence = EvidenceState()
         self._evidence_verdict = None
 
-    def verdict(self, samples: int, seconds: float) -> Verdict:
-        """Return what to do now: the first stop of divergence, the policy and the budget, else go on."""
-        verdict = divergence_verdict(self._history)
-        if isinstance(verdict, Continue):
-            verdict = self._policy_verdict()
-        return budget_verdict(self.budget, samples, seconds) if isinstance(verdict, Continue) else verdict
+    def verdict(self, spent: int, seconds: float, attempt: int = 0) -> Verdict:
+        """Return what to do now: the first of divergence, evaluations that all fail, the policy and the budget."""
+        if player := stuck_player(self._history):
+            return diverged(stuck_cause(player), attempt, self.remedies.attempts)
+        if self._failures >= NUM_FAILED and not self._evidence.evaluations and self.last is None:
+            return failing_stop(self._failures, self._last_failure)
+        found = self._policy_verdict()
+        return budget_verdict(self.budget, spent, seconds) if isinstance(found, Continue) else found
 
-    def sentence(self) -> str:
-        """Say in one plain sentence what the game is doing."""
-        return describe(self._history, self._scores, self.metric)
-
-    def outlook(self) -> str:
-        """Say in one plain sentence how near the policy is to a stop; empty where only the budget stops the run."""
+    def _policy_verdict(self) -> Verdict:
         match self.stopping.policy:
             case "evidence":
-                return evidence_outlook(self._evidence, self._evidence_state)
+                if self._evidence_verdict is None:
+                    self._evidence_verdict = evidence.verdict(self.stopping.evidence, self._evidence, self.metric.shown)
+                return self._evidence_verdict
             case "budget":
-                return ""
+                return Continue()
             case "discriminator-threshold":
-                return threshold_outlook(self._threshold, self._threshold_state)
+                return threshold.verdict(self.stopping.threshold, self._threshold)
             case "patience":
-                return patience_outlook(self._patience, self._patience_state)
-            case _:
-                assert_never(self.stopping.policy)
+                return patience.verdict(self.stopping.patience, self._patience, self.metric.shown)
+            case _ as unreachable:
+                assert_never(unreachable)
 
-    def findings(self) -> Findings | None:
+    def sentence(self, *, knows_game: bool = True) -> str:
+        """Say in one plain sentence what the game is doing; without the game, where the scores are going."""
+        scores = describe_scores(self._scores, self.metric.shown, self.noun)
+        if knows_game:
+            return f"{describe_game(self._history)}; {scores}."
+        return f"{scores[:1].upper()}{scores[1:]}."
+
+    def stopping_status(self) -> str:
+        """Say in plain words how close the policy is to a stop; empty where only the budget stops the run."""
+        match self.stopping.policy:
+            case "evidence":
+                text = evidence.status(self.stopping.evidence, self._evidence)
+            case "budget":
+                text = ""
+            case "discriminator-threshold":
+                text = threshold.status(self.stopping.threshold, self._threshold)
+            case "patience":
+                text = patience.status(self.stopping.patience, self._patience)
+            case _ as unreachable:
+                assert_never(unreachable)
+        if broken := self._broken_lately():
+            text = f"{broken} {text}".strip()
+        return text
+
+    def _broken_lately(self) -> str:
+        """Say which guard kept the last generator from being a candidate; empty where none did."""
+        last = self.last
+        if last is None or not last.broken:
+            return ""
+        found = [guard_text(self._guards[name], last) for name in last.broken if name in self._guards]
+        return f"Not a candidate: {', '.join(found)}." if found else ""
+
+    def certificate(self) -> Certificate | None:
         """Return what the evidence says now; None under another policy, and before two scores."""
-        return examined(self._evidence, self._evidence_state) if self.stopping.policy == "evidence" else None
+        if self.stopping.policy != "evidence":
+            return None
+        return evidence.examined(self.stopping.evidence, self._evidence)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that was taken in, as plain JSON (null stands for NaN)."""
         state = {
-            "threshold": self._threshold_state,
-            "patience": self._patience_state,
-            "evidence": self._evidence_state,
+            "threshold": self._threshold,
+            "patience": self._patience,
+            "evidence": self._evidence,
             "num_paired": self._num_paired,
+            "failures": self._failures,
+            "last_failure": self._last_failure,
             "runners_up": self._runners_up,
             "best": self.best,
             "history": self._history,
@@ -165,40 +221,40 @@ class Referee:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a state back exactly; raises UserError, and takes nothing, if it does not have the shape of one."""
         try:
-            threshold = _exactly(state["threshold"], ThresholdState)
-            patience = _exactly(state["patience"], PatienceState)
-            evidence = _exactly(state["evidence"], EvidenceState)
+            of_threshold = _exactly(state["threshold"], ThresholdState)
+            of_patience = _exactly(state["patience"], PatienceState)
+            of_evidence = _exactly(state["evidence"], EvidenceState)
             num_paired = msgspec.convert(state["num_paired"], int)
-            runners_up = tuple(score_from(record) for record in state["runners_up"])
-            best = score_from(state["best"]) if state["best"] is not None else None
-            history = tuple(stats_from(record) for record in state["history"])
-            scores = tuple(score_from(record) for record in state["scores"])
-            if not all(0 <= place < max(1, len(evidence.looks)) for place in (evidence.champion, evidence.lowest)):
-                raise ValueError("its best is none of its scores")
+            failures = msgspec.convert(state["failures"], int)
+            last_failure = msgspec.convert(state["last_failure"], str)
+            runners_up = tuple(lenient(Score, record) for record in state["runners_up"])
+            best = lenient(Score, state["best"]) if state["best"] is not None else None
+            history = tuple(lenient(StepStats, record) for record in state["history"])
+            scores = tuple(lenient(Score, record) for record in state["scores"])
+            places = (of_evidence.best, of_evidence.lowest)
+            if not all(0 <= place < max(1, len(of_evidence.evaluations)) for place in places):
+                raise ValueError("its best is not one of its scores")
         except (KeyError, TypeError, AttributeError, ValueError) as error:  # msgspec's is a ValueError
-            raise UserError(
-                f"the state of the watch in this checkpoint does not fit ({error}): it was written by another "
-                "version. Resume with the version that wrote it."
-            ) from None
-        self._threshold_state, self._patience_state, self._evidence_state = threshold, patience, evidence
-        self._evidence_verdict = evidence_verdict(self._evidence, evidence)
-        self._num_paired, self._runners_up, self.best = num_paired, runners_up, best
-        self._history, self._scores = history, scores
+            problem = f"the monitor's state does not fit ({error}): it was written by another version"
+            raise UserError("checkpoint", problem, "Resume with the version that wrote it") from None
+        self._threshold = of_threshold
+        self._patience = of_patience
+        self._evidence = of_evidence
+        self._evidence_verdict = evidence.verdict(self.stopping.evidence, of_evidence, self.metric.shown)
+        self._num_paired = num_paired
+        self._failures = failures
+        self._last_failure = last_failure
+        self._runners_up = runners_up
+        self.best = best
+        self._history = history
+        self._scores = scores
 
-    def _policy_verdict(self) -> Verdict:
-        match self.stopping.policy:
-            case "evidence":
-                if self._evidence_verdict is None:
-                    self._evidence_verdict = evidence_verdict(self._evidence, self._evidence_state)
-                return self._evidence_verdict
-            case "budget":
-                return Continue()
-            case "discriminator-threshold":
-                return threshold_verdict(self._threshold, self._threshold_state)
-            case "patience":
-                return patience_verdict(self._patience, self._patience_state)
-            case _:
-                assert_never(self.stopping.policy)
+
+def guard_text(metric: Metric, score: Score) -> str:
+    """Say by how much a score misses a guard."""
+    side = "above" if metric.better == "lower" else "below"
+    unit = f" {metric.unit}" if metric.unit else ""
+    return f"{metric.shown} is {score.value(metric.name):.4g}{unit}, {side} the limit of {metric.guard:.4g}{unit}"
 
 
 def _exactly(values: Any, kind: type[State]) -> State:

@@ -1,4 +1,4 @@
-"""Tests that may be looked at again and again: alpha-spending and the normal mixture, over differences with errors.
+"""Tests that stay valid however often one looks: alpha-spending and the normal mixture, over differences with errors.
 
 A z-test at 5 % that is repeated at each of 200 looks promotes a generator that is no better about 40 % of the time.
 """
@@ -23,7 +23,7 @@ def z_value(alpha: float) -> float:
 def half_width(alpha: float, look: int, standard_error: float) -> float:
     """Return by how much the difference at this look must be below 0 for a promotion, by alpha-spending.
 
-    Promised of each challenger by itself, and whatever the dependence between looks: over all looks together, the
+    It holds for each new generator by itself, and whatever the dependence between looks: over all looks together, the
     probability that any difference is this far below its true value is at most alpha (union bound).
     """
     return z_value(spent(alpha, look)) * standard_error
@@ -31,7 +31,7 @@ def half_width(alpha: float, look: int, standard_error: float) -> float:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The differences since the champion was found: their sum, its variance V, and ρ, which the first look fixes."""
+    """The differences since the best generator was found: their sum, its variance V, and ρ, fixed by the first look."""
 
     sum: float
     variance: float
@@ -39,18 +39,18 @@ class Mixture:
 
 
 def mixture_step(state: Mixture | None, difference: float, standard_error: float) -> Mixture:
-    """Return the state after one more look at a challenger of the same champion; None before the first."""
+    """Return the state after one more look at a generator beside the same best one; None before the first."""
     variance = standard_error**2
     if state is None:
         return Mixture(difference, variance, RHO * variance)
-    # A first look without error (a challenger that is the champion) fixes nothing.
+    # A first look without error (at the best generator itself) fixes nothing.
     return Mixture(state.sum + difference, state.variance + variance, state.rho or RHO * variance)
 
 
 def mixture_half_width(state: Mixture, alpha: float) -> float:
     """Return √((V + ρ)(log(1 + V/ρ) + 2 log(1/alpha))), the half width of the interval around the sum; 0 without error.
 
-    Promised of the mean of all challengers since the champion, where each look draws a fresh independent sample: with
+    It holds for the mean of all generators since the best one, if each look draws a fresh independent sample: with
     probability 1 − alpha the sum of their true differences is inside at every look (Robbins 1970; arXiv:1810.08240).
     Where looks share their reals, the error that these bring does not average out: it speaks of these reals only.
     """

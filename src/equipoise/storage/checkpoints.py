@@ -1,12 +1,12 @@
-"""Checkpoints: written aside, synced, renamed, with a manifest; verified on reading; the newest good one is used.
+"""Checkpoints: written whole, with a manifest; verified on reading; the newest good one is used.
 
-Only safetensors and JSON are written and read: nothing that could carry code. What can be known of a checkpoint without
-torch is, so that `status` and `digest` start at once; torch is imported where tensors are read or written.
+Only safetensors and JSON are written and read: nothing that could carry code. What can be known of a
+checkpoint without torch is, so that `status` and `digest` start at once; torch is imported where tensors are
+read or written.
 """
 
 import os
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from equipoise.errors import UserError
+from equipoise.errors import Command, UserError
 from equipoise.storage.files import MANIFEST, discard, read_json, verify, write_json, written_whole
 from equipoise.storage.safe_open import open_regular
 
@@ -29,7 +29,7 @@ MAX_DIMENSIONS = 64  # as in PyTorch
 
 
 def named(folder: Path) -> list[Path]:
-    """Return whatever has the name of a checkpoint, the newest first; what lies aside, or is another's, has not.
+    """Return whatever has the name of a checkpoint, the newest first.
 
     Raises UserError where the folder cannot be read.
     """
@@ -38,9 +38,9 @@ def named(folder: Path) -> list[Path]:
     except FileNotFoundError:
         found = []
         if folder.is_symlink():
-            raise UserError(f"{folder}: is a link that leads nowhere. Put it right, and go on") from None
+            raise UserError(folder, "a link that leads nowhere", "Repair the link, or remove it") from None
     except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror}). Check its permissions.") from None
+        raise UserError(folder, f"cannot be read ({error.strerror})", "Check its permissions") from None
     found = [path for path in found if path.name == f"{int(path.name):012d}"]
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
@@ -48,7 +48,8 @@ def named(folder: Path) -> list[Path]:
 def candidate_paths(folder: Path) -> list[Path]:
     """Return the folders of generators that may yet be the best one, by their samples; raises OSError.
 
-    Whatever has another name, is a link or has no manifest is the user's; behind a link in the folder's place, all is.
+    Whatever has another name, is a link or has no manifest is the user's; behind a link in the folder's
+    place, all is.
     """
     if folder.is_symlink() or not folder.is_dir():
         return []
@@ -58,18 +59,17 @@ def candidate_paths(folder: Path) -> list[Path]:
 
 
 def damage_of(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint's files, the bad one first, or None if they are those of its manifest."""
+    """Return what is wrong with a checkpoint, the bad file's name first, or None."""
     if path.is_symlink():
-        return f"{path}: is a link, which is not followed"
-    damage = verify(path, FILES)
-    return f"{path}/{damage}" if damage else None
+        return "a link, which is not followed"
+    return verify(path, FILES)
 
 
 def tensor_header(path: Path) -> tuple[dict[str, Any], int]:
     """Return what a safetensors file says of its tensors, by name, and where their bytes begin.
 
-    Raises ValueError or OSError, also for a header so large, or of so many dimensions, that reading would take long,
-    and for tensors that claim more bytes than the file has.
+    Raises ValueError or OSError, also for a header so large, or of so many dimensions, that reading would
+    take long, and for tensors that claim more bytes than the file has.
     """
     with open_regular(path) as file:
         length = int.from_bytes(file.read(8), "little")
@@ -81,7 +81,7 @@ def tensor_header(path: Path) -> tuple[dict[str, Any], int]:
             raise ValueError("its header is nested too deep") from None
         num_bytes = os.fstat(file.fileno()).st_size - 8 - length
     if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
+        raise ValueError("its header is not a JSON object")
     header.pop("__metadata__", None)
     claimed = 0
     for name, entry in header.items():
@@ -129,9 +129,10 @@ def save(
 
 
 def prune(folder: Path, samples: int, keep: Callable[[int], bool]) -> None:
-    """Remove the checkpoints before the one of `samples`, but the last of them and those to `keep`; raises OSError.
+    """Remove the checkpoints before `samples`, but the last of them and those to `keep`; raises OSError.
 
-    Those beyond it are no reason to remove an earlier one: they are damaged, or a run would have gone on from them.
+    Those beyond it are no reason to remove an earlier one: they are damaged, or a run would have gone on from
+    them.
     """
     until = [path for path in named(folder) if path.is_dir() and int(path.name) <= samples]
     for old in until[NUM_KEPT:]:
@@ -139,62 +140,63 @@ def prune(folder: Path, samples: int, keep: Callable[[int], bool]) -> None:
             discard(old)
 
 
-def latest(folder: Path, on_damage: Callable[[str], None] | None = None) -> Checkpoint | None:
+def latest(folder: Path, on_damage: Callable[[str], None] | None = None, until: int | None = None) -> Checkpoint | None:
     """Return the newest checkpoint whose files match its manifest, or None if there never was one.
 
-    `on_damage` is told of each damaged one; raises UserError if there are some and all are damaged.
+    `on_damage` is called with a sentence on each damaged one, and those beyond `until` samples are left out; raises
+    UserError if there are some and all are damaged.
     """
-    candidates, damages = named(folder), []
+    candidates = [path for path in named(folder) if until is None or int(path.name) <= until]
+    damages = []
     for path in candidates:
         try:
             return _read(path)
         except UserError as error:
-            damages.append(str(error))
+            damages.append(f"{error.subject}: {error.problem}")
         if on_damage is not None:
             then = "the one before it is used" if path != candidates[-1] else "there is none before it"
             on_damage(f"checkpoint {path.name} is damaged ({damages[-1]}); {then}")
-    if candidates:
-        raise UserError(
-            f"{folder}: all {len(candidates)} checkpoints are damaged, the newest in {damages[0]}, so this run cannot "
-            f"go on. Its best generator may still be good: equipoise sample {shlex.quote(str(folder.parent))}"
-        )
-    return None
+    if not candidates:
+        return None
+    num = len(candidates)
+    problem = f"all {num} checkpoints are damaged, so this run cannot be continued; the newest is {damages[0]}"
+    raise UserError(folder, problem, "Its best generator may still be good", Command("sample", folder.parent))
 
 
 def _read(path: Path) -> Checkpoint:
-    """Read one checkpoint; raises UserError that begins with the bad file."""
+    """Read one checkpoint; raises UserError that names the bad file."""
     if damage := damage_of(path):
-        raise UserError(damage)
+        raise UserError(path, damage)
     values = read_json(path / "state.json")
     if values is None:
-        raise UserError(f"{path}/state.json: is gone")
+        raise UserError(path / "state.json", "missing")
     return Checkpoint(path, load_tensors(path / "tensors.safetensors"), values)
 
 
 def load_tensors(path: Path) -> "dict[str, Tensor]":
-    """Read a safetensors file; raises UserError if it is missing, or none that this version of torch can hold."""
+    """Read a safetensors file; raises UserError if it is missing, damaged, or not for this torch."""
     import safetensors.torch
 
     try:
         tensor_header(path)
         return safetensors.torch.load_file(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise UserError(path, f"cannot be read ({error.strerror or error})") from None
     except Exception as error:  # a header can be wrong in many ways, and each raises another type
-        raise UserError(f"{path}: is no safetensors file of tensors ({_short(error)})") from None
+        raise UserError(path, f"not a safetensors file that can be read ({_short(error)})") from None
 
 
 def load_weights(folder: Path, module: "nn.Module") -> None:
-    """Copy the weights in `folder/generator.safetensors` into a generator; raises UserError if they are another's."""
+    """Copy the weights of a folder into a generator; raises UserError if they are another network's."""
     path = folder / WEIGHTS_FILES[0]
     try:
         load_module("generator", module, load_tensors(path))
     except RuntimeError as error:
-        raise UserError(f"{path}: holds the weights of another network ({_short(error)})") from None
+        raise UserError(path, f"holds the weights of another network ({_short(error)})") from None
 
 
 def _short(error: Exception) -> str:
-    return " ".join(f"{error or type(error).__name__}".split())[:200]
+    return " ".join((str(error) or type(error).__name__).split())[:200]
 
 
 def write_folder(final: Path, tensors: "dict[str, dict[str, Tensor]]", values: dict[str, Any]) -> None:
@@ -203,7 +205,7 @@ def write_folder(final: Path, tensors: "dict[str, dict[str, Tensor]]", values: d
 
     with written_whole(final) as folder:
         for name, group in tensors.items():
-            # Not save_file: on a full disk it raises an error of its own, and no OSError.
+            # Not save_file: on a full disk it raises an error of its own, which is not an OSError.
             (folder / name).write_bytes(safetensors.torch.save(group))
         for name, value in values.items():
             write_json(folder / name, value)
@@ -213,9 +215,10 @@ def copied(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
     """Return copies in plain layout on the CPU, for writing while the training goes on."""
     import torch
 
-    return {
-        name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach()) for name, tensor in tensors.items()
-    }
+    copies = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in tensors.items()}
+    for name, tensor in tensors.items():
+        copies[name].copy_(tensor.detach())
+    return copies
 
 
 def module_tensors(prefix: str, module: "nn.Module") -> "dict[str, Tensor]":
@@ -224,14 +227,17 @@ def module_tensors(prefix: str, module: "nn.Module") -> "dict[str, Tensor]":
 
 
 def load_module(prefix: str, module: "nn.Module", tensors: "dict[str, Tensor]") -> None:
-    """Copy tensors led by `prefix` into a module; raises RuntimeError if any is missing, too many or another kind."""
-    start, own = len(prefix) + 1, module.state_dict()
-    given = {key[start:]: value for key, value in tensors.items() if key.startswith(f"{prefix}.")}
-    if odd := sorted(own.keys() ^ given.keys()):
-        raise RuntimeError(f"{prefix}.{odd[0]} is {'missing' if odd[0] in own else 'not in this network'}")
+    """Copy tensors led by `prefix` into a module; raises RuntimeError if names, shapes or types differ."""
+    own = module.state_dict()
+    start = f"{prefix}."
+    given = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+    if missing := sorted(own.keys() - given.keys()):
+        raise RuntimeError(f"{start}{missing[0]} is missing")
+    if unknown := sorted(given.keys() - own.keys()):
+        raise RuntimeError(f"{start}{unknown[0]} is not in this network")
     for name, value in given.items():  # PyTorch would convert the type unasked
         if (value.shape, value.dtype) != (own[name].shape, own[name].dtype):
-            raise RuntimeError(f"{prefix}.{name} is {_kind(value)}, not {_kind(own[name])}")
+            raise RuntimeError(f"{start}{name} is {_kind(value)}, not {_kind(own[name])}")
     module.load_state_dict(given)
 
 

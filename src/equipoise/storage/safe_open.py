@@ -1,4 +1,4 @@
-"""Opening what may be anything: a regular file is read, and nothing that could keep one waiting."""
+"""Opening what may be anything: a regular file is read, and nothing that could block."""
 
 import errno
 import os
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a file to read its bytes; raises OSError, also for a pipe or a device, which could keep one waiting."""
+    """Open a regular file to read its bytes; raises OSError, also for a pipe or a device, which could block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.ENOTSUP, "it is no regular file", str(path))
+        raise OSError(errno.ENOTSUP, "not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
 
 

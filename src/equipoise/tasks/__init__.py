@@ -1,0 +1,143 @@
+"""Which file holds which task: the one place that knows them all; each is imported when it is asked for."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
+
+from equipoise.errors import Option, UserError, listed, suggested
+from equipoise.recipe import Custom, Images, Points, Recipe, SuperResolution, TaskSettings
+from equipoise.tasks.formats import Formats
+
+if TYPE_CHECKING:
+    import torch
+
+    from equipoise.game.losses import Loss
+    from equipoise.recipes import Facts
+    from equipoise.storage.records import DataRecord
+    from equipoise.tasks.base import Model, Task
+
+NAMES = ("images", "points", "super-resolution")
+SHAPES = ("ring", "grid", "spiral")  # sources that mean points
+
+
+class Source(Protocol):
+    """A source that was read and is not yet a task: what a recipe must know before it is final."""
+
+    @property
+    def facts(self) -> "Facts":
+        """What a recipe is made from."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """The digest of the data and their splits."""
+        ...
+
+    def unseen(self, data: "DataRecord") -> "Source":
+        """Return the same source with a test split of which a run on these data has seen nothing.
+
+        Raises msgspec.ValidationError where what the run wrote down is damaged.
+        """
+        ...
+
+    def fitted(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with what was found in the data."""
+        ...
+
+    def settled(self, recipe: Recipe) -> Recipe:
+        """Do what `fitted` does; raises UserError where recipe and data do not fit."""
+        ...
+
+    def everything(self) -> Iterator[Any]:
+        """Yield all examples in batches, of whatever split."""
+        ...
+
+    def summary(self, recipe: Recipe) -> str:
+        """Say in a line what was found."""
+        ...
+
+    def task(self, recipe: Recipe, loss: "Loss", precision: "torch.dtype", stage: Any) -> "Task":
+        """Return the task of the final recipe."""
+        ...
+
+
+def task_settings(name: str | None, source: str | None) -> TaskSettings | None:
+    """Return the settings of a task by its name, or as the source implies; None for what a recipe has by default.
+
+    Raises UserError for an unknown name.
+    """
+    if name is None:
+        return Points() if source in SHAPES else None
+    match name:
+        case "images":
+            return Images()
+        case "points":
+            return Points()
+        case "super-resolution":
+            return SuperResolution()
+    raise UserError(Option("task", name), f"allowed are {listed(NAMES)}", *suggested(name, NAMES))
+
+
+def opened(recipe: Recipe, device: "torch.device", stage: Any) -> Source:
+    """Read a recipe's source; raises UserError where there is nothing to learn from, or of another kind."""
+    match recipe.task:
+        case Images():
+            from equipoise.tasks import images
+
+            return images.opened(recipe, device, stage)
+        case Points():
+            from equipoise.tasks import points
+
+            return points.opened(recipe, device)
+        case SuperResolution():
+            from equipoise.tasks import super_resolution
+
+            return super_resolution.opened(recipe, device, stage)
+        case Custom(name=name):
+            raise needs_python(name)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def model_of(recipe: Recipe, data: "DataRecord") -> "Model":
+    """Return what can be done with the generator of a run, from what the run wrote down alone."""
+    match recipe.task:
+        case Images():
+            from equipoise.tasks import images
+
+            return images.model_of(recipe, data)
+        case Points():
+            from equipoise.tasks import points
+
+            return points.model_of(recipe, data)
+        case SuperResolution():
+            from equipoise.tasks import super_resolution
+
+            return super_resolution.model_of(recipe, data)
+        case Custom(name=name):
+            raise needs_python(name)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def formats_of(settings: TaskSettings) -> Formats:
+    """Return what a task's outputs are written as; needs no torch."""
+    from equipoise.tasks import formats
+
+    match settings:
+        case Images():
+            return formats.IMAGES
+        case Points():
+            return formats.POINTS
+        case SuperResolution():
+            return formats.PICTURES
+        case Custom():
+            return formats.ANYTHING
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def needs_python(name: str) -> UserError:
+    """Return the mistake of asking for a task whose definition is not here."""
+    problem = "is defined in Python, which alone knows its data and networks"
+    remedy = "In Python: equipoise.load(path, task=…), or resume(path, task=…), with the same task as in train(task=…)"
+    return UserError(f"task {name}", problem, remedy)

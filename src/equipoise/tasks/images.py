@@ -1,103 +1,59 @@
-"""What is learned: the Problem protocol, and image generation as its first instance.
+"""Task: images from latents, conditional on a class or not; the judge compares features of held-out images."""
 
-The loop knows nothing of images. A problem hands it two networks, batches at a position, and named loss
-terms; a table, a waveform or super-resolution (whose generator takes the batch's low-resolution images
-instead of latents alone) are other problems, never branches in the loop.
-"""
-
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, assert_never
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from equipoise.data.augment import augment, random_flip
-from equipoise.data.pool import Pool, gather, to_float, train_indices
-from equipoise.game.losses import discriminator_loss, generator_loss
-from equipoise.game.penalties import wgan_gp, zero_centered
-from equipoise.game.schedules import scheduled
+from equipoise.data.pool import Pool, gather, prepare, to_float, to_uint8, train_indices
+from equipoise.data.sources import subject_of
+from equipoise.errors import Option, Setting, UserError, suggested
+from equipoise.game.losses import Loss
+from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
+from equipoise.game.updates import Players, Terms
+from equipoise.metrics.feature_judge import FeatureJudge
+from equipoise.metrics.features.load import Features
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
-from equipoise.recipe import LossName, Recipe
-from equipoise.tasks.pictures import save_grid
-from equipoise.tasks.sampling import chunks, drawn
+from equipoise.recipe import Images, Networks, Recipe, refuse_idle_augmentation
+from equipoise.recipes import Facts
+from equipoise.storage.files import write_bytes
+from equipoise.storage.records import DataRecord
+from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Model, Rival, Split, Task, chunks
+from equipoise.tasks.exhibits import as_picture, grid
+from equipoise.tasks.image_judging import (
+    NUM_NEAREST,
+    Stage,
+    batches,
+    colours_of,
+    describe,
+    feature_judge,
+    features_of,
+    image_exhibits,
+    image_rivals,
+    num_shown,
+    snapshot_of,
+    split_indices,
+)
 
-Split = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Players:
-    """The two networks of a game."""
-
-    generator: nn.Module
-    discriminator: nn.Module
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where in a run a step stands: its randomness, its share of the budget, and what changes with time."""
-
-    randomness: Randomness
-    progress: float = 0.0  # 0 at the start, 1 at the end of the budget
-    discriminator_steps: int = 0  # taken so far; lazy penalties count them
-    strength: float = 0.0  # of the augmentation
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Named loss terms, weighted and per sample `[N]` (the loop adds up their means), and named signals."""
-
-    losses: dict[str, Tensor]
-    signals: dict[str, Tensor]
+MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
+MAX_SIZE_GPU = 256
+LEAST_DISTINCT = 22  # images without which no setting helps
+LEAST_HELD_OUT = 10
 
 
-@dataclass(frozen=True)
-class Opinions:
-    """A discriminator's logits `[N]` of samples it trains on, of others, and of generated ones."""
+class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a generator is built from without its data; kept in `data.json`."""
 
-    train: Tensor
-    validation: Tensor
-    generated: Tensor
-
-
-class Problem(Protocol):
-    """What the loop asks of a problem; `batch` is the problem's own type, opaque to the loop."""
-
-    def networks(self) -> Players:
-        """Build both networks; their weights are drawn from the global generator, which the loop seeds."""
-        ...
-
-    def batch(self, randomness: Randomness, num: int) -> Any:
-        """Return `num` real samples: a function of the position alone."""
-        ...
-
-    def discriminator_terms(self, players: Players, batch: Any, moment: Moment) -> Terms:
-        """Return what the discriminator minimises on this batch."""
-        ...
-
-    def generator_terms(self, players: Players, batch: Any, moment: Moment) -> Terms:
-        """Return what the generator minimises on this batch."""
-        ...
-
-    def generate(self, generator: nn.Module, randomness: Randomness, num: int) -> Tensor:
-        """Draw `num` samples from a generator, for the judge and for people."""
-        ...
-
-    def opinions(self, players: Players, randomness: Randomness, num: int) -> Opinions:
-        """Ask the discriminator about up to `num` samples of each kind, without changing anything."""
-        ...
-
-    def real(self, split: Split, num: int) -> Tensor:
-        """Return up to `num` real samples of one split, always the same ones."""
-        ...
-
-    def show(self, samples: Tensor, path: Path) -> None:
-        """Write samples as one picture for people."""
-        ...
+    size: int
+    channels: int
 
 
 @dataclass(frozen=True)
@@ -108,237 +64,333 @@ class ImageBatch:
     labels: Tensor | None
 
 
-LossPair = tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]
+@dataclass(frozen=True)
+class ImageModel(Model):
+    """An image generator without its data: `[N, C, H, W]` in [-1, 1] from latents `[N, Z]` and labels `[N]`."""
+
+    networks: Networks
+    size: int
+    channels: int
+    classes: tuple[str, ...] = ()  # that the generator knows of
+    class_counts: tuple[int, ...] = ()
+
+    def network(self) -> nn.Module:
+        """Build the generator."""
+        return self.players().generator
+
+    def players(self) -> Players:
+        """Build both networks."""
+        made = make_players(self.networks, size=self.size, channels=self.channels, num_classes=len(self.classes))
+        return Players(*made)
+
+    @torch.no_grad()
+    def draw(self, generator: nn.Module, randomness: Randomness, num: int, label: int | None = None) -> Tensor:
+        """Draw `num` images `[num, C, H, W]` in [-1, 1] in float32: a function of the randomness alone.
+
+        With classes, labels come as often as in the training split, unless `label` names one.
+        """
+        device = next(generator.parameters()).device
+        latents = randomness.normal("latents", num, self.networks.latent_size)
+        labels = None
+        if self.classes:
+            weights = torch.tensor(self.class_counts, dtype=torch.float64)
+            labels = torch.multinomial(weights, num, replacement=True, generator=randomness.generator("labels"))
+            if label is not None:
+                labels = torch.full((num,), label)
+            labels = labels.to(device)
+        return generator(latents.to(device), labels).float().clamp(-1, 1)
+
+    def samples(self, generator: nn.Module, num: int, seed: int, label: str | None) -> Iterator[Tensor]:
+        """Yield `num` images in batches; `label` names a class. Raises UserError for one that is not known."""
+        index = None
+        if label is not None:
+            index = self._index(label)
+        for begin, size in chunks(num):
+            yield self.draw(generator, Randomness(seed, begin), size, index).cpu()
+
+    def write(self, batches: Iterable[Tensor], out: Path) -> str:
+        """Write images as one PNG grid where `out` ends in .png, else as a folder of PNG files."""
+        if out.suffix.lower() == ".png" and not out.is_dir():
+            images = torch.cat(list(batches))
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(out, grid(images))
+            return str(out)
+        return f"{save_each(batches, out)} images in {out}"
+
+    def _index(self, label: str) -> int:
+        if not self.classes:
+            problem = "this generator was not trained with classes"
+            raise UserError(Option("label", label), problem, Setting("networks.conditional", True))
+        if label not in self.classes:
+            problem = f"this generator knows {', '.join(self.classes)}"
+            raise UserError(Option("label", label), problem, *suggested(label, self.classes))
+        return self.classes.index(label)
+
+
+def save_each(batches: Iterable[Tensor], folder: Path) -> int:
+    """Write batches of images `[N, C, H, W]` in [-1, 1] as `folder/000000.png`, …; return their number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    num = 0
+    for images in batches:
+        for image in to_uint8(images).numpy():
+            as_picture(image.transpose(1, 2, 0)).save(folder / f"{num:06d}.png")
+            num += 1
+    return num
 
 
 @dataclass(frozen=True)
-class ImageProblem:
-    """Image generation from a pool of real images, as a recipe says.
-
-    `losses`, if given, replaces the recipe's pair: two functions from (real logits, fake logits) `[N]` to
-    per-sample losses `[N]`, the discriminator's and the generator's.
-    """
+class ImageTask(Task):
+    """Image generation from a pool of real images, as a recipe says."""
 
     recipe: Recipe
     pool: Pool
+    features: Features
+    loss: Loss
     device: torch.device
     precision: torch.dtype
-    losses: LossPair | None = None
+
+    @cached_property
+    def _model(self) -> ImageModel:
+        _, channels, size, _ = self.pool.images.shape
+        if not self.recipe.networks.conditional:
+            return ImageModel(self.recipe.networks, size, channels)
+        return ImageModel(self.recipe.networks, size, channels, self.pool.classes, self._class_counts)
 
     @property
-    def num_classes(self) -> int:
-        """The number of classes that the networks are told of: 0 unless the recipe is conditional."""
-        return len(self.pool.classes) if self.recipe.networks.conditional else 0
-
-    @property
-    def class_counts(self) -> tuple[int, ...]:
-        """The training images of each class; empty unless the recipe is conditional."""
-        if not self.num_classes or self.pool.labels is None:
+    def _class_counts(self) -> tuple[int, ...]:
+        """The training images of each class."""
+        if self.pool.labels is None:
             return ()
-        counts = np.bincount(self.pool.labels[self.pool.splits.train], minlength=self.num_classes)
+        counts = np.bincount(self.pool.labels[self.pool.splits.train], minlength=len(self.pool.classes))
         return tuple(counts.tolist())
 
-    def networks(self) -> Players:
+    def model(self) -> ImageModel:
+        """Return what can be done with the generator without the data."""
+        return self._model
+
+    def describe(self) -> DataRecord:
+        """Return what the images are."""
+        return describe(self.pool, self.recipe.data.source)
+
+    def players(self) -> Players:
         """Build generator and discriminator for this pool's size and channels."""
-        _, channels, size, _ = self.pool.images.shape
-        generator, discriminator = make_players(
-            self.recipe.networks, size=size, channels=channels, num_classes=self.num_classes
-        )
+        players = self._model.players()
         layout = {"device": self.device, "memory_format": torch.channels_last}
-        return Players(generator.to(**layout), discriminator.to(**layout))
+        return Players(players.generator.to(**layout), players.discriminator.to(**layout))
 
     def batch(self, randomness: Randomness, num: int) -> ImageBatch:
         """Gather the `num` real training images at this position, flipped if the recipe says so."""
-        indices = train_indices(self.pool, randomness.seed, randomness.samples, num)
+        indices = train_indices(self.pool, randomness, num)
         images = to_float(gather(self.pool, indices).to(self.device, non_blocking=True))
-        if self.recipe.data.flip:
+        if _settings(self.recipe).flip:
             images = random_flip(images, randomness.generator("flip"))
         return ImageBatch(images.contiguous(memory_format=torch.channels_last), self._labels(indices))
 
-    def discriminator_terms(self, players: Players, batch: ImageBatch, moment: Moment) -> Terms:
+    def discriminator_terms(self, players: Players, batch: ImageBatch, step: StepContext) -> Terms:
         """Return the adversarial term and, when it is due, the gradient penalty."""
-        num, penalty = len(batch.real), self.recipe.game.penalty
         with torch.no_grad(), self._autocast():
-            fake = players.generator(self._latents("discriminator latents", moment, num), batch.labels)
-        real = self._seen(batch.real, "real", moment)
-        fake = self._seen(fake.float(), "fake", moment)
-        due = penalty.kind != "none" and moment.discriminator_steps % penalty.every == 0
-        real.requires_grad_(due and penalty.kind in ("r1", "r1+r2"))
-        fake.requires_grad_(due and penalty.kind in ("r2", "r1+r2"))
-        with self._autocast():
-            real_logits = players.discriminator(real, batch.labels).float()
-            fake_logits = players.discriminator(fake, batch.labels).float()
-        losses = {"adversarial": self._discriminator_loss(real_logits, fake_logits)}
-        found = signals(None if self.losses else self.recipe.game.loss, real_logits.detach(), fake_logits.detach())
-        found["penalty"] = torch.zeros(())
-        if due:
-            gamma = scheduled(penalty.gamma, penalty.gamma_end, moment.progress, "cosine") * penalty.every
-            penalties = self._penalties(
-                players.discriminator, real, fake, real_logits, fake_logits, gamma, batch, moment
-            )
-            found["penalty"] = torch.stack([values.detach().mean() for values in penalties.values()]).sum()
-            losses |= penalties
-        return Terms(losses, found)
+            latents = self._latents("discriminator latents", step, len(batch.real))
+            fake = players.generator(latents, batch.labels)
+        return discriminator_terms(
+            self.recipe.game,
+            self.loss,
+            self._seen(batch.real, "real", step),
+            self._seen(fake.float(), "fake", step),
+            lambda images: players.discriminator(images, batch.labels),
+            step,
+            self._autocast,
+        )
 
-    def generator_terms(self, players: Players, batch: ImageBatch, moment: Moment) -> Terms:
+    def generator_terms(self, players: Players, batch: ImageBatch, step: StepContext) -> Terms:
         """Return the adversarial term; relativistic losses compare with the batch's real images."""
         with self._autocast():
-            fake = players.generator(self._latents("generator latents", moment, len(batch.real)), batch.labels)
-            fake_logits = players.discriminator(self._seen(fake.float(), "generated", moment), batch.labels).float()
-            real_logits = torch.zeros_like(fake_logits)
-            if self.losses or self._is_relativistic:
-                with torch.no_grad():
-                    seen = self._seen(batch.real, "compared", moment)
-                    real_logits = players.discriminator(seen, batch.labels).float()
-        if self.losses:
-            loss = self.losses[1](real_logits, fake_logits)
-        else:
-            loss = generator_loss(self.recipe.game.loss, real_logits, fake_logits)
-        return Terms({"adversarial": loss}, {})
+            latents = self._latents("generator latents", step, len(batch.real))
+            fake = players.generator(latents, batch.labels)
+        adversarial = generator_term(
+            self.loss,
+            self._seen(fake.float(), "generated", step),
+            lambda: self._seen(batch.real, "compared", step),
+            lambda images: players.discriminator(images, batch.labels),
+            self._autocast,
+        )
+        return Terms({"adversarial": adversarial})
 
-    def generate(self, generator: nn.Module, randomness: Randomness, num: int) -> Tensor:
-        """Draw `num` images `[num, C, H, W]` in [-1, 1]; with classes, each as often as in the training split."""
-        return drawn(generator, randomness, num, self.recipe.networks.latent_size, self.class_counts)
+    def examples(self, split: Split, begin: int, size: int) -> Examples:
+        """Return (labels, images `[n, C, H, W]` in [-1, 1]) of one split; its order is random and fixed."""
+        indices = split_indices(self.pool, split)[begin : begin + size]
+        images = to_float(gather(self.pool, indices))
+        return Examples(self._labels(torch.from_numpy(indices)), images)
 
-    @torch.no_grad()
-    def opinions(self, players: Players, randomness: Randomness, num: int) -> Opinions:
-        """Ask the discriminator about the first `num` images of the two splits, and about as many generated ones."""
-        generator, discriminator = players.generator, players.discriminator
-        modes = generator.training, discriminator.training
-        generator.eval()
-        discriminator.eval()  # running statistics must not see these images
-        try:
-            train, validation = (split_indices(self.pool, split)[:num] for split in ("train", "validation"))
-            latents = randomness.normal("latents", len(train), self.recipe.networks.latent_size).to(self.device)
-            found: dict[str, list[Tensor]] = {"train": [], "validation": [], "generated": []}
-            for name, indices in (("train", train), ("validation", validation)):
-                for begin, size in chunks(len(indices)):  # large images would not fit into memory at once
-                    part = indices[begin : begin + size]
-                    labels = self._labels(torch.from_numpy(part))
-                    found[name].append(discriminator(to_float(gather(self.pool, part)).to(self.device), labels))
-                    if name == "train":
-                        fake = generator(latents[begin : begin + size], labels)
-                        found["generated"].append(discriminator(fake, labels))
-            return Opinions(**{name: torch.cat(logits).float().cpu() for name, logits in found.items()})
-        finally:
-            generator.train(modes[0])
-            discriminator.train(modes[1])
+    def outputs(self, generator: nn.Module, randomness: Randomness, split: Split, begin: int, size: int) -> Tensor:
+        """Draw `size` images `[size, C, H, W]` in [-1, 1]; they do not depend on the split."""
+        return self._model.draw(generator, randomness, size)
 
-    def real(self, split: Split, num: int) -> Tensor:
-        """Return up to `num` images of one split as `[n, C, H, W]` in [-1, 1]; a split's order is random and fixed."""
-        return to_float(gather(self.pool, split_indices(self.pool, split)[:num]))
+    def logits(self, discriminator: nn.Module, inputs: Tensor | None, outputs: Tensor) -> Tensor:
+        """Return the discriminator's logits `[N]` of images with their labels."""
+        return discriminator(outputs.to(self.device), inputs)
 
-    def show(self, samples: Tensor, path: Path) -> None:
-        """Write images `[N, C, H, W]` in [-1, 1] as one grid; of large ones only the first 16."""
-        save_grid(samples if samples.shape[-1] <= 64 else samples[:16], path)
+    def judge(self, split: JudgedSplit) -> FeatureJudge | None:
+        """Return the judge by a split's images."""
+        return feature_judge(self.pool, self.features, split, self.recipe.evaluation.num_samples)
+
+    def rivals(self) -> tuple[Rival, ...]:
+        """Return the floor (the mean training image with noise) and the ceiling (training images)."""
+        return image_rivals(self.pool)
+
+    def snapshot(self, generator: nn.Module) -> Exhibit:
+        """Return the first images of fixed latents."""
+        images = self.outputs(generator, Randomness(0), "validation", 0, self._num_shown)
+        return snapshot_of(images)
+
+    def exhibits(self, generator: nn.Module) -> list[Exhibit]:
+        """Return generated images beside real ones, and some beside the training images nearest to them."""
+        images = self.outputs(generator, Randomness(0), "validation", 0, max(self._num_shown, NUM_NEAREST)).cpu()
+        return image_exhibits(images[: self._num_shown], images[:NUM_NEAREST], self.pool, self.features)
 
     @property
-    def _is_relativistic(self) -> bool:
-        return self.recipe.game.loss in ("relativistic", "relativistic-average")
+    def _num_shown(self) -> int:
+        return num_shown(self.pool)
 
     def _labels(self, indices: Tensor) -> Tensor | None:
-        if not self.num_classes or self.pool.labels is None:
+        if not self._model.classes or self.pool.labels is None:
             return None
         return torch.from_numpy(self.pool.labels[indices.numpy()]).to(self.device)
 
-    def _latents(self, stream: str, moment: Moment, num: int) -> Tensor:
-        return moment.randomness.normal(stream, num, self.recipe.networks.latent_size).to(self.device)
+    def _latents(self, stream: str, step: StepContext, num: int) -> Tensor:
+        return step.randomness.normal(stream, num, self.recipe.networks.latent_size).to(self.device)
 
     def _autocast(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
 
-    def _seen(self, images: Tensor, stream: str, moment: Moment) -> Tensor:
+    def _seen(self, images: Tensor, stream: str, step: StepContext) -> Tensor:
         """Return images as the discriminator sees them: augmented, and with instance noise."""
         kinds = self.recipe.augment.kinds
-        if kinds and moment.strength > 0:
-            generator = moment.randomness.generator(f"augment {stream}")
+        probability = min(1.0, self.recipe.augment.probability + step.adjustments.augment)
+        if kinds and probability > 0:
+            generator = step.randomness.generator(f"augment {stream}")
             with torch.autocast(self.device.type, enabled=False):  # whatever the networks compute in
-                images = augment(images, kinds, moment.strength, generator)
-        deviation = self.recipe.game.instance_noise * (1 - moment.progress)
-        if deviation > 0:
-            noise = torch.randn(
-                images.shape,
-                generator=moment.randomness.generator(f"noise {stream}", self.device),
-                device=self.device,
-            )
-            images = images + deviation * noise
-        return images
-
-    def _discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        if self.losses:
-            return self.losses[0](real_logits, fake_logits)
-        game = self.recipe.game
-        return discriminator_loss(game.loss, real_logits, fake_logits, game.label_smoothing)
-
-    def _penalties(
-        self,
-        discriminator: nn.Module,
-        real: Tensor,
-        fake: Tensor,
-        real_logits: Tensor,
-        fake_logits: Tensor,
-        gamma: float,
-        batch: ImageBatch,
-        moment: Moment,
-    ) -> dict[str, Tensor]:
-        match self.recipe.game.penalty.kind:
-            case "none":
-                return {}
-            case "r1":
-                return {"r1": zero_centered(real_logits, real, gamma)}
-            case "r2":
-                return {"r2": zero_centered(fake_logits, fake, gamma)}
-            case "r1+r2":
-                return {
-                    "r1": zero_centered(real_logits, real, gamma),
-                    "r2": zero_centered(fake_logits, fake, gamma),
-                }
-            case "wgan-gp":
-                generator = moment.randomness.generator("interpolation")
-
-                def critic(images: Tensor) -> Tensor:
-                    return discriminator(images, batch.labels)
-
-                return {"wgan-gp": wgan_gp(critic, real, fake, gamma, generator)}
+                images = augment(images, kinds, probability, generator)
+        return with_noise(images, self.recipe.game, stream, step)
 
 
-def split_indices(pool: Pool, split: Split) -> np.ndarray:
-    """Return the indices of one split's images."""
-    match split:
-        case "train":
-            return pool.splits.train
-        case "validation":
-            return pool.splits.validation
-        case "test":
-            return pool.splits.test
+# From a source to a task
 
 
-def signals(loss: LossName | None, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """Return the numbers of one discriminator step that the watch reads, each a scalar.
+@dataclass(frozen=True)
+class ImageSource:
+    """Images that were read and not yet a task."""
 
-    Where a loss gives logits a meaning, accuracy is the share on the right side of its boundary; where only their
-    differences count, or the loss is the caller's own (None), it is the share of pairs with the real one above. The
-    probability of being real is NaN for losses that do not speak of one.
-    """
-    pairs, none = (real_logits > fake_logits).float(), torch.full((2,), torch.nan)
-    match loss:
-        case "minimax" | "non-saturating":
-            right = torch.cat([real_logits > 0, fake_logits < 0]).float()
-            real_probability, fake_probability = real_logits.sigmoid(), fake_logits.sigmoid()
-        case "least-squares":
-            right = torch.cat([real_logits > 0.5, fake_logits < 0.5]).float()
-            real_probability, fake_probability = real_logits.clamp(0, 1), fake_logits.clamp(0, 1)
-        case "hinge":
-            right = torch.cat([real_logits > 0, fake_logits < 0]).float()
-            real_probability, fake_probability = none, none
-        case "wasserstein" | "relativistic" | "relativistic-average" | None:
-            right, real_probability, fake_probability = pairs, none, none
-        case _ as unreachable:
-            assert_never(unreachable)
-    return {
-        "real_logit": real_logits.mean(),
-        "fake_logit": fake_logits.mean(),
-        "real_probability": real_probability.mean(),
-        "fake_probability": fake_probability.mean(),
-        "accuracy": right.mean(),
-    }
+    pool: Pool
+    device: torch.device
+
+    @property
+    def facts(self) -> Facts:
+        """What a recipe is made from."""
+        _, channels, size, _ = self.pool.images.shape
+        return Facts(size, channels, len(self.pool.splits.train), self.device.type == "cpu")
+
+    @property
+    def digest(self) -> str:
+        """The digest of the images and their splits."""
+        return self.pool.digest
+
+    def unseen(self, data: DataRecord) -> "ImageSource":
+        """Return itself: an image's content decides its split, so other test splits hold no a training image."""
+        return self
+
+    def fitted(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the size and channels that were found."""
+        _, channels, size, _ = self.pool.images.shape
+        return replace(recipe, task=msgspec.structs.replace(_settings(recipe), size=size, channels=channels))
+
+    def settled(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the size and channels that were found; raises UserError where it does not fit."""
+        recipe = self.fitted(recipe)
+        refuse_impossible(recipe, self.pool)
+        return recipe
+
+    def everything(self) -> Iterator[Tensor]:
+        """Yield all images in batches."""
+        return batches(self.pool, np.arange(len(self.pool.images)))
+
+    def summary(self, recipe: Recipe) -> str:
+        """Say in a line what was found."""
+        pool = self.pool
+        num, channels, height, width = pool.images.shape
+        kinds = [f"{width}×{height}", colours_of(channels)]
+        if pool.classes:
+            kinds.append(f"{len(pool.classes)} classes")
+        text = f"{num:,} images of {recipe.data.source} ({', '.join(kinds)}), {len(pool.splits.train):,} to train on"
+        if pool.rejected:
+            shown = [f"{item.name}: {item.reason}" for item in pool.rejected[:3]]
+            shown += ["…"] * (len(pool.rejected) > 3)
+            text += f"; {len(pool.rejected)} could not be used ({'; '.join(shown)})"
+        return text
+
+    def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> ImageTask:
+        """Return the task; the evaluation encoder is trained here, where the cache has none."""
+        features = features_of(self.pool, recipe.evaluation.features, self.device, stage)
+        return ImageTask(recipe, self.pool, features, loss, self.device, precision)
+
+
+def opened(recipe: Recipe, device: torch.device, stage: Stage) -> ImageSource:
+    """Read the images of a recipe's source, at most as large as this device trains when no size is asked for."""
+    progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
+    pool = prepare(recipe.data, _settings(recipe), max_size=largest(device), progress=progress)
+    return ImageSource(pool, device)
+
+
+def model_of(recipe: Recipe, data: DataRecord) -> ImageModel:
+    """Return the generator of a run from what it wrote down; raises msgspec.ValidationError for damage."""
+    facts = msgspec.convert(data.facts, ImageFacts)
+    classes: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+    if recipe.networks.conditional:
+        classes = data.classes
+        counts = data.class_counts
+    return ImageModel(recipe.networks, facts.size, facts.channels, classes, counts)
+
+
+def largest(device: torch.device) -> int:
+    """Return the pixels a side up to which images keep their size on this device."""
+    return MAX_SIZE_CPU if device.type == "cpu" else MAX_SIZE_GPU
+
+
+def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
+    """Raise UserError where recipe and images do not fit, before any network is built."""
+    refuse_idle_augmentation(recipe.augment)
+    source = subject_of(recipe.data.source)
+    num_train = len(pool.splits.train)
+    num_distinct = len(pool.images) - pool.num_duplicates
+    held_out = (len(pool.splits.validation), len(pool.splits.test))
+    if num_distinct < LEAST_DISTINCT:
+        problem = (
+            f"{num_distinct} distinct images; at least {LEAST_DISTINCT} are needed (10 for validation, 10 for the "
+            "test, 2 to train on)"
+        )
+        raise UserError(source, problem, "Add images")
+    if num_train < recipe.game.batch:
+        problem = f"{num_train} images are left to train on, fewer than one batch of {recipe.game.batch}"
+        raise UserError(source, problem, "Add images", Setting("game.batch", max(2, num_train // 2)))
+    if min(held_out) < LEAST_HELD_OUT:
+        problem = (
+            f"{held_out[0]} validation and {held_out[1]} test images; at least {LEAST_HELD_OUT} of each are needed"
+        )
+        larger = ()
+        if min(recipe.data.validation, recipe.data.test) < 0.3:
+            larger = (Setting("data.validation", 0.3), Setting("data.test", 0.3))
+        raise UserError(source, problem, "Add images", *larger)
+    if recipe.networks.conditional and not pool.classes:
+        problem = "networks.conditional needs classes, but there are no sub-folders with images"
+        raise UserError(
+            source, problem, "Sort the images into one folder a class", Setting("networks.conditional", False)
+        )
+    _, channels, size, _ = pool.images.shape
+    num_classes = len(pool.classes) if recipe.networks.conditional else 0
+    with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
+        make_players(recipe.networks, size=size, channels=channels, num_classes=num_classes)
+
+
+def _settings(recipe: Recipe) -> Images:
+    assert isinstance(recipe.task, Images)
+    return recipe.task

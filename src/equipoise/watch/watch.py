@@ -1,60 +1,86 @@
 """A watch for a training loop that Equipoise did not write.
 
-It is told of every step, scores the generator or takes the loop's own scores, says in plain words how the game is
+It is given every step, evaluates the generator or takes the loop's own scores, says in plain words how the game is
 going, says when to stop and why, keeps the best generator, and writes a run folder with a report. It imports torch only
-to judge images.
+to evaluate images, and where it is given logits for each sample.
 """
 
 import contextlib
-import dataclasses
-import itertools
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from equipoise import formatting
-from equipoise.errors import UserError, listed, suggestion
-from equipoise.health.stats import ScoreLine, StepStats, metric_value, record_of, score_from, stats_from
-from equipoise.host.intervals import LOG_SECONDS, MOST_JUDGINGS, WARM_SECONDS, Stopwatch
-from equipoise.recipe import LossName, MetricName, PolicyName
+from equipoise.errors import Command, UserError
+from equipoise.recipe import LossName, PolicyName, Recipe
 from equipoise.report.report import write_report
-from equipoise.runs.folder import RunFolder
-from equipoise.stopping.monitor import Referee
-from equipoise.stopping.policies import Continue, Stop, budget_verdict
-from equipoise.storage.files import write_json
-from equipoise.watch.candidates import SELF_SCORED, found, hand_over, keep_candidate, prune, set_later_aside
-from equipoise.watch.keep import filler, is_keras, is_module
-from equipoise.watch.meter import (
-    GIVEN,
-    SIGNALS,
-    Meter,
-    logit_numbers,
-    probability_numbers,
-    reduced,
-    score_numbers,
+from equipoise.runs.candidates import find, promote
+from equipoise.stopping.monitor import Monitor
+from equipoise.stopping.verdicts import Stop
+from equipoise.storage.records import DataRecord, RunState, Score, Status, StopReason
+from equipoise.watch.keeping import filler, is_keras, is_module, take
+from equipoise.watch.numbers import score_of, step_numbers, whole
+from equipoise.watch.session import Session
+from equipoise.watch.settings import (
+    data_of,
+    environment,
+    in_words_of_a_watch,
+    opened,
+    recipe_of,
+    refuse_incomplete,
+    refuse_unfit,
 )
-from equipoise.watch.settings import environment, recipe_of, recorded, refuse_unfit, whole
 
 if TYPE_CHECKING:
-    from equipoise.watch.judge import Generate, ImageJudge
+    from equipoise.watch.evaluating import Evaluator
+    from equipoise.watch.generators import Generate
+    from equipoise.watch.images import GivenImages
 
-STATE = "watch.json"
-TELL_SECONDS = 15.0  # between two lines on how the game is going
-SAVE_SECONDS = 10.0  # between two writings of the state where no score comes between
-JUDGE_SECONDS = 10.0  # between two scores, at least, where no budget says how long the run is
-NUM_PINNED = 2  # states last given out by `state_dict`, whose candidates are kept besides the present ones
+SELF_SCORED = (
+    "The loop took its own scores, so no generator was evaluated again: the one with the lowest score is kept."
+)
 
 
 class Watch:
-    """Watches one training; used in a `with` block, or closed by `close`.
+    """Watches one training in a loop of your own; used in a `with` block, or closed by `close`.
 
-    `folder` becomes a run folder. With `real` (a tensor or array of images [N, C, H, W], uint8 or floats in [-1, 1], or
-    a source as `equipoise train` takes it) and `latents` (the size of one latent), `judge` scores a generator; without,
-    `score` takes the loop's own scores. `verdict` is None until it is time to stop. `tell` is handed plain lines.
+    Args:
+        folder: becomes a run folder, which `equipoise status`, `compare` and `replay` read.
+        real: real images to evaluate by: all of them `[N, C, H, W]`, uint8 or floats in [-1, 1], or a folder, a zip or
+            an `.npz`. Train on `train_indices` of them alone. Without, `score` takes scores of your own.
+        latents: the size of one latent, or its shape; the generator takes latents `[N, latents]`.
+        generate: a function of (generator, latents) that returns images `[N, C, H, W]` in [-1, 1], where calling the
+            generator is not enough.
+        loss: the name of the loss, which says what logits mean; without, only their differences count.
+        metric: the name of the number that decides where you take scores of your own, "loss" by default; lower is
+            better. With real images it is KID.
+        budget: a time ("90s", "10m", "2h") or a number of samples ("500k"); without, only the policy stops.
+        policy: what says stop before: "evidence", "patience", "discriminator-threshold" or "budget".
+        settings: such as "evaluation.num_samples=5000" or "stopping.patience.evaluations=20".
+        evaluate_every: samples between two scores; without, as often as takes 5 % of the time.
+        log_every: samples between two log lines; without, about one a second.
+        protocol: how you take your own scores, in words; scores of two protocols are never compared.
+        seed: of the latents that evaluations draw.
+        resume: continue the run in `folder`, or begin one where there is none.
+        say: is called with plain lines on how it goes; None for silence.
+
+    Raises:
+        UserError: where arguments do not fit together, images are of no use, or the folder holds something else.
+        RunBusyError: where another training holds the folder.
+
+    Example:
+        >>> import equipoise
+        >>> with equipoise.Watch(FOLDER, metric="fid", policy="patience", say=None) as watch:
+        ...     for step in range(100):
+        ...         watch.step(64, discriminator_loss=0.7, generator_loss=0.7)
+        ...         is_best = watch.score(fid=20.0 + abs(step - 3))
+        ...         if watch.verdict:
+        ...             break
+        >>> watch.verdict.reason, watch.samples, watch.best.samples, watch.best.loss
+        ('patience', 896, 256, 20.0)
     """
 
     def __init__(
@@ -65,61 +91,55 @@ class Watch:
         latents: int | tuple[int, ...] | None = None,
         generate: "Generate | None" = None,
         loss: LossName | None = None,
-        metric: MetricName | None = None,
+        metric: str | None = None,
         budget: str | None = None,
         policy: PolicyName = "evidence",
         settings: Sequence[str] = (),
-        judge_every: int | None = None,
+        evaluate_every: int | None = None,
         log_every: int | None = None,
         protocol: str | None = None,
         seed: int = 0,
         resume: bool = False,
-        tell: Callable[[str], None] | None = print,
+        say: Callable[[str], None] | None = print,
     ) -> None:
-        """Begin a run, or go on with the one in `folder` if `resume` and there is one; raises UserError.
-
-        `loss` says what the logits mean: without it, only their differences do. `judge_every` and `log_every` are in
-        samples; left out, they are measured. `settings` are such as "judging.num_samples=5000" or
-        "stopping.patience=20". `protocol` says in words how the loop takes its own scores.
-        """
-        self._open = contextlib.ExitStack()
-        if real is None and (latents is not None or generate is not None):
-            raise UserError("Watch: latents and generate are for judging images. Try: real=images, all of them")
-        if real is not None and latents is None:
-            raise UserError("Watch: real is given, but not latents, the size of one latent. Try: latents=100")
-        self.metric: MetricName = metric or ("fid" if real is None else "kid")
-        self._recipe = recipe_of(self.metric, loss, budget, policy, settings, judge_every, seed)
+        refuse_incomplete(real, latents, generate, metric)
+        self.metric = "kid" if real is not None else metric or "loss"
         self._loss: LossName | None = loss
-        self._log_every = whole("log_every", log_every)
-        self._say = tell or _silent
+        self._say = say or _silent
+        self._stage_said = ""
+        self._selected: Score | None = None  # at the end
+        self._evaluator: Evaluator | None = None
+        self._before: RunState | None = None  # an end of the run, as long as no score has followed it
+        self._is_closed = False
+        recipe = recipe_of(loss, budget, policy, settings, evaluate_every, log_every, seed)
         path = Path(folder)
-        is_old = resume and RunFolder.is_run(path)
-        try:
-            refuse_unfit(path, self.metric, resume)
-        except UserError as error:  # the folder's words are for the command line
-            raise type(error)(str(error).replace(": --out", ":").replace(" with --out", "")) from None
-        self._protocol = {"numbers": protocol or f"of the loop of {path.resolve().name}"}
-        self._judge = None if real is None else self._judge_of(real, latents or 0, generate)
-        try:
-            self._begin_run(path, real, is_old)
-        except BaseException:
-            self._open.close()
-            raise
+        with in_words_of_a_watch():
+            refuse_unfit(path, self.metric, resume=resume)
+        self._protocol = protocol or f"of the loop of {path.resolve().name}"
+        given = self._given(real, latents, recipe)
+        data = data_of(path, given, real, self.metric)
+        with contextlib.ExitStack() as stack:
+            with in_words_of_a_watch():
+                self._run = stack.enter_context(opened(path, recipe, loss, data))
+            self._begin(recipe, data, given, generate)
+            self._open = stack.pop_all()
+
+    # What a loop asks
 
     @property
     def samples(self) -> int:
-        """Real samples shown to the discriminator so far, as the steps told."""
-        return self._samples
+        """Real samples shown to the discriminator so far, as the steps said."""
+        return self._session.now.samples
 
     @property
     def seconds(self) -> float:
         """Seconds since the first step, over all sessions of the run."""
-        return self._stopwatch.seconds() if self._stopwatch else self._seconds
+        return self._session.seconds
 
     @property
-    def best(self) -> ScoreLine | None:
-        """The score of the best generator so far, None before the first; once closed, of the one handed over."""
-        return self._handed_over or self._referee.best
+    def best(self) -> Score | None:
+        """The score of the best generator so far, None before the first; once closed, of the one that was selected."""
+        return self._selected or self._monitor.best
 
     @property
     def folder(self) -> Path:
@@ -128,192 +148,152 @@ class Watch:
 
     @property
     def train_indices(self) -> Any:
-        """The places of the real images that no score is taken on, int64 [n]: train on these alone.
-
-        Raises UserError where no real images were given.
-        """
-        if self._judge is None:
-            raise UserError("train_indices: no real images were given to split. Try: Watch(..., real=images)")
-        return self._judge.pool.splits.train.copy()
+        """The places of the real images to train on, int64 `[n]`; no score is taken on them. Raises UserError."""
+        if self._evaluator is None:
+            raise UserError("train_indices", "no real images were given to split", "Give real and latents to the watch")
+        return self._evaluator.given.pool.splits.train.copy()
 
     @property
-    def is_judging_due(self) -> bool:
-        """Whether it is time for a score: every `judge_every` samples, or as often as takes 5 % of the time.
-
-        Once more, too, when the budget is spent.
-        """
-        due = self._next_judging is not None and self._samples >= self._next_judging
-        is_last = self.verdict is not None and self.verdict.policy == "budget"
-        due |= is_last and self._judged_at < self._samples
-        if due and self._due_at is None:
-            self._due_at = time.monotonic()
-        return due
+    def is_evaluation_due(self) -> bool:
+        """Whether it is time for a score: once an interval, and once more when the budget is spent."""
+        return self._session.is_evaluation_due
 
     @property
     def verdict(self) -> Stop | None:
-        """None while training pays; then a Stop with its `policy` and its `reason` in words."""
-        if self._stop is None:
-            found = budget_verdict(self._recipe.budget, self._samples, self.seconds)
-            self._decide(found)
-        return self._stop
-
-    def step(self, samples: int, *, real_logits: Any = None, fake_logits: Any = None, **signals: Any) -> None:
-        """Tell of one step on `samples` real samples.
-
-        Logits are one or more per sample; `signals` are `discriminator_loss`, `generator_loss`, `penalty`, `accuracy`,
-        `real_probability`, `fake_probability`, and gradients and rates of both players. Numbers, arrays or tensors: of
-        these the mean is taken, and nothing waits for an accelerator. Raises UserError for a name that does not exist.
-        """
-        self._refuse_closed()
-        num = whole("step: samples", samples) or 0
-        for name in signals:
-            if name not in SIGNALS:
-                near = suggestion(name, (*SIGNALS, *GIVEN))
-                raise UserError(f"step: there is no signal {name}; there are {listed((*SIGNALS, *GIVEN))}.{near}")
-        self._meter.add(self._numbers(real_logits, fake_logits, signals))
-        self._samples += num
-        if self._stopwatch is None:  # a step is told of when it is done: the clock begins with the second one
-            self._stopwatch = Stopwatch(self._seconds, self._samples)
-            self._start = (self._seconds, self._samples)
-        elif self._speed is None and self._samples != self._start[1]:
-            self._measure_if_warm(self._stopwatch.seconds())
-        if self._next_log is None and self._log_every is not None:
-            self._next_log = self._log_every
-        if self._next_log is not None and self._samples >= self._next_log:
-            is_timed = self._samples != self._start[1]
-            self._log(self._stopwatch.lap(self._samples) if is_timed else math.nan)
-
-    def score(self, *, keep: Any = None, **numbers: float | None) -> bool:
-        """Take the loop's own score and return whether it is the best so far, which is then kept.
-
-        `fid` or `kid` (whichever `metric` says) is a number above zero of which lower is better and ratios mean
-        something; a `kid` with its `kid_se` may be below. `precision`, `recall`, `density` and `coverage` may come with
-        it. `keep` is a torch module, a dict of tensors or arrays, a Keras model, or a function that writes into the
-        folder it is given. Raises UserError.
-        """
-        self._refuse_closed()
-        values = score_numbers(self.metric, numbers)
-        if keep is not None:
-            filler(keep)  # before anything is taken in
-        if self._referee.best is not None and self._referee.best.protocol != self._protocol:
-            raise UserError(
-                f"score: the scores so far are under another protocol ({self._referee.best.protocol}), so they are not "
-                "comparable. Use either judge or score, with the same protocol= for the whole run"
-            )
-        seconds = time.monotonic() - self._due_at if self._due_at is not None else math.nan
-        line = score_from({**values, "samples": self._samples, "seconds": seconds, "protocol": self._protocol})
-        if math.isfinite(metric_value(line, self.metric)):
-            return self._take(line, keep)
-        self._event("no score", f"{self.metric} is {metric_value(line, self.metric)}: it counts as no improvement")
-        return self._take(None, None)
-
-    def judge(self, generator: Any, keep: Any = None) -> bool:
-        """Score a generator, against the best so far on the same latents; return whether it is the new best.
-
-        `generator` is a torch module or a Keras model, which is kept where it may be the one to hand over, or a
-        function of latents [N, ...], which is compared by its score alone, with `keep` as in `score`. Raises UserError.
-        """
-        self._refuse_closed()
-        if self._judge is None:
-            raise UserError("judge: no real images to judge by. Try: Watch(..., real=images, latents=100), or score()")
-        if not callable(generator):
-            raise UserError(f"judge: {type(generator).__name__}; give a torch module, a Keras model or a function")
-        from equipoise.watch.choice import take_up
-
-        is_copied = is_module(generator) or is_keras(generator)
-        if keep is None and is_copied:
-            keep = generator
-        if keep is not None:
-            filler(keep)  # before anything is taken in
-        if self._referee.last is None:
-            self._judge.refuse_misfit(generator)
-        self._judge.like, self._judge.has_judged = generator if is_copied else None, True
-        take_up(self._run, self._referee, self._judge, self._event)
-        try:
-            line = self._judge.score(generator, self._samples)
-        except UserError:
-            raise
-        except Exception as error:  # judging must never end a training: the event says what went wrong
-            self._event("judging failed", f"{type(error).__name__}: {error}")
-            return self._take(None, None)
-        is_best = self._take(line, keep)
-        if is_best:
-            self._judge.adopt(generator, self._samples)
-        if self._run.is_snapshot_due(self._samples):
-            self._judge.snapshot(generator, self._run.snapshot_path(self._samples))
-        return is_best
+        """None while training pays; then a Stop with its `reason` and its `message` in words."""
+        return self._session.stop
 
     def sentence(self) -> str:
         """Say in one plain sentence how the game is going."""
-        text = self._referee.sentence()
-        if "accuracy" in self._seen or self._is_broken:
-            return text
-        outlook = text.partition("; ")[2]  # who is ahead cannot be said
-        return outlook[:1].upper() + outlook[1:]
+        return self._session.sentence()
+
+    # What a loop says
+
+    def step(self, samples: int, *, real_logits: Any = None, fake_logits: Any = None, **stats: Any) -> None:
+        """Take in one step of the loop: numbers, arrays or tensors; nothing waits for an accelerator.
+
+        Args:
+            samples: how many real samples the discriminator was shown.
+            real_logits: its logits of real samples, one or more for each.
+            fake_logits: its logits of generated samples.
+            stats: `discriminator_loss`, `generator_loss`, `penalty`, `accuracy`, `real_probability`,
+                `fake_probability`, and both players' gradient norms and rates; of several values the mean is taken.
+
+        Raises:
+            UserError: for a name that does not exist, and for what is no number.
+        """
+        self._refuse_closed()
+        num = whole("samples", samples)
+        self._session.step(num, step_numbers(self._loss, real_logits, fake_logits, stats))
+
+    def score(self, *, keep: Any = None, **numbers: float | None) -> bool:
+        """Take in a score of your own and return whether it is the best so far; what belongs to it is then kept.
+
+        Args:
+            keep: a torch module, a dict of tensors or arrays, a Keras model, or a function that writes into the folder
+                it is given.
+            numbers: the deciding one, under the name `metric`: lower is better, and it is above zero, as ratios count;
+                or it comes with its standard error, `<metric>_error`. Others, such as `coverage`, may be added.
+
+        Raises:
+            UserError: where the deciding number is missing or says nothing, and for what cannot be kept.
+        """
+        self._refuse_closed()
+        if self._evaluator is not None:
+            raise UserError("score()", "the watch has real images and takes its own scores", "Use evaluate(generator)")
+        fill = None if keep is None else filler(keep)
+        seconds = self._session.waited
+        found = score_of(self.metric, numbers, self.samples, seconds, self._protocol)
+        best = self._monitor.best
+        if best is not None and best.protocol != found.protocol:
+            problem = f"the scores so far are of another protocol ({best.protocol}), so they are not comparable"
+            raise UserError("score()", problem, "Use the same protocol= for the whole run")
+        if not found.is_finite:
+            failure = f"{self.metric} is {found.loss}"
+            self._session.event("no score", f"{failure}: it counts as no improvement")
+            return self._failed(failure, seconds)
+        self._session.note_error(found)
+        is_best = take(self._run, self._monitor, found, fill, self._session.event, keeps_all=False)
+        return self._taken(seconds, is_best=is_best)
+
+    def evaluate(self, generator: Any, keep: Any = None) -> bool:
+        """Evaluate a generator beside the best so far, on the same latents; return whether it is the new best.
+
+        Args:
+            generator: a torch module or a Keras model, which is kept where it may be selected at the end; or a function
+                of latents `[N, …]`, which cannot be copied and is compared by its score alone.
+            keep: what to keep in its place, as in `score`.
+
+        Raises:
+            UserError: where no real images were given, and for images of another shape or range. Whatever else goes
+                wrong is an event, and counts as no improvement.
+        """
+        self._refuse_closed()
+        if self._evaluator is None:
+            remedy = "Give real and latents to the watch, or take scores of your own: score()"
+            raise UserError("evaluate()", "there are no real images to evaluate by", remedy)
+        if not callable(generator):
+            problem = f"{type(generator).__name__}; give a torch module, a Keras model or a function of latents"
+            raise UserError("generator", problem)
+        if keep is None and (is_module(generator) or is_keras(generator)):
+            keep = generator
+        fill = None if keep is None else filler(keep)
+        try:
+            found = self._evaluator.score(generator, self.samples)
+        except UserError:
+            raise
+        except Exception as error:  # an evaluation must never end a training: the event says what went wrong
+            failure = f"{type(error).__name__}: {error}"
+            self._session.event("evaluation failed", failure)
+            return self._failed(failure, 1.0)
+        is_copied = self._evaluator.like is not None
+        is_best = take(self._run, self._monitor, found, fill, self._session.event, keeps_all=is_copied)
+        if is_best:
+            self._evaluator.adopt(generator, self.samples)
+        if self._run.is_snapshot_due(self.samples):
+            self._run.write_snapshot(self.samples, self._evaluator.snapshot(generator))
+        seconds = found.seconds
+        if not found.compared_with:
+            seconds *= 2  # a later one has a best generator to draw from, too
+        return self._taken(seconds, is_best=is_best)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the watch knows, as plain JSON, for a checkpoint of the loop's own.
+        """Return everything the watch knows, as plain JSON, for a checkpoint of your own.
 
         What is kept on the disk for the last two of these states stays there, so that one can go back to them.
         """
-        self._pin()
-        return self._state()
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "samples": self._samples,
-            "seconds": self.seconds,
-            "speed": self._speed,
-            "log_every": self._log_every,
-            "next_log": self._next_log,
-            "judge_every": self._judge_every,
-            "next_judging": self._next_judging,
-            "judged_at": self._judged_at,
-            "seen": sorted(self._seen),
-            "is_broken": self._is_broken,
-            "meter": self._meter.state_dict(),
-            "referee": self._referee.state_dict(),
-            "sentence": self.sentence(),
-        }
+        self._session.pin()
+        return self._session.state()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take a state back exactly, and cut the run's logs back to it; raises UserError if it is none."""
         self._refuse_closed()
-        self._load(state)
-        self._pin()
+        self._session.load(state)
+        self._before = None
+        if self._evaluator is not None:
+            self._evaluator.best = None
+        self._session.pin()
 
-    def _load(self, state: Mapping[str, Any]) -> None:
-        try:
-            samples, seconds = int(state["samples"]), float(state["seconds"])
-            speed, log_every, judge_every = state["speed"], state["log_every"], state["judge_every"]
-            next_log, next_judging, judged_at = state["next_log"], state["next_judging"], int(state["judged_at"])
-            seen, is_broken, meter = set(state["seen"]), bool(state["is_broken"]), Meter()
-            meter.load_state_dict(state["meter"])
-            self._referee.load_state_dict(state["referee"])  # the last that can fail, and it takes all or nothing
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"this is no state of a watch ({error!r}); give what state_dict() returned") from None
-        self._samples, self._seconds, self._speed = samples, seconds, speed
-        self._log_every, self._next_log = log_every, next_log
-        self._judge_every, self._next_judging = self._recipe.judging.every or judge_every, next_judging
-        self._judged_at, self._seen, self._is_broken, self._meter = judged_at, seen, is_broken, meter
-        self._stopwatch, self._due_at, self._stop = None, None, None
-        self._run.cut_logs(self._samples)
-        self._go_back()
-        self._decide(self._referee.verdict(self._samples, self._seconds))
-        self._save()
+    # How a run ends
 
     def close(self) -> None:
-        """End the run: judge the candidates again, test the best once, write the report; once is enough."""
-        stop = self.verdict if not self._is_closed else None
-        self._close("finished", stop.policy if stop else None, stop.reason if stop else self._ended_by_itself())
+        """End the run: evaluate the candidates again, test the best once, write the report; once is enough."""
+        stop = self._session.stop
+        if stop is None:
+            message = f"The loop ended by itself after {self.samples:,} samples, before any rule said stop."
+            self._end("finished", None, message)
+        else:
+            self._end("finished", stop.reason, stop.message)
 
-    def interrupt(self, reason: str = "Interrupted by its user.") -> None:
-        """End the run for now, to be gone on with by `resume=True`: the test split stays untouched."""
-        self._close("stopped", "interrupted", reason)
+    def interrupt(self, message: str = "Interrupted by its user.") -> None:
+        """End the run for now, to be continued by `resume=True`: the test split stays untouched."""
+        self._end("stopped", "interrupted", message)
 
     def fail(self, error: BaseException) -> None:
-        """End the run because the loop raised an error."""
-        self._close("failed", None, f"{type(error).__name__}: {error}")
+        """End the run because the loop raised an error, as far as the disk allows."""
+        message = f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError, UserError):  # a full disk may be what ended the loop
+            self._end("failed", None, message)
 
     def __enter__(self) -> "Watch":
         return self
@@ -330,262 +310,108 @@ class Watch:
 
     # What follows is for the watch itself.
 
-    def _judge_of(self, real: Any, latents: int | tuple[int, ...], generate: "Generate | None") -> "ImageJudge":
-        from equipoise.watch.judge import ImageJudge
+    def _given(self, real: Any, latents: Any, recipe: Recipe) -> "GivenImages | None":
+        if real is None:
+            return None
+        from equipoise.watch.images import given_images
 
-        def preparing(stage: str, share: float) -> None:
-            if share == 0 or not told:
-                told.append(stage)
-                self._say(f"{stage} …")
+        return given_images(real, latents, recipe, self._stage)
 
-        told: list[str] = []
-        return ImageJudge(real, latents, generate, self._recipe.judging, self._recipe.seed, preparing)
-
-    def _begin_run(self, path: Path, real: Any, is_old: bool) -> None:
-        """Make or open the run folder, hold its lock, and set everything to the state it begins with."""
-        self._samples, self._seconds, self._is_closed = 0, 0.0, False
-        self._stopwatch: Stopwatch | None = None
-        self._start = (0.0, 0)  # seconds and samples where this session's clock began
-        self._speed: float | None = None  # samples a second, measured once
-        self._judge_every = self._recipe.judging.every
-        self._next_log: int | None = None
-        self._next_judging = self._judge_every
-        self._judged_at = 0
-        self._due_at: float | None = None  # when a score was first said to be due
-        self._told_at = self._saved_at = -math.inf
-        self._seen: set[str] = set()  # signals that were ever given
-        self._is_broken = False  # the last losses were not finite
-        self._pinned: list[list[int]] = []  # samples of the candidates of the states that were given out last
-        self._handed_over: ScoreLine | None = None  # at the end
-        self._before: dict[str, Any] = {}  # how an earlier session ended
-        self._stop: Stop | None = None
-        self._meter = Meter()
-        self._referee = Referee(self._recipe.stopping, self._recipe.budget, self.metric)
-        values = recorded(self._recipe, self._loss, is_judging=self._judge is not None)
-        self._run = RunFolder.open(path) if is_old else RunFolder.create(path, values)
-        self._open.enter_context(self._run.lock())
-        self._run.write_recipe(values)
-        if self._judge is not None:
-            source = str(real) if isinstance(real, str | Path) else "images given to the watch"
-            self._run.write_data(self._judge.described(source))
+    def _begin(
+        self, recipe: Recipe, data: DataRecord, given: "GivenImages | None", generate: "Generate | None"
+    ) -> None:
+        """Set everything to the state that the run begins with, or goes on from."""
+        self._monitor = Monitor(recipe.stopping, recipe.budget, data.metrics, noun=data.noun)
+        self._session = Session(self._run, recipe, self._monitor, self._say)
+        before = self._run.read_state()
         self._run.write_environment(environment())
-        if is_old and (state := self._run.read_json(self._run.path / STATE)):
-            self._before = self._run.read_state()
-            self._pinned = [[int(samples) for samples in pinned] for pinned in state.get("pinned", [])]
-            self._load(state)
-        else:
-            self._save()
+        if not self._session.resume():
+            self._session.save()
+        elif before.status == "finished" and before.test is not None:
+            self._before = before
+        if given is not None:
+            from equipoise.watch.evaluating import Evaluator
 
-    def _numbers(self, real_logits: Any, fake_logits: Any, signals: dict[str, Any]) -> dict[str, Any]:
-        """Return one step's signals by name, those that follow from others included."""
-        numbers = logit_numbers(self._loss, real_logits, fake_logits)
-        numbers |= probability_numbers(signals.get("real_probability"), signals.get("fake_probability"))
-        numbers |= {name: reduced(name, value) for name, value in signals.items() if value is not None}
-        self._seen |= numbers.keys()
-        return numbers
+            timeout = recipe.evaluation.timeout
+            self._evaluator = Evaluator(self._run, self._monitor, given, generate, timeout, self._session.event)
+            self._evaluator.judge_rivals()
 
-    def _measure_if_warm(self, now: float) -> None:
-        """Turn this machine's speed into spacings in samples, once it has been watched for long enough."""
-        (then, before), budget = self._start, self._recipe.budget
-        is_short = budget.seconds is not None and 20 * (now - then) >= budget.seconds
-        is_short |= budget.samples is not None and 20 * (self._samples - before) >= budget.samples
-        if now - then < WARM_SECONDS and not is_short:
-            return
-        self._speed = (self._samples - before) / max(now - then, 1e-9)
-        if self._log_every is None:
-            self._log_every = max(1, math.ceil(self._speed * LOG_SECONDS))
-        if self._judge_every is None:
-            self._next_judging = self._samples
-        self._write_pace()
-
-    def _write_pace(self) -> None:
-        self._run.write_pace(
-            {"samples_per_second": self._speed, "log_every": self._log_every, "judge_every": self._judge_every}
-        )
-
-    def _log(self, samples_per_second: float) -> None:
-        """Write down the means since the last log line, and say how the game is going now and then."""
-        assert self._log_every is not None
-        self._next_log = self._samples + self._log_every
-        stats = self._stats(samples_per_second)
-        unheard = {name: 0.0 for name in ("discriminator_loss", "generator_loss") if name not in self._seen}
-        observed = dataclasses.replace(stats, **unheard)  # a loss that is never given is no sign of divergence
-        self._is_broken = not (math.isfinite(observed.discriminator_loss) and math.isfinite(observed.generator_loss))
-        self._referee.observe(observed)
-        self._run.log_step(asdict(stats))
-        sums = self._meter.fold()
-        if bad := max((sums[name].num_not_finite for name in sums if name.endswith("_loss")), default=0):
-            self._event("not finite", f"{bad} of the last steps had a loss that is not a finite number")
-        self._meter.clear()
-        self._decide(self._referee.verdict(self._samples, self.seconds))
-        if time.monotonic() - self._told_at >= TELL_SECONDS:
-            self._tell()
-        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
-            self._save()
-
-    def _stats(self, samples_per_second: float) -> StepStats:
-        means = {name: self._meter.mean(name) for name in SIGNALS}
-        given = {"samples": self._samples, "seconds": self.seconds, "samples_per_second": samples_per_second}
-        return stats_from(means | given)
-
-    def _take(self, line: ScoreLine | None, kept: Any) -> bool:
-        """Take in a score, None for one that failed; keep what belongs to it if it is the best."""
-        before = self._referee.state_dict()
-        is_best = self._referee.score(line)
-        if line is not None:
-            try:
-                self._keep(line, kept, is_best)
-            except BaseException:  # a full disk, an error in a function of the loop's: nothing half-done
-                self._referee.load_state_dict(before)
-                raise
-            self._run.log_score(record_of(line) | {"best": is_best})
-        self._plan_judging()
-        self._decide(self._referee.verdict(self._samples, self.seconds))
-        self._tell()
-        self._save()
+    def _taken(self, seconds: float, *, is_best: bool) -> bool:
+        """Do what follows a score that took so long."""
+        self._before = None
+        self._session.scored(seconds)
         return is_best
 
-    def _keep(self, line: ScoreLine, kept: Any, is_best: bool) -> None:
-        """Keep what belongs to a score if it is the best, or may be by judging again at the end."""
-        of_these_samples = [other for other in self._referee.candidates if other.samples == line.samples]
-        is_wanted = is_best or (self._judge is not None and self._judge.like is not None)
-        if kept is None:
-            if is_best and self._run.best.exists():
-                self._event("not kept", "a new best score came without keep=, so best/ holds an earlier generator")
-        elif is_wanted and of_these_samples and of_these_samples[0] is line:  # their folder is the better one's
-            folder = keep_candidate(self._run, line, kept)
-            if is_best:
-                hand_over(self._run, folder)
+    def _failed(self, failure: str, seconds: float) -> bool:
+        """Do what follows a score that came to nothing."""
+        return self._taken(seconds, is_best=self._monitor.score(None, failure))
 
-    def _plan_judging(self) -> None:
-        """Say when the next score is due; how long the first one took decides it, unless the caller did."""
-        took = time.monotonic() - self._due_at if self._due_at is not None else None
-        self._due_at, self._judged_at = None, self._samples
-        if self._judge_every is None and took is not None and self._speed is not None:
-            budget = self._recipe.budget
-            least = JUDGE_SECONDS
-            if budget.seconds is not None or budget.samples is not None:
-                least = (budget.seconds or (budget.samples or 0) / self._speed) / MOST_JUDGINGS
-            seconds = max(took / self._recipe.judging.share, least)
-            self._judge_every = max(1, math.ceil(seconds * self._speed))
-            self._write_pace()
-        if self._judge_every is not None:
-            self._next_judging = self._samples + self._judge_every
-
-    def _decide(self, found: Continue | Stop) -> None:
-        """Make a stop the verdict, and say it once."""
-        if isinstance(found, Continue) or self._stop is not None:
-            return
-        if found.policy == "diverged":  # the referee's words are for Equipoise's own loop, which refuses such steps
-            found = Stop(
-                "diverged",
-                "A player's loss has not been finite once for three intervals: the training has diverged, and the "
-                "present weights are probably lost. Go back to the best, and try lower learning rates.",
-            )
-        self._stop = found
-        self._run.log_event(self._samples, self.seconds, "stop", found.reason)
-        self._say(f"Time to stop ({found.policy}): {found.reason}")
-
-    def _tell(self) -> None:
-        self._told_at, rate = time.monotonic(), self._samples / max(self.seconds, 1e-9)
-        horizon, left = self._recipe.budget.samples, math.nan
-        if self._recipe.budget.seconds is not None:
-            left = max(0.0, self._recipe.budget.seconds - self.seconds)
-        line = formatting.progress_line(
-            self._samples, horizon, rate, left, self._referee.last, self._referee.best, self.metric
-        )
-        self._say(f"{line} · {self.sentence()}")
-
-    def _event(self, kind: str, message: str) -> None:
-        self._run.log_event(self._samples, self.seconds, kind, message)
-        self._say(f"{kind}: {message}")
-
-    def _save(self) -> None:
-        """Write the state that `resume=True` takes back; only then remove what it no longer speaks of."""
-        self._saved_at = time.monotonic()
-        write_json(self._run.path / STATE, self._state() | {"pinned": self._pinned})
-        self._run.write_state(self._standing("running", None, None))
-        prune(self._run, {*itertools.chain(*self._pinned), *self._candidates()})
-
-    def _candidates(self) -> list[int]:
-        return [line.samples for line in self._referee.candidates]
-
-    def _pin(self) -> None:
-        """Keep the present candidates for a return to this state."""
-        others = [pinned for pinned in self._pinned if pinned != self._candidates()]
-        self._pinned = [*others, self._candidates()][-NUM_PINNED:]
-
-    def _standing(self, status: str, policy: str | None, reason: str | None) -> dict[str, Any]:
-        best = self._referee.best
-        return {
-            "status": status,
-            "samples": self._samples,
-            "seconds": self.seconds,
-            "reason": reason,
-            "policy": policy,
-            "best": asdict(best) if best else None,
-            "test": None,
-            "not_tested": None,  # why, where there should be one
-            "rescored": None,
-            "not_rescored": SELF_SCORED if self._judge is None else None,
-        }
-
-    def _go_back(self) -> None:
-        """Make `best/` that of the present state again, and set a later one aside."""
-        best = self._referee.best
-        if moved := set_later_aside(self._run, best, self._referee.candidates):
-            samples, place = moved
-            self._event(
-                "set aside", f"a best generator, of {samples:,} samples, that this state does not know: {place}"
-            )
-        folder = found(self._run, best) if best else None
-        if folder is not None:
-            hand_over(self._run, folder)
-        elif best is not None and moved:
-            self._event(
-                "not found",
-                f"the best generator of this state, of {best.samples:,} samples, is no longer kept: only the last "
-                f"{NUM_PINNED} states are. Its score still counts",
-            )
-        if self._judge is not None:
-            self._judge.champion = None
-
-    def _ended_by_itself(self) -> str:
-        return f"The loop ended by itself after {self._samples:,} samples, before any rule said stop."
-
-    def _close(self, status: str, policy: str | None, reason: str) -> None:
+    def _end(self, status: Status, reason: StopReason | None, message: str) -> None:
+        """Write how the run ended, and let go of its folder; once is enough."""
         if self._is_closed:
             return
-        self._is_closed, seconds = True, self.seconds
-        self._stopwatch, self._seconds = None, seconds  # the clock stands
+        self._is_closed = True
+        self._session.halt_clock()
         try:
-            self._save()
-            state = self._standing(status, policy, reason)
-            if self._judge is not None:
-                from equipoise.watch.choice import concluded
-
-                is_final = status == "finished"
-                state |= concluded(self._run, self._referee, self._judge, self._before, is_final, self._event)
-                self._handed_over = score_from(state["best"]) if state["rescored"] else None
+            self._session.save()
+            if status == "failed":
+                self._session.event("failed", message)
+            state = self._session.standing(status=status, stop_reason=reason, message=message)
+            state = self._concluded(state)
             self._run.write_state(state)
             write_report(self._run)
         finally:
             self._open.close()
-        self._say(f"{self._outcome(state)} Report: {self._run.report}")
+        self._say(f"{_outcome(state, self._monitor.metric.shown)} Report: {self._run.report}")
 
-    def _outcome(self, state: dict[str, Any]) -> str:
-        """Return the end of the run in a line: the best generator and its test, or why there is none."""
-        if state["best"] is None:
-            return f"{state['reason']} No generator was scored."
-        name, best = self.metric.upper(), score_from(state["best"])
-        text = f"Best: {name} {formatting.score(best, self.metric)} after {best.samples:,} samples"
-        if state["test"] is not None:
-            text += f", {formatting.score(score_from(state['test']), self.metric)} on the test split"
-        return f"{text}."
+    def _concluded(self, state: RunState) -> RunState:
+        """Select and test the best generator, and return the state with what was found.
+
+        An end of before, to which no score was added, stays as it was.
+        """
+        if self._evaluator is None:
+            return msgspec.structs.replace(state, not_selected=SELF_SCORED)
+        if state.status == "failed":
+            return state
+        before = self._before
+        if state.status == "finished" and before is not None and before.best is not None:
+            folder = find(self._run, before.best)
+            if folder is not None:
+                promote(self._run, folder)
+                self._selected = before.best
+                kept = ("best", "test", "rivals", "selection", "not_selected", "not_tested")
+                return msgspec.structs.replace(state, **{name: getattr(before, name) for name in kept})
+        found, not_tested = self._evaluator.conclude(self._stage, is_final=state.status == "finished")
+        if found.selection is not None:
+            self._selected = found.selection.best.found
+        return msgspec.structs.replace(
+            state,
+            best=self.best,
+            test=found.test,
+            rivals=found.rivals,
+            selection=found.selection,
+            not_selected=found.not_selected,
+            not_tested=not_tested,
+        )
+
+    def _stage(self, text: str, share: float) -> None:
+        if text != self._stage_said:
+            self._stage_said = text
+            self._say(f"{text} …")
 
     def _refuse_closed(self) -> None:
         if self._is_closed:
-            raise UserError(f"this watch is closed. To go on: Watch({str(self._run.path)!r}, resume=True)")
+            raise UserError("Watch", "this watch is closed", Command("Watch", self._run.path, resume=True))
+
+
+def _outcome(state: RunState, label: str) -> str:
+    """Return the end of a run in a line: the best generator and its test, or why there is none."""
+    if state.best is None:
+        return f"{state.message} No generator was scored."
+    text = f"Best: {label} {formatting.score(state.best)} after {state.best.samples:,} samples"
+    if state.test is not None:
+        text += f", {formatting.score(state.test)} on the test split"
+    return f"{text}."
 
 
 def _silent(_: str) -> None:

@@ -107,9 +107,11 @@ def test_standardised_features_of_real_images_have_mean_0_and_a_moderate_spread(
     assert 0.1 < features.std(0).median() < 2
 
 
-def test_no_images_is_told():
-    with pytest.raises(UserError, match="N at least 1"):
-        load_or_train(np.zeros((0, 1, 8, 8), np.uint8), Path("unused"), "pool")
+def test_no_images_and_images_of_another_type_are_refused():
+    for images in (np.zeros((0, 1, 8, 8), np.uint8), np.zeros((3, 1, 8, 8), np.float32)):
+        with pytest.raises(UserError) as caught:
+            load_or_train(images, Path("unused"), "pool")
+        assert f"{images.dtype} {images.shape}" in caught.value.problem
 
 
 def test_corruptions_of_strength_0_change_nothing_and_of_strength_1_change_every_kind():

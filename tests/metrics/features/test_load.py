@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from equipoise.errors import UserError
+from equipoise.errors import Setting, UserError
 from equipoise.metrics.features import dinov2, encoder, inception, load, weights
 from equipoise.metrics.features.load import load_features
 
@@ -43,11 +43,13 @@ def test_auto_is_inception_where_its_file_is_at_hand(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "module"), [("inception", inception), ("dinov2", dinov2)])
-def test_published_weights_that_cannot_be_had_are_told(tmp_path, monkeypatch, name, module):
+def test_published_weights_that_cannot_be_downloaded_are_named(tmp_path, monkeypatch, name, module):
     nowhere = weights.Weights(module.WEIGHTS.file, (tmp_path / "nowhere").as_uri(), module.WEIGHTS.sha256)
     monkeypatch.setattr(module, "WEIGHTS", nowhere)
-    with pytest.raises(UserError, match=module.WEIGHTS.file):
+    with pytest.raises(UserError) as caught:
         _load(name, tmp_path)
+    assert caught.value.subject == module.WEIGHTS.file
+    assert Setting("evaluation.features", "encoder") in caught.value.remedies
 
 
 def test_extraction_is_float32_without_gradient_whatever_surrounds_it_and_does_not_depend_on_the_batch(tmp_path):

@@ -1,4 +1,4 @@
-"""What a source of images holds, and what a training would make of it: read as the training reads, nothing written."""
+"""What a source of images holds, and what a training would make of it; nothing is written."""
 
 import os
 from collections import Counter
@@ -13,14 +13,15 @@ import numpy as np
 from equipoise.data import store
 from equipoise.data.audit.duplicates import Sketches, groups, joined, near_duplicates, sketched
 from equipoise.data.decode import Header, Target, decode_described, parse_background
-from equipoise.data.pool import Pool, Reading, Rejected, reading
-from equipoise.data.sources import MAX_DEPTH, Images, open_source
+from equipoise.data.pool import Pool, Reading, reading
+from equipoise.data.sources import MAX_DEPTH, SourceImages, open_source
 from equipoise.data.splits import content_digests, split, to_hashes
 from equipoise.errors import UserError
-from equipoise.recipe import Data, Recipe
+from equipoise.recipe import Data, Images, Recipe
+from equipoise.storage.records import Rejected
 
 SplitName = Literal["train", "validation", "test"]
-Preparing = Callable[[str, float], None]  # told of a stage and the share of it that is done
+Stage = Callable[[str, float], None]  # called with a stage in words and the share of it that is done
 
 _MODES = ("grey", "grey with transparency", "RGB", "RGB with transparency")  # of arrays, by their channels
 
@@ -40,7 +41,7 @@ class Copies:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What a training would make of a source; `refusal` is the line with which it would not start."""
+    """What a training would make of a source; `refusal` is the mistake with which it would not start."""
 
     recipe: Recipe
     target: Target
@@ -50,7 +51,7 @@ class Training:
     cut_shares: tuple[float, ...]  # what of each image that is not square is lost, or filled in, sorted
     num_enlarged: int
     smallest_side: int
-    refusal: str | None
+    refusal: UserError | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class Check:
     """All that is known of a source once every image was decoded."""
 
     source: str
-    num_files: int  # taken for images
+    num_files: int  # that may be images by their names
     rejected: tuple[Rejected, ...]
     skipped: Mapping[str, int]
     headers: Counter[Header]
@@ -76,39 +77,31 @@ class Check:
 
 
 def check(
-    data: Data, max_size: int, make_recipe: Callable[[Pool], Recipe], recipe: Recipe, preparing: Preparing
+    data: Data, images: Images, max_size: int, make_recipe: Callable[[Pool], Recipe], recipe: Recipe, stage: Stage
 ) -> Check:
-    """Read a source as a training with these settings would, in memory alone; raises UserError without any image.
+    """Read a source as a training with these settings would, in memory alone; raises UserError.
 
-    `make_recipe` returns the final recipe for a pool, which here has the shape of its images but not their pixels, and
-    raises UserError where the training would; `recipe` stands for it where there is no pool to make it from.
+    `make_recipe` returns the final recipe for a pool, which here has the shape of its images but not their
+    pixels, and raises UserError where the training would; `recipe` stands for it where there is no pool to
+    make it from.
     """
-    parse_background(data.background)  # a mistake is told before anything else
-    preparing("reading the images", 0.0)
+    parse_background(images.background)  # a mistake is reported before anything else
+    stage("reading the images", 0.0)
     source = open_source(data.source)
-    headers, lock = Counter[Header](), Lock()
-
-    def decoding(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
-        pixels, header = decode_described(raw, target)
-        with lock:
-            headers[header] += 1
-        return pixels
-
-    with reading(
-        source, data, max_size, lambda done, all_: preparing("reading the images", done / all_), decoding
-    ) as read:
+    headers = Counter[Header]()
+    progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
+    with reading(source, images, max_size, progress, _counting(headers)) as read:
         content, refusal = _content(read)
     if read.images.array is not None:
         headers = _array_headers(read.images.array)
-    pool, final = _pool(read, content, data), recipe
+    pool = _pool(read, content, data)
     if refusal is None:
         try:
-            final = make_recipe(pool)
+            recipe = make_recipe(pool)
         except UserError as error:
-            refusal = str(error)
+            refusal = error
     names = [read.images.names[position] for position in content.positions]
-    sides = _sides(pool)
-    exact, near = _copies(content, names, sides, preparing)
+    exact, near = _copies(content, names, _sides(pool), stage)
     return Check(
         source=data.source,
         num_files=len(read.images.names),
@@ -120,8 +113,21 @@ def check(
         near=near,
         class_counts=_class_counts(read.images, content.positions),
         empty_folders=tuple(_empty_folders(data.source, read.images.names, names)),
-        training=_training(final, read.target, pool, headers, refusal),
+        training=_training(recipe, read.target, pool, headers, refusal),
     )
+
+
+def _counting(headers: Counter[Header]) -> Callable[[bytes | np.ndarray, Target], np.ndarray]:
+    """Return a decoding that counts what the files say of their images."""
+    lock = Lock()
+
+    def decoding(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
+        pixels, header = decode_described(raw, target)
+        with lock:
+            headers[header] += 1
+        return pixels
+
+    return decoding
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +140,8 @@ class _Content:
     shape: tuple[int, ...]  # [C, H, W]
 
 
-def _content(read: Reading) -> tuple[_Content, str | None]:
-    """Take all batches; return what is kept of them, and the line that refuses a source with too many broken files."""
+def _content(read: Reading) -> tuple[_Content, UserError | None]:
+    """Take all batches; return what is kept of them, and the error that refuses too many broken files."""
     positions: list[int] = []
     digests: list[bytes] = []
     parts: list[Sketches] = []
@@ -146,7 +152,7 @@ def _content(read: Reading) -> tuple[_Content, str | None]:
             digests += [digest[:8] for digest in content_digests(images)]
             parts.append(sketched(images))
     except UserError as error:
-        refusal = str(error)
+        refusal = error
     shape = (read.target.channels, read.target.size, read.target.size)
     return _Content(positions, to_hashes(digests), joined(parts), shape), refusal
 
@@ -165,7 +171,6 @@ def _pool(read: Reading, content: _Content, data: Data) -> Pool:
         rejected=tuple(Rejected(name, reason) for name, reason in read.rejected),
         num_duplicates=num - len(np.unique(content.hashes)),
         num_skipped=read.images.num_skipped,
-        folder=Path(os.devnull),
     )
 
 
@@ -174,7 +179,7 @@ def _array_headers(array: np.ndarray) -> Counter[Header]:
     return Counter({Header("array", _MODES[channels - 1], width, height, False, False): num})
 
 
-def _class_counts(images: Images, positions: list[int]) -> dict[str, int]:
+def _class_counts(images: SourceImages, positions: list[int]) -> dict[str, int]:
     if images.labels is None:
         return {}
     counts = np.bincount(images.labels[positions], minlength=len(images.classes))
@@ -183,15 +188,16 @@ def _class_counts(images: Images, positions: list[int]) -> dict[str, int]:
 
 def _empty_folders(source: str, names: Sequence[str], used: Iterable[str]) -> Iterator[str]:
     """Yield the topmost folders, as `path/`, in which no usable image lies at any depth."""
-    with_images, every = set(_folders(used)), set(_folders(names))
+    with_images = set(_folders(used))
+    every = set(_folders(names))
     top = Path(source).expanduser()
     if source != "mnist" and top.is_dir():
         for folder, below, files in os.walk(top):
             below[:] = [name for name in below if not name.startswith(".") and name != "__MACOSX"]
             relative = os.path.relpath(folder, top).replace(os.sep, "/") + "/"
-            if relative.count("/") >= MAX_DEPTH:  # a training looks no deeper, and os.walk recurses before Python 3.12
+            if relative.count("/") >= MAX_DEPTH:  # a training reads no deeper, and os.walk may recurse
                 below.clear()
-            if relative != "./" and "recipe.json" not in files:  # a run's folder is passed over by intention
+            if relative != "./" and "recipe.json" not in files:  # a run's folder is ignored by intention
                 every.add(relative)
     for folder in sorted(every - with_images):
         parent = folder[: folder.rstrip("/").rfind("/") + 1]
@@ -220,22 +226,23 @@ def _sides(pool: Pool) -> list[SplitName]:
 
 
 def _copies(
-    content: _Content, names: Sequence[str], sides: Sequence[SplitName], preparing: Preparing
+    content: _Content, names: Sequence[str], sides: Sequence[SplitName], stage: Stage
 ) -> tuple[tuple[Copies, ...], tuple[Copies, ...]]:
     """Return the groups of images that are equal pixel for pixel, and those of images that are nearly so."""
     distinct, first, inverse = np.unique(content.hashes, return_index=True, return_inverse=True)
     order = np.argsort(inverse.ravel(), kind="stable")
     members = np.split(order, np.cumsum(np.bincount(inverse.ravel(), minlength=len(distinct)))[:-1])
     sketches = Sketches(content.sketches.thumbnails[first], content.sketches.tints[first])
-    preparing("comparing the images", 0.0)
-    pairs = near_duplicates(sketches, lambda share: preparing("comparing the images", share))
+    stage("comparing the images", 0.0)
+    pairs = near_duplicates(sketches, lambda share: stage("comparing the images", share))
 
     def copies(indices: Iterable[int]) -> Copies:
         rising = sorted(indices)
         return Copies(tuple(names[index] for index in rising), tuple(sides[index] for index in rising))
 
     exact = [copies(group.tolist()) for group in members if len(group) > 1]
-    near = [copies(index for one in group for index in members[one].tolist()) for group in groups(len(distinct), pairs)]
+    near_groups = groups(len(distinct), pairs)
+    near = [copies(index for one in group for index in members[one].tolist()) for group in near_groups]
     near.sort(key=lambda group: (not group.leaks, group.names))
     return tuple(sorted(exact, key=lambda group: (-len(group.names), group.names))), tuple(near)
 
@@ -243,17 +250,20 @@ def _copies(
 # What the training would do
 
 
-def _training(final: Recipe, target: Target, pool: Pool, headers: Counter[Header], refusal: str | None) -> Training:
+def _training(
+    recipe: Recipe, target: Target, pool: Pool, headers: Counter[Header], refusal: UserError | None
+) -> Training:
     shares = Counter[float]()
     num_enlarged = 0
     for header, count in headers.items():
         share, side = _made_square(header, target)
-        num_enlarged += count if side < target.size else 0
+        if side < target.size:
+            num_enlarged += count
         if header.width != header.height:
             shares[share] += count
     splits = pool.splits
     return Training(
-        recipe=final,
+        recipe=recipe,
         target=target,
         num_train=len(splits.train),
         num_validation=len(splits.validation),

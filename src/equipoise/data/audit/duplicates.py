@@ -1,9 +1,9 @@
 """Near-duplicates: images that are one picture saved, scaled, cut or brightened a little differently.
 
-Each image leaves a thumbnail. The signs of its low frequencies are 64 bits in which copies differ little: sorted in
-several orders, copies come to stand close to each other, so only neighbours are compared and the work grows with
-N log N. What two neighbours differ by must then be explained by another brightness and contrast and a small shift and
-stretch, up to a small rest; two different digits of one writer are not.
+Each image leaves a thumbnail. The signs of its low frequencies are 64 bits in which copies differ little:
+sorted in several orders, copies come to stand close to each other, so only neighbours are compared and the
+work grows with N log N. What two neighbours differ by must then be explained by another brightness and
+contrast and a small shift and stretch, up to a small rest; two different digits of one writer are not.
 """
 
 from collections.abc import Callable
@@ -43,9 +43,9 @@ def sketched(images: np.ndarray) -> Sketches:
     values = images.astype(np.float32)
     means = values.mean((2, 3))
     tints = np.broadcast_to(means - means.mean(1, keepdims=True), (len(images), 3))
-    rows, columns = _averaging(images.shape[2]), _averaging(images.shape[3])
-    grey = values[:, 0] if images.shape[1] == 1 else np.tensordot(values, _GREY, (1, 0))
-    thumbnails = np.matmul(np.matmul(rows, grey), columns.T)
+    is_grey = images.shape[1] == 1
+    grey = values[:, 0] if is_grey else np.tensordot(values, _GREY, (1, 0))
+    thumbnails = np.matmul(np.matmul(_averaging(images.shape[2]), grey), _averaging(images.shape[3]).T)
     return Sketches(np.rint(thumbnails).astype(np.uint8), np.ascontiguousarray(tints))
 
 
@@ -53,29 +53,29 @@ def joined(parts: list[Sketches]) -> Sketches:
     """Return the sketches of several parts as one."""
     if not parts:
         return Sketches(np.empty((0, SIDE, SIDE), np.uint8), np.empty((0, 3), np.float32))
-    return Sketches(np.concatenate([part.thumbnails for part in parts]), np.concatenate([part.tints for part in parts]))
+    thumbnails = np.concatenate([part.thumbnails for part in parts])
+    return Sketches(thumbnails, np.concatenate([part.tints for part in parts]))
 
 
 def near_duplicates(sketches: Sketches, progress: Progress | None = None) -> np.ndarray:
-    """Return pairs int64 [P, 2] of near-duplicates, first < second; images almost without contrast have none."""
+    """Return pairs int64 [P, 2] of near-duplicates, first < second; flat images have none."""
     usable = np.flatnonzero(_contrast(sketches.thumbnails) >= MIN_CONTRAST)
     bits = _low_frequency_signs(sketches.thumbnails, usable)
     orders = np.random.default_rng(0)  # any will do; the same every time
     found = np.empty(0, np.int64)
     num = len(sketches.thumbnails)
     for index in range(_NUM_ORDERS):
-        first, second = _neighbours(bits, orders.permutation(63))
-        first, second = usable[first], usable[second]
+        first, second = usable[_neighbours(bits, orders.permutation(63))]
         code = np.unique(np.minimum(first, second) * num + np.maximum(first, second))
         code = np.setdiff1d(code, found, assume_unique=True)
         found = np.union1d(found, _confirmed(sketches, code, num))
         if progress:
             progress((index + 1) / _NUM_ORDERS)
-    return np.stack([found // num, found % num], 1) if num else np.empty((0, 2), np.int64)
+    return np.stack(np.divmod(found, max(1, num)), 1)
 
 
 def groups(num: int, pairs: np.ndarray) -> list[list[int]]:
-    """Return what pairs [P, 2] of 0..num-1 join, each group of at least two in rising order, by their first."""
+    """Return the groups that pairs [P, 2] of 0..num-1 join: rising, and ordered by their first."""
     parent = np.arange(num)
 
     def root(index: int) -> int:
@@ -95,14 +95,15 @@ def groups(num: int, pairs: np.ndarray) -> list[list[int]]:
 
 def _averaging(size: int) -> np.ndarray:
     """Return the matrix [SIDE, size] by which pixels become the means of equal shares of a side."""
-    edges, pixels = np.arange(SIDE + 1) * size / SIDE, np.arange(size)
+    edges = np.arange(SIDE + 1) * size / SIDE
+    pixels = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     return (overlap.clip(0) * SIDE / size).astype(np.float32)
 
 
 def _contrast(thumbnails: np.ndarray) -> np.ndarray:
     parts = [thumbnails[begin : begin + _CHUNK] for begin in range(0, len(thumbnails), _CHUNK)]
-    return np.concatenate([part.std((1, 2), dtype=np.float32) for part in parts]) if parts else np.empty(0, np.float32)
+    return np.concatenate([np.empty(0, np.float32), *(part.std((1, 2), dtype=np.float32) for part in parts)])
 
 
 def _low_frequency_signs(thumbnails: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -113,12 +114,13 @@ def _low_frequency_signs(thumbnails: np.ndarray, chosen: np.ndarray) -> np.ndarr
     for begin in range(0, len(chosen), _CHUNK):
         part = thumbnails[chosen[begin : begin + _CHUNK]].astype(np.float32)
         strengths = np.matmul(np.matmul(waves, part), waves.T).reshape(len(part), -1)[:, 1:]
-        packed[begin : begin + _CHUNK] = np.packbits(strengths > np.median(strengths, 1, keepdims=True), axis=1)
+        is_above = strengths > np.median(strengths, 1, keepdims=True)
+        packed[begin : begin + _CHUNK] = np.packbits(is_above, axis=1)
     return packed
 
 
-def _neighbours(bits: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs of images that stand close in one order of the bits, agree in its first ones and in most of all."""
+def _neighbours(bits: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return pairs [2, P] that are close in one order of the bits: equal in the first, alike in most."""
     num = len(bits)
     ordered = np.empty((num, 8), np.uint8)
     for begin in range(0, num, _CHUNK):
@@ -130,10 +132,10 @@ def _neighbours(bits: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.nda
     pairs = []
     for distance in range(1, _NUM_NEIGHBOURS + 1):
         places = np.flatnonzero(prefixes[distance:] == prefixes[:-distance])
-        first, second = standing[places], standing[places + distance]
-        close = _BIT_COUNTS[bits[first] ^ bits[second]].sum(1) <= _MAX_BITS
-        pairs.append((first[close], second[close]))
-    return np.concatenate([first for first, _ in pairs]), np.concatenate([second for _, second in pairs])
+        pair = np.stack([standing[places], standing[places + distance]])
+        close = _BIT_COUNTS[bits[pair[0]] ^ bits[pair[1]]].sum(1) <= _MAX_BITS
+        pairs.append(pair[:, close])
+    return np.concatenate(pairs, 1)
 
 
 def _confirmed(sketches: Sketches, code: np.ndarray, num: int) -> np.ndarray:
@@ -143,9 +145,8 @@ def _confirmed(sketches: Sketches, code: np.ndarray, num: int) -> np.ndarray:
         part = code[begin : begin + _CHUNK]
         tinted = abs(sketches.tints[part // num] - sketches.tints[part % num]).max(1) <= MAX_TINT
         part = part[tinted]
-        first, second = (sketches.thumbnails[side].astype(np.float32) for side in (part // num, part % num))
-        first -= first.mean((1, 2), keepdims=True)
-        second -= second.mean((1, 2), keepdims=True)
+        first = _centred(sketches.thumbnails[part // num])
+        second = _centred(sketches.thumbnails[part % num])
         contrast = np.minimum(_strength(first), _strength(second))
         close = _strength(first - second) <= _MAX_DISTANCE * contrast
         kept.append(part[close][_is_explained(_smoothed(first[close]), _smoothed(second[close]))])
@@ -153,10 +154,10 @@ def _confirmed(sketches: Sketches, code: np.ndarray, num: int) -> np.ndarray:
 
 
 def _is_explained(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return where `second` [n, S, S] is `first` at another brightness and contrast, shifted and stretched a little.
+    """Return where `second` [n, S, S] is `first`, a little brightened, shifted and stretched.
 
-    To first order a shift adds slopes, and a stretch adds slopes that grow from the middle outwards; the slopes are
-    those of both images' mean, which makes the order second. Least squares finds how much of each.
+    To first order a shift adds slopes, and a stretch adds slopes that grow from the middle outwards; the
+    slopes are those of both images' mean, which makes the order second. Least squares finds how much of each.
     """
     rise, run = np.gradient((first + second) / 2, axis=(1, 2))
     middles = ((np.arange(SIDE) + 0.5) / SIDE - 0.5).astype(np.float32)
@@ -179,6 +180,11 @@ def _smoothed(images: np.ndarray) -> np.ndarray:
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
     padded = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
     return (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
+
+
+def _centred(images: np.ndarray) -> np.ndarray:
+    values = images.astype(np.float32)
+    return values - values.mean((1, 2), keepdims=True)
 
 
 def _strength(centred: np.ndarray) -> np.ndarray:

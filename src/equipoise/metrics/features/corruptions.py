@@ -23,8 +23,9 @@ def view(images: Tensor, generator: torch.Generator) -> Tensor:
     angle = uniform(num, -math.pi / 12, math.pi / 12, generator)
     scale = uniform(num, 0.85, 1.2, generator)
     maps = torch.zeros(num, 2, 3)
-    maps[:, 0, 0], maps[:, 0, 1] = scale * angle.cos(), -scale * angle.sin()
-    maps[:, 1, 0], maps[:, 1, 1] = scale * angle.sin(), scale * angle.cos()
+    maps[:, 0, 0] = maps[:, 1, 1] = scale * angle.cos()
+    maps[:, 1, 0] = scale * angle.sin()
+    maps[:, 0, 1] = -maps[:, 1, 0]
     maps[:, :, 2] = uniform(2 * num, -0.15, 0.15, generator).view(num, 2)
     images = _sampled(images, F.affine_grid(maps, list(images.shape), align_corners=False))
     mean = images.mean((1, 2, 3), keepdim=True)
@@ -38,7 +39,8 @@ def corrupted(images: Tensor, kinds: Tensor, strengths: Tensor, generator: torch
         rows = (kinds == kind) & (strengths > 0)
         if not rows.any():
             continue
-        chosen, strength = images[rows], strengths[rows]
+        chosen = images[rows]
+        strength = strengths[rows]
         match kind:
             case 0:
                 result[rows] = blurred(chosen, 0.3 + 1.5 * strength)
@@ -56,7 +58,7 @@ def corrupted(images: Tensor, kinds: Tensor, strengths: Tensor, generator: torch
 
 
 def blurred(images: Tensor, sigma: Tensor) -> Tensor:
-    """Blur by a Gaussian of sigma [N] pixels of an image 32 pixels wide (larger images: as many times more)."""
+    """Blur by a Gaussian of sigma [N] pixels of an image 32 pixels wide, and more in larger ones."""
     num, channels, height, width = images.shape
     factor = max(1.0, width / 32)
     radius = min(round(4 * factor), height - 1, width - 1)

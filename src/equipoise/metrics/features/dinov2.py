@@ -12,10 +12,13 @@ WEIGHTS = Weights(
     sha256="ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1",
 )
 DIMENSION = 384
-NUM_LAYERS, NUM_HEADS, PATCH = 12, 6, 14
+NUM_LAYERS = 12
+NUM_HEADS = 6
+PATCH = 14  # pixels a side
 SIZE = 224  # pixels a side that images are resized to
 TRAINED_PATCHES = 37  # patches a side that the position embeddings were trained for (518 pixels)
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 
 class Block(nn.Module):
@@ -36,11 +39,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm1(x)
-        query, key, value = (
-            layer(normed).unflatten(2, (NUM_HEADS, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
-        )
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-        x = x + self.scale1 * self.out(attended)
+        projected = (layer(normed).unflatten(2, (NUM_HEADS, -1)) for layer in (self.query, self.key, self.value))
+        attended = F.scaled_dot_product_attention(*(heads.transpose(1, 2) for heads in projected))
+        x = x + self.scale1 * self.out(attended.transpose(1, 2).flatten(2))
         return x + self.scale2 * self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
 
@@ -80,7 +81,8 @@ def _names() -> dict[str, str]:
     }
     layers = {"patches": "embeddings.patch_embeddings.projection"}
     for i in range(NUM_LAYERS):
-        ours, theirs = f"blocks.{i}", f"encoder.layer.{i}"
+        ours = f"blocks.{i}"
+        theirs = f"encoder.layer.{i}"
         layers |= {f"{ours}.{name}": f"{theirs}.attention.attention.{name}" for name in ("query", "key", "value")}
         layers |= {f"{ours}.{name}": f"{theirs}.{name}" for name in ("norm1", "norm2")}
         layers |= {f"{ours}.{name}": f"{theirs}.mlp.{name}" for name in ("fc1", "fc2")}
@@ -90,7 +92,7 @@ def _names() -> dict[str, str]:
 
 
 def load_dinov2(state: dict[str, Tensor]) -> DinoV2:
-    """Return the network with published weights, in evaluation mode; raises KeyError where a tensor is missing."""
+    """Return the network with published weights, for evaluation; raises KeyError where a tensor is missing."""
     with torch.device("meta"):
         network = DinoV2()
     network.load_state_dict({ours: state[theirs] for ours, theirs in _names().items()}, assign=True)
@@ -101,5 +103,6 @@ def dinov2_features(network: DinoV2, images: Tensor) -> Tensor:
     """Return features [N, 384] of images [N, 1 or 3, H, W] in [-1, 1], resized bicubically to 224 × 224."""
     images = F.interpolate(images, size=(SIZE, SIZE), mode="bicubic", align_corners=False, antialias=True)
     images = (images.clamp(-1, 1) + 1) / 2
-    mean, std = (images.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    mean = images.new_tensor(MEAN).view(1, 3, 1, 1)
+    std = images.new_tensor(STD).view(1, 3, 1, 1)
     return network((images.expand(-1, 3, -1, -1) - mean) / std)

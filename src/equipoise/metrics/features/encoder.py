@@ -1,14 +1,14 @@
-"""A small encoder that learns what real images look like, without labels, and then serves as the judge's features.
+"""A small encoder that learns what real images look like, without labels, and gives the judge's features.
 
 Two tasks at once on random views of real images: to recognise two views of one image among those of others
 (NT-Xent, arXiv:2002.05709), which makes the features tell shapes apart; and to say by how much a view was
-corrupted, which keeps in them what a contrastive task alone unlearns and a judge must see: blur, noise, holes.
+corrupted, which keeps in them what a contrastive task alone unlearns and a judge must see: blur, noise,
+holes.
 """
 
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from equipoise.errors import UserError
 from equipoise.metrics.features.corruptions import NUM_KINDS, corrupted, uniform, view
+from equipoise.storage.files import write_bytes
 from equipoise.storage.safe_open import read_bytes
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -48,7 +49,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.size = (_inner(height), _inner(width))
         self.fold = min(self.size) > 32  # 2 × 2 pixels become channels: fine detail is kept and costs little
-        self.stem = _stage(4 * channels if self.fold else channels, WIDTH, 5, stride=2)
+        if self.fold:
+            channels *= 4
+        self.stem = _stage(channels, WIDTH, 5, stride=2)
         self.middle = nn.Sequential(_stage(WIDTH, 2 * WIDTH, 3, stride=2), _stage(2 * WIDTH, 2 * WIDTH, 3))
         self.top = nn.Sequential(_stage(2 * WIDTH, 4 * WIDTH, 3, stride=2), _stage(4 * WIDTH, 4 * WIDTH, 1))
         self.register_buffer("mean", torch.zeros(self.dimension))
@@ -60,7 +63,9 @@ class Encoder(nn.Module):
 
     def raw(self, images: Tensor) -> Tensor:
         """Return the features before standardisation, of images that have the inner size."""
-        low = self.stem(F.pixel_unshuffle(images, 2) if self.fold else images)
+        if self.fold:
+            images = F.pixel_unshuffle(images, 2)
+        low = self.stem(images)
         middle = self.middle(low)
         return torch.cat([stage.mean((2, 3)) for stage in (low, middle, self.top(middle))], 1)
 
@@ -71,8 +76,10 @@ def _stage(num_in: int, num_out: int, kernel: int, stride: int = 1) -> nn.Sequen
 
 
 def _inner(side: int) -> int:
-    """Return the side at which the encoder looks at images: 16 to 32 as they are, else even and at most 64."""
-    return side if 16 <= side <= 32 else min(max(side // 2 * 2, 16), 64)
+    """Return the side to which the encoder scales images: 16 to 32 as they are, else even and at most 64."""
+    if 16 <= side <= 32:
+        return side
+    return min(max(side // 2 * 2, 16), 64)
 
 
 def fitted(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -87,34 +94,43 @@ def load_or_train(
     cache: Path,
     pool_digest: str,
     *,
+    preferred: str | None = None,
     steps: int = STEPS,
     report: Callable[[float], None] | None = None,
 ) -> tuple[Encoder, str]:
     """Return the encoder of a training split, uint8 [N, C, H, W], and the SHA-256 of its weights.
 
-    It is trained once on the CPU, deterministically, and kept in `cache` under `pool_digest`; `report` is told
-    the share of the training done. Raises UserError if there are no images.
+    It is trained once on the CPU, deterministically, and kept in `cache` under `pool_digest`; `report` is
+    called with the share of the training done. Where the cache has one under `preferred`, that is returned. Raises
+    UserError if there are no images.
     """
     if train_images.ndim != 4 or len(train_images) == 0 or train_images.dtype != np.uint8:
-        raise UserError(
-            f"training images for the judge's encoder: {train_images.dtype} {train_images.shape}; "
-            "give uint8 [N, C, H, W] with N at least 1."
-        )
-    stem = f"encoder-v{VERSION}-{hashlib.sha256(f'{pool_digest}/{steps}'.encode()).hexdigest()[:16]}"
+        problem = f"{train_images.dtype} {train_images.shape}; allowed is uint8 [N, C, H, W] with N at least 1"
+        raise UserError("training images of the evaluation encoder", problem)
     with torch.device("meta"):  # no first weights are drawn: the caller's random stream stays as it is
         encoder = Encoder(*train_images.shape[1:])
     encoder = encoder.to_empty(device="cpu").eval().requires_grad_(False)
-    kept = _read(cache / stem, encoder)
+    kept = None
+    if preferred is not None:
+        kept = _read(cache / _stem(preferred, steps), encoder)
+    if kept is None:
+        kept = _read(cache / _stem(pool_digest, steps), encoder)
     if kept is None:
         encoder = train_encoder(train_images, steps=steps, report=report)
-        kept = _write(cache / stem, encoder, pool_digest, steps)
+        kept = _write(cache / _stem(pool_digest, steps), encoder, pool_digest, steps)
     return _channels_last(encoder), kept
+
+
+def _stem(pool_digest: str, steps: int) -> str:
+    """Return the name of the two files in which an encoder is kept."""
+    key = hashlib.sha256(f"{pool_digest}/{steps}".encode()).hexdigest()[:16]
+    return f"encoder-v{VERSION}-{key}"
 
 
 def train_encoder(
     train_images: np.ndarray, *, steps: int = STEPS, report: Callable[[float], None] | None = None
 ) -> Encoder:
-    """Train an encoder on uint8 images [N, C, H, W]; every draw is its own, the global stream stays untouched."""
+    """Train an encoder on uint8 images [N, C, H, W]; the global random stream stays untouched."""
     generator = torch.Generator().manual_seed(SEED)
     channels, height, width = train_images.shape[1:]
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
@@ -149,7 +165,8 @@ def _loss(parts: nn.ModuleDict, encoder: Encoder, images: Tensor, generator: tor
     num = len(images)
     clean = uniform(num, 0, 1, generator) < 0.5
     kinds = torch.randint(NUM_KINDS, (num,), generator=generator)
-    views, targets = [], []
+    views = []
+    targets = []
     for _ in range(2):  # one kind a pair: that a view is blurred must not be what tells it from the other
         strengths = torch.where(clean, 0.0, uniform(num, 0, 1, generator))
         views.append(corrupted(view(images, generator), kinds, strengths, generator))
@@ -163,7 +180,8 @@ def _loss(parts: nn.ModuleDict, encoder: Encoder, images: Tensor, generator: tor
 
 def _rate(progress: float) -> float:
     """A tenth of the steps up, then a cosine down."""
-    return RATE * min(progress / 0.1 + 0.02, 1.0, 0.5 * (1 + math.cos(math.pi * (progress - 0.1) / 0.9)) + 1e-3)
+    cosine = 0.5 * (1 + math.cos(math.pi * (progress - 0.1) / 0.9))
+    return RATE * min(progress / 0.1 + 0.02, 1.0, cosine + 1e-3)
 
 
 def _initialised(parts: nn.ModuleDict, generator: torch.Generator) -> nn.ModuleDict:
@@ -199,7 +217,8 @@ def _standardise(encoder: Encoder, train_images: np.ndarray, generator: torch.Ge
     A feature that only corruption moves has next to no spread on real images; measured by that alone, the
     least blur would outweigh everything else by orders of magnitude.
     """
-    clean, either = [], []
+    clean = []
+    either = []
     for _ in range(max(1, NUM_FOR_SCALE // 500)):
         images = _drawn(train_images, 500, encoder.size, generator)
         kinds = torch.randint(NUM_KINDS, (500,), generator=generator)
@@ -219,9 +238,7 @@ def _read(stem: Path, encoder: Encoder) -> str | None:
         if hashlib.sha256(data).hexdigest() != digest:
             return None
         state = safetensors.torch.load(data)
-        if {name: value.dtype for name, value in state.items()} != {
-            name: value.dtype for name, value in encoder.state_dict().items()
-        }:
+        if _types(state) != _types(encoder.state_dict()):
             return None
         encoder.load_state_dict(state)
     except Exception:  # a cache: what cannot be read, for whatever reason, is made again
@@ -229,10 +246,15 @@ def _read(stem: Path, encoder: Encoder) -> str | None:
     return digest
 
 
+def _types(state: dict[str, Tensor]) -> dict[str, torch.dtype]:
+    return {name: tensor.dtype for name, tensor in state.items()}
+
+
 def _write(stem: Path, encoder: Encoder, pool_digest: str, steps: int) -> str:
-    data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()})
+    state = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    data = safetensors.torch.save(state)
     facts = {
-        "what": "the judge's encoder: trained on a training split, see equipoise.metrics.features.encoder",
+        "what": "the evaluation encoder: trained on a training split, see equipoise.metrics.features.encoder",
         "version": VERSION,
         "pool": pool_digest,
         "steps": steps,
@@ -241,8 +263,6 @@ def _write(stem: Path, encoder: Encoder, pool_digest: str, steps: int) -> str:
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     stem.parent.mkdir(parents=True, exist_ok=True)
-    for suffix, content in ((".safetensors", data), (".json", json.dumps(facts, indent=1).encode())):
-        aside = stem.with_suffix(f"{suffix}.{os.getpid()}.part")
-        aside.write_bytes(content)
-        aside.replace(stem.with_suffix(suffix))
+    write_bytes(stem.with_suffix(".safetensors"), data)
+    write_bytes(stem.with_suffix(".json"), json.dumps(facts, indent=1).encode())
     return facts["sha256"]

@@ -1,4 +1,4 @@
-"""The Inception-v3 that FID is defined by: TensorFlow's graph of 2015-12-05, in plain torch (arXiv:1706.08500)."""
+"""The Inception-v3 of FID: TensorFlow's graph of 2015-12-05 in plain torch (arXiv:1706.08500)."""
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +20,10 @@ class ConvNormRelu(nn.Module):
 
     def __init__(self, num_in: int, num_out: int, kernel: int | tuple[int, int], stride: int = 1, same: bool = True):
         super().__init__()
-        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
-        padding = (height // 2, width // 2) if same else 0
-        self.conv = nn.Conv2d(num_in, num_out, (height, width), stride, padding, bias=False)
+        if isinstance(kernel, int):
+            kernel = (kernel, kernel)
+        padding = (kernel[0] // 2, kernel[1] // 2) if same else 0
+        self.conv = nn.Conv2d(num_in, num_out, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(num_out, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,9 +50,8 @@ class BlockA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat(
-            [self.branch1x1(x), self.branch5x5_2(self.branch5x5_1(x)), double, self.branch_pool(_average(x))], 1
-        )
+        five = self.branch5x5_2(self.branch5x5_1(x))
+        return torch.cat([self.branch1x1(x), five, double, self.branch_pool(_average(x))], 1)
 
 
 class BlockB(nn.Module):
@@ -143,7 +143,7 @@ class BlockE(nn.Module):
 
 
 class Inception(nn.Module):
-    """Images [N, 3, H, W] in 0..255 to the 2048 pooled features; `fc` is there because the weights hold it."""
+    """Images [N, 3, H, W] in 0..255 to 2048 pooled features; `fc` is there because the weights hold it."""
 
     def __init__(self):
         super().__init__()
@@ -178,7 +178,7 @@ class Inception(nn.Module):
 
 
 def resize_as_tensorflow1(images: Tensor, size: int) -> Tensor:
-    """Resize [N, C, H, W] to `size` × `size` bilinearly as TensorFlow 1 did: pixel i reads position i · H/size."""
+    """Resize [N, C, H, W] to `size`² bilinearly as TensorFlow 1 did: pixel i reads position i · H/size."""
     rows = _linear_weights(images.shape[2], size, images)
     columns = _linear_weights(images.shape[3], size, images)
     return rows @ images @ columns.T
@@ -197,13 +197,13 @@ def _linear_weights(length: int, size: int, like: Tensor) -> Tensor:
 
 
 def inception_features(network: Inception, images: Tensor) -> Tensor:
-    """Return features [N, 2048] of images [N, 1 or 3, H, W] in [-1, 1], quantised to 8 bits as saved files are."""
+    """Return features [N, 2048] of images [N, 1 or 3, H, W] in [-1, 1], rounded to 8 bits as files are."""
     pixels = ((images + 1) * 127.5).round().clamp(0, 255)
     return network(pixels.expand(-1, 3, -1, -1))
 
 
 def load_inception(state: dict[str, Tensor]) -> Inception:
-    """Return the network with published weights, in evaluation mode; raises RuntimeError where the keys differ."""
+    """Return the network with published weights, for evaluation; raises RuntimeError where the keys differ."""
     with torch.device("meta"):  # no random initialisation: the global stream stays untouched
         network = Inception()
     network.load_state_dict(state, assign=True)

@@ -15,7 +15,7 @@ from equipoise.recipe import FeaturesName
 
 @dataclass(frozen=True)
 class Features:
-    """A feature extractor and its identity; `extract` takes float images [N, C, H, W] in [-1, 1], gives [N, D]."""
+    """A feature extractor and its identity; `extract` maps images [N, C, H, W] in [-1, 1] to [N, D]."""
 
     name: str
     digest: str  # SHA-256 of the weights
@@ -29,25 +29,20 @@ def load_features(
     train_images: np.ndarray,
     cache: Path,
     pool_digest: str,
+    preferred: str | None = None,
     device: torch.device | str = "cpu",
     report: Callable[[float], None] | None = None,
 ) -> Features:
-    """Return the named features; "auto" is Inception where its file is at hand, else the encoder.
+    """Return the named features; "auto" is Inception where its file is there, else the encoder.
 
-    `train_images` is the training split, uint8 [N, C, H, W]; the encoder learns from it once, telling `report` the
-    share done, and is kept in `cache` under `pool_digest`. Raises UserError where published weights cannot be had.
+    `train_images` is the training split, uint8 [N, C, H, W]; the encoder learns from it once, calls `report`
+    with the share done, and is kept in `cache` under `pool_digest`; where one is kept under `preferred`, that is
+    taken. Raises UserError where published weights cannot be had.
     """
+    if name == "auto":
+        is_here = weights.find(inception.WEIGHTS, cache) is not None
+        name = "inception" if is_here else "encoder"
     match name:
-        case "auto":
-            at_hand = weights.find(inception.WEIGHTS, cache) is not None
-            return load_features(
-                "inception" if at_hand else "encoder",
-                train_images=train_images,
-                cache=cache,
-                pool_digest=pool_digest,
-                device=device,
-                report=report,
-            )
         case "inception":
             path = weights.find_or_fetch(inception.WEIGHTS, cache)
             state, digest = weights.read(path, inception.WEIGHTS)
@@ -61,7 +56,9 @@ def load_features(
             extract = _in_batches(lambda images: dinov2.dinov2_features(vit, images), 32, device)
             return Features("dinov2", digest, dinov2.DIMENSION, extract)
         case "encoder":
-            trained, digest = encoder.load_or_train(train_images, cache, pool_digest, report=report)
+            trained, digest = encoder.load_or_train(
+                train_images, cache, pool_digest, preferred=preferred, report=report
+            )
             trained = trained.to(device)
             extract = _in_batches(trained, 500, device)
             return Features("encoder", digest, trained.dimension, extract)
@@ -72,7 +69,7 @@ def load_features(
 def _in_batches(
     network: Callable[[Tensor], Tensor], batch: int, device: torch.device | str
 ) -> Callable[[Tensor], Tensor]:
-    """Wrap a network so that it runs in small batches, in float32 and without gradients, whatever surrounds it."""
+    """Wrap a network so that it runs in small batches, in float32 and without gradients."""
     device = torch.device(device)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Published weights of feature networks: found beside the data, fetched once, and checked by their SHA-256."""
+"""Published weights of feature networks: found on disk or downloaded once, and checked by their SHA-256."""
 
 import hashlib
 import io
@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from equipoise.errors import UserError
+from equipoise.errors import Setting, UserError
+from equipoise.storage.files import replaced
 from equipoise.storage.safe_open import read_bytes
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -44,7 +45,7 @@ def find(weights: Weights, cache: Path) -> Path | None:
 
 
 def find_or_fetch(weights: Weights, cache: Path) -> Path:
-    """Return where the file lies, fetching it into cache/weights if need be; raises UserError if it cannot."""
+    """Return where the file lies; it is downloaded into cache/weights if need be; raises UserError."""
     return find(weights, cache) or _fetch(weights, cache / "weights")
 
 
@@ -53,22 +54,21 @@ def read(path: Path, weights: Weights) -> tuple[dict[str, Tensor], str]:
     try:
         data = read_bytes(path, MAX_BYTES)  # once, so that what is opened is what was checked
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Check it, or delete it.") from None
+        raise UserError(path, f"cannot be read ({error.strerror})", "Check it, or delete it") from None
     digest = hashlib.sha256(data).hexdigest()
     if path.suffix == ".safetensors" and not weights.file.endswith(".safetensors"):
         return _tensors(path, data), digest  # converted by the user: no digest is published for it
     if digest != weights.sha256:
-        raise UserError(
-            f"{path}: SHA-256 {digest[:16]}… is not the published {weights.sha256[:16]}…; the file is damaged "
-            f"or another one. Delete it, or put there the file from {weights.url}"
-        )
+        problem = f"SHA-256 is {digest[:16]}…, not {weights.sha256[:16]}…: damaged, or another file"
+        raise UserError(path, problem, f"Delete it, or replace it by the file from {weights.url}")
     if path.suffix == ".safetensors":
         return _tensors(path, data), digest
     # The one place where a pickle is opened: published as such, its digest checked above, tensors only.
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True), digest  # noqa: TID251
-    except Exception as error:  # what is no file of tensors is refused in many ways
-        raise UserError(f"{path}: is no file of tensors ({type(error).__name__}). Delete it or replace it.") from None
+    except Exception as error:  # what is not a file of tensors is refused in many ways
+        problem = f"not a file of tensors ({type(error).__name__})"
+        raise UserError(path, problem, "Delete it or replace it") from None
 
 
 def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
@@ -76,7 +76,7 @@ def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
         return safetensors.torch.load(data)
     except Exception as error:  # a header can be wrong in many ways, and each raises another type
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: is no safetensors file of tensors ({reason}). Delete it or replace it.") from None
+        raise UserError(path, f"not a safetensors file ({reason})", "Delete it or replace it") from None
 
 
 def built(build: Callable[[dict[str, Tensor]], _Network], state: dict[str, Tensor], path: Path) -> _Network:
@@ -84,42 +84,32 @@ def built(build: Callable[[dict[str, Tensor]], _Network], state: dict[str, Tenso
     try:
         return build(state)
     except (KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        reason = reason[0].strip()[:200]
-        raise UserError(f"{path} holds the weights of another network ({reason}); delete it or replace it.") from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()[:200]
+        problem = f"holds the weights of another network ({reason})"
+        raise UserError(path, problem, "Delete it or replace it") from None
 
 
 def _folders(cache: Path) -> list[Path]:
-    chosen = os.environ.get("EQUIPOISE_WEIGHTS")
-    return [*([Path(chosen)] if chosen else []), cache / "weights"]
+    folders = [cache / "weights"]
+    if chosen := os.environ.get("EQUIPOISE_WEIGHTS"):
+        folders.insert(0, Path(chosen))
+    return folders
 
 
 def _fetch(weights: Weights, folder: Path) -> Path:
     target = folder / weights.file
-    aside = folder / f"{weights.file}.{os.getpid()}.part"
+    digest = hashlib.sha256()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(weights.url, timeout=TIMEOUT) as answer, aside.open("wb") as file:
-            while block := answer.read(1 << 20):
+        with urllib.request.urlopen(weights.url, timeout=TIMEOUT) as answer, replaced(target) as file:
+            while block := answer.read(2**20):
+                digest.update(block)
                 file.write(block)
-        if (digest := _sha256(aside)) != weights.sha256:
-            raise OSError(f"what came has SHA-256 {digest[:16]}…, not {weights.sha256[:16]}…")
-        aside.replace(target)
+            if digest.hexdigest() != weights.sha256:
+                raise OSError(f"its SHA-256 is {digest.hexdigest()[:16]}…, not {weights.sha256[:16]}…")
     except OSError as error:
         reason = getattr(error, "reason", None) or error
-        raise UserError(
-            f"{weights.file} is not here and could not be fetched ({reason}). Download {weights.url} "
-            f"and put it into {folder} or into the folder that $EQUIPOISE_WEIGHTS names, or type "
-            "--set judging.features=encoder"
-        ) from None
-    finally:
-        aside.unlink(missing_ok=True)
+        by_hand = f"Download {weights.url} into {folder}, or into a folder that EQUIPOISE_WEIGHTS names"
+        problem = f"not here, and could not be downloaded ({reason})"
+        raise UserError(weights.file, problem, by_hand, Setting("evaluation.features", "encoder")) from None
     return target
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,0 +1,433 @@
+"""What each command does; torch and all else that is heavy is imported once nothing can be refused without it."""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, assert_never
+
+from equipoise.cli import EXIT_INTERRUPTED, EXIT_MISTAKE
+from equipoise.cli.arguments import RUN, CommandName, parsed, parser
+from equipoise.cli.display import WIDTH, Display, in_vain
+from equipoise.cli.text import json_text
+from equipoise.errors import Command, Option, Part, Setting, StorageError, UserError, is_of_disk, what_failed
+from equipoise.formatting import printable, shown
+
+if TYPE_CHECKING:
+    from equipoise.recipe import Recipe
+    from equipoise.runs.folder import RunFolder
+    from equipoise.tasks.formats import Formats
+
+Options = argparse.Namespace
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; raises UserError, and OSError where the disk fails."""
+    if not arguments:
+        parser().print_help()
+        return EXIT_MISTAKE
+    options = parsed(arguments)
+    command: CommandName = options.command
+    match command:
+        case "train":
+            return train(options)
+        case "resume":
+            return resume(options)
+        case "status":
+            return status(options)
+        case "sample":
+            return sample(options)
+        case "apply":
+            return apply(options)
+        case "evaluate":
+            return evaluate(options)
+        case "compare":
+            return compare(options)
+        case "replay":
+            return replay(options)
+        case "digest":
+            return digest(options)
+        case "recipes":
+            return recipes(options)
+        case "data":
+            return check_data(options)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+# Training
+
+
+def train(options: Options) -> int:
+    """Begin a run, or with --resume continue it."""
+    from equipoise.data.cache import default_cache, refuse_unusable
+    from equipoise.recipe import with_settings
+    from equipoise.recipes import Facts, build, checked_name
+    from equipoise.runs import rules
+    from equipoise.runs.folder import new_path
+    from equipoise.tasks import task_settings
+
+    settings = _settings(options)
+    name = checked_name(options.recipe or "modern")
+    task = task_settings(options.task, options.source)
+    with_settings(build(name, Facts(), task), settings)  # mistakes are reported before torch is imported
+    if options.resume and options.out is None:
+        again = Command("train", options.source, out="DIR", resume=None)
+        raise UserError(Option("resume"), "it needs the run's folder", again)
+    if options.resume and rules.is_run(options.out):
+        return _resume_same(options, settings)
+    rules.refuse_taken(options.out or new_path(Path("runs"), name))  # the name may be another, the place is not
+    _refuse_missing(options.source)
+    refuse_unusable(default_cache())
+    return _shown(
+        lambda api, show: api.train(
+            options.source,
+            recipe=name,
+            task=options.task,
+            budget=options.budget,
+            seed=options.seed,
+            out=options.out,
+            device=options.device,
+            settings=settings,
+            observer=show,
+        )
+    )
+
+
+def _resume_same(options: Options, settings: list[str]) -> int:
+    """Continue the run in --out, if this command would have begun the same one."""
+    from equipoise.data.cache import default_cache, refuse_unusable
+    from equipoise.report.report import write_missing_report
+    from equipoise.runs import rules
+    from equipoise.runs.folder import RunFolder
+
+    folder = RunFolder.open(options.out)
+    rules.refuse_custom_loop(folder)
+    rules.refuse_busy(folder)
+    _refuse_another_recipe(folder, options, settings)
+    write_missing_report(folder)
+    rules.refuse_lost(folder)
+    state = folder.read_state()
+    if state.status == "finished":
+        _print(f"{folder.path} has finished already. {state.message or ''}")
+        _print(f"Report: {folder.report}")
+        return 0
+    rules.refuse_unwritable(folder)
+    refuse_unusable(default_cache())
+    return _shown(lambda api, show: api.resume(options.out, observer=show))
+
+
+def _refuse_another_recipe(folder: "RunFolder", options: Options, settings: list[str]) -> None:
+    """Raise UserError where the options differ from what the run was begun with."""
+    from equipoise.runs.compare import differences
+
+    begun = folder.recipe()
+    for field, (before, now) in differences([begun, _asked(begun, options, settings)]).items():
+        same: dict[str, Any] = {}
+        if field.startswith("budget."):
+            same = {"budget": options.budget}
+        elif field == "stopping.policy":
+            same = {"policy": now}
+        raise UserError(
+            Setting(field, now),
+            f"the run in {folder.path} was begun with {field}={shown(before)}",
+            "Continue that run, or begin another one in another folder",
+            Command("resume", folder.path, **same),
+            Option("out", "DIR"),
+        )
+
+
+def _asked(begun: "Recipe", options: Options, settings: list[str]) -> "Recipe":
+    """Return the recipe of a run with what the options say in place of what it was begun with."""
+    from equipoise.recipe import parsed_budget, task_name, with_settings
+    from equipoise.tasks import task_settings
+
+    recipe = begun
+    task = task_settings(options.task, options.source)
+    if task is not None and task_name(task) != task_name(begun.task):
+        recipe = dataclasses.replace(recipe, task=task)
+    given = [f"{name}={value}" for name in ("seed", "device") if (value := getattr(options, name)) is not None]
+    recipe = with_settings(recipe, [*settings, *given])
+    if options.budget is not None:
+        recipe = dataclasses.replace(recipe, budget=parsed_budget(options.budget))
+    data = dataclasses.replace(recipe.data, source=options.source)
+    return dataclasses.replace(recipe, name=options.recipe or begun.name, data=data)
+
+
+def resume(options: Options) -> int:
+    """Continue a run."""
+    from equipoise.data.cache import default_cache, refuse_unusable
+    from equipoise.report.report import write_missing_report
+    from equipoise.runs.folder import RunFolder
+    from equipoise.runs.resume_rules import recipe_to_resume
+
+    folder = RunFolder.open(options.run)
+    write_missing_report(folder)
+    _refuse_python(recipe_to_resume(folder, options.budget, options.policy))
+    refuse_unusable(default_cache())
+    return _shown(
+        lambda api, show: api.resume(options.run, budget=options.budget, policy=options.policy, observer=show)
+    )
+
+
+def _shown(training: Callable[[Any, Display], Any]) -> int:
+    """Train behind the live display, then print how it ended."""
+    with Display() as show:
+        from equipoise import api
+
+        finished = training(api, show)
+    from equipoise.cli.end_text import end_text
+
+    width = max(20, min(WIDTH, shutil.get_terminal_size().columns))
+    with in_vain(sys.stdout):
+        print(end_text(finished.folder, width), flush=True)
+    if finished.state.status == "stopped":
+        return EXIT_INTERRUPTED
+    return 0
+
+
+# Using a run's generator
+
+
+def sample(options: Options) -> int:
+    """Draw samples from the best generator into a file or a folder."""
+    from equipoise.runs.missing_best import refuse_without_best
+
+    folder, formats = _with_generator(options.run)
+    if formats.takes_inputs:
+        problem = "its generator is applied to files; it draws no samples"
+        raise UserError(options.run, problem, Command("apply", options.run, "small.png", out=formats.example))
+    out = options.out or Path(formats.example)
+    _refuse_out(formats, out, options.force, options.num)
+    refuse_without_best(folder)
+    from equipoise import api
+
+    best = api.load(options.run).best
+    with _writing(formats, out):
+        _print(best.model.write(best.batches(options.num, options.seed, options.label), out))
+    return 0
+
+
+def apply(options: Options) -> int:
+    """Apply the best generator to a file or to those of a folder."""
+    from equipoise.runs.missing_best import refuse_without_best
+
+    folder, formats = _with_generator(options.run)
+    if not formats.takes_inputs:
+        problem = "its generator draws samples; it is not applied to files"
+        raise UserError(options.run, problem, Command("sample", options.run, num=64, out=formats.example))
+    if not os.path.exists(options.input):
+        raise UserError(options.input, "does not exist; give a file, or a folder of files")
+    _refuse_out(formats, options.out, options.force)
+    refuse_without_best(folder)
+    from equipoise import api
+
+    best = api.load(options.run).best
+    with _writing(formats, options.out):
+        _print(best.model.write_applied(best.apply(options.input), options.out))
+    return 0
+
+
+def _with_generator(path: Path) -> "tuple[RunFolder, Formats]":
+    """Open a run whose generator can be used without its script, with what its outputs are written as."""
+    from equipoise.runs import rules
+    from equipoise.runs.folder import RunFolder
+    from equipoise.tasks import formats_of
+
+    folder = RunFolder.open(path)
+    rules.refuse_custom_loop(folder)
+    recipe = folder.recipe()
+    _refuse_python(recipe)
+    return folder, formats_of(recipe.task)
+
+
+def _refuse_python(recipe: "Recipe") -> None:
+    """Raise UserError where a run's task is defined in Python, so that only Python can use it."""
+    from equipoise.recipe import Custom
+    from equipoise.tasks import needs_python
+
+    if isinstance(recipe.task, Custom):
+        raise needs_python(recipe.task.name)
+
+
+def _refuse_out(formats: "Formats", out: Path, force: bool, num: int | None = None) -> None:
+    """Raise UserError where outputs cannot be written under a name, or would overwrite something."""
+    try:
+        formats.refuse(out, num)
+        is_taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise UserError(Option("out", out), problem, Option("out", formats.example)) from None
+    if is_taken and not force:
+        remedy = "Give another name, or overwrite it with the option"
+        raise UserError(Option("out", out), "exists already", remedy, Option("force"))
+
+
+@contextlib.contextmanager
+def _writing(formats: "Formats", out: Path) -> Iterator[None]:
+    """Report in one line that outputs cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        subject = Option("out", out)
+        if is_of_disk(error):
+            raise StorageError(subject, what_failed(error), "Free some space, or write to another disk") from None
+        raise UserError(subject, f"cannot be written ({error.strerror})", Option("out", formats.example)) from None
+
+
+def evaluate(options: Options) -> int:
+    """Score a run or generated samples, and print the metrics."""
+    from equipoise.runs import rules
+    from equipoise.runs.missing_best import refuse_without_best
+
+    if rules.is_run(options.target):
+        folder, _ = _with_generator(options.target)
+        refuse_without_best(folder)
+    elif not options.target.exists():
+        problem = "does not exist; give a run's folder, or a source of generated samples"
+        raise UserError(options.target, problem, options.parser.example)
+    _refuse_missing(options.against, Option("against", options.against))
+    with Display(sys.stderr) as show:
+        from equipoise import api
+
+        found = api.evaluate(
+            options.target,
+            options.against,
+            task=options.task,
+            num=options.num,
+            features=options.features,
+            device=options.device,
+            observer=show,
+        )
+    from equipoise.cli.evaluation_text import evaluation_text, evaluation_values
+
+    return _printed(options, lambda: evaluation_values(found), lambda: evaluation_text(found))
+
+
+# Reading
+
+
+def status(options: Options) -> int:
+    """Print how a run stands, or which runs there are."""
+    from equipoise.cli.status_text import list_text, list_values, status_text
+    from equipoise.runs.folder import RunFolder
+    from equipoise.runs.status import nearby, read_status, status_values
+
+    if options.run is not None:
+        now = read_status(RunFolder.open(options.run))
+        return _printed(options, lambda: status_values(now), lambda: status_text(now))
+    found = nearby(Path("runs"))
+    if not found:
+        raise UserError(
+            "status", "there are no runs in runs/ or here", Command("status", RUN), Command("train", "mnist")
+        )
+    return _printed(options, lambda: list_values(found), lambda: list_text(found))
+
+
+def compare(options: Options) -> int:
+    """Print how runs differ, and their scores."""
+    from equipoise.cli.compare_text import compare_text
+    from equipoise.runs import compare as facts
+    from equipoise.runs.folder import RunFolder
+
+    if len(options.runs) < 2:
+        raise UserError("compare", "one run is given; give at least two", options.parser.example)
+    found = facts.compare([RunFolder.open(path) for path in options.runs])
+    return _printed(options, lambda: facts.compare_values(found), lambda: compare_text(found))
+
+
+def replay(options: Options) -> int:
+    """Print what stopping policies would have saved."""
+    from equipoise.cli.replay_text import replay_text
+    from equipoise.runs.replay import DEFAULT_POLICIES, replay_values, stopping_with, summaries
+    from equipoise.runs.replay_read import read
+
+    stopping = stopping_with(options.set)
+    series = read(options.sources, options.metric)
+    found = summaries(list(dict.fromkeys(options.policy)) or DEFAULT_POLICIES, stopping, series)
+    return _printed(options, lambda: replay_values(found), lambda: replay_text(found, series))
+
+
+def digest(options: Options) -> int:
+    """Print a checksum of the complete training state."""
+    from equipoise.cli.digest_text import digest_text
+    from equipoise.runs import digest as facts
+    from equipoise.runs.folder import RunFolder
+
+    found = facts.digest(RunFolder.open(options.run))
+    return _printed(options, lambda: facts.digest_values(found), lambda: digest_text(found))
+
+
+def recipes(options: Options) -> int:
+    """Print the recipes."""
+    from equipoise.recipes import listing, listing_values
+
+    return _printed(options, listing_values, listing)
+
+
+def check_data(options: Options) -> int:
+    """Print what a source holds, and whether a training on it would start."""
+    from equipoise.recipe import with_settings
+    from equipoise.recipes import Facts, build, checked_name
+    from equipoise.tasks import SHAPES
+
+    settings = _settings(options)
+    name = checked_name(options.recipe or "modern")
+    with_settings(build(name, Facts()), settings)  # mistakes are reported before torch is imported
+    if options.source in SHAPES:
+        raise UserError(
+            options.source, "points, which need no check; images are checked", Command("data check", "photos/")
+        )
+    _refuse_missing(options.source)
+    with Display(sys.stderr) as show:
+        from equipoise import api
+        from equipoise.cli.audit_text import check_text, check_values
+
+        found = api.check_data(options.source, name, settings, show)
+    _printed(options, lambda: check_values(found), lambda: check_text(found))
+    if found.training.refusal is not None:
+        raise found.training.refusal
+    return 0
+
+
+# What several commands need
+
+
+def _settings(options: Options) -> list[str]:
+    """Return the settings of the recipe that were given, those with an option of their own last."""
+    short = {"task.fit": options.fit, "task.size": options.size}
+    return [*options.set, *(f"{field}={value}" for field, value in short.items() if value is not None)]
+
+
+def _refuse_missing(source: str, subject: Part | None = None) -> None:
+    """Refuse a source that does not exist before torch is imported; the rest is reported when it is read."""
+    from equipoise.tasks import SHAPES
+
+    is_known = source in ("mnist", *SHAPES) or source.startswith("hub:")
+    if is_known or (source.strip() and os.path.exists(Path(source).expanduser())):
+        return
+    from equipoise.data.sources import open_source
+
+    try:
+        open_source(source)
+    except UserError as error:
+        if subject is not None:
+            error = error.about(subject)
+        raise error from None
+
+
+def _printed(options: Options, values: Callable[[], Any], text: Callable[[], str]) -> int:
+    """Print JSON where it is asked for, else a text."""
+    if options.json:
+        print(json_text(values()))
+    else:
+        print(text())
+    return 0
+
+
+def _print(text: str) -> None:
+    print(printable(text))

@@ -1,0 +1,70 @@
+"""What is printed when a training has ended: why, the scores, and what to type next."""
+
+from collections.abc import Iterator
+
+from equipoise import formatting
+from equipoise.cli.text import typed
+from equipoise.errors import Command
+from equipoise.health.diagnoses import failure
+from equipoise.recipe import Custom, Recipe, SuperResolution
+from equipoise.runs.folder import RunFolder
+from equipoise.runs.missing_best import why_none
+from equipoise.runs.scale import scale_sentence
+from equipoise.runs.selection import reselected
+from equipoise.runs.stopping_status import metrics_of, noun_of
+from equipoise.storage.records import RunState, deciding
+from equipoise.tasks import formats_of
+
+POLICIES = ("evidence", "patience", "discriminator-threshold")  # that stop a run before its budget is spent
+INDENT = 8
+
+
+def end_text(run: RunFolder, width: int) -> str:
+    """Return how a training ended in lines of a width; a path or a command stays in one piece."""
+    return "\n".join(["", *_lines(run, width)])
+
+
+def _lines(run: RunFolder, width: int) -> Iterator[str]:
+    state = run.read_state()
+    metric = deciding(metrics_of(run))
+    yield from formatting.wrapped(state.message or "", width)
+    if state.best is None:
+        yield from formatting.wrapped(f"none: {why_none(run)}", width, "Best:", INDENT)
+    else:
+        score = f"{metric.shown} {formatting.score(state.best)}"
+        text = f"{score} on the validation split, after {state.best.samples:,} samples"
+        if note := reselected(state, state.best):
+            text += f" ({note})"
+        yield from formatting.wrapped(text, width, "Best:", INDENT)
+    if state.test is not None:
+        text = f"{metric.shown} {formatting.score(state.test)} on the test split"
+        yield from formatting.wrapped(text, width, "Test:", INDENT)
+    if state.rivals is not None and (text := scale_sentence(state.rivals, metric)):
+        yield from formatting.wrapped(text, width, "Scale:", INDENT)
+    if state.best is not None and (failed := failure(state.best, noun_of(run))):
+        yield from formatting.wrapped(failed, width)
+    yield f"Report: {formatting.printable(str(run.report))}"
+    yield from _next(run, run.recipe(), state)
+
+
+def _next(run: RunFolder, recipe: Recipe, state: RunState) -> Iterator[str]:
+    """Yield what to type next, each with a label."""
+    if state.status == "stopped":
+        yield f"Resume: {_typed(Command('resume', run.path))}"
+        return
+    example = formats_of(recipe.task).example
+    match recipe.task:
+        case _ if state.best is None:
+            pass
+        case SuperResolution():
+            yield f"Apply:  {_typed(Command('apply', run.path, 'small.png', out=example))}"
+        case Custom():
+            pass
+        case _:
+            yield f"Sample: {_typed(Command('sample', run.path, num=64, out=example))}"
+    if state.stop_reason in POLICIES:
+        yield f"To train on anyway: {_typed(Command('resume', run.path, policy='budget'))}"
+
+
+def _typed(command: Command) -> str:
+    return formatting.printable(typed(command))

@@ -1,0 +1,177 @@
+"""How a run stands, on one screen."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, assert_never
+
+from equipoise import formatting
+from equipoise.cli.text import labelled, table, typed
+from equipoise.errors import Command, UserError, shortened
+from equipoise.recipe import Budget
+from equipoise.runs.scale import scale_sentence
+from equipoise.runs.status import Status, status_values
+from equipoise.storage.records import Metric, Score
+
+HEIGHT = 24
+MOST_LINES = 4  # of one row
+LONGEST = 60  # letters of a source
+BAR = 10
+
+
+def status_text(now: Status) -> str:
+    """Return how a run stands as plain text: at most 24 lines of 80 columns, but for a path that is longer."""
+    game = stopping = ""
+    if now.samples:
+        game = now.diagnosis
+    if now.state != "finished":
+        stopping = now.stopping_status
+    rows = [
+        ("run", str(now.path)),
+        ("recipe", _recipe(now)),
+        ("source", _source(now)),
+        ("state", _state(now)),
+        ("progress", _progress(now)),
+        ("trained", _trained(now)),
+        ("last score", _score(now.last, now.metric)),
+        ("best score", _best(now)),
+        ("on test", _score(now.test, now.metric)),
+        ("scale", scale_sentence(now.rivals, now.metric)),
+        ("game", game),
+        ("stopping", stopping),
+    ]
+    lines = [line for label, text in rows if text for line in labelled(label, text)[:MOST_LINES]]
+    last: list[str] = []
+    report = now.path / "report.html"
+    if report.exists():
+        last = labelled("report", str(report))[:MOST_LINES]
+    return "\n".join([*lines, *_message(now, HEIGHT - len(lines) - len(last)), *last])
+
+
+def list_text(found: Sequence[tuple[Path, Status | UserError]]) -> str:
+    """Return runs as a table: path, state, samples, best score."""
+    return "\n".join(table(["run", "state", "samples", "best score"], [_listed(path, now) for path, now in found]))
+
+
+def list_values(found: Sequence[tuple[Path, Status | UserError]]) -> list[dict[str, Any]]:
+    """Return the same as plain values, with what is wrong where a run cannot be read."""
+    values = []
+    for path, now in found:
+        if isinstance(now, UserError):
+            values.append({"path": str(path), "error": now.told(in_shell=True)})
+        else:
+            values.append(status_values(now))
+    return values
+
+
+def _listed(path: Path, now: Status | UserError) -> list[str]:
+    name = formatting.printable(str(path))
+    if isinstance(now, UserError):
+        return [name, "cannot be read", "–", "–"]
+    best = "–"
+    if now.best is not None:
+        best = f"{now.metric.shown} {formatting.score(now.best)}"
+    return [name, now.state, formatting.count(now.samples), best]
+
+
+def _recipe(now: Status) -> str:
+    paid = _paid(now.recipe.budget)
+    return (
+        f"custom training loop, {paid}" if now.is_custom_loop else f"{now.recipe.name}, seed {now.recipe.seed}, {paid}"
+    )
+
+
+def _paid(budget: Budget) -> str:
+    if budget.seconds is not None:
+        return f"budget {formatting.duration(budget.seconds)}"
+    return "no budget" if budget.samples is None else f"budget {formatting.count(budget.samples)} samples"
+
+
+def _source(now: Status) -> str:
+    source = shortened(now.source, LONGEST)
+    if now.data is not None and now.data.summary:
+        return f"{source} ({now.data.summary})"
+    return source
+
+
+def _state(now: Status) -> str:
+    again = typed(Command("resume", now.path))
+    if now.is_custom_loop:
+        again = f"Watch({str(now.path)!r}, resume=True)"
+    match now.state:
+        case "new":
+            return "not started"
+        case "running":
+            return _running(now)
+        case "interrupted" | "stopped" | "failed":
+            return f"{now.state}; continue with: {again}"
+        case "finished":
+            return "finished"
+        case _:
+            assert_never(now.state)
+
+
+def _running(now: Status) -> str:
+    if now.holder is None:
+        return "running"
+    return f"running, process {now.holder.pid} on {now.holder.host}"
+
+
+def _progress(now: Status) -> str:
+    """Return a bar and what was done; the share is one of time where the budget is a time."""
+    is_time = now.recipe.budget.seconds is not None
+    horizon = now.horizon
+    rate = math.nan
+    if now.state == "running":
+        rate = now.samples_per_second
+    if is_time:
+        horizon = None
+    text = formatting.progress_line(now.spent, horizon, rate, now.seconds_left)
+    if now.spent > now.samples:
+        text += f" · {formatting.count(now.spent - now.samples)} of them in abandoned attempts"
+    if now.share is None:
+        return text
+    filled = round(BAR * now.share)
+    if is_time:
+        text += f" · {formatting.percent(now.share)}"
+    return f"{'█' * filled}{'░' * (BAR - filled)}  {text}"
+
+
+def _trained(now: Status) -> str:
+    if not now.samples:
+        return "–"
+    text = formatting.duration(now.seconds)
+    if now.seconds > 0:
+        text += f" at {now.spent / now.seconds:,.0f} samples/s"
+    return text
+
+
+def _best(now: Status) -> str:
+    if now.best is None:
+        return "none yet"
+    text = _score(now.best, now.metric)
+    if now.best_note:
+        text += f"; {now.best_note}"
+    return text
+
+
+def _score(score: Score | None, metric: Metric) -> str:
+    """Return what decides with its error, and the coverage if there is one; empty without a score."""
+    if score is None:
+        return ""
+    parts = [f"{metric.shown} {formatting.score(score)}"]
+    if math.isfinite(score.value("coverage")) and metric.name != "coverage":
+        parts.append(f"coverage {formatting.value(score.value('coverage'))}")
+    return f"{', '.join(parts)}, at {formatting.count(score.samples)} samples"
+
+
+def _message(now: Status, num: int) -> list[str]:
+    """Return at most `num` lines (at least two) of why it ended, all of which is in the report."""
+    if now.message is None:
+        return []
+    num = max(2, num)
+    label = "stopped by" if now.stop_reason else "reason"
+    lines = labelled(label, now.message)
+    if len(lines) > num:
+        lines = [*lines[: num - 1], *labelled("", "… (in full in the report)")]
+    return lines

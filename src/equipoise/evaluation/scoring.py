@@ -1,0 +1,138 @@
+"""Evaluating while a training goes on: the averaged generator, kept if it may be the best one."""
+
+import copy
+import dataclasses
+import math
+
+import msgspec
+
+from equipoise.evaluation.evaluate import Contender, discriminator_gap, evaluate
+from equipoise.evaluation.selection import candidates_to_score_again
+from equipoise.host.deadline import Abandoned, Deadline
+from equipoise.host.writer import run_now
+from equipoise.randomness import stream_seed
+from equipoise.runs.candidates import keep, keep_candidate, tensors
+from equipoise.runs.folder import RunFolder
+from equipoise.state import TrainingState, Write, save
+from equipoise.stopping.monitor import Monitor, guard_text
+from equipoise.storage.checkpoints import copied, load_weights, module_tensors
+from equipoise.storage.records import EventKind, Score
+from equipoise.tasks.base import Judge, Task, split_logits
+
+NUM_CHUNKS_ASKED = 2  # chunks of each kind on which the discriminator is asked whether it overfits
+
+
+def take_score(
+    task: Task,
+    state: TrainingState,
+    judge: Judge,
+    monitor: Monitor,
+    run: RunFolder,
+    deadline: Deadline,
+    write: Write,
+    *,
+    with_gap: bool = True,
+) -> Score | None:
+    """Score the averaged generator beside the best one, log it, and keep it if it may be the best.
+
+    Returns None where the evaluation failed, which is an event and never ends a training. Until all is known nothing
+    changes: raises Abandoned for a signal, as if it had never begun.
+    """
+    best = None
+    if state.best_generator is not None and monitor.best is not None:
+        best = Contender(state.best_generator, monitor.best.samples)
+    try:
+        score = evaluate(task, judge, Contender(state.generator_ema, state.samples), best, deadline).score
+        if with_gap:
+            score = with_discriminator_gap(task, state, judge, score, run)
+        deadline.check()
+    except Abandoned:
+        raise
+    except Exception as error:
+        failure = f"{type(error).__name__}: {error}"
+        run.log_event(state.samples, state.seconds, "evaluation failed", failure, state.attempt)
+        note_evaluated(state)
+        monitor.score(None, failure)
+        return None
+    note_evaluated(state)
+    is_best = monitor.score(score)
+    run.log_score(score, is_best=is_best)
+    for metric in judge.metrics:
+        if metric.name in score.broken:
+            text = f"not a candidate: {guard_text(metric, score)}"
+            run.log_event(state.samples, state.seconds, "guard broken", text, state.attempt)
+    if score in monitor.candidates:
+        keep_generator(state, run, score, write, is_best=is_best)
+    if run.is_snapshot_due(state.samples):
+        write_snapshot(task, state, run)
+    return score
+
+
+def note_evaluated(state: TrainingState) -> None:
+    """Note that this position was evaluated; a checkpoint that a signal left here before that is not the last word."""
+    state.evaluated = state.samples
+    state.saved = min(state.saved, state.samples - 1)
+
+
+def write_snapshot(task: Task, state: TrainingState, run: RunFolder) -> None:
+    """Write how the outputs look now; a task that fails at it costs a picture, not the training."""
+    try:
+        content = task.snapshot(state.generator_ema).content
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        run.log_event(state.samples, state.seconds, "snapshot failed", text, state.attempt)
+    else:
+        run.write_snapshot(state.samples, content)
+
+
+def keep_generator(state: TrainingState, run: RunFolder, score: Score, write: Write, *, is_best: bool) -> None:
+    """Keep the averaged generator as a candidate, and as the best one, beside the training."""
+    state.is_unsaved = True  # or its files would outlive what the run knows of
+    fill = tensors(copied(module_tensors("generator", state.generator_ema)))
+
+    def job() -> None:
+        keep_candidate(run, score, fill)
+
+    write(job)
+    if is_best:
+        state.best_generator = copy.deepcopy(state.generator_ema)
+        write(lambda: keep(run.best, fill, score))
+
+
+def with_discriminator_gap(task: Task, state: TrainingState, judge: Judge, score: Score, run: RunFolder) -> Score:
+    """Add by how much the discriminator knows its training samples better than others; NaN where that fails.
+
+    It is only one warning among others, so its failure is an event and costs no score.
+    """
+    seed = stream_seed(judge.seed, "judging", state.samples)
+    try:
+        gap = discriminator_gap(split_logits(task, state.players, seed, NUM_CHUNKS_ASKED * task.chunk))
+    except Exception as error:
+        gap = math.nan
+        text = f"{type(error).__name__}: {error}"
+        run.log_event(state.samples, state.seconds, "overfitting check failed", text, state.attempt)
+    return msgspec.structs.replace(score, values=score.values | {"discriminator_gap": gap})
+
+
+def adopt_protocol(task: Task, state: TrainingState, judge: Judge, monitor: Monitor, run: RunFolder) -> None:
+    """Score the candidates again if this judge's protocol is not the one they were found under."""
+
+    def event(kind: EventKind, text: str) -> None:
+        run.log_event(state.samples, state.seconds, kind, text, state.attempt)
+
+    best = monitor.best
+    kept = candidates_to_score_again(run, monitor, judge, event)
+    if not kept:
+        return
+    found = dataclasses.replace(state, generator_ema=copy.deepcopy(state.generator_ema), best_generator=None)
+    for score, folder in kept:
+        if score == best and state.best_generator is not None:  # the checkpoint holds it, whatever became of its folder
+            found.generator_ema.load_state_dict(state.best_generator.state_dict())
+        elif folder is not None:
+            load_weights(folder, found.generator_ema)
+        else:
+            continue
+        found.samples = score.samples
+        take_score(task, found, judge, monitor, run, Deadline(math.inf), run_now, with_gap=False)
+    state.best_generator = found.best_generator
+    save(state, monitor, run, run_now)

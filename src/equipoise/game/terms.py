@@ -1,0 +1,105 @@
+"""The adversarial terms that tasks share: a loss pair, its penalty, and what the logits say.
+
+A task supplies real and generated samples as the discriminator shall see them, and a `critic`, which returns logits.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from equipoise.game.losses import Loss, logit_stats
+from equipoise.game.penalties import wgan_gp, zero_centered
+from equipoise.game.schedules import scheduled
+from equipoise.game.updates import Terms
+from equipoise.randomness import Randomness
+from equipoise.recipe import Game
+
+Critic = Callable[[Tensor], Tensor]  # samples [N, …] to logits [N]
+Autocast = Callable[[], AbstractContextManager]
+
+
+@dataclass(frozen=True)
+class Adjustments:
+    """What remedies have changed: factors of rates and of γ; what is added to noise, augmentation and D's steps."""
+
+    generator_rate: float = 1.0
+    discriminator_rate: float = 1.0
+    gamma: float = 1.0
+    noise: float = 0.0
+    augment: float = 0.0
+    discriminator_steps: int = 0
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """Where in a run a step stands: its randomness, its share of the budget, and what changes with time."""
+
+    randomness: Randomness
+    progress: float = 0.0  # 0 at the start, 1 at the end of the budget
+    index: int = 0  # discriminator steps taken so far; lazy penalties count them
+    adjustments: Adjustments = field(default_factory=Adjustments)
+
+
+def discriminator_terms(
+    game: Game,
+    loss: Loss,
+    real: Tensor,
+    fake: Tensor,
+    critic: Critic,
+    step: StepContext,
+    autocast: Autocast = nullcontext,
+) -> Terms:
+    """Return the adversarial term and, when it is due, the gradient penalty, with what the logits say.
+
+    `real` and `fake` are samples `[N, …]` as the discriminator shall see them, without a graph.
+    """
+    kind = game.penalty.kind
+    due = kind != "none" and step.index % game.penalty.every == 0
+    real.requires_grad_(due and kind in ("r1", "r1+r2"))
+    fake.requires_grad_(due and kind in ("r2", "r1+r2"))
+    with autocast():
+        real_logits = critic(real).float()
+        fake_logits = critic(fake).float()
+    losses = {"adversarial": loss.discriminator(real_logits, fake_logits)}
+    stats = logit_stats(loss, real_logits.detach(), fake_logits.detach())
+    stats["penalty"] = torch.zeros((), device=real_logits.device)
+    if due:
+        gamma = scheduled(game.penalty.gamma, game.penalty.gamma_end, step.progress, "cosine")
+        gamma *= game.penalty.every * step.adjustments.gamma
+        penalties: dict[str, Tensor] = {}
+        if kind in ("r1", "r1+r2"):
+            penalties["r1"] = zero_centered(real_logits, real, gamma)
+        if kind in ("r2", "r1+r2"):
+            penalties["r2"] = zero_centered(fake_logits, fake, gamma)
+        if kind == "wgan-gp":
+            generator = step.randomness.generator("interpolation")
+            penalties["wgan-gp"] = wgan_gp(critic, real, fake, gamma, generator)
+        stats["penalty"] = torch.stack([values.detach().mean() for values in penalties.values()]).sum()
+        losses |= penalties
+    return Terms(losses, stats)
+
+
+def generator_term(
+    loss: Loss, fake: Tensor, real: Callable[[], Tensor], critic: Critic, autocast: Autocast = nullcontext
+) -> Tensor:
+    """Return the generator's adversarial term `[N]`; `real()` is only drawn if the loss looks at real samples."""
+    with autocast():
+        fake_logits = critic(fake).float()
+        real_logits = torch.zeros_like(fake_logits)
+        if loss.uses_real:
+            with torch.no_grad():
+                real_logits = critic(real()).float()
+    return loss.generator(real_logits, fake_logits)
+
+
+def with_noise(samples: Tensor, game: Game, stream: str, step: StepContext) -> Tensor:
+    """Return samples with the game's instance noise, which falls linearly to 0 over the budget."""
+    deviation = game.instance_noise * (1 - step.progress) + step.adjustments.noise
+    if deviation <= 0:
+        return samples
+    generator = step.randomness.generator(f"noise {stream}", samples.device)
+    noise = torch.randn(samples.shape, generator=generator, device=samples.device)
+    return samples + deviation * noise

@@ -1,0 +1,303 @@
+"""Recorded series of scores, to replay stopping policies over: out of CSV files and run folders."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from equipoise.errors import Command, Option, UserError, listed
+from equipoise.recipe import MAX_BUDGET, PROBABILISTIC
+from equipoise.runs.folder import RunFolder
+from equipoise.runs.status import best_of
+from equipoise.runs.stopping_status import metrics_of
+from equipoise.storage.logs import is_score, records
+from equipoise.storage.records import Metric, Score, StepStats, comparable, deciding, lenient, strict
+
+ColumnName = Literal["fid", "kid"]
+
+MIN_EVALUATIONS = 5
+MAX_MEASURE = 1e15  # beyond it, sums of squares overflow
+METRICS: dict[ColumnName, Metric] = {  # columns of a CSV file that can decide
+    "fid": Metric(name="fid", label="FID", decides=True),
+    "kid": Metric(name="kid", label="KID", decides=True, signed=True),
+}
+OLD_NAMES = {"champion": "compared_with", "difference_se": "difference_error"}  # columns of earlier recordings
+HEAD = "run,step,fid"
+EMPTY_CELL = "Leave the cell empty where an evaluation failed"
+
+Record = TypeVar("Record", Score, StepStats)
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_BUDGET)]
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """One line of a CSV file: an evaluation; an empty cell is NaN."""
+
+    run: str
+    step: Count
+    fid: float = math.nan
+    kid: float = math.nan
+    kid_se: float = math.nan  # standard error of the KID
+    precision: float = math.nan
+    recall: float = math.nan
+    density: float = math.nan
+    coverage: float = math.nan
+    copying: float = math.nan
+    discriminator_gap: float = math.nan
+    compared_with: Count = 0  # step of the best generator of the recording
+    difference: float = math.nan  # of the KID, from that one's
+    difference_error: float = math.nan
+
+
+NAMES = Row.__struct_fields__
+MEASURES = tuple(field.name for field in msgspec.structs.fields(Row) if field.type is float)
+
+
+@dataclass(frozen=True)
+class Series:
+    """The recorded evaluations of one run in order, and its stats where a run folder has D(G(z))."""
+
+    name: str
+    metric: Metric
+    scores: tuple[Score, ...]
+    stats: tuple[StepStats, ...] = ()
+
+
+def read(paths: Sequence[Path], metric: ColumnName | None = None) -> list[Series]:
+    """Read every run of CSV files and run folders; raises UserError for what cannot be read or is given twice."""
+    series: list[Series] = []
+    seen: set[Path] = set()
+    for path in paths:
+        try:
+            whole = path.resolve()
+            exists = path.exists()
+            is_folder = path.is_dir()
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        if not exists:
+            problem = f"does not exist; give a CSV file with the columns {HEAD}, or a run's folder"
+            raise UserError(path, problem, Command("replay", "runs/modern-mnist-001"))
+        if whole in seen:
+            raise UserError(path, "given twice, and its runs would count twice", "Give it once")
+        seen.add(whole)
+        series += [read_run(path, metric)] if is_folder else read_csv(path, metric)
+    return series
+
+
+# CSV files
+
+
+def read_csv(path: Path, metric: ColumnName | None = None) -> list[Series]:
+    """Read the runs of a CSV file with the columns run, step, and fid or kid; raises UserError that names the line.
+
+    What decides is fid where there is such a column, else kid; an empty cell is NaN, a failed evaluation.
+    """
+    lines = _lines(path)
+    _, head = next(lines, (0, None))
+    if head is None:
+        raise UserError(path, f"empty; its first line must name columns such as {HEAD}")
+    names = [cell.strip() for cell in head]
+    chosen = _chosen(path, names, metric)
+    runs: dict[str, list[Score]] = {}
+    for number, cells in lines:
+        where = f"{path}, line {number}"
+        if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
+            raise UserError(where, f"{len(cells)} cells, but the first line names {len(names)} columns")
+        row = _row(where, dict(zip(names, cells, strict=False)))
+        score = _score(row, chosen, names)
+        before = runs.setdefault(row.run, [])
+        _refuse_disorder(where, row.run, [*before[-1:], score])
+        _refuse_impossible(where, score, METRICS[chosen])
+        before.append(score)
+    if not runs:
+        raise UserError(path, "a first line and no evaluations below it")
+    return [_checked(path, Series(run, METRICS[chosen], tuple(scores))) for run, scores in runs.items()]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file that are not blank, each with the number of its first line."""
+    try:
+        if not (path.is_file() or path.is_fifo()):
+            raise UserError(path, "neither a file nor a folder", Command("replay", "scores.csv"))
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise UserError(path, "not text in UTF-8", f"Save it as CSV in UTF-8, with the columns {HEAD}")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    begin = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield begin, cells
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}, line {begin}", f"not CSV ({error})", "Check its quotes") from None
+
+
+def _chosen(path: Path, names: Sequence[str], metric: ColumnName | None) -> ColumnName:
+    """Return the column that decides, after refusing columns that are missing or there twice."""
+    chosen: ColumnName = "kid" if "kid" in names and "fid" not in names else "fid"
+    needed = "run, step and fid (or kid)"
+    if metric is not None:
+        chosen = metric
+        needed = f"run, step and {metric}"
+    found = ", ".join(name[:24] for name in names[:12])
+    if len(names) > 12:
+        found += ", …"
+    for name in ("run", "step", chosen):
+        if name not in names:
+            problem = f'no column "{name}"; found are {found}; needed are {needed}'
+            raise UserError(path, problem, f"Begin with a line such as run,step,{chosen}")
+    for name in (*NAMES, *OLD_NAMES):
+        if names.count(name) > 1:
+            raise UserError(path, f'the column "{name}" is there {names.count(name)} times; found are {found}')
+    return chosen
+
+
+def _row(where: str, cells: dict[str, str]) -> Row:
+    """Return one line as typed values; raises UserError that names the cell."""
+    named = {OLD_NAMES.get(name, name): cell.strip() for name, cell in cells.items()}
+    try:
+        row = msgspec.convert({name: cell for name, cell in named.items() if cell}, Row, strict=False)
+    except msgspec.ValidationError as error:
+        name = re.findall("[a-z_]+", str(error))[-1]
+        subject = f'{where}: {name} "{named.get(name, "")[:24]}"'
+        if name == "run":
+            raise UserError(subject, "every line needs the name of its run") from None
+        if name in MEASURES:
+            raise UserError(subject, "not a number", EMPTY_CELL) from None
+        raise UserError(subject, "not a whole number from 0 on") from None
+    for name in MEASURES:
+        value = getattr(row, name)
+        if math.isfinite(value) and abs(value) > MAX_MEASURE:
+            raise UserError(f"{where}: {name} {value:g}", "too large for a score", EMPTY_CELL)
+    return row
+
+
+def _score(row: Row, chosen: ColumnName, names: Sequence[str]) -> Score:
+    """Return the score of one line; what is not finite becomes NaN, and paired differences are those of the KID."""
+    known = {name: value for name in MEASURES if math.isfinite(value := getattr(row, name))}
+    paired: dict[str, Any] = {}
+    if chosen == "kid":
+        paired = {name: known[name] for name in ("difference", "difference_error") if name in known}
+        paired |= {"error": known.get("kid_se", math.nan), "compared_with": row.compared_with}
+    apart = ("kid_se", "difference", "difference_error")
+    values = {name: known.get(name, math.nan) for name in MEASURES if name in names and name not in apart}
+    return Score(samples=row.step, seconds=0.0, loss=known.get(chosen, math.nan), values=values, **paired)
+
+
+# Run folders
+
+
+def read_run(path: Path, metric: ColumnName | None = None) -> Series:
+    """Read the scores of a run folder under its last protocol, failed ones too; raises UserError.
+
+    What decides is the run's own metric, unless another is asked for. Stats are read where the loss makes D(G(z)) a
+    probability.
+    """
+    run = RunFolder.open(path)
+    recipe = run.recipe()
+    chosen = _chosen_of(run, metric)
+    try:
+        log = [record for record in records(run.scores) if is_score(record)]
+        scores = comparable([_strictly(Score, record) for record in log])
+        steps = records(run.steps) if recipe.game.loss in PROBABILISTIC else []
+        stats = [_strictly(StepStats, record) for record in steps]
+        events = [record for record in records(run.events) if record["kind"] == "evaluation failed"]
+        failed = [msgspec.convert(record["samples"], int) for record in events]
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(path, f"its log is damaged ({str(error)[:200]})", "Restore it from a copy") from None
+    name = path.resolve().name
+    if metric is not None:
+        scores = [_by(score, chosen) for score in scores]
+    for index, score in enumerate(scores):
+        _refuse_disorder(str(run.scores), name, scores[max(0, index - 1) : index + 1])
+        _refuse_impossible(f"{run.scores}, step {score.samples}", score, chosen)
+    every = sorted([*scores, *_failures(failed, scores)], key=lambda score: score.samples)
+    return _checked(path, Series(name, chosen, tuple(every), tuple(stats)))
+
+
+def _chosen_of(run: RunFolder, metric: ColumnName | None) -> Metric:
+    """Return the metric that decides; raises UserError where the one that is asked for was not measured."""
+    metrics = metrics_of(run)
+    if metric is None:
+        return deciding(metrics)
+    found = next((one for one in metrics if one.name == metric), None)
+    if found is None:
+        measured = listed([one.name for one in metrics]) if metrics else "nothing by name"
+        raise UserError(Option("metric", metric), f"{run.path} measured {measured}", "Leave the option out")
+    return found
+
+
+def _by(score: Score, metric: Metric) -> Score:
+    """Return a score by a metric; errors and paired differences are known of the one that decided only."""
+    if metric.decides:
+        return score
+    unknown = {"error": math.nan, "compared_with": 0, "difference": math.nan, "difference_error": math.nan}
+    return msgspec.structs.replace(score, loss=score.value(metric.name), **unknown)
+
+
+def _strictly(kind: type[Record], record: dict[str, Any]) -> Record:
+    """Return a record of a log if all of it can be read; raises msgspec.ValidationError for a wrong type."""
+    strict(kind, record)
+    return lenient(kind, record)
+
+
+def _failures(failed: Sequence[int], scores: Sequence[Score]) -> list[Score]:
+    """Return evaluations that failed under the last protocol: they stand in the log of events only."""
+    taken = {score.samples for score in scores}
+    return [
+        Score(samples=samples, seconds=0.0, protocol=scores[-1].protocol)
+        for samples in sorted(set(failed) - taken)
+        if scores and samples > scores[0].samples  # what came before was under another protocol
+    ]
+
+
+# What is refused
+
+
+def _refuse_disorder(where: str, run: str, last: Sequence[Score]) -> None:
+    """Raise UserError if the last two steps of a run do not rise."""
+    steps = [score.samples for score in last]
+    if len(steps) < 2 or steps[0] < steps[1]:
+        return
+    problem = f"step {steps[1]} follows step {steps[0]}"
+    if steps[0] == steps[1]:
+        problem = f"step {steps[1]} is there twice"
+    raise UserError(f'{where}: run "{run}"', problem, "The steps of every run must rise")
+
+
+def _refuse_impossible(where: str, score: Score, metric: Metric) -> None:
+    """Raise UserError for a FID of zero or below, which no two sets of images have, and for an error below zero."""
+    if score.error < 0 or score.difference_error < 0:
+        raise UserError(where, "a standard error below zero", "Leave the cell empty where none is known")
+    if metric.name == "fid" and score.loss <= 0:
+        raise UserError(where, f"FID {score.loss:g}, and a FID is above zero", EMPTY_CELL)
+
+
+def _checked(path: Path, series: Series) -> Series:
+    """Return a series that has enough evaluations to replay; raises UserError."""
+    num = len(series.scores)
+    subject = f'{path}: run "{series.name}"'
+    if num < MIN_EVALUATIONS:
+        evaluations = "1 evaluation" if num == 1 else f"{num} evaluations"
+        raise UserError(subject, f"{evaluations}, too few to replay: at least {MIN_EVALUATIONS} are needed")
+    if best_of(list(series.scores)) is None:
+        others = [name for name in METRICS if any(math.isfinite(score.value(name)) for score in series.scores)]
+        remedies = [Option("metric", name) for name in others]
+        raise UserError(subject, f"{num} evaluations, and none with a finite {series.metric.shown}", *remedies)
+    return series
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(path, f"cannot be read ({error.strerror})", "Check its name and its permissions")

@@ -1,0 +1,171 @@
+"""What a training needs, put together: task, judge, rivals, monitor; and what becomes of it at the end."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import nn
+
+from equipoise import loop
+from equipoise.errors import UserError, what_failed
+from equipoise.evaluation.finish import Ending, conclude
+from equipoise.evaluation.rivals import rivals_once
+from equipoise.game.losses import Loss, loss_named
+from equipoise.host.device import environment_of
+from equipoise.loop import Observer, Outcome
+from equipoise.recipe import Recipe
+from equipoise.report.card import model_card
+from equipoise.report.report import write_report
+from equipoise.runs.candidates import score_in
+from equipoise.runs.folder import RunFolder
+from equipoise.runs.rules import stopped_by
+from equipoise.stopping.monitor import Monitor
+from equipoise.storage.checkpoints import load_weights
+from equipoise.storage.files import readable, write_bytes
+from equipoise.storage.records import EventKind, RunState, Score
+from equipoise.tasks.base import Judge, Task
+
+
+@dataclass(frozen=True)
+class Training:
+    """A task in a run's folder that the caller holds, and whoever shows the training."""
+
+    folder: RunFolder
+    recipe: Recipe
+    task: Task
+    device: torch.device
+    precision: torch.dtype
+    observer: Observer
+
+
+def loss_of(recipe: Recipe, loss: Loss | None) -> Loss:
+    """Return the loss of a recipe, or the one given in its place; raises UserError where a custom one is missing."""
+    return loss or loss_named(recipe.game.loss, recipe.game.label_smoothing)
+
+
+def run_training(training: Training) -> None:
+    """Train to the end and write how it ended; raises StorageError for a failing disk, and whatever else ends it."""
+    folder = training.folder
+    try:
+        note_environment(training)
+        folder.write_state(replaced_state(folder, status="running"))
+        judge = training.task.judge("validation")
+        if judge is None:
+            raise UserError(training.recipe.data.source, "too few validation examples to score by", "Add examples")
+        note_metrics(folder, judge)
+        monitor = monitor_of(training.recipe, judge, training.task.describe().noun)
+        judge_baselines(training, judge)
+        outcome = loop.train(training.task, training.recipe, folder, judge, monitor, training.observer)
+        end(training, monitor, outcome)
+    except OSError as error:
+        fail(folder, error)
+        raise stopped_by(folder, error) from error
+    except Exception as error:
+        fail(folder, error)
+        raise
+
+
+def monitor_of(recipe: Recipe, judge: Judge, noun: str) -> Monitor:
+    """Return the monitor of a recipe for what a judge measures."""
+    return Monitor(recipe.stopping, recipe.budget, judge.metrics, recipe.remedies, noun)
+
+
+def note_environment(training: Training) -> None:
+    """Write down what the run computes with, and say what has changed since it began."""
+    before = training.folder.read_environment()
+    now = environment_of(training.device, training.precision)
+    changed = [f"{name} {before[name]} → {value}" for name, value in now.items() if before.get(name, value) != value]
+    if changed:
+        text = f"resumed under {'; '.join(changed)}: from here on not bit for bit the uninterrupted run"
+        training.folder.log_event(0, 0.0, "environment changed", text)
+        training.observer.message(f"This run is {text}.")
+    training.folder.write_environment(now)
+
+
+def note_metrics(folder: RunFolder, judge: Judge) -> None:
+    """Write down what the judge finds, for whoever reads the run without its task."""
+    data = folder.read_data()
+    if data is not None and data.metrics != tuple(judge.metrics):
+        folder.write_data(msgspec.structs.replace(data, metrics=tuple(judge.metrics)))
+
+
+def judge_baselines(training: Training, judge: Judge) -> None:
+    """Judge floor, rivals and ceiling under the training's protocol, unless that was done before."""
+
+    def failed(text: str) -> None:
+        training.folder.log_event(0, 0.0, "baseline failed", text)
+        training.observer.message(f"A baseline could not be scored: {text}")
+
+    def begin() -> None:
+        training.observer.stage("scoring the baselines", 0.0)
+
+    rivals_once(training.folder, training.task, judge, training.recipe.evaluation.timeout, failed, begin)
+
+
+def end(training: Training, monitor: Monitor, outcome: Outcome) -> None:
+    """Select and test the best generator, and write state, model card and report."""
+    folder, state, stop = training.folder, outcome.state, outcome.stop
+    is_final = stop.reason != "interrupted"
+
+    def event(kind: EventKind, text: str) -> None:
+        folder.log_event(state.samples, state.seconds, kind, text, state.attempt)
+
+    def load(path: Path) -> nn.Module:
+        return loaded(path, training.task)
+
+    def best() -> tuple[nn.Module, Score] | None:
+        path = readable(folder.best)
+        score = score_in(path)
+        return None if score is None else (load(path), score)
+
+    timeout = training.recipe.evaluation.timeout
+    ending = Ending(folder, training.task, monitor, load, timeout, event, training.observer.stage)
+    found = conclude(ending, best, is_final=is_final)
+    message = " ".join([stop.message, *found.failures])
+    run_state = RunState(
+        status="finished" if is_final else "stopped",
+        has_saved=folder.has_saved,
+        samples=state.samples,
+        spent=state.spent,
+        seconds=state.seconds,
+        stop_reason=stop.reason,
+        message=message,
+        best=score_in(readable(folder.best)),
+        test=found.test,
+        rivals=found.rivals,
+        selection=found.selection,
+        not_selected=found.not_selected,
+    )
+    if run_state.best is not None:
+        write_bytes(readable(folder.best) / "README.md", model_card(folder, run_state).encode())
+    folder.write_state(run_state)
+    training.observer.stage("writing the report", 0.0)
+    write_report(folder)
+
+
+def loaded(path: Path, task: Task) -> nn.Module:
+    """Load the generator of a folder such as `best/` into a fresh network on the task's device."""
+    with torch.random.fork_rng():
+        generator = task.players().generator
+    load_weights(path, generator)
+    return generator.requires_grad_(False).eval()
+
+
+def fail(folder: RunFolder, error: Exception) -> None:
+    """Write down by what a training was ended, as far as the disk allows."""
+    with contextlib.suppress(OSError, UserError):  # a full disk may be what ended it
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError):
+            reason = f"{error.filename or folder.path}: {what_failed(error)}"
+        folder.write_state(replaced_state(folder, status="failed", message=reason))
+        folder.log_event(0, 0.0, "failed", reason)  # at no place of the training: it says nothing of a position
+    with contextlib.suppress(Exception):  # what ended the training is what is to be reported
+        write_report(folder)
+
+
+def replaced_state(folder: RunFolder, **values: Any) -> RunState:
+    """Return a new state of a run, in which only is kept whether it ever saved."""
+    return RunState(has_saved=folder.has_saved, **values)

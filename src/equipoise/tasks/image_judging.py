@@ -1,0 +1,205 @@
+"""How images are judged and shown: for the task, and for a training loop that Equipoise did not write."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equipoise.data.cache import default_cache, writing_to
+from equipoise.data.pool import Pool, gather, to_float
+from equipoise.metrics.feature_judge import METRICS, FeatureJudge, make_feature_judge
+from equipoise.metrics.features.load import Features, load_features
+from equipoise.metrics.memorization import nearest
+from equipoise.randomness import Randomness
+from equipoise.recipe import FeaturesName
+from equipoise.storage.records import DataRecord
+from equipoise.storage.safe_open import writable_text
+from equipoise.tasks.base import SEEDS, Exhibit, JudgedSplit, Rival, Split, chunks, judged
+from equipoise.tasks.exhibits import grid, picture
+
+NUM_REAL = 5_000  # real images that a score is measured against, at most
+NUM_FOR_ENCODER = 60_000  # training images that the judge's encoder learns from, at most; they lie in memory
+BYTES_FOR_ENCODER = 2**30
+NUM_FOR_COPYING = 2_000  # training images that the judge compares with, to see whether a generator copies them
+FLOOR_SEED = 3
+NUM_FOR_FLOOR = 5_000  # training images of which the floor knows the mean
+NUM_SHOWN = 64
+LARGE = 64  # pixels a side above which fewer images are shown
+NUM_SHOWN_LARGE = 16
+NUM_NEAREST = 10  # generated images shown beside their nearest training images
+NUM_COMPARED = 1_000  # training images compared at once: the features of all would not fit into memory
+
+Stage = Callable[[str, float], None]
+
+
+def split_indices(pool: Pool, split: Split) -> np.ndarray:
+    """Return the indices of one split's images."""
+    match split:
+        case "train":
+            return pool.splits.train
+        case "validation":
+            return pool.splits.validation
+        case "test":
+            return pool.splits.test
+
+
+def judged_indices(pool: Pool, split: JudgedSplit) -> np.ndarray:
+    """Return the indices of the images to judge by; the training's "validation" is the first half of that split.
+
+    The second half, which judges the candidates again, is empty where the halves would have fewer than 20 images.
+    """
+    return judged(split, pool.splits.validation, pool.splits.test)
+
+
+def feature_judge(pool: Pool, features: Features, split: JudgedSplit, num_samples: int) -> FeatureJudge | None:
+    """Return the judge by up to 5,000 real images of what `judged_indices` returns, None where there are none.
+
+    The training's judge takes `num_samples` generated images, and also looks for copies of up to 2,000 training images.
+    The candidates are judged by at least twice as many: the choice is between close scores.
+    """
+    num_generated = {
+        "validation": num_samples,
+        "validation, second half": max(NUM_REAL, 2 * num_samples),
+        "test": NUM_REAL,
+    }
+    indices = judged_indices(pool, split)
+    if not len(indices):
+        return None
+    train = None
+    if split == "validation":
+        train = batches(pool, pool.splits.train[:NUM_FOR_COPYING])
+    return make_feature_judge(
+        features,
+        batches(pool, indices[:NUM_REAL]),
+        data_digest=pool.digest,
+        split=split,
+        num_generated=num_generated[split],
+        seed=SEEDS[split],
+        train_batches=train,
+    )
+
+
+def features_of(pool: Pool, name: FeaturesName, device: torch.device, stage: Stage) -> Features:
+    """Return the judge's features; on a CPU `auto` is always the small encoder, as Inception would take minutes."""
+    if name == "auto" and device.type == "cpu":
+        name = "encoder"
+    num = min(NUM_FOR_ENCODER, max(1, BYTES_FOR_ENCODER // pool.images[0].nbytes))
+    cache = default_cache()
+    with writing_to(cache):
+        return load_features(
+            name,
+            train_images=pool.images[pool.splits.train[:num]],  # a split's order is random, so any first ones will do
+            cache=cache,
+            pool_digest=pool.digest,
+            device=device,
+            report=lambda share: stage("training the evaluation encoder (once for this data set)", share),
+        )
+
+
+def image_rivals(pool: Pool) -> tuple[Rival, ...]:
+    """Return the floor (the mean training image with noise of each pixel's spread) and the ceiling (real images)."""
+
+    def noisy_mean(_: Split, begin: int, size: int) -> Tensor:
+        mean, deviation = moments()
+        noise = Randomness(FLOOR_SEED, begin).normal("floor", size, *mean.shape)
+        return (mean + deviation * noise).clamp(-1, 1)
+
+    def moments() -> tuple[Tensor, Tensor]:
+        if not known:
+            images = to_float(gather(pool, pool.splits.train[:NUM_FOR_FLOOR]))
+            known.extend([images.mean(0), images.std(0)])
+        return known[0], known[1]
+
+    def real(_: Split, begin: int, size: int) -> Tensor:
+        return to_float(gather(pool, pool.splits.train[begin : begin + size]))
+
+    known: list[Tensor] = []
+    return (
+        Rival("the mean image with noise", "floor", noisy_mean),
+        Rival("real images", "ceiling", real, num=len(pool.splits.train)),
+    )
+
+
+def snapshot_of(images: Tensor) -> Exhibit:
+    """Return a grid of images of fixed latents."""
+    return picture("snapshot", "How the samples developed", grid(images.cpu()))
+
+
+def image_exhibits(shown: Tensor, few: Tensor, pool: Pool, features: Features) -> list[Exhibit]:
+    """Return generated images beside real ones, and a few beside the training images nearest to them."""
+    real = to_float(gather(pool, pool.splits.validation[: num_shown(pool)]))
+    pairs = grid(with_nearest(few, pool, features), NUM_NEAREST)
+    return [
+        picture("best", "Samples", grid(shown), "Generated by the best generator, not picked by hand."),
+        picture("real", "Samples", grid(real), "Real, drawn at random from the data."),
+        picture(
+            "nearest",
+            "Nearest training images",
+            pairs,
+            "Above, generated images; below each, the training image nearest to it.",
+            "Generated images beside the training images that are nearest to them. A good generator is near in kind "
+            "and different in detail; the same image twice would mean that it copies what it was shown.",
+        ),
+    ]
+
+
+def num_shown(pool: Pool) -> int:
+    """Return how many images a picture shows: fewer of large ones."""
+    if pool.images.shape[-1] <= LARGE:
+        return NUM_SHOWN
+    return NUM_SHOWN_LARGE
+
+
+def with_nearest(images: Tensor, pool: Pool, features: Features) -> Tensor:
+    """Return generated images `[N, C, H, W]` followed by each one's nearest training image in the judge's features."""
+    query = features.extract(images)
+    least = torch.full((len(images),), torch.inf)
+    found = torch.zeros(len(images), dtype=torch.int64)
+    for part in torch.from_numpy(pool.splits.train).split(NUM_COMPARED):
+        distances, places = nearest(query, features.extract(to_float(gather(pool, part))), 1)
+        closer = distances[:, 0] < least
+        least = torch.where(closer, distances[:, 0].to(least), least)
+        found = torch.where(closer, part[places[:, 0]], found)
+    return torch.cat([images, to_float(gather(pool, found))])
+
+
+def describe(pool: Pool, source: str) -> DataRecord:
+    """Return what a run writes down of its images."""
+    path = None
+    if source != "mnist" and not source.startswith("hub:"):
+        path = writable_text(str(Path(source).expanduser().resolve()))
+    counts: tuple[int, ...] = ()
+    if pool.labels is not None:
+        counts = tuple(np.bincount(pool.labels[pool.splits.train]).tolist())
+    _, channels, height, width = pool.images.shape
+    return DataRecord(
+        source=source,
+        path=path,
+        digest=pool.digest,
+        noun="images",
+        summary=f"{width} × {height} {colours_of(channels)} images",
+        num_train=len(pool.splits.train),
+        num_validation=len(pool.splits.validation),
+        num_test=len(pool.splits.test),
+        num_duplicates=pool.num_duplicates,
+        rejected=pool.rejected,
+        classes=tuple(writable_text(name) for name in pool.classes),
+        class_counts=counts,
+        metrics=METRICS,
+        facts={"size": height, "channels": channels},
+    )
+
+
+def colours_of(channels: int) -> str:
+    """Return a word for the number of channels."""
+    if channels == 1:
+        return "grey"
+    return "colour"
+
+
+def batches(pool: Pool, indices: np.ndarray) -> Iterator[Tensor]:
+    """Yield images of a pool in [-1, 1], chunk by chunk."""
+    for begin, size in chunks(len(indices)):
+        yield to_float(gather(pool, indices[begin : begin + size]))

@@ -1,0 +1,539 @@
+"""Task: large photographs from small ones; judged by image against the originals, and by patches against real ones."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, NoReturn, get_args
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from equipoise.data.cache import default_cache, writing_to
+from equipoise.data.decode import BrokenImage
+from equipoise.data.photos import Photos, read_photo, read_photos
+from equipoise.data.pool import to_float, to_uint8
+from equipoise.data.sources import subject_of
+from equipoise.data.splits import Splits, split
+from equipoise.errors import Command, Option, Setting, UserError
+from equipoise.game.losses import Loss
+from equipoise.game.terms import StepContext, discriminator_terms
+from equipoise.game.updates import Players, Terms
+from equipoise.metrics.features.load import Features, load_features
+from equipoise.metrics.pair_judge import PATCH, PairJudge, enlarged_by, make_pair_judge, patches_of
+from equipoise.nets.super_resolution import SuperDiscriminator, SuperGenerator, enlarge, reduce
+from equipoise.randomness import Randomness
+from equipoise.recipe import FeaturesName, Networks, Recipe, SuperResolution, refuse_without_effect
+from equipoise.recipes import Facts
+from equipoise.storage.files import write_bytes
+from equipoise.storage.records import DataRecord
+from equipoise.storage.safe_open import read_bytes, writable_text
+from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, digest_with, judged
+from equipoise.tasks.exhibits import grid, picture, png
+
+NUM_FOR_ENCODER = 20_000  # patches of training photographs that the evaluation encoder learns from
+RAMP = 0.1  # of the budget, over which the adversarial term comes in
+WARM_UP = 0.05  # of the budget, for which the discriminator is trained before that
+LEAST_PHOTOS = 22
+LEAST_HELD_OUT = 2
+NUM_SHOWN = 4
+SIDE_SHOWN = 120  # pixels a side of a crop in a picture
+TILE = 192  # pixels a side of a small image that are enlarged at once
+MARGIN = 24  # pixels around them that an output depends on, and that are cut off again
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+MAX_FILE_BYTES = 2**28
+CHUNK = 4
+
+IDLE = {
+    "networks.family": "resnet",
+    "networks.latent_size": 1,
+    "networks.conditional": False,
+    "networks.generator_norm": "none",
+    "networks.discriminator_norm": "none",
+    "networks.dropout": 0.0,
+    "augment.kinds": (),
+    "augment.probability": 0.0,
+    "game.instance_noise": 0.0,
+    "evaluation.num_samples": 2_000,
+}
+
+
+class PhotoFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an evaluation of a run must know of its photographs; kept in `data.json`."""
+
+    seen: list[int]  # hashes of those that it was trained on or chose by
+    encoder: str  # the key of its evaluation encoder in the cache
+
+
+Stage = Callable[[str, float], None]
+
+
+class Pairs(NamedTuple):
+    """Large patches `[N, 3, H, W]` in [-1, 1] and what they become when reduced."""
+
+    large: Tensor
+    small: Tensor
+
+
+@dataclass(frozen=True)
+class SuperModel:
+    """A generator of large images from small ones, without its data."""
+
+    networks: Networks
+    scale: int
+
+    def network(self) -> nn.Module:
+        """Build the generator."""
+        return SuperGenerator(self.scale, self.networks.width)
+
+    def samples(self, generator: nn.Module, num: int, seed: int, label: str | None) -> NoReturn:
+        """Raise UserError: the generator needs small images."""
+        problem = "this run's generator enlarges images; it draws none by itself"
+        raise UserError("sample", problem, Command("apply", "RUN", "small.png", out="large.png"))
+
+    def applied(self, generator: nn.Module, source: Path) -> Iterator[tuple[str, Tensor]]:
+        """Yield (name, large image `[3, H, W]` in [-1, 1]) for a file, or each image file of a folder."""
+        for name, path in _image_files(source).items():
+            try:
+                pixels = read_photo(read_bytes(path, MAX_FILE_BYTES))
+            except OSError as error:
+                raise UserError(path, f"cannot be read ({error.strerror or error})") from None
+            except BrokenImage as broken:
+                raise UserError(path, f"cannot be used: {broken}") from None
+            small = to_float(torch.from_numpy(pixels).permute(2, 0, 1))
+            yield name, self.enlarged(generator, small)
+
+    @torch.no_grad()
+    def enlarged(self, generator: nn.Module, small: Tensor) -> Tensor:
+        """Enlarge an image `[3, h, w]` of any size in [-1, 1], tile by tile."""
+        device = next(generator.parameters()).device
+        _, height, width = small.shape
+        scale = self.scale
+        large = torch.empty(3, height * scale, width * scale)
+        for row in _tiles(height):
+            for column in _tiles(width):
+                part = small[:, row.before : row.after, column.before : column.after]
+                found = generator(part[None].to(device)).float().cpu()[0].clamp(-1, 1)
+                inside = found[:, row.slice(scale, row.before), column.slice(scale, column.before)]
+                large[:, row.slice(scale), column.slice(scale)] = inside
+        return large
+
+    def write(self, batches: Iterable[Tensor], out: Path) -> NoReturn:
+        """Raise UserError, as `samples` does."""
+        self.samples(nn.Identity(), 0, 0, None)
+
+    def write_applied(self, outputs: Iterable[tuple[str, Tensor]], out: Path) -> str:
+        """Write one image as `out`, where that ends in .png, else all into a folder of PNG files."""
+        if out.suffix.lower() == ".png" and not out.is_dir():
+            found = list(islice(outputs, 2))
+            if len(found) > 1:
+                problem = "one file for several images"
+                raise UserError(Option("out", out), problem, "Give a folder", Option("out", "large/"))
+            _write(found[0][1], out)
+            return str(out)
+        num = 0
+        for name, image in outputs:
+            _write(image, out / f"{name}.png")
+            num += 1
+        return f"{num} images in {out}"
+
+
+class _Tile(NamedTuple):
+    """A part of a side in pixels, alone and with its margins."""
+
+    begin: int
+    end: int
+    before: int
+    after: int
+
+    def slice(self, scale: int, origin: int = 0) -> slice:
+        """Return where the part lies in an enlarged side that begins at an origin."""
+        return slice((self.begin - origin) * scale, (self.end - origin) * scale)
+
+
+def _tiles(length: int) -> Iterator[_Tile]:
+    for begin in range(0, length, TILE):
+        end = min(length, begin + TILE)
+        yield _Tile(begin, end, max(0, begin - MARGIN), min(length, end + MARGIN))
+
+
+def _write(image: Tensor, path: Path) -> None:
+    """Write an image [3, H, W] in [-1, 1] as a PNG file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, png(to_uint8(image).permute(1, 2, 0).numpy()))
+
+
+def _image_files(source: Path) -> dict[str, Path]:
+    """Return a file, or the image files of a folder, each by a name of its own; raises UserError where there is none.
+
+    That name is the file's without its suffix, or the whole of it where two would be called alike.
+    """
+    if source.is_file():
+        return {source.stem: source}
+    if not source.is_dir():
+        raise UserError(source, "no such file or folder; an image or a folder of images was expected")
+    found = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise UserError(source, "no images in this folder")
+    times = Counter(path.stem.lower() for path in found)  # no two may differ by case alone, as on some disks
+    alone = {path.stem: path for path in found if times[path.stem.lower()] == 1}
+    return alone | {path.name: path for path in found if times[path.stem.lower()] > 1}
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoSource:
+    """Photographs that were read and not yet a task."""
+
+    name: str
+    photos: Photos
+    splits: Splits
+    device: torch.device
+    encoder: str | None = None  # the key of the run's evaluation encoder, where these are another's photographs
+
+    @property
+    def digest(self) -> str:
+        """The digest of the photographs and their splits."""
+        return digest_with(self.photos.digest.encode(), self.splits)
+
+    @property
+    def facts(self) -> Facts:
+        """What a recipe is made from."""
+        return Facts(num_train=len(self.splits.train), channels=3, is_cpu=self.device.type == "cpu")
+
+    def unseen(self, data: DataRecord) -> "PhotoSource":
+        """Return the same photographs; all that a run has not seen are for the test, as test sets are small."""
+        facts = msgspec.convert(data.facts, PhotoFacts)
+        seen = np.isin(self.photos.hashes, np.array(facts.seen, np.uint64))
+        order = np.argsort(self.photos.hashes, kind="stable")
+        return replace(self, splits=replace(self.splits, test=order[~seen[order]]), encoder=facts.encoder)
+
+    def fitted(self, recipe: Recipe) -> Recipe:
+        """Return the recipe as it is."""
+        return recipe
+
+    def settled(self, recipe: Recipe) -> Recipe:
+        """Return the recipe; raises UserError where it does not fit the photographs."""
+        num = len(self.photos.images)
+        held_out = min(len(self.splits.validation), len(self.splits.test))
+        if num < LEAST_PHOTOS or held_out < LEAST_HELD_OUT:
+            problem = (
+                f"{num} photographs, {held_out} held out; at least {LEAST_PHOTOS} are needed, {LEAST_HELD_OUT} held out"
+            )
+            raise UserError(subject_of(self.name), problem, "Add photographs")
+        settings = _settings(recipe)
+        if settings.patch % settings.scale:
+            problem = f"not a multiple of task.scale={settings.scale}"
+            raise UserError(Setting("task.patch", settings.patch), problem, Setting("task.patch", 24 * settings.scale))
+        refuse_without_effect(recipe, "super-resolution", IDLE)
+        return recipe
+
+    def summary(self, recipe: Recipe) -> str:
+        """Say in a line what was found."""
+        text = f"{len(self.photos.images):,} photographs of {self.name}, {len(self.splits.train):,} to train on"
+        if self.photos.rejected:
+            first = "; ".join(f"{item.name}: {item.reason}" for item in self.photos.rejected[:3])
+            text += f"; {len(self.photos.rejected)} could not be used ({first})"
+        if self.photos.num_left_out:
+            text += f"; {self.photos.num_left_out} left out, as they do not fit into memory"
+        return text
+
+    def everything(self) -> NoReturn:
+        """Raise UserError: without their inputs, large images cannot be judged."""
+        problem = "super-resolution is evaluated by a run, not by its outputs"
+        raise UserError("evaluate", problem, "Use: equipoise evaluate RUN --against photos/")
+
+    def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> "SuperTask":
+        """Return the task; the evaluation encoder is trained here, where the cache has none."""
+        features = _features(self, recipe.evaluation.features, stage)
+        return SuperTask(recipe, self, features, loss, self.device, precision)
+
+
+@dataclass(frozen=True, eq=False)
+class SuperTask(Task):
+    """Super-resolution, as a recipe says."""
+
+    recipe: Recipe
+    source: PhotoSource
+    features: Features
+    loss: Loss
+    device: torch.device
+    precision: torch.dtype
+
+    @property
+    def settings(self) -> SuperResolution:
+        """The task's settings."""
+        return _settings(self.recipe)
+
+    @cached_property
+    def _small(self) -> tuple[np.ndarray, ...]:
+        """Every photograph reduced, as uint8 [3, h, w]."""
+        return tuple(reduced(image, self.settings.scale) for image in self.source.photos.images)
+
+    def model(self) -> SuperModel:
+        """Return what can be done with the generator without the data."""
+        return SuperModel(self.recipe.networks, self.settings.scale)
+
+    def describe(self) -> DataRecord:
+        """Return what the photographs are."""
+        source = self.source
+        splits = source.splits
+        return DataRecord(
+            source=source.name,
+            path=writable_text(str(Path(source.name).expanduser().resolve())),
+            digest=source.digest,
+            noun="images",
+            summary=f"photographs, enlarged {self.settings.scale} times",
+            num_train=len(splits.train),
+            num_validation=len(splits.validation),
+            num_test=len(splits.test),
+            num_duplicates=len(source.photos.hashes) - len(np.unique(source.photos.hashes)),
+            rejected=source.photos.rejected,
+            facts={
+                "seen": source.photos.hashes[np.concatenate([splits.train, splits.validation])].tolist(),
+                "encoder": _encoder_key(source),
+            },
+        )
+
+    def players(self) -> Players:
+        """Build both networks."""
+        networks = self.recipe.networks
+        generator = SuperGenerator(self.settings.scale, networks.width)
+        discriminator = SuperDiscriminator(networks.width, spectral_norm=networks.spectral_norm)
+        layout = {"device": self.device, "memory_format": torch.channels_last}
+        return Players(generator.to(**layout), discriminator.to(**layout))
+
+    def batch(self, randomness: Randomness, num: int) -> Pairs:
+        """Cut `num` large patches and their small ones at this position, flipped and turned at random."""
+        generator = randomness.generator("patches")
+        train = self.source.splits.train
+        chosen = torch.randint(len(train), (num,), generator=generator).tolist()
+        draws = torch.rand(num, 2, generator=generator).tolist()
+        turns = torch.randint(8, (num,), generator=generator).tolist()
+        large = []
+        small = []
+        scale = self.settings.scale
+        side = self.settings.patch // scale
+        for place, (down, across), turn in zip(chosen, draws, turns, strict=True):
+            index = int(train[place])
+            low = self._small[index]
+            top = int(down * (low.shape[1] - side + 1))
+            left = int(across * (low.shape[2] - side + 1))
+            high = self.source.photos.images[index]
+            patch = high[:, top * scale : (top + side) * scale, left * scale : (left + side) * scale]
+            large.append(_turned(patch, turn))
+            small.append(_turned(low[:, top : top + side, left : left + side], turn))
+        return Pairs(*(self._placed(torch.from_numpy(np.stack(part))) for part in (large, small)))
+
+    def adversarial_weight(self, progress: float) -> float:
+        """Return the weight of the adversarial term: none while faithful, then ramped up."""
+        into = (progress - self.settings.faithful) / RAMP
+        return self.settings.adversarial * min(1.0, max(0.0, into))
+
+    def discriminator_terms(self, players: Players, batch: Pairs, step: StepContext) -> Terms:
+        """Return the adversarial term in pairs; none as long as the generator has no use of it."""
+        if self.settings.adversarial == 0 or step.progress < self.settings.faithful - WARM_UP:
+            return Terms({})
+        with torch.no_grad(), self._autocast():
+            fake = players.generator(batch.small).float()
+        enlarged = enlarge(batch.small, batch.large.shape[-2:])
+        return discriminator_terms(
+            self.recipe.game,
+            self.loss,
+            batch.large,
+            fake,
+            lambda large: players.discriminator(large, enlarged),
+            step,
+            self._autocast,
+        )
+
+    def generator_terms(self, players: Players, batch: Pairs, step: StepContext) -> Terms:
+        """Return the mean absolute error, and later the adversarial term and the distance of D's features."""
+        with self._autocast():
+            fake = players.generator(batch.small).float()
+        losses = {"l1": (fake - batch.large).abs().flatten(1).mean(1)}
+        weight = self.adversarial_weight(step.progress)
+        if weight > 0:
+            losses |= self._adversarial(players.discriminator, fake, batch, weight)
+        return Terms(losses)
+
+    def _adversarial(self, discriminator: nn.Module, fake: Tensor, batch: Pairs, weight: float) -> dict[str, Tensor]:
+        assert isinstance(discriminator, SuperDiscriminator)
+        enlarged = enlarge(batch.small, batch.large.shape[-2:])
+        with self._autocast():
+            of_fake = discriminator.features(fake, enlarged)
+            with torch.no_grad():
+                of_real = discriminator.features(batch.large, enlarged)
+            distances = [
+                (a.float() - b.float()).abs().flatten(1).mean(1) for a, b in zip(of_fake, of_real, strict=True)
+            ]
+            fake_logits = discriminator.logits(of_fake).float()
+            real_logits = discriminator.logits(of_real).float()
+        adversarial = self.loss.generator(real_logits.detach(), fake_logits)
+        return {"adversarial": weight * adversarial, "features": weight * torch.stack(distances).mean(0)}
+
+    def examples(self, split: Split, begin: int, size: int) -> Examples:
+        """Return lists of small images and of their originals `[3, H, W]` in [-1, 1]."""
+        chosen = self._indices(split)[begin : begin + size]
+        small = [to_float(torch.from_numpy(self._small[index])) for index in chosen]
+        return Examples(small, [to_float(torch.from_numpy(self.source.photos.images[index])) for index in chosen])
+
+    def outputs(
+        self, generator: nn.Module, randomness: Randomness, split: Split, begin: int, size: int
+    ) -> list[Tensor]:
+        """Return a list of large images `[3, H, W]` in [-1, 1], one for each small image of these positions."""
+        model = self.model()
+        return [model.enlarged(generator, small) for small in self.examples(split, begin, size).inputs]
+
+    def logits(self, discriminator: nn.Module, inputs: list[Tensor], outputs: list[Tensor]) -> Tensor:
+        """Return the discriminator's logits `[N]` of large images with their small ones."""
+        found = []
+        for small, large in zip(inputs, outputs, strict=True):
+            pair = (large[None].to(self.device), enlarge(small[None].to(self.device), large.shape[-2:]))
+            found.append(discriminator(*pair))
+        return torch.cat(found)
+
+    @property
+    def chunk(self) -> int:
+        """How many photographs are enlarged at once."""
+        return CHUNK
+
+    def judge(self, split: JudgedSplit) -> PairJudge | None:
+        """Return the judge by the photographs of a split, None where there are none."""
+        return self._judges[split]
+
+    @cached_property
+    def _judges(self) -> dict[JudgedSplit, PairJudge | None]:
+        names: tuple[JudgedSplit, ...] = get_args(JudgedSplit)
+        return {split: self._made_judge(split) for split in names}
+
+    def _made_judge(self, split: JudgedSplit) -> PairJudge | None:
+        indices = judged(split, self.source.splits.validation, self.source.splits.test)
+        if not len(indices):
+            return None
+        photos = self.source.photos.images
+        small = self._small
+        return make_pair_judge(
+            [photos[index] for index in indices],
+            [small[index] for index in indices],
+            self.features,
+            scale=self.settings.scale,
+            is_faithful=self.settings.adversarial == 0,
+            protocol={"data_digest": self.source.digest, "split": split},
+        )
+
+    def rivals(self) -> tuple[Rival, ...]:
+        """Return nearest-neighbour and bicubic enlargement, and the originals themselves."""
+        return (
+            Rival("nearest-neighbour", "floor", partial(self._enlarged_by, "nearest")),
+            Rival("bicubic", "rival", partial(self._enlarged_by, "bicubic")),
+            Rival("the originals", "ceiling", lambda split, begin, size: self.examples(split, begin, size).targets),
+        )
+
+    def _enlarged_by(self, mode: str, split: Split, begin: int, size: int) -> list[Tensor]:
+        return [enlarged_by(mode, small, self.settings.scale) for small in self.examples(split, begin, size).inputs]
+
+    def snapshot(self, generator: nn.Module) -> Exhibit:
+        """Return crops of the first validation images, enlarged."""
+        crops = [_crop(image) for image in self.outputs(generator, Randomness(0), "validation", 0, NUM_SHOWN)]
+        return picture("snapshot", "How the samples developed", grid(torch.stack(crops), 2, 1))
+
+    def exhibits(self, generator: nn.Module) -> list[Exhibit]:
+        """Return triplets of validation images: input, output, truth."""
+        inputs, targets = self.examples("validation", 0, NUM_SHOWN)
+        outputs = self.outputs(generator, Randomness(0), "validation", 0, NUM_SHOWN)
+        tiles = []
+        for small, output, target in zip(inputs, outputs, targets, strict=True):
+            nearest = enlarged_by("nearest", small, self.settings.scale)
+            bicubic = enlarged_by("bicubic", small, self.settings.scale)
+            tiles += [_crop(image) for image in (nearest, bicubic, output, target)]
+        caption = "From left to right: the input, bicubic enlargement, the best generator's output, the original."
+        return [picture("triplets", "Samples", grid(torch.stack(tiles), 4, 1), caption)]
+
+    def _indices(self, split: Split) -> np.ndarray:
+        splits = self.source.splits
+        return {"train": splits.train, "validation": splits.validation, "test": splits.test}[split]
+
+    def _placed(self, patches: Tensor) -> Tensor:
+        return to_float(patches.to(self.device)).contiguous(memory_format=torch.channels_last)
+
+    def _autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
+
+
+def _crop(image: Tensor) -> Tensor:
+    """Return the middle of an image [3, H, W], padded where it is smaller."""
+    top = max(0, (image.shape[-2] - SIDE_SHOWN) // 2)
+    left = max(0, (image.shape[-1] - SIDE_SHOWN) // 2)
+    part = image[:, top : top + SIDE_SHOWN, left : left + SIDE_SHOWN]
+    canvas = torch.ones(3, SIDE_SHOWN, SIDE_SHOWN)
+    canvas[:, : part.shape[1], : part.shape[2]] = part
+    return canvas
+
+
+def _turned(patch: np.ndarray, turn: int) -> np.ndarray:
+    """Return a patch [3, H, H] in one of its eight orientations."""
+    if turn >= 4:
+        patch = patch[:, :, ::-1]
+    return np.ascontiguousarray(np.rot90(patch, turn % 4, (1, 2)))
+
+
+def reduced(image: np.ndarray, scale: int) -> np.ndarray:
+    """Return an image uint8 [3, H, W] reduced, rounded to 8 bits."""
+    small = reduce(torch.from_numpy(image)[None].float(), scale)[0]
+    return small.round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def _features(source: PhotoSource, name: FeaturesName, stage: Stage) -> Features:
+    """Return the judge's features, which learn from patches of training photographs."""
+    if name == "auto":
+        name = "encoder"
+    if not len(source.splits.train):
+        problem = f"{len(source.photos.images)} photographs, none of them for the evaluation encoder to learn from"
+        raise UserError(subject_of(source.name), problem, "Add photographs")
+    patches = [patches_of(torch.from_numpy(source.photos.images[index])) for index in source.splits.train]
+    every = torch.cat(patches).numpy()
+    chosen = np.random.default_rng(0).permutation(len(every))[:NUM_FOR_ENCODER]
+    cache = default_cache()
+    with writing_to(cache):
+        return load_features(
+            name,
+            train_images=every[chosen],
+            cache=cache,
+            pool_digest=_encoder_key(source),
+            preferred=source.encoder,
+            device=source.device,
+            report=lambda share: stage("training the evaluation encoder (once for this data set)", share),
+        )
+
+
+def _encoder_key(source: PhotoSource) -> str:
+    """Return under what an encoder of these photographs is kept in the cache."""
+    return f"patches of {source.photos.digest} {len(source.splits.train)}"
+
+
+def opened(recipe: Recipe, device: torch.device, stage: Stage) -> PhotoSource:
+    """Read the photographs of a recipe's source; raises UserError."""
+    settings = _settings(recipe)
+    name = recipe.data.source
+    photos = read_photos(
+        name,
+        settings.scale,
+        max(settings.patch, PATCH),  # the judge's patches must fit, too
+        lambda done, total: stage("reading the photographs", done / total),
+    )
+    return PhotoSource(name, photos, split(photos.hashes, recipe.data.validation, recipe.data.test), device)
+
+
+def model_of(recipe: Recipe, data: DataRecord) -> SuperModel:
+    """Return the generator of a run."""
+    return SuperModel(recipe.networks, _settings(recipe).scale)
+
+
+def _settings(recipe: Recipe) -> SuperResolution:
+    assert isinstance(recipe.task, SuperResolution)
+    return recipe.task

@@ -1,0 +1,114 @@
+"""Drawing from generators that Equipoise did not build: torch modules, Keras models, functions of latents."""
+
+import copy
+import itertools
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from equipoise.errors import UserError
+from equipoise.runs.candidates import GENERATOR
+from equipoise.storage.checkpoints import load_module, load_tensors
+from equipoise.tasks.base import evaluating
+from equipoise.watch.keeping import KERAS_WEIGHTS, is_keras
+
+Generate = Callable[[Any, Tensor], Any]  # (generator, latents [N, …]) to images [N, C, H, W] in [-1, 1]
+Draw = Callable[[Tensor], Tensor]  # from latents to images in float32 on the CPU
+
+
+def drawing(generator: Any, generate: Generate | None) -> Draw:
+    """Return what draws from a generator as it is at that moment; its mode and all randomness stay as they are.
+
+    A module draws in evaluation mode; a Keras model's images are turned into [N, C, H, W].
+    """
+    if is_keras(generator):
+        return partial(_draw, generate or _call_keras, generator)
+    if isinstance(generator, nn.Module):
+        return partial(_draw_module, generate or _call, generator)
+    return partial(_draw, generate or _call, generator)
+
+
+def copied(generator: Any, generate: Generate | None, folder: Path | None = None) -> Draw | None:
+    """Return what draws from a copy of a generator, or of it with the weights in a folder; None if neither can be had.
+
+    A torch module is copied. A Keras model is lent the weights for as long as it draws. A function cannot be copied.
+    """
+    if is_keras(generator):
+        return _copied_keras(generator, generate, folder)
+    if not isinstance(generator, nn.Module) or (folder is not None and not (folder / GENERATOR).is_file()):
+        return None
+    try:
+        module = copy.deepcopy(generator).requires_grad_(False).eval()
+        if folder is not None:
+            tensors = load_tensors(folder / GENERATOR)
+            load_module("generator", module, {f"generator.{name}": tensor for name, tensor in tensors.items()})
+    except Exception:  # tensors in the midst of a graph, locks; damaged weights, or another network's
+        return None
+    return drawing(module, generate)
+
+
+def _copied_keras(generator: Any, generate: Generate | None, folder: Path | None) -> Draw | None:
+    kept = generator.get_weights()
+    if folder is not None:
+        if not (folder / KERAS_WEIGHTS).is_file():
+            return None
+        own = kept
+        try:
+            generator.load_weights(folder / KERAS_WEIGHTS)
+            kept = generator.get_weights()
+        except Exception:  # weights of another network, or no such file at all: Keras raises many types
+            return None
+        finally:
+            generator.set_weights(own)
+    return partial(_draw_lent, generator, generate, kept)
+
+
+def _draw_lent(generator: Any, generate: Generate | None, weights: list[Any], latents: Tensor) -> Tensor:
+    own = generator.get_weights()
+    try:
+        generator.set_weights(weights)
+        return drawing(generator, generate)(latents)
+    finally:
+        generator.set_weights(own)
+
+
+@torch.no_grad()
+def _draw(generate: Generate, generator: Any, latents: Tensor) -> Tensor:
+    images = generate(generator, latents)
+    if isinstance(images, Tensor):
+        return images.detach().float().cpu()
+    try:
+        return torch.from_numpy(np.array(images, dtype=np.float32))
+    except (TypeError, ValueError):
+        raise UserError("generator", f"it gave {type(images).__name__}; images [N, C, H, W] are needed") from None
+
+
+def _draw_module(generate: Generate, module: nn.Module, latents: Tensor) -> Tensor:
+    devices = []
+    first = next(itertools.chain(module.parameters(), module.buffers()), None)
+    if first is not None:
+        latents = latents.to(first.device)
+        if first.is_floating_point():
+            latents = latents.to(first.dtype)
+        if first.is_cuda:
+            devices.append(first.device)
+    with evaluating(module), torch.random.fork_rng(devices):
+        return _draw(generate, module, latents)
+
+
+def _call(generator: Any, latents: Tensor) -> Any:
+    return generator(latents)
+
+
+def _call_keras(generator: Any, latents: Tensor) -> Any:
+    keras = sys.modules["keras"]
+    images = keras.ops.convert_to_numpy(generator(keras.ops.convert_to_tensor(latents.numpy()), training=False))
+    if keras.config.image_data_format() == "channels_last":
+        return np.moveaxis(images, -1, 1)
+    return images

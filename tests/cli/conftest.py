@@ -1,0 +1,67 @@
+"""A finished run, and the command line run inside this process: what succeeds, and what is refused in one line."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import as_options
+
+from equipoise.cli import main
+
+QUICK = Path(__file__).parents[1] / "quick.py"
+STAGES = r"([a-z ]+ …( [0-9]+ %)?\n)*"  # what is said of a long wait where there is no terminal
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    cache = os.fspath(tmp_path_factory.getbasetemp() / "cache")
+    return os.environ | {"OMP_NUM_THREADS": "1", "EQUIPOISE_CACHE": cache, "TERM": "xterm-256color"}
+
+
+@pytest.fixture(scope="session")
+def trained(shapes: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished run, which tests must not change."""
+    path = tmp_path_factory.mktemp("runs") / "one"
+    command = [sys.executable, QUICK, "train", shapes, "--budget", "800", "--out", path, *as_options()]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture
+def copy(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
+
+
+@pytest.fixture
+def output(quick: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return a function that runs a command which succeeds, and returns what it printed."""
+
+    def run(*arguments: Any, code: int = 0) -> str:
+        assert main([str(argument) for argument in arguments]) == code
+        out, err = capsys.readouterr()
+        assert re.fullmatch(STAGES, err) if arguments[0] == "evaluate" else err == ""
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out), "plain output has no control characters"
+        return out
+
+    return run
+
+
+@pytest.fixture
+def refused(quick: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return a function that runs a command which is a mistake, and returns its one line."""
+
+    def run(*arguments: Any, code: int = 2) -> str:
+        assert main([str(argument) for argument in arguments]) == code
+        line = capsys.readouterr().err
+        assert line.startswith("equipoise: ")
+        assert line.endswith("\n")
+        assert line.count("\n") == 1
+        return line
+
+    return run

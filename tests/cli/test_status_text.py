@@ -1,0 +1,138 @@
+"""A run on one screen: what is known of it, each under its label, in 24 lines of 80 columns."""
+
+import math
+from pathlib import Path
+
+import pytest
+from fake_runs import change_state, data_record
+
+from equipoise.cli.status_text import list_text, status_text
+from equipoise.recipe import Recipe
+from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
+from equipoise.runs.status import nearby, read_status
+from equipoise.storage.logs import append
+from equipoise.storage.records import Metric, Score
+
+
+def on_screen(run: RunFolder) -> str:
+    """Return the text of a run, which fits a screen; only a path or a command may be longer than a line."""
+    text = status_text(read_status(run))
+    assert len(text.splitlines()) <= 24
+    assert max(len(line) for line in text.splitlines() if "/" not in line) <= 80
+    assert "nan" not in text
+    return text
+
+
+def rows(text: str) -> dict[str, str]:
+    """Return what stands beside each label, on one line."""
+    found: dict[str, str] = {}
+    label = ""
+    for line in text.splitlines():
+        label = line[:12].strip() or label
+        found[label] = f"{found.get(label, '')} {line[12:]}".strip()
+    return found
+
+
+def test_a_finished_run_on_one_screen(tmp_path, fake_run):
+    found = rows(on_screen(fake_run(tmp_path / "run")))
+    assert found["state"] == "finished"
+    assert found["progress"] == "██████████  2.4M samples · 100 %"
+    assert found["best score"] == "KID 0.0066 ± 0.0008, coverage 0.906, at 1.98M samples"
+    assert found["on test"].startswith("KID 0.0104")
+    assert "0.310 ± 0.004" in found["scale"]
+    assert "10 min" in found["stopped by"]
+    assert "62 %" in found["game"]
+    assert "/s ·" not in found["progress"]  # no rate and no time left for what has ended
+    assert "stopping" not in found
+    assert "report" not in found
+
+
+def test_a_new_run_without_anything(tmp_path):
+    found = rows(on_screen(RunFolder.create(tmp_path / "run", Recipe())))
+    assert set(found) == {"run", "recipe", "source", "state", "progress", "trained", "best score"}
+
+
+def test_a_running_one_shows_its_process_its_rate_and_the_time_left(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", status="running", num_steps=0, num_scores=0)
+    for index in range(1, 6):
+        append(run.steps, {"samples": 240_000 * index, "seconds": 60.0 * index, "samples_per_second": 4000.0})
+    with run.lock():
+        found = rows(on_screen(run))
+    assert found["state"].startswith("running, process ")
+    assert "1.2M samples · 4,000/s · 5:00 left" in found["progress"]
+
+
+@pytest.mark.parametrize("status", ["running", "stopped", "failed"])
+def test_a_run_that_can_be_continued_says_how(tmp_path, fake_run, status):
+    run = fake_run(tmp_path / "a run", status=status)
+    assert rows(on_screen(run))["state"].endswith(f"equipoise resume '{run.path}'")
+    run.write_recipe(run.read_recipe() | {"name": CUSTOM_LOOP})
+    found = rows(on_screen(run))
+    assert found["state"].endswith(f"Watch('{run.path}', resume=True)")
+    assert "seed" not in found["recipe"]
+
+
+def test_samples_of_abandoned_attempts_are_named(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", "budget.seconds=none", "budget.samples=2400000", status="stopped")
+    change_state(run, spent=3_000_000, stop_reason="interrupted")
+    assert "600k" in rows(on_screen(run))["progress"]
+
+
+def test_how_close_the_stop_is_is_shown_until_it_has_come(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", status="running")
+    assert "7 of" in rows(on_screen(run))["stopping"]
+    change_state(run, status="finished")
+    assert "stopping" not in rows(on_screen(run))
+
+
+def test_a_lower_last_score_comes_with_why_it_is_not_the_best(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe(), data_record())
+    for samples, loss, compared in ((100, 0.05, {}), (200, 0.045, {"compared_with": 100, "difference": -0.005})):
+        run.log_score(
+            Score(samples=samples, seconds=1.0, loss=loss, error=0.01, difference_error=0.01, **compared), is_best=False
+        )
+    note = read_status(run).best_note
+    assert rows(on_screen(run))["best score"] == f"KID 0.050 ± 0.010, at 100 samples; {note}"
+
+
+def test_a_long_reason_is_shown_in_full_where_there_is_room_and_else_says_where_the_rest_is(tmp_path, fake_run):
+    reason = " ".join(f"Sentence {index} of the reason says one more thing about it." for index in range(8))
+    run = fake_run(tmp_path / "run")
+    run.report.write_text("a report")
+    change_state(run, message=reason, stop_reason="evidence")
+    assert rows(on_screen(run))["stopped by"] == reason
+    change_state(run, message=reason * 3)
+    found = rows(on_screen(run))
+    assert found["stopped by"].startswith(reason[:60])
+    assert "…" in found["stopped by"]
+    assert found["report"] == str(run.report)
+
+
+def test_a_run_without_a_score_and_with_odd_letters_fits_too(tmp_path, fake_run):
+    run = fake_run(tmp_path / ("very long " * 20 + "\x1b[31m"), "data.source=" + "x" * 500, num_scores=0)
+    text = on_screen(run)
+    assert "\x1b" not in text
+    assert "…" in rows(text)["source"]
+    assert "KID" not in rows(text)["best score"]
+
+
+def test_metrics_are_those_of_the_run_and_nothing_is_said_of_images(tmp_path):
+    metrics = (Metric(name="mse", label="MSE", decides=True), Metric(name="coverage"))
+    data = data_record(noun="points", summary="points in the plane", metrics=metrics)
+    run = RunFolder.create(tmp_path / "run", Recipe(), data)
+    values = {"mse": 0.5, "coverage": math.nan}
+    run.log_score(Score(samples=100, seconds=1.0, loss=0.5, error=0.1, values=values), is_best=True)
+    found = rows(on_screen(run))
+    assert found["best score"] == "MSE 0.50 ± 0.10, at 100 samples"
+    assert "image" not in " ".join(value for label, value in found.items() if label != "run")
+
+
+def test_the_list_of_runs_shows_path_state_samples_and_best_score(tmp_path, fake_run):
+    fake_run(tmp_path / "one")
+    RunFolder.create(tmp_path / "two", Recipe())
+    damaged = RunFolder.create(tmp_path / "\x1b[31m", Recipe())
+    (damaged.path / "state.json").write_text("[]")
+    found = {Path(line.split()[0]).name: line.split()[1:] for line in list_text(nearby(tmp_path)).splitlines()[2:]}
+    assert found["one"] == ["finished", "2.4M", "KID", "0.0066", "±", "0.0008"]
+    assert found["two"] == ["new", "0", "–"]
+    assert found["?[31m"][-2:] == ["–", "–"]
