@@ -65,7 +65,7 @@ def table(series: Series) -> Table:
     rows: list[list[float]] = []
     for score in series.scores:
         bare = Score(samples=score.samples, seconds=0.0, loss=score.loss)  # no warnings: scores alone
-        state = evidence.score(settings, state, bare, is_best=bare.loss < best)
+        state = evidence.score(state, bare, is_best=bare.loss < best)
         best = min(best, bare.loss)
         found = evidence.examined(settings, state)
         known = [1.0, 0.0, 1.0, 0.0, 0, -math.inf]

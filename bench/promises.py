@@ -64,11 +64,12 @@ PROMISES = (
         ("tests/faults/test_disk.py",),
     ),
     Promise(
-        "damaged checkpoint",
-        "found by its SHA-256 manifest; the one before is used and the bad file named; with none good the command "
-        "fails, and never begins again in silence",
-        "truncated and flipped at many places",
-        ("tests/storage/test_tensors.py", "tests/faults/test_hostile.py"),
+        "damaged checkpoint, or another damaged file of a run",
+        "a checkpoint is found by its SHA-256 manifest; the one before is used and the bad file named; with none good "
+        "the command fails, and never begins again in silence; a record that can be made again is, any other is named "
+        "and left as it is",
+        "truncated and flipped at many places, every file of a run, for each task",
+        ("tests/storage/test_tensors.py", "tests/faults/test_hostile.py", "tests/faults/test_damaged_runs.py"),
     ),
     Promise(
         "hostile checkpoint, recipe, log or archive",
@@ -94,7 +95,7 @@ PROMISES = (
         "the run goes back to its last healthy checkpoint with lower learning rates; what was spent stays spent; after "
         "`remedies.attempts` of these it stops and says so; a kill around one leaves no trace",
         "numbers that are not finite from some position on, rates that are too high, kills before, within and after",
-        ("tests/test_loop.py", "tests/test_resume.py", "tests/stopping/test_verdicts.py"),
+        ("tests/faults/test_remedy.py", "tests/test_remedies.py", "tests/stopping/test_verdicts.py"),
     ),
     Promise(
         "an evaluation that raises, runs out of memory or takes too long",

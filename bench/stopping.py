@@ -46,7 +46,7 @@ from equipoise.tasks.base import Task
 
 CSV = RECORDS / "stopping-runs.csv"
 WARNINGS = ("precision", "recall", "density", "coverage", "copying", "discriminator_gap")
-PAIRED = ("champion", "difference", "difference_se")  # the names of the first recordings; `Score` has others
+PAIRED = ("compared_with", "difference", "difference_error")
 COLUMNS = ("run", "step", "kid", "kid_se", "fid", *PAIRED, *WARNINGS, "truth_kid", "truth_fid")
 NUM_EVALUATIONS = 80
 SIZE = 16  # pixels a side of the digits: small enough for one core
@@ -130,9 +130,9 @@ def row_of(name: str, score: Score, truth: Measured) -> dict[str, Any]:
         "kid": score.loss,
         "kid_se": score.error,
         "fid": score.value("fid"),
-        "champion": score.compared_with,
+        "compared_with": score.compared_with,
         "difference": score.difference,
-        "difference_se": score.difference_error,
+        "difference_error": score.difference_error,
         **{name: score.value(name) for name in WARNINGS},
         "truth_kid": truth.loss,
         "truth_fid": truth.values["fid"],

@@ -425,6 +425,25 @@ def test_a_task_that_breaks_its_contract_is_refused_before_there_is_a_folder(sma
         assert not (tmp_path / "run").exists()
 
 
+def test_a_loss_beside_a_task_from_python_is_refused_and_not_ignored(small: None, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(small_recipe("ring"), task=Points())
+    loss = loss_named("hinge")
+    task = tasks.opened(recipe, torch.device("cpu"), print).task(recipe, loss, torch.float32, print)
+    error = refusal(lambda: eq.train(task=task, recipe=recipe, loss=loss, out=tmp_path / "run"))
+    assert error.subject == Option("loss")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_on_which_a_task_from_python_does_not_compute_is_refused() -> None:
+    recipe = Recipe(device="cpu")
+    for asked in (recipe, Recipe()):
+        api.refuse_ignored(asked, None, torch.device("cpu"))
+    api.refuse_ignored(Recipe(), None, torch.device("meta"))
+    error = refusal(lambda: api.refuse_ignored(recipe, None, torch.device("meta")))
+    assert error.subject == Option("device", "cpu")
+    assert "meta" in error.problem
+
+
 def test_wrong_arguments_of_the_other_functions_are_user_errors(
     train_small: TrainSmall, shapes: Path, tmp_path: Path
 ) -> None:

@@ -71,7 +71,7 @@ def test_the_progress_line_says_all_of_it():
 @pytest.mark.parametrize(
     ("changes", "is_chance"),
     [({}, True), ({"loss": 0.0312}, False), ({"compared_with": 8000}, False), ({"difference": math.nan}, False),
-     ({"samples": 9000, "compared_with": 9000}, False)],
+     ({"samples": 9000, "compared_with": 9000}, False), ({"broken": ("psnr",)}, False)],
 )  # fmt: skip
 def test_only_a_lower_score_that_was_paired_with_the_best_is_said_to_be_chance(changes, is_chance):
     best = score(9000, 0.0312)
@@ -80,7 +80,18 @@ def test_only_a_lower_score_that_was_paired_with_the_best_is_said_to_be_chance(c
     last = msgspec.structs.replace(last, **changes)
     assert formatting.is_lower_not_significant(last, best) == is_chance
     text = formatting.progress_line(12_345, None, math.nan, math.nan, last, best, "FID")
-    assert ("(best 0.0312;" in text) == is_chance
+    assert ("(best 0.0312;" in text) == (is_chance or bool(last.broken))
+    assert ("significant" in text) == is_chance
+
+
+def test_a_lower_score_that_misses_a_limit_comes_with_the_limit():
+    best = score(9000, 1.0)
+    last = msgspec.structs.replace(score(12_000, 0.5), compared_with=9000, difference=-0.5, difference_error=0.01)
+    broken = msgspec.structs.replace(last, broken=("psnr", "consistency"))
+    assert "psnr, consistency" in formatting.why_not_best(broken, best)
+    assert "psnr" in formatting.progress_line(12_345, None, math.nan, math.nan, broken, best)
+    assert formatting.why_not_best(msgspec.structs.replace(broken, loss=1.5), best) == ""
+    assert formatting.why_not_best(msgspec.structs.replace(broken, loss=math.nan), best) == ""
 
 
 def test_what_is_shown_is_one_line_without_control_characters():

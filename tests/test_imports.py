@@ -8,6 +8,9 @@ import pytest
 
 import equipoise
 
+TASKS = {"Images", "Points", "SuperResolution", "Custom", "SHAPES"}
+OF_TASKS = {"tasks", "recipe", "recipes"}  # which may know one task from another
+READ_IMAGES = {"data/pool.py", "data/audit/check.py", "datasets.py"}  # `Images` is also how a source's images are read
 ROOT = Path(equipoise.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # The order of the rooms, as in docs/design.md: each may import those before it. Nothing imports `cli`.
@@ -52,6 +55,27 @@ def test_imports_go_one_way(path: Path) -> None:
     assert own in ORDER, f"say where {own} stands"
     later = {name for name in parts if ORDER.index(name) > ORDER.index(own)}
     assert not later, f"{own} must not import {later}"
+
+
+def named(path: Path) -> set[str]:
+    """Return every name that a file imports, or reads as a variable or an attribute."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        elif isinstance(node, ast.alias):
+            names.add(node.name)
+    return names
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if part(p) not in OF_TASKS], ids=lambda p: p.relative_to(ROOT).as_posix()
+)
+def test_a_task_is_a_branch_nowhere_but_in_tasks(path: Path) -> None:
+    allowed = {"Images"} if path.relative_to(ROOT).as_posix() in READ_IMAGES else set[str]()
+    assert not named(path) & TASKS - allowed
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,14 @@ import equipoise as eq
 from equipoise import loop
 from equipoise.evaluation import evaluate, scoring
 from equipoise.game.terms import Adjustments
+from equipoise.game.updates import Terms
 from equipoise.recipe import Recipe, UpdateName
+from equipoise.report.game import game_charts
 from equipoise.runs.digest import digest
 from equipoise.state import TrainingState, start
 from equipoise.stopping.verdicts import NUM_FAILED
 from equipoise.storage import logs
+from equipoise.storage.records import StepStats, lenient
 from equipoise.tasks.images import ImageTask
 from equipoise.tasks.points import PointTask
 
@@ -121,12 +124,46 @@ def test_samples_are_those_that_the_discriminator_was_shown(
     assert run.state.samples == run.state.spent == sum(shown) == math.ceil(100 / step) * step
 
 
+TERMS = ("adversarial_loss", "l1_loss", "rate", "skipped", "a_gradient")
+
+
+def test_every_loss_term_is_logged_and_drawn_whatever_it_is_called(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also under the names of numbers that the update makes itself."""
+    real = PointTask.generator_terms
+
+    def generator_terms(*given: Any) -> Terms:
+        (adversarial,) = real(*given).losses.values()
+        return Terms({name: adversarial / len(TERMS) for name in TERMS})
+
+    monkeypatch.setattr(PointTask, "generator_terms", generator_terms)
+    run = train_small("named", NO_PENALTY, source="ring", budget="160")
+    steps = [lenient(StepStats, record) for record in logs.records(run.folder.steps)]
+    assert set(steps[-1].terms) == {"discriminator_adversarial", *(f"generator_{name}" for name in TERMS)}
+    assert sum(steps[-1].terms[f"generator_{name}"] for name in TERMS) == pytest.approx(steps[-1].generator_loss)
+    assert steps[-1].skipped_steps == 0
+    assert "generator-terms" in [chart.name for chart in game_charts(steps)]
+
+
 # Evaluations
 
 
 def test_no_position_is_evaluated_twice(train_small: TrainSmall) -> None:
     run = train_small("often", "evaluation.every=8", budget="80", source="ring")
     assert [score["samples"] for score in scores(run)] == list(range(8, 81, 8))
+
+
+def test_no_position_is_evaluated_twice_where_the_intervals_are_not_known_yet(small: None) -> None:
+    recipe = points_recipe("budget.samples=none", "budget.seconds=0.001")
+    state = start(task_of(recipe), recipe)
+    state.samples = state.spent = 160
+    state.seconds = 1.0
+    with loop.hosted(state) as host:
+        state.evaluated = 80
+        assert loop.is_evaluation_due(state, recipe, host)
+        state.evaluated = 160
+        assert not loop.is_evaluation_due(state, recipe, host)
 
 
 def test_what_is_returned_was_evaluated_where_no_evaluation_was_due(train_small: TrainSmall) -> None:
@@ -313,6 +350,7 @@ def test_an_observer_is_shown_where_the_training_stands_and_neither_it_nor_the_r
     watched = train_small("watched", "stopping.policy=patience", source=source, observer=observer)
     shown = observer.shown
     assert [progress.samples for progress in shown] == list(range(80, 801, 80))
+    assert all(progress.spent == progress.samples for progress in shown)
     assert [progress.share for progress in shown] == pytest.approx([0.1 * index for index in range(1, 11)])
     assert all(progress.sentence and progress.stopping_status for progress in shown)
     assert all(progress.horizon == 800 for progress in shown)

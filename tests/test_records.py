@@ -73,6 +73,8 @@ def test_the_table_of_promises_is_that_of_the_record_failures_and_all() -> None:
     for promise in promises.PROMISES:
         assert all((ROOT / file).exists() for file in promise.files)
         assert all(file in promises.recorded() for file in promise.files)
+    named = {file for promise in promises.PROMISES for file in promise.files}
+    assert {f"tests/faults/{path.name}" for path in ROOT.glob("tests/faults/test_*.py")} <= named
 
 
 def test_no_text_has_a_number_left_open() -> None:

@@ -28,9 +28,11 @@ from equipoise import loop
 from equipoise import state as state_module
 from equipoise.game.losses import loss_named
 from equipoise.recipe import Recipe
+from equipoise.runs.candidates import score_in
 from equipoise.state import TrainingState
 from equipoise.stopping.verdicts import NUM_STUCK
 from equipoise.storage import logs
+from equipoise.storage.files import verify
 
 SLOW = pytest.mark.slow
 
@@ -56,6 +58,22 @@ def test_a_game_that_diverges_goes_back_to_the_last_healthy_checkpoint_with_lowe
     assert steps[-1]["generator_rate"] == pytest.approx(rate_end / 16, rel=0.01), "schedules end as the budget does"
     skipped = events(run, "steps skipped")
     assert len(skipped) == 2, "events of abandoned attempts are never cut"
+
+
+def test_the_best_generator_of_samples_that_are_given_up_is_set_aside_and_not_lost(
+    train_small: TrainSmall, poison: Callable, stage_losses: Callable
+) -> None:
+    poison(lambda place: place.attempt < 2 and place.samples >= 400)
+    stage_losses(lambda samples: 5 - samples / 1600)
+    run = train_small("healed", "evaluation.every=80", source="ring", budget="1600")
+    assert [(event["samples"], event["attempt"]) for event in events(run, "remedy")] == [(640, 0), (640, 1)]
+    kept = {folder.name: score_in(folder) for folder in sorted(run.folder.later.iterdir())}
+    assert {name: score.samples for name, score in kept.items() if score} == {"attempt-0": 640, "attempt-1": 640}
+    for event, name in zip(events(run, "remedy"), kept, strict=True):
+        assert f"later/{name}." in event["message"]
+    assert all(verify(run.folder.later / name) is None for name in kept)
+    assert run.state.best is not None
+    assert run.state.best.samples == run.state.samples
 
 
 @pytest.mark.parametrize("attempts", [0, 1, 3])

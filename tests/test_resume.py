@@ -1,6 +1,7 @@
 """A resume is a position: whatever ended a training, it ends in the same digest as the one that nothing ended."""
 
 import errno
+import math
 import os
 import shlex
 import shutil
@@ -39,12 +40,13 @@ from equipoise.cli import main
 from equipoise.errors import Command, Option, Setting, StorageError, UserError
 from equipoise.evaluation import evaluate, scoring
 from equipoise.game.losses import Loss, loss_named
+from equipoise.game.schedules import scheduled
 from equipoise.recipe import Points, Recipe, with_settings
 from equipoise.recipes import for_points
 from equipoise.runs.digest import digest
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.replay_read import read_run
-from equipoise.storage import checkpoints, files
+from equipoise.storage import checkpoints, files, logs
 from equipoise.storage.records import FORMAT
 from equipoise.tasks import images
 from equipoise.tasks.base import Model
@@ -238,6 +240,22 @@ def test_intervals_are_kept_even_where_the_evaluation_that_measured_them_failed(
     assert measured.samples_per_second > 0
     monkeypatch.setattr(loop.Clock, "speed", lambda *_: 1.0)
     assert eq.resume(tmp_path / "cut").folder.read_intervals() == measured
+
+
+def test_a_settled_run_that_moves_to_a_time_budget_goes_on_with_its_schedules_and_scores_no_position_twice(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop.Clock, "is_warm", lambda *_: True)
+    run = train_small("first", "game.generator.rate=0.001", "game.generator.rate_end=0.00001", source="ring")
+    seconds = run.state.seconds
+    budget = math.ceil(seconds + 1)
+    resumed = eq.resume(run.path, budget=f"{budget}s")
+    assert resumed.state.spent > 800
+    positions = [score["samples"] for score in scores(resumed)]
+    assert len(set(positions)) == len(positions)
+    read_run(resumed.path)  # for a replay, which refuses a position that is there twice
+    after = next(step for step in logs.records(resumed.folder.steps) if step["samples"] > 800)
+    assert after["generator_rate"] <= 1.01 * scheduled(0.001, 0.00001, seconds / budget, "cosine")
 
 
 @pytest.mark.parametrize("where", [pytest.param("save", marks=SLOW), "prune"])

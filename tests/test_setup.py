@@ -18,7 +18,7 @@ from equipoise.errors import Command, Setting, StorageError, UserError
 from equipoise.game.losses import Loss, loss_named
 from equipoise.recipe import Game, Recipe
 from equipoise.runs.folder import RunFolder
-from equipoise.setup import Training, loss_of, run_training
+from equipoise.setup import Training, loss_of, note_environment, run_training
 from equipoise.storage.files import readable
 from equipoise.tasks.base import Rival
 from equipoise.tasks.points import PointTask
@@ -218,7 +218,7 @@ def test_a_part_of_the_end_that_fails_costs_no_other(
     assert run.state.status == "finished"
     assert run.state.test is not None
     assert run.state.selection is not None
-    told = events(run, "evaluation failed")
+    told = events(run, "final stage failed")
     assert len(told) == 1
     assert CAUSE in told[0]["message"]
 
@@ -246,6 +246,19 @@ def test_a_generator_is_loaded_on_its_own_without_moving_the_callers_stream(trai
     assert torch.equal(torch.rand(2), expected)
     assert not generator.training
     assert not any(parameter.requires_grad for parameter in generator.parameters())
+
+
+def test_a_precision_that_the_task_does_not_compute_in_is_not_recorded(
+    train_small: TrainSmall,
+) -> None:
+    """Hardware that multiplies bfloat16 is no news to a task of points, or to one of somebody's own."""
+    run = train_small("run", source="ring", budget="160")
+    cpu = torch.device("cpu")
+    points = task_of(run.recipe)
+    for precision in (torch.bfloat16, torch.float32):
+        note_environment(Training(run.folder, run.recipe, points, cpu, precision, SILENT))
+        assert "precision" not in run.folder.read_environment()
+    assert not events(run, "environment changed")
 
 
 def test_a_training_takes_a_folder_that_the_caller_holds(train_small: TrainSmall) -> None:

@@ -22,17 +22,7 @@ from equipoise.host.deadline import Deadline
 from equipoise.host.device import chosen_device, chosen_precision, threads_of
 from equipoise.loop import Observer, Progress
 from equipoise.metrics.units import Measured
-from equipoise.recipe import (
-    Custom,
-    FeaturesName,
-    Images,
-    PolicyName,
-    Recipe,
-    TaskSettings,
-    parsed_budget,
-    task_name,
-    with_settings,
-)
+from equipoise.recipe import FeaturesName, PolicyName, Recipe, TaskSettings, parsed_budget, task_name, with_settings
 from equipoise.recipes import Facts, RecipeName, build, checked_name
 from equipoise.report.report import write_missing_report
 from equipoise.runs import rules
@@ -197,7 +187,7 @@ def train(
             None for the recipe's own, which is `mnist` unless it says otherwise.
         recipe: the name of a recipe, or a `Recipe` of your own.
         task: "images", "points" or "super-resolution"; or an object with the methods of `equipoise.tasks.base.Task`,
-            which brings its own data.
+            which brings its own data and loss, and computes where its networks are.
         loss: a loss pair of your own, in place of the recipe's.
         size: pixels a side, 8 to 256; None for what the images have.
         budget: a time such as "10m", or a number of samples such as "200k".
@@ -224,15 +214,17 @@ def train(
     options += [f"task.size={size}"] if size is not None else []
     options += [f"seed={seed}"] if seed is not None else []
     options += [f"device={device}"] if device is not None else []
-    kind = kind_of(task, source)
+    kind = tasks.task_settings(task, str(source))
     first = with_options(recipe_for(recipe, Facts(), kind), source, budget, options, loss)
     chosen = chosen_device(first.device)
     # Before the data are read, which may take long.
     rules.refuse_taken(Path(out) if out is not None else new_path(Path("runs"), run_name(first)))
     if task is not None and not isinstance(task, str):
         refuse_broken(task, first)
+        device_of_task = device_of(task)
+        refuse_ignored(first, loss, device_of_task)
         named = first if source is not None else with_source(first, task.describe().source)
-        return begun(out, named, task, device_of(task), observer)
+        return begun(out, named, task, device_of_task, observer)
     loss_of(first, loss)
     opened = tasks.opened(first, chosen, observer.stage)
     final = opened.settled(with_options(recipe_for(recipe, opened.facts, kind), source, budget, options, loss))
@@ -280,9 +272,7 @@ def resume(
     chosen = chosen_device(recipe.device)
     with threads_of(folder.read_environment().get("threads"), chosen):  # also while the evaluation encoder is trained
         made = task
-        if isinstance(recipe.task, Custom):
-            if task is None:
-                raise tasks.needs_python(recipe.task.name)
+        if task is not None:
             chosen = device_of(task)
             digest = task.describe().digest
         else:
@@ -382,7 +372,7 @@ def evaluate(
         generator = run.best.generator.to(device_of(made))
         measured = measure(made, judge, generator, judge.seed, NEVER)
     else:
-        settings = kind_of(task, against) or Images()
+        settings = tasks.task_settings(task, str(against))
         recipe = with_settings(with_source(recipe_for("modern", Facts(), settings), against), asked)
         opened = tasks.opened(recipe, chosen, observer.stage)
         recipe = opened.fitted(recipe)
@@ -434,19 +424,18 @@ def check_data(
     options = list(settings)
     first = with_options(recipe_for(recipe, Facts(), None), source, None, options, None)
     device = chosen_device(first.device)
-    if not isinstance(first.task, Images):
-        raise UserError(Option("recipe"), f"is for {task_name(first.task)}, and this examines images")
+    images = tasks.examined(first.task, Option("recipe"))
 
     def final(pool: Any) -> Recipe:
         opened = ImageSource(pool, device)
         return opened.settled(with_options(recipe_for(recipe, opened.facts, None), source, None, options, None))
 
-    return check(first.data, first.task, largest(device), final, first, observer.stage)
+    return check(first.data, images, largest(device), final, first, observer.stage)
 
 
 def begun(out: str | Path | None, recipe: Recipe, task: Task, device: torch.device, observer: Observer) -> Run:
     """Begin a run in `out`, or in the next free folder, and train; only now, so that a mistake leaves no folder."""
-    custom = task if isinstance(recipe.task, Custom) else None
+    custom = task if tasks.formats_of(recipe.task).needs_python else None
     with new_run(out, recipe, task.describe()) as folder:
         observer.message(f"The run's folder: {folder.path}")
         run_training(Training(folder, recipe, task, device, chosen_precision(recipe, device), observer))
@@ -482,16 +471,19 @@ def device_of(task: Task) -> torch.device:
     return weights[0].device
 
 
-def kind_of(task: str | Task | None, source: str | Path | None) -> TaskSettings | None:
-    """Return the settings of a task: by its name, or as the source implies; raises UserError for an unknown name."""
-    if task is None or isinstance(task, str):
-        return tasks.task_settings(task, str(source))
-    return Custom(name=type(task).__name__)
+def refuse_ignored(recipe: Recipe, loss: Loss | None, device: torch.device) -> None:
+    """Raise UserError for what a task from Python, which computes on this device, would take no notice of."""
+    if loss is not None:
+        raise UserError(Option("loss"), "a task from Python has its own", "Give the loss to the task, and leave it out")
+    asked = chosen_device(recipe.device)
+    if recipe.device != "auto" and (asked.type != device.type or asked.index not in (None, device.index)):
+        problem = f"the task's networks are on {device}"
+        raise UserError(Option("device", recipe.device), problem, "Build them there in players(), or leave it out")
 
 
 def refuse_of_another(recipe: Recipe, task: Task | None, loss: Loss | None) -> None:
     """Raise UserError for a task or a loss from Python that this run was not begun with."""
-    if task is not None and not isinstance(recipe.task, Custom):
+    if task is not None and not tasks.formats_of(recipe.task).needs_python:
         problem = f"this run's task is {task_name(recipe.task)}, which its recipe names"
         raise UserError(Option("task"), problem, "Leave it out")
     if loss is not None and recipe.game.loss != "custom":
@@ -506,7 +498,7 @@ def recipe_for(recipe: RecipeName | Recipe, facts: Facts, task: TaskSettings | N
     """
     if not isinstance(recipe, Recipe):
         return build(checked_name(recipe), facts, task)
-    if task is None or (type(task) is type(recipe.task) and not isinstance(task, Custom)):
+    if task is None or (type(task) is type(recipe.task) and not tasks.formats_of(task).needs_python):
         return recipe
     return dataclasses.replace(recipe, task=task)
 

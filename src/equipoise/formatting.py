@@ -79,9 +79,22 @@ def shown(value: object) -> str:
 
 
 def is_lower_not_significant(last: Score, best: Score) -> bool:
-    """Return whether a score is lower than the best one's, and not significantly better in the paired comparison."""
+    """Return whether a score is lower than the best one's, and not significantly better in the paired comparison.
+
+    One that breaks a guard may well be significantly better: it is not the best for another reason.
+    """
     is_paired = last.compared_with == best.samples and last.samples != best.samples
-    return is_paired and math.isfinite(last.difference + last.difference_error) and last.loss < best.loss
+    is_known = is_paired and math.isfinite(last.difference + last.difference_error)
+    return is_known and last.loss < best.loss and not last.broken
+
+
+def why_not_best(last: Score, best: Score) -> str:
+    """Say why a score that is lower than the best one's is not the best; empty where it is not lower."""
+    if last.broken and last.loss < best.loss:
+        return f"the last is lower, but misses a limit ({', '.join(last.broken)})"
+    if is_lower_not_significant(last, best):
+        return "the last is lower, but not significantly"
+    return ""
 
 
 def score(found: Score) -> str:
@@ -111,7 +124,7 @@ def progress_line(
         if best is not None and best.samples == last.samples:
             text += " (the best so far)"
         elif best is not None:
-            note = "; the last is not significantly better" if is_lower_not_significant(last, best) else ""
-            text += f" (best {value(best.loss)}{note})"
+            note = why_not_best(last, best)
+            text += f" (best {value(best.loss)}; {note})" if note else f" (best {value(best.loss)})"
         parts.append(text)
     return " · ".join(parts)

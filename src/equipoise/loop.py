@@ -39,7 +39,8 @@ class Progress:
     """What the loop reports about once a second: the position, its price, the scores, and sentences."""
 
     name: str
-    samples: int
+    samples: int  # the position
+    spent: int  # the same, those of abandoned attempts included: what the horizon counts
     horizon: int  # 0 where the budget is a time
     share: float  # of the budget that is spent, 0 to 1
     samples_per_second: float
@@ -157,10 +158,11 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
 
 def is_evaluation_due(state: TrainingState, recipe: Recipe, host: Host) -> bool:
     """Return whether the generator is due for a score; the first is due once this machine's speed can be told."""
+    if state.evaluated >= state.samples:
+        return False
     if not state.intervals.is_known:
-        return bool(state.samples) and host.clock.is_warm(state.spent, recipe.budget)
-    due = state.intervals.is_evaluation_due(state.samples, step_of(state, recipe))
-    return due and state.evaluated < state.samples
+        return host.clock.is_warm(state.spent, recipe.budget)
+    return state.intervals.is_evaluation_due(state.samples, step_of(state, recipe))
 
 
 def is_saving_due(state: TrainingState, recipe: Recipe, verdict: Verdict) -> bool:
@@ -227,7 +229,7 @@ def verdict_on_nonfinite(verdict: Verdict, name: str, state: TrainingState, reci
     """Return what to do about a state that cannot be saved: the stop that was due, or what a divergence asks for."""
     if isinstance(verdict, Stop):
         return verdict
-    return diverged(nonfinite_cause(name), state.attempt, recipe.remedies.attempts)
+    return diverged(nonfinite_cause(name), state.attempt, recipe.remedies, recipe.game)
 
 
 def ended(stop: Stop, state: TrainingState, monitor: Monitor, run: RunFolder, host: Host) -> Outcome:
@@ -303,6 +305,7 @@ def progress_of(state: TrainingState, recipe: Recipe, monitor: Monitor) -> Progr
     return Progress(
         name=f"{recipe.name} on {recipe.data.source}",
         samples=state.samples,
+        spent=state.spent,
         horizon=horizon,
         share=min(1.0, state.seconds / max(1e-9, state.seconds + left)),
         samples_per_second=state.spent / max(state.seconds, 1e-9),

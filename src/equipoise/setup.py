@@ -70,13 +70,15 @@ def run_training(training: Training) -> None:
 
 def monitor_of(recipe: Recipe, judge: Judge, noun: str) -> Monitor:
     """Return the monitor of a recipe for what a judge measures."""
-    return Monitor(recipe.stopping, recipe.budget, judge.metrics, recipe.remedies, noun)
+    return Monitor(recipe.stopping, recipe.budget, judge.metrics, recipe.remedies, noun, recipe.game)
 
 
 def note_environment(training: Training) -> None:
     """Write down what the run computes with, and say what has changed since it began."""
     before = training.folder.read_environment()
     now = environment_of(training.device, training.precision)
+    if not hasattr(training.task, "precision"):  # it computes in what it likes, whatever the hardware is faster in
+        del now["precision"]
     changed = [f"{name} {before[name]} → {value}" for name, value in now.items() if before.get(name, value) != value]
     if changed:
         text = f"resumed under {'; '.join(changed)}: from here on not bit for bit the uninterrupted run"

@@ -13,10 +13,10 @@ from equipoise.errors import Command, UserError
 from equipoise.game.terms import Adjustments
 from equipoise.game.updates import Update, make_update, samples_per_round
 from equipoise.health.stats import Meter
-from equipoise.host.intervals import Intervals, measured_intervals, settled_intervals
+from equipoise.host.intervals import Intervals, intervals_so_far, measured_intervals, settled_intervals
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
-from equipoise.runs.candidates import prune, put_back_best
+from equipoise.runs.candidates import later_best, of_attempt, prune, put_back_best, set_attempt_aside
 from equipoise.runs.folder import RunFolder
 from equipoise.stopping.monitor import Monitor
 from equipoise.stopping.verdicts import Remedy
@@ -212,10 +212,13 @@ def roll_back(
         f"samples; learning rates × {before.generator_rate:g} → × {rewound.adjustments.generator_rate:g} "
         f"(attempt {rewound.attempt} of {recipe.remedies.attempts})."
     )
+    if later_best(run, monitor) is not None:
+        text += f" The best generator of the abandoned samples is kept in {run.later.name}/{of_attempt(state.attempt)}."
     run.log_event(state.samples, state.seconds, "remedy", text, state.attempt)
     for path in checkpoints.named(run.checkpoints):  # or a resume would take an abandoned one for the newest
         if int(path.name) > rewound.samples or found is None:
             discard(path)
+    set_attempt_aside(run, monitor, state.attempt)
     _match_files(rewound, monitor, run)
     return rewound
 
@@ -273,8 +276,15 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
     state.meter.load_state_dict(values.meter)
     if not state.intervals.is_known and values.intervals is not None:  # a new budget moves what follows from it
         state.intervals = measured_intervals(*values.intervals, recipe, samples_per_round(recipe.game))
+    elif not state.intervals.is_known and _is_under_way(values):
+        state.intervals = intervals_so_far(values.spent, values.seconds, recipe, samples_per_round(recipe.game))
     monitor.load_state_dict(values.monitor)
     state.named = {score.samples for score in monitor.candidates}
+
+
+def _is_under_way(values: Values) -> bool:
+    """Return whether the intervals were known: before that, nothing is logged or evaluated."""
+    return values.spent > 0 and bool(values.evaluated or values.monitor["history"])
 
 
 def _modules(state: TrainingState) -> list[tuple[str, nn.Module]]:

@@ -107,6 +107,7 @@ def test_nothing_in_the_source_or_beside_it_changes(checked: Checked, tmp_path: 
         (["data", "check", "mnist", "--fit", "sqeeze"], "--fit sqeeze: ", "stretch"),
         (["data", "check", "mnist", "--set", "task.flp=true"], "task.flp: ", '"task.flip"?'),
         (["data", "check", "mnist", "--recipe", "modem"], "--recipe modem: ", '"modern"?'),
+        (["data", "check", "ring"], "ring: ", "equipoise data check photos/"),
         (["data", "check", "nowhere"], '"nowhere": ', "hub:NAME"),
         (["data", "check", "mnist", "--set=task.background=whit"], "whit", '"white"'),
     ],

@@ -24,6 +24,7 @@ SENTENCE = (
 PROGRESS = Progress(
     name="modern on mnist",
     samples=120_000,
+    spent=120_000,
     horizon=480_000,
     share=0.25,
     samples_per_second=4012.3,
@@ -74,6 +75,13 @@ def test_a_plain_line_says_all() -> None:
     assert text.endswith(SENTENCE)
 
 
+def test_after_a_remedy_what_is_spent_is_shown_of_the_budget_not_the_position() -> None:
+    rewound = dataclasses.replace(PROGRESS, samples=60_000, spent=240_000, share=0.5)
+    assert line(rewound).startswith("240k / 480k samples · 50 % ")
+    assert rows(rewound)["progress"].startswith("240k of 480k samples ")
+    assert rendered(rewound)[1].endswith("50 % │")
+
+
 def test_off_a_terminal_there_is_a_line_now_and_then_and_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
@@ -81,7 +89,7 @@ def test_off_a_terminal_there_is_a_line_now_and_then_and_the_last_one(monkeypatc
     with Display(stream) as show:
         for seconds, samples in ((0, 1000), (5, 2000), (20, 3000), (21, 4000)):
             now[0] = seconds
-            show.progress(dataclasses.replace(PROGRESS, samples=samples))
+            show.progress(dataclasses.replace(PROGRESS, samples=samples, spent=samples))
     counts = [text.split(" /")[0] for text in stream.getvalue().splitlines()]
     assert counts == ["1k", "3k", "4k"]
 

@@ -95,6 +95,16 @@ def test_a_lower_last_score_comes_with_why_it_is_not_the_best(tmp_path):
     assert rows(on_screen(run))["best score"] == f"KID 0.050 ± 0.010, at 100 samples; {note}"
 
 
+def test_a_lower_last_score_that_misses_a_limit_is_not_said_to_be_chance(tmp_path):
+    run = RunFolder.create(tmp_path / "run", Recipe(), data_record())
+    paired = {"compared_with": 100, "difference": -0.04, "difference_error": 0.001}
+    for samples, loss, more in ((100, 0.05, {}), (200, 0.01, {"broken": ("psnr",), **paired})):
+        run.log_score(Score(samples=samples, seconds=1.0, loss=loss, error=0.01, **more), is_best=samples == 100)
+    shown = rows(on_screen(run))["best score"]
+    assert "psnr" in shown
+    assert "significant" not in shown
+
+
 def test_a_long_reason_is_shown_in_full_where_there_is_room_and_else_says_where_the_rest_is(tmp_path, fake_run):
     reason = " ".join(f"Sentence {index} of the reason says one more thing about it." for index in range(8))
     run = fake_run(tmp_path / "run")

@@ -13,13 +13,13 @@ from torch import nn
 
 import equipoise as eq
 from equipoise.evaluation.finish import LONG, Ending, Findings, attempt, conclude, write_exhibits
-from equipoise.evaluation.selection import INTERRUPTED, NO_CANDIDATES, TOO_FEW
+from equipoise.evaluation.selection import INTERRUPTED, TOO_FEW, no_candidates
 from equipoise.randomness import Randomness
 from equipoise.runs.candidates import keep, keep_candidate, score_in, weights
 from equipoise.storage.records import EventKind, Score
 from equipoise.tasks.base import MIN_HALF, Exhibit, Rival, halves
 
-FAILED: EventKind = "evaluation failed"
+FAILED: EventKind = "final stage failed"
 RIVAL_FAILED: EventKind = "baseline failed"
 Make = Callable[..., Any]
 
@@ -126,9 +126,18 @@ def test_a_run_without_any_score_concludes(stage: Any, shifted: Make) -> None:
     ended = Ended(stage, shifted)
     found = ended.conclude()
     assert found.selection is found.test is None
-    assert found.not_selected == NO_CANDIDATES
+    assert found.not_selected == no_candidates(stage.run)
     assert ended.events == []
     assert "test" not in stage.task.asked
+
+
+def test_a_run_whose_generators_all_missed_a_limit_is_not_called_without_a_score(stage: Any, shifted: Make) -> None:
+    ended = Ended(stage, shifted)
+    score = Score(samples=100, seconds=0.1, loss=0.02, broken=("level",), protocol=stage.judge.protocol)
+    stage.run.log_score(score, is_best=stage.monitor.score(score))
+    found = ended.conclude()
+    assert found.selection is None
+    assert "(level)" in (found.not_selected or "")
 
 
 def test_a_validation_split_too_small_for_halves_leaves_the_best_and_says_so(ended: Ended) -> None:

@@ -1,11 +1,13 @@
 """Evaluating while a training goes on: what is scored, kept and logged, and that a failure costs a score alone."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -182,6 +184,31 @@ def test_a_score_is_not_taken_in_where_its_last_part_took_too_long_or_a_signal_c
         assert kinds(stage) == [FAILED]
     assert records(stage.run.scores) == []
     assert stage.monitor.best is None
+
+
+def negated(judge: Any, *, signed: bool) -> Any:
+    """Return a judge whose losses are below zero."""
+
+    class Negated(type(judge)):
+        def measure(self, outputs: Any) -> Any:
+            found = super().measure(outputs)
+            return dataclasses.replace(found, loss=-found.loss)
+
+    square, *others = judge.metrics
+    return Negated(metrics=(msgspec.structs.replace(square, signed=signed), *others))
+
+
+def test_a_loss_below_zero_is_a_failed_evaluation_unless_it_is_an_estimate(stage: Any) -> None:
+    judge = stage.judge
+    stage.task.judges["validation"] = negated(judge, signed=False)
+    stage.at(100, 0.5)
+    assert take(stage) is None
+    assert kinds(stage) == [FAILED]
+    assert records(stage.run.scores) == []
+    stage.task.judges["validation"] = negated(judge, signed=True)
+    score = take(stage)
+    assert score.loss < 0
+    assert stage.monitor.best == score
 
 
 def test_an_evaluation_that_fails_is_an_event_and_ends_no_training(stage: Any) -> None:

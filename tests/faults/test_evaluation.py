@@ -196,7 +196,8 @@ def test_a_part_of_the_end_that_fails_leaves_a_finished_run_that_says_so(
         else:
             without_time(patch, finish, part)
         run = run_of_points("run", budget="240")
-    (failed,) = events(run, "evaluation failed")
+    assert not events(run, "evaluation failed")
+    (failed,) = events(run, "final stage failed")
     assert type(error).__name__ in failed["message"]
     state = run.state
     assert state.status == "finished"
@@ -224,7 +225,7 @@ def test_evaluations_that_all_fail_still_hand_over_a_training_that_says_so(
 
 # Baselines and exhibits
 
-BROKEN = {"rivals": "baseline failed", "exhibits": "evaluation failed", "snapshot": "snapshot failed"}
+BROKEN = {"rivals": "baseline failed", "exhibits": "final stage failed", "snapshot": "snapshot failed"}
 FAULTS = pytest.mark.faults
 BROKEN_IN = [("points", what) for what in BROKEN]
 BROKEN_IN += [pytest.param("images", what, marks=FAULTS) for what in BROKEN]

@@ -130,7 +130,7 @@ def test_three_stuck_intervals_stop_the_run_and_a_resume_says_why_instead_of_beg
     assert state.samples == FROM + STUCK
     assert state.message is not None
     assert player in state.message
-    assert "--set game.generator.rate" in state.message
+    assert "game.generator.rate=" in state.message
     assert kinds(run).count("steps skipped") == 1
     check_nothing_poisoned(run)
     before = digest(run.folder).sha256

@@ -17,9 +17,10 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from equipoise.errors import UserError
 from equipoise.game import updates
 from equipoise.game.losses import loss_named
-from equipoise.game.updates import ROLES, Numbers, Players, Role, Terms, Update, make_update, samples_per_round
+from equipoise.game.updates import ROLES, STATS, Numbers, Players, Role, Terms, Update, make_update, samples_per_round
 from equipoise.recipe import Game, OptimizerName, OptimizerSettings, UpdateName
 
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
@@ -65,7 +66,7 @@ def terms_of(
                 values = values * math.inf
             else:  # 0, with a gradient that is infinite
                 values = values + (0 * next(players.of(role).parameters()).square().sum()).sqrt()
-        return Terms({"adversarial": values}, {f"{role}_seen": fake.detach()[:, 0]})
+        return Terms({"adversarial": values}, {"fake_logit": fake.detach()[:, 0]})
 
     return terms
 
@@ -188,17 +189,29 @@ def test_numbers_are_means_of_the_terms_their_sum_the_gradients_norm_and_the_sta
     def terms(role: Role, draw: int) -> Terms:
         first = next(players.of(role).parameters())
         of_both = {"a": torch.stack([first.sum(), 3 * first.sum()]), "b": torch.tensor([1.0, 2.0, 6.0])}
-        return Terms(of_both, {f"{role}_seen": torch.tensor([4.0, 6.0])})
+        return Terms(of_both, {"accuracy": torch.tensor([4.0, 6.0])})
 
     for numbers, role in zip(update.round(terms), ("discriminator", "generator"), strict=True):
-        total = numbers[f"{role}_a"]
-        assert numbers[f"{role}_b"].item() == pytest.approx(3.0)
+        total = numbers[f"term/{role}/a"]
+        assert numbers[f"term/{role}/b"].item() == pytest.approx(3.0)
         assert numbers[f"{role}_loss"].item() == pytest.approx(total.item() + 3.0)
-        assert numbers[f"{role}_seen"].item() == 5.0
+        assert numbers["accuracy"].item() == 5.0
         num = next(players.of(role).parameters()).numel()
         assert numbers[f"{role}_gradient"].item() == pytest.approx(2 * math.sqrt(num))  # (1 + 3)/2 for each weight
         assert numbers[f"{role}_skipped"].item() == 0.0
         assert not any(value.requires_grad for value in numbers.values())
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("name", ["generator_loss", "generator_rate", "skipped_steps", "term/generator/a", "acuracy"])
+def test_a_stat_that_would_be_logged_nowhere_or_in_place_of_another_is_refused_by_the_method(role: Role, name: str):
+    update = made()
+    for stats in ({name: torch.tensor(1.0)}, {"accuracy": torch.tensor(1.0), name: torch.tensor(1.0)}):
+        with pytest.raises(UserError) as refused:
+            update.round(lambda player, draw, stats=stats: Terms({}, stats if player == role else {}))
+        assert refused.value.subject == f"task.{role}_terms()"
+        assert name in refused.value.problem
+        assert all(allowed in refused.value.problem for allowed in STATS)
 
 
 def test_gradients_are_clipped_player_by_player():

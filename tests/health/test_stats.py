@@ -10,6 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from equipoise.errors import Option, UserError
+from equipoise.game.updates import ROLES, STATS
 from equipoise.health.stats import NAMES, Meter, flat, interval_stats, reduced
 from equipoise.storage.records import Score, StepStats, lenient, plain
 
@@ -46,14 +47,20 @@ def test_skipped_steps_of_both_players_add_up():
 
 
 def test_terms_are_the_players_losses_by_name_and_not_their_sums_gradients_or_flags():
-    of_players = {
-        f"{role}_{name}": 1.0
-        for role in ("discriminator", "generator")
-        for name in ("loss", "gradient", "skipped", "adversarial")
-    }
-    found = interval_stats(metered(of_players | {"discriminator_r1": 3.0, "real_logit": 2.0}), 1, 1.0, 1.0)
-    assert found.terms == {"discriminator_adversarial": 1.0, "generator_adversarial": 1.0, "discriminator_r1": 3.0}
+    own = ("loss", "gradient", "skipped", "rate")
+    numbers = {f"{role}_{name}": 1.0 for role in ROLES for name in own}
+    terms = {f"term/{role}/{name}": 2.0 for role in ROLES for name in (*own, "adversarial_loss", "a/b")}
+    found = interval_stats(metered(numbers | terms | {"real_logit": 3.0}), 1, 1.0, 1.0)
+    assert found.terms == {f"{role}_{name}": 2.0 for role in ROLES for name in (*own, "adversarial_loss", "a/b")}
+    assert (found.generator_loss, found.generator_rate, found.skipped_steps) == (1.0, 1.0, 2)
+
+
+def test_every_number_that_is_logged_is_made_by_the_update_given_by_a_task_or_set_by_the_loop():
+    """A stat that a task may give is never dropped, nor is there one that nobody gives."""
     assert set(NAMES) <= set(StepStats.__struct_fields__)
+    own = {f"{role}_{name}" for role in ROLES for name in ("loss", "gradient", "rate")}
+    assert own | set(STATS) == set(NAMES)
+    assert not own & set(STATS)
 
 
 # The meter

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equipoise.game.updates import samples_per_round
-from equipoise.host.intervals import Intervals, measured_intervals, settled_intervals
+from equipoise.host.intervals import Intervals, intervals_so_far, measured_intervals, settled_intervals
 from equipoise.recipe import Budget, Evaluation, Game, Recipe, Saving
 from equipoise.storage.records import IntervalsRecord, strict
 
@@ -145,6 +145,21 @@ def test_the_two_measurements_give_the_same_intervals_again() -> None:
     found = measured_intervals(5000.5, 0.5, asked, STEP)
     assert found.measured == (5000.5, 0.5)
     assert measured_intervals(5000.5, 0.5, asked, STEP) == found
+
+
+@given(spent=st.integers(1, 10**7), seconds=st.floats(0.1, 1e5), share=st.floats(0.01, 0.5), longer=st.floats(1, 100))
+def test_a_run_that_moves_to_a_time_budget_stands_at_the_share_of_that_time(
+    spent: int, seconds: float, share: float, longer: float
+) -> None:
+    """Its schedules go on from there, instead of beginning again until something is measured."""
+    evaluation = Evaluation(every=600, share=share)
+    saving = Saving(every=1200, log_every=64)
+    asked = Recipe(budget=in_seconds(seconds * longer), evaluation=evaluation, saving=saving)
+    found = intervals_so_far(spent, seconds, asked, step=1)
+    assert found.horizon is not None
+    assert found.horizon == pytest.approx(spent * longer, abs=1.01)
+    assert found.measured is not None, "the next resume takes it from the checkpoint"
+    assert (found.log_every, found.evaluate_every, found.save_every) == (64, 600, 1200)
 
 
 def test_intervals_are_written_for_readers_and_read_back() -> None:

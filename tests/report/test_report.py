@@ -17,7 +17,7 @@ from equipoise.report.report import write_missing_report, write_report
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
 from equipoise.storage.files import written_whole
 from equipoise.storage.logs import records
-from equipoise.storage.records import Rejected, RunState, StepStats, lenient
+from equipoise.storage.records import Rejected, RunState, Score, StepStats, lenient
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 SECTIONS = ["scores", "selection", "ending", "game", "data", "recipe", "environment", "use"]
@@ -132,6 +132,14 @@ def test_numbers_that_are_not_finite_and_damaged_pictures_break_nothing(tmp_path
     found = page(run)
     assert len(found.one("section", id="exhibits-1").all("img")) == 1
     assert found.one("p", data_skipped="4")
+
+
+def test_skipped_steps_of_abandoned_attempts_are_not_passed_over_in_silence(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    run.steps.open("ab").write(b'{"samples": 5000000, "skipped_steps": 4}\n')
+    assert "abandoned" not in page(run).one("p", data_skipped="4").text
+    run.log_event(5_000_000, 3.0, "remedy", "why")
+    assert "abandoned" in page(run).one("p", data_skipped="4").text
 
 
 def test_a_record_that_does_not_say_after_how_many_samples_is_no_score(tmp_path, fake_run):
@@ -385,3 +393,12 @@ def test_a_missing_report_of_a_finished_run_is_written(tmp_path, fake_run):
     change_state(run, status="finished")
     write_missing_report(run)
     assert run.report.read_text().rstrip().endswith("</html>")
+
+
+@pytest.mark.parametrize("status", ["finished", "failed", "running"])
+def test_generators_that_all_missed_a_limit_were_evaluated(tmp_path, fake_run, page, status):
+    run = fake_run(tmp_path / "run", num_steps=5, num_scores=0, status=status)
+    for samples in (100, 200):
+        run.log_score(Score(samples=samples, seconds=1.0, loss=0.5, broken=("psnr",)), is_best=False)
+    change_state(run, best=None)
+    assert "(psnr)" in page(run).one("header").text

@@ -8,7 +8,7 @@ import pytest
 from fake_runs import PROTOCOL, change_state
 
 from equipoise.errors import UserError
-from equipoise.report.selection import bias_text, certainty_text, ordered
+from equipoise.report.selection import bias_text, certainty_text, ordered, rule_text
 from equipoise.storage.records import CandidateScore, Metric, Score, Selection, plain
 
 KID = Metric(name="kid", label="KID", decides=True)
@@ -41,12 +41,51 @@ def test_one_score_is_no_best_of_many():
     assert "nan" not in bias_text(selection(candidate(1, 0.020, math.nan)), KID)
 
 
-@pytest.mark.parametrize(("difference", "word"), [(0.0030, "clear"), (0.0004, "either"), (-0.0030, "limit")])
+@pytest.mark.parametrize(("difference", "word"), [(0.0030, "clear"), (0.0004, "either")])
 def test_the_nearest_candidate_says_how_sure_the_selection_is(difference, word):
     found = selection(candidate(1, 0.02, 0.02), candidate(2, 0.02, 0.03, 0.01), candidate(3, 0.02, 0.03, difference))
     text = certainty_text(found, KID)
     assert word in text
     assert f"{difference:.4f} ± 0.0005" in text
+
+
+@pytest.mark.parametrize("difference", [-0.0030, -0.0001, 0.0001])
+def test_a_candidate_that_breaks_a_limit_could_not_have_been_selected(difference):
+    """The selection is as sure as the nearest of the others says."""
+    best = candidate(1, 0.02, 0.02)
+    broken = candidate(3, 0.02, 0.02 + difference, difference, broken=("psnr",))
+    text = certainty_text(selection(best, candidate(2, 0.02, 0.03, 0.01), broken), KID)
+    assert "0.0100 ± 0.0005" in text
+    assert "clear" in text
+    assert "limits" in text
+    alone = certainty_text(selection(best, broken), KID)
+    assert "±" not in alone
+    assert "either" not in alone
+    assert "limit" in alone
+
+
+def test_where_all_break_a_limit_any_of_them_could_have_been_selected():
+    found = [candidate(index, 0.02, 0.02, 0.0001 * (index - 1), broken=("psnr",)) for index in (1, 2)]
+    assert "either" in certainty_text(selection(*found), KID)
+
+
+@pytest.mark.parametrize(
+    ("again", "broken", "word"),
+    [(0.03, (), "lowest"), (0.03, ("psnr",), "lowest"), (0.01, ("psnr",), "limits"), (math.nan, (), "lowest")],
+)
+def test_the_rule_says_where_a_lower_one_was_passed_over(tmp_path, fake_run, page, again, broken, word):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    found = selection(candidate(1, 0.02, 0.02), candidate(2, 0.02, again, again - 0.02, broken=broken))
+    change_state(run, selection=found)
+    text = rule_text(found, KID)
+    assert word in text
+    assert ("limits" in text) == (word == "limits")
+    assert text in page(run).one("section", id="selection").one("p", class_="intro").text
+
+
+def test_without_a_finite_second_score_nothing_is_called_the_lowest():
+    text = rule_text(selection(candidate(1, 0.02, math.nan), candidate(2, 0.02, math.nan)), KID)
+    assert "lowest" not in text
 
 
 def test_a_selection_of_one_or_without_differences_claims_nothing():

@@ -98,6 +98,7 @@ def test_scores_that_all_failed_are_counted_and_where_it_has_ended_a_larger_budg
     append(run.scores, {"samples": 100})
     run.log_event(200, 2.0, "evaluation failed", "out of memory")
     run.log_event(300, 2.0, "baseline failed", "of another kind")
+    run.log_event(300, 2.0, "final stage failed", "of the end")
     run.write_state(RunState(status="finished"))
     error = refusal(run)
     assert " 2 " in error.problem

@@ -12,10 +12,10 @@ from numbers_by_hand import HEALTHY
 
 from equipoise.recipe import Budget, EvidenceSettings, PolicyName, Recipe, Stopping, with_settings
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.stopping_status import certificate_values, forecasts, monitor_of
+from equipoise.runs.stopping_status import certificate_values, evaluations, forecasts, monitor_of
 from equipoise.stopping import evidence
 from equipoise.stopping.monitor import Monitor
-from equipoise.stopping.verdicts import Stop
+from equipoise.stopping.verdicts import Continue, Stop
 from equipoise.storage.logs import append
 from equipoise.storage.records import Metric, Score, StepStats
 
@@ -138,6 +138,25 @@ def test_the_log_gives_the_monitor_that_the_training_had_failed_scores_too(tmp_p
     assert " 30 " in again.stopping_status()
     evidence = with_settings(recipe, ["stopping.policy=evidence"])
     assert monitor_of(run, evidence).best == monitor.best
+
+
+def test_what_was_no_evaluation_of_this_training_uses_up_no_patience(tmp_path) -> None:
+    """The end's parts are none, an abandoned attempt is another training, and what was scored later did not fail."""
+    recipe = with_settings(Recipe(), ["stopping.policy=patience", "stopping.patience.evaluations=5"])
+    run = logged(tmp_path / "run", recipe, [0.5, 0.4, 0.6, 0.6])
+    run.log_step(StepStats(samples=4000, attempt=1, **HEALTHY))
+    for index in range(10):
+        run.log_event(4500 + index, 1.0, "evaluation failed", "out of memory", 0)
+        run.log_event(5000, 1.0, "final stage failed", "out of memory", 1)
+    run.log_event(4000, 1.0, "evaluation failed", "out of memory", 1)
+    for _ in range(2):
+        run.log_event(5000, 1.0, "evaluation failed", "out of memory", 1)
+    found = evaluations(run)
+    assert [one.samples for one in found] == [1000, 2000, 3000, 4000, 5000]
+    assert [one.is_finite for one in found] == [True] * 4 + [False]
+    monitor = monitor_of(run, recipe)
+    assert re.findall(r"\d+", monitor.stopping_status()) == ["3", "5"]
+    assert monitor.verdict(0, 0.0) == Continue()
 
 
 def test_scores_of_an_earlier_protocol_are_forgotten_even_when_it_comes_back(tmp_path) -> None:

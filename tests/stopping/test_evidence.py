@@ -71,7 +71,7 @@ def states(policy: EvidenceSettings, found: Sequence[Score], *, is_signed: bool 
         num_paired += math.isfinite(one.difference)
         is_best = one.is_finite and (best is None or promotes(policy, one, best, num_paired))
         best = one if is_best else best
-        state = evidence.score(policy, state, one, is_best=is_best, is_signed=is_signed)
+        state = evidence.score(state, one, is_best=is_best, is_signed=is_signed)
         every.append(state)
     return every
 
@@ -287,7 +287,7 @@ def test_warnings_multiply_and_end_when_their_cause_does():
 def test_a_score_that_is_not_finite_leaves_the_state_as_it_is(value: float):
     state = states(POLICY, scores(5, 4, 4.5))[-1]
     failed = with_values(changed(scores(value)[0], samples=4000), coverage=0.9, recall=0.9, copying=-9.0)
-    assert evidence.score(POLICY, state, failed, is_best=False) is state
+    assert evidence.score(state, failed, is_best=False) is state
     assert first_stop(POLICY, [one for good in scores(*COLLAPSE) for one in (good, failed)]) == 2 * 10 - 1
 
 
@@ -644,6 +644,31 @@ def test_the_status_gives_the_forecast_and_what_it_must_fall_below():
         assert percent(POLICY.min_gain) in text
 
 
+# Scores of generators that broke a guard
+
+
+@pytest.mark.parametrize("is_paired", [False, True])
+def test_where_a_lower_score_broke_a_guard_no_lower_one_is_said_to_keep_its_limits(is_paired: bool):
+    found = scores(*COLLAPSE)
+    if is_paired:
+        best = changed(found[5], loss=5.0, error=0.001)
+        found = [*found[:5], best, *against(6000, *[45.0] * 10, error=0.1, first=7, loss=50.0)]
+    state = states(POLICY, found)[-1]
+    messages = []
+    for lowest_broken in (math.inf, 5.0, 4.0):
+        stop = evidence.verdict(POLICY, state, "KID", lowest_broken)
+        assert isinstance(stop, Stop)
+        assert ("paired" in stop.message) == is_paired
+        messages.append(stop.message)
+    assert ["limits" in message for message in messages] == [False, False, True]
+
+
+def test_the_status_calls_a_score_the_last_one_only_where_none_after_it_broke_a_guard():
+    state = states(POLICY, scores(5, 4))[-1]
+    told = [evidence.status(POLICY, state, lowest_broken) for lowest_broken in (math.inf, 3.0)]
+    assert ["limits" in text for text in told] == [False, True]
+
+
 # Which generator becomes the best
 
 
@@ -708,10 +733,10 @@ def test_pairs_hardly_ever_rule_out_a_gain_of_candidates_that_are_better_by_more
     better = 0.1 * (1 / 1.03 - 1)
     for seed in range(runs):
         draw = random.Random(seed)
-        state = evidence.score(policy, EvidenceState(), PAIRS[1], is_best=True)
+        state = evidence.score(EvidenceState(), PAIRS[1], is_best=True)
         for index in range(3, 43):
             one = against(2000, better + 0.002 * draw.gauss(), error=0.002, first=index)[0]
-            state = evidence.score(policy, state, one, is_best=False)
+            state = evidence.score(state, one, is_best=False)
             found = examined(policy, state)
             if found and found.paired and permits(policy, found):
                 wrong += 1

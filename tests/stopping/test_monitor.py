@@ -17,6 +17,8 @@ from equipoise.recipe import (
     BoundaryName,
     Budget,
     EvidenceSettings,
+    Game,
+    OptimizerSettings,
     PatienceSettings,
     PolicyName,
     Remedies,
@@ -172,7 +174,8 @@ def test_a_moment_with_skipped_steps_is_none_to_go_back_to(stats: Stats):
 
 
 def test_a_stuck_game_is_remedied_as_often_as_is_allowed_and_then_stopped(stats: Stats):
-    monitor = Monitor(Stopping(policy="budget"), BUDGET, METRICS, Remedies(attempts=2))
+    game = Game(generator=OptimizerSettings(rate=0.5))
+    monitor = Monitor(Stopping(policy="budget"), BUDGET, METRICS, Remedies(attempts=2), game=game)
     for one in stats(NUM_STUCK, discriminator_loss=math.nan, skipped_steps=5):
         assert monitor.verdict(1, 1.0) == Continue()
         monitor.observe(one)
@@ -180,6 +183,7 @@ def test_a_stuck_game_is_remedied_as_often_as_is_allowed_and_then_stopped(stats:
     assert [type(verdict) for verdict in found] == [Remedy, Remedy, Stop, Stop]
     assert isinstance(found[-1], Stop)
     assert found[-1].reason == "diverged"
+    assert "game.generator.rate=0.125" in found[-1].message
     monitor.observe(stats(1, first=4)[0])
     assert monitor.verdict(1, 1.0) == Continue()
 
@@ -305,6 +309,44 @@ def test_the_status_names_each_broken_guard_its_limit_and_by_how_much(kids: Kids
             assert part in told
         monitor.score(with_guards(kids(0.5, 0.4)[1], 27.0))
         assert "PSNR-Y" not in monitor.stopping_status()
+
+
+def stopped(monitor: Monitor) -> str:
+    """Return the words of a stop."""
+    verdict = monitor.verdict(1, 1.0)
+    assert isinstance(verdict, Stop)
+    return verdict.message
+
+
+@pytest.mark.parametrize("policy", ["patience", "evidence", "discriminator-threshold"])
+@pytest.mark.parametrize(("broken", "is_named"), [((), False), ((2000,), True), ((7000,), True), ((4000,), False)])
+def test_a_stop_names_the_guard_that_the_last_or_a_lower_generator_breaks(
+    stats: Stats, kids: Kids, policy: PolicyName, broken: tuple[int, ...], is_named: bool
+):
+    """That of 2,000 samples is lower than the best one's, that of 4,000 and the last one are higher."""
+    options: dict[str, Any] = patient(3) | {"evidence": EvidenceSettings(min_gain=1.0)}
+    second = 0.3 if 2000 in broken else 0.6
+    monitor, again = a_monitor(policy, *GUARDED, **options), a_monitor(policy, *GUARDED, **options)
+    for one in stats(30, fake_probability=0.9):
+        monitor.observe(one)
+    for one in kids(0.5, second, *[0.8] * 5, se=0.001):
+        monitor.score(with_guards(one, 25.25 if one.samples in broken else 27.0))
+    message = stopped(monitor)
+    for part in ("PSNR-Y", "25.25 dB"):
+        assert (part in message) == is_named
+    assert ("2,000" in message) == (2000 in broken)
+    assert ("that keep" in message) == (2000 in broken and policy != "discriminator-threshold")
+    again.load_state_dict(json.loads(json.dumps(monitor.state_dict(), allow_nan=False)))
+    assert stopped(again) == message
+
+
+def test_a_stop_without_a_candidate_names_the_guard(kids: Kids):
+    monitor = a_monitor("patience", *GUARDED, **patient(3))
+    for one in kids(0.5, 0.4, 0.3):
+        monitor.score(with_guards(one, 20.0))
+    assert "PSNR-Y" in stopped(monitor)
+    monitor.forget_scores()
+    assert monitor.state_dict() == a_monitor("patience", *GUARDED).state_dict()
 
 
 def test_a_missed_guard_is_told_on_its_right_side(kids: Kids):

@@ -64,3 +64,13 @@ def test_the_status_counts_scores_since_the_best(kids: Kids, evaluations: int):
     told = [patience.status(settings, state) for state in states(kids(0.5, 0.6, math.nan, 0.4))]
     for num, text in zip((0, 1, 2, 0), told, strict=True):
         assert f"{num} of {evaluations}" in text
+
+
+def test_where_a_lower_score_broke_a_guard_the_best_is_that_of_generators_that_keep_theirs(kids: Kids):
+    state = states(kids(0.5, 0.6))[-1]
+    messages = []
+    for lowest_broken in (math.inf, 0.5, 0.4):
+        stop = patience.verdict(PatienceSettings(evaluations=1), state, "MSE-Y", lowest_broken)
+        assert isinstance(stop, Stop)
+        messages.append(stop.message)
+    assert ["limits" in message for message in messages] == [False, False, True]

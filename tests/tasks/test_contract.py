@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import equipoise as eq
 from equipoise.errors import UserError
 from equipoise.game.terms import StepContext
-from equipoise.metrics.units import mean_measured
+from equipoise.metrics.units import Measured, mean_measured
 from equipoise.randomness import Randomness
 from equipoise.storage.logs import records
 from equipoise.storage.records import Metric
@@ -150,6 +150,7 @@ LOSSES = [
     (losses_of(lambda logits: logits.detach()), "gradient"),
     (losses_of(lambda logits: logits * float(DRAW.normal())), "second call"),
     (losses_of(lambda logits: logits, {"accuracy": 0.5}), "accuracy"),
+    (losses_of(lambda logits: logits, {"acuracy": torch.tensor(0.5)}), "acuracy"),
     (losses_of(lambda logits: logits.item()), "RuntimeError"),
     (lambda self, players, batch, step: {"adversarial": batch.mean(1)}, "dict"),
     (of_the_other, "gradient"),
@@ -192,6 +193,12 @@ def by_the_global_stream(self: Any, generator: nn.Module, *_: Any) -> Any:
     return generator(torch.randn(16, 4))
 
 
+def of_two_splits(self: Any, generator: nn.Module, randomness: Randomness, split: str, begin: int, size: int) -> Any:
+    """Return outputs of the splits that the author thought of."""
+    place = dataclasses.replace(randomness, samples=begin)
+    return {"train": generator, "validation": generator, "test": generator}[split](place.normal("latents", size, 4))
+
+
 OUTPUTS = [
     (outputs_by(lambda outputs: outputs[:5]), "5"),
     (outputs_by(lambda outputs: outputs * math.nan), "not finite"),
@@ -202,6 +209,7 @@ OUTPUTS = [
     (outputs_by(lambda outputs: outputs[:, None]), "[16, 1, 32]"),
     (by_no_position, "begin=16"),
     (by_the_global_stream, "second call"),
+    (of_two_splits, "second half"),
     (lambda self: None, "TypeError"),
 ]
 
@@ -306,6 +314,19 @@ def test_a_judge_of_ones_own_is_taken(example: ModuleType, with_judge: Callable[
 
 TWO = (Metric(name="distance", decides=True), Metric(name="other", decides=True))
 MORE = (Metric(name="distance", decides=True), Metric(name="other"))
+SIGNED = (Metric(name="distance", decides=True, signed=True),)
+
+
+def negative(losses: Tensor) -> Measured:
+    """Return a loss that is lower the better, and below zero, as -AUROC is."""
+    return mean_measured(-losses, {"distance": -losses.mean().item()})
+
+
+def without_error(losses: Tensor) -> Measured:
+    """Return such a loss without its error."""
+    return dataclasses.replace(negative(losses), error=math.nan)
+
+
 JUDGES = [
     ({"metrics": ()}, "judge", "decides"),
     ({"metrics": TWO}, "judge", "decides"),
@@ -320,6 +341,8 @@ JUDGES = [
     ({"made": lambda losses: mean_measured(losses, {"distance": losses.mean()})}, "judge().measure", "float32 []"),
     ({"made": lambda losses: mean_measured(losses * math.nan, {"distance": 0.0})}, "judge().measure", "nan"),
     ({"made": lambda losses: losses.missing}, "judge().measure", "AttributeError"),
+    ({"made": negative}, "judge().measure", "non-negative"),
+    ({"made": without_error, "metrics": SIGNED}, "judge().measure", "non-negative"),
 ]
 
 
@@ -338,6 +361,10 @@ def test_a_judge_may_refuse_so_few_outputs(example: ModuleType, with_judge: Call
         raise UserError("judge", "16 outputs; give at least 50")
 
     refuse_broken(with_judge(made=few), example.RECIPE)
+
+
+def test_an_estimate_with_its_error_may_be_below_zero(example: ModuleType, with_judge: Callable[..., Any]) -> None:
+    refuse_broken(with_judge(made=negative, metrics=SIGNED), example.RECIPE)
 
 
 def with_other_digest(self: Any) -> Any:
@@ -413,7 +440,9 @@ OTHERS: list[tuple[dict[str, Any], str, str]] = [
     ({"snapshot": lambda self, generator: b"png"}, "snapshot", "bytes"),
     ({"exhibits": lambda self, generator: LINES}, "exhibits", "Exhibit"),
     ({"exhibits": exhibits_of(b"png")}, "exhibits", "bytes"),
-    ({"exhibits": exhibits_of(LINES, LINES)}, "exhibits", "a, a"),
+    ({"exhibits": exhibits_of(LINES, LINES)}, "exhibits", "a.json, a.json"),
+    ({"exhibits": exhibits_of(LINES, exhibits.series("a", "Samples", {}))}, "exhibits", "a.json, a.json"),
+    ({"exhibits": exhibits_of(exhibits.picture(f"{64:012d}", "Samples", b""))}, "exhibits", "000000000064"),
     ({"exhibits": exhibits_of(exhibits.lines("../a", "Samples", []))}, "exhibits", "../a"),
     ({"exhibits": exhibits_of(Exhibit("film", "a", "Samples", b""))}, "exhibits", "film"),  # type: ignore[arg-type]
     ({"exhibits": exhibits_of(Exhibit("lines", "a", "Samples", "[]"))}, "exhibits", "str"),  # type: ignore[arg-type]
@@ -429,6 +458,39 @@ def test_what_else_is_broken_is_named(
     error = refusal(**methods)
     assert error.subject == f"task.{method}()"
     assert part in error.problem
+
+
+@pytest.mark.parametrize("chunk", [0, -1, 2.5, None, "250", property(lambda self: self.missing)])
+def test_how_many_outputs_are_drawn_at_once_is_a_whole_number(refusal: Callable[..., UserError], chunk: Any) -> None:
+    assert refusal(chunk=chunk).subject == "task.chunk"
+
+
+class Duck:
+    """A task without a base, which has not every attribute."""
+
+    def __init__(self, task: Any, lacks: str) -> None:
+        self.task = task
+        self.lacks = lacks
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the task has."""
+        if name == self.lacks:
+            raise AttributeError(name)
+        return getattr(self.task, name)
+
+
+def test_a_task_without_a_base_needs_all_of_it(example: ModuleType, changed: Callable[..., Any]) -> None:
+    task: Any = Duck(changed(), "chunk")
+    with pytest.raises(UserError) as error:
+        refuse_broken(task, example.RECIPE)
+    assert error.value.subject == "task.chunk"
+    task = Duck(changed(), "nothing")
+    refuse_broken(task, example.RECIPE)
+
+
+def test_exhibits_of_one_name_may_be_files_of_two_kinds(example: ModuleType, changed: Callable[..., Any]) -> None:
+    shown = exhibits_of(LINES, exhibits.picture("a", "Samples", b""), exhibits.picture("64", "Samples", b""))
+    refuse_broken(changed(exhibits=shown), example.RECIPE)
 
 
 @pytest.mark.parametrize(

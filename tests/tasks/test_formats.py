@@ -1,7 +1,7 @@
 """What outputs may be written as: names are refused before torch is imported, with what would do instead."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -71,6 +71,14 @@ def test_only_super_resolution_takes_inputs() -> None:
     assert [kind.takes_inputs for kind in (IMAGES, POINTS, PICTURES)] == [False, False, True]
 
 
+def test_only_a_task_from_python_needs_python() -> None:
+    assert [kind.needs_python for kind in (IMAGES, POINTS, PICTURES, ANYTHING)] == [False, False, False, True]
+    tasks.refuse_without_python(Points())
+    with pytest.raises(UserError) as error:
+        tasks.refuse_without_python(Custom(name="Waves"))
+    assert error.value.subject == "task Waves"
+
+
 # Which file holds which task
 
 
@@ -78,6 +86,15 @@ def test_only_super_resolution_takes_inputs() -> None:
 def test_every_task_has_its_formats_and_its_name(settings: TaskSettings) -> None:
     assert isinstance(tasks.formats_of(settings), Formats)
     assert task_name(settings) in get_args(TaskName)
+
+
+@pytest.mark.parametrize("settings", [Points(), SuperResolution(), Custom(name="Waves")])
+def test_only_images_are_examined(settings: TaskSettings) -> None:
+    with pytest.raises(UserError) as error:
+        tasks.examined(settings, "ring")
+    assert error.value.subject == "ring"
+    assert task_name(settings) in error.value.problem
+    assert tasks.examined(Images(size=8), "photos") == Images(size=8)
 
 
 def test_a_task_is_chosen_by_its_name_or_by_its_source() -> None:
@@ -88,6 +105,8 @@ def test_a_task_is_chosen_by_its_name_or_by_its_source() -> None:
     for source in tasks.SHAPES:
         assert tasks.task_settings(None, source) == Points()
     assert tasks.task_settings(None, "photos/") is None
+    waves: Any = type("Waves", (), {})()
+    assert tasks.task_settings(waves, "ring") == Custom(name="Waves")
     assert tasks.task_settings("images", "ring") == Images(), "a folder may be called so"
     with pytest.raises(UserError) as error:
         tasks.task_settings("point", None)

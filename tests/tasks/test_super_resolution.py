@@ -6,7 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from equipoise.data.photos import read_photos
-from equipoise.data.splits import Splits
+from equipoise.data.splits import JudgedSplit, Splits
 from equipoise.errors import Option, Setting, UserError
 from equipoise.evaluation.rivals import judge_rivals
 from equipoise.game.losses import loss_named
@@ -215,6 +215,19 @@ def test_each_judge_has_the_photographs_of_its_split(source: PhotoSource, monkey
     originals = [original for judge in found if judge for original in judge.originals]
     for original, index in zip(originals, expected, strict=True):
         assert np.array_equal(original.numpy(), source.photos.images[index])
+
+
+def test_the_originals_are_perfect_by_the_judge_of_every_split(
+    source: PhotoSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("equipoise.tasks.base.MIN_HALF", 3)
+    task = made(source, adversarial=0.0)
+    originals = task.rivals()[-1]
+    for split in get_args(JudgedSplit):
+        judge = task.judge(split)
+        assert judge is not None
+        found = judge_rivals([originals], judge, Deadline(60.0), pytest.fail, task.chunk)
+        assert found.measured[originals.name].loss == 0.0
 
 
 def test_examples_and_outputs_belong_to_their_positions(source: PhotoSource) -> None:

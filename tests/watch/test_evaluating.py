@@ -481,6 +481,22 @@ def test_the_best_is_drawn_once_beside_each_generator(tmp_path: Path, real: np.n
     watch.close()
 
 
+def test_a_snapshot_that_fails_costs_a_picture_and_not_the_loop(tmp_path: Path, real: np.ndarray) -> None:
+    def generate(generator: nn.Module, latents: Tensor) -> Tensor:
+        if len(latents) == 64:  # as many as a snapshot shows
+            raise MemoryError("64 latents at once")
+        return generator(latents)
+
+    watch = opened(tmp_path / "run", real, generate=generate)
+    assert evaluate(watch, -0.5)
+    assert evaluate(watch, 0.5)
+    assert events(tmp_path / "run") == ["snapshot failed", "snapshot failed"]
+    assert RunFolder(tmp_path / "run").snapshots() == []
+    assert best_of(watch) == 20
+    assert json.loads((tmp_path / "run" / "watch.json").read_text())["evaluated"] == 20, "and the state is saved"
+    watch.interrupt()
+
+
 def test_evaluations_are_spaced_by_what_two_generators_take(
     tmp_path: Path, real: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

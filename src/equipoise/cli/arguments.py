@@ -328,13 +328,13 @@ def _action(text: str) -> str:
 
 
 def _is_source(text: str) -> bool:
-    return _is_embedded(text) or text.startswith("hub:") or os.path.exists(text)
+    return text in _embedded() or text.startswith("hub:") or os.path.exists(text)
 
 
-def _is_embedded(text: str) -> bool:
-    from equipoise.tasks import SHAPES
+def _embedded() -> tuple[str, ...]:
+    from equipoise.tasks import EMBEDDED
 
-    return text in ("mnist", *SHAPES)
+    return EMBEDDED
 
 
 def _tasks() -> tuple[str, ...]:
@@ -371,7 +371,7 @@ def _refuse_unknown_command(arguments: Sequence[str]) -> None:
     if word is None or word in COMMANDS:
         return
     remedies: Sequence[Part] = suggested(word, COMMANDS)
-    if _is_embedded(word) or (_is_source(word) and not remedies):
+    if word in _embedded() or (_is_source(word) and not remedies):
         remedies = [Command("train", word)]
     elif not remedies:
         remedies = [HELP]

@@ -164,10 +164,11 @@ def resume(options: Options) -> int:
     from equipoise.report.report import write_missing_report
     from equipoise.runs.folder import RunFolder
     from equipoise.runs.resume_rules import recipe_to_resume
+    from equipoise.tasks import refuse_without_python
 
     folder = RunFolder.open(options.run)
     write_missing_report(folder)
-    _refuse_python(recipe_to_resume(folder, options.budget, options.policy))
+    refuse_without_python(recipe_to_resume(folder, options.budget, options.policy).task)
     refuse_unusable(default_cache())
     return _shown(
         lambda api, show: api.resume(options.run, budget=options.budget, policy=options.policy, observer=show)
@@ -236,22 +237,13 @@ def _with_generator(path: Path) -> "tuple[RunFolder, Formats]":
     """Open a run whose generator can be used without its script, with what its outputs are written as."""
     from equipoise.runs import rules
     from equipoise.runs.folder import RunFolder
-    from equipoise.tasks import formats_of
+    from equipoise.tasks import formats_of, refuse_without_python
 
     folder = RunFolder.open(path)
     rules.refuse_custom_loop(folder)
-    recipe = folder.recipe()
-    _refuse_python(recipe)
-    return folder, formats_of(recipe.task)
-
-
-def _refuse_python(recipe: "Recipe") -> None:
-    """Raise UserError where a run's task is defined in Python, so that only Python can use it."""
-    from equipoise.recipe import Custom
-    from equipoise.tasks import needs_python
-
-    if isinstance(recipe.task, Custom):
-        raise needs_python(recipe.task.name)
+    settings = folder.recipe().task
+    refuse_without_python(settings)
+    return folder, formats_of(settings)
 
 
 def _refuse_out(formats: "Formats", out: Path, force: bool, num: int | None = None) -> None:
@@ -373,15 +365,13 @@ def check_data(options: Options) -> int:
     """Print what a source holds, and whether a training on it would start."""
     from equipoise.recipe import with_settings
     from equipoise.recipes import Facts, build, checked_name
-    from equipoise.tasks import SHAPES
+    from equipoise.tasks import examined, task_settings
 
     settings = _settings(options)
     name = checked_name(options.recipe or "modern")
-    with_settings(build(name, Facts()), settings)  # mistakes are reported before torch is imported
-    if options.source in SHAPES:
-        raise UserError(
-            options.source, "points, which need no check; images are checked", Command("data check", "photos/")
-        )
+    recipe = build(name, Facts(), task_settings(None, options.source))
+    examined(recipe.task, options.source)  # mistakes are reported before torch is imported
+    with_settings(recipe, settings)
     _refuse_missing(options.source)
     with Display(sys.stderr) as show:
         from equipoise import api
@@ -405,9 +395,9 @@ def _settings(options: Options) -> list[str]:
 
 def _refuse_missing(source: str, subject: Part | None = None) -> None:
     """Refuse a source that does not exist before torch is imported; the rest is reported when it is read."""
-    from equipoise.tasks import SHAPES
+    from equipoise.tasks import EMBEDDED
 
-    is_known = source in ("mnist", *SHAPES) or source.startswith("hub:")
+    is_known = source in EMBEDDED or source.startswith("hub:")
     if is_known or (source.strip() and os.path.exists(Path(source).expanduser())):
         return
     from equipoise.data.sources import open_source

@@ -141,7 +141,7 @@ def is_terminal(stream: TextIO) -> bool:
 def line(progress: "Progress") -> str:
     """Return the progress and the game's sentence as one plain line."""
     text = formatting.progress_line(
-        progress.samples,
+        progress.spent,
         progress.horizon,
         progress.samples_per_second,
         progress.seconds_left,
@@ -178,9 +178,9 @@ def panel(progress: "Progress", width: int) -> Any:
 
 
 def _rows(progress: "Progress", width: int) -> list[tuple[str, str]]:
-    samples = formatting.count(progress.samples)
+    samples = formatting.count(progress.spent)
     if progress.horizon:
-        samples += f" of {formatting.count(max(progress.samples, progress.horizon))}"
+        samples += f" of {formatting.count(max(progress.spent, progress.horizon))}"
     parts = [f"{samples} samples", f"{progress.samples_per_second:,.0f} a second"]
     parts.append(f"{formatting.duration(progress.seconds_left)} left")
     last = "none yet"

@@ -6,7 +6,7 @@ from equipoise import formatting
 from equipoise.cli.text import typed
 from equipoise.errors import Command
 from equipoise.health.diagnoses import failure
-from equipoise.recipe import Custom, Recipe, SuperResolution
+from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.missing_best import why_none
 from equipoise.runs.scale import scale_sentence
@@ -52,16 +52,12 @@ def _next(run: RunFolder, recipe: Recipe, state: RunState) -> Iterator[str]:
     if state.status == "stopped":
         yield f"Resume: {_typed(Command('resume', run.path))}"
         return
-    example = formats_of(recipe.task).example
-    match recipe.task:
-        case _ if state.best is None:
-            pass
-        case SuperResolution():
-            yield f"Apply:  {_typed(Command('apply', run.path, 'small.png', out=example))}"
-        case Custom():
-            pass
-        case _:
-            yield f"Sample: {_typed(Command('sample', run.path, num=64, out=example))}"
+    formats = formats_of(recipe.task)
+    if state.best is not None and not formats.needs_python:
+        if formats.takes_inputs:
+            yield f"Apply:  {_typed(Command('apply', run.path, 'small.png', out=formats.example))}"
+        else:
+            yield f"Sample: {_typed(Command('sample', run.path, num=64, out=formats.example))}"
     if state.stop_reason in POLICIES:
         yield f"To train on anyway: {_typed(Command('resume', run.path, policy='budget'))}"
 

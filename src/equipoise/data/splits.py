@@ -2,9 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+Split = Literal["train", "validation", "validation, second half", "test"]
+JudgedSplit = Literal["validation", "validation, second half", "test"]  # a generator is judged by
 MIN_DISTINCT = 10  # from this many distinct images on, no split with a share above 0 is empty
 
 

@@ -73,10 +73,9 @@ def measure(task: Evaluated, judge: Judge, generator: Any, seed: int, deadline: 
 
 
 def _outputs(task: Evaluated, judge: Judge, generator: Any, seed: int, deadline: Deadline) -> Iterator[Any]:
-    split = "test" if judge.split == "test" else "validation"
     for begin, size in chunks(judge.num, task.chunk):
         deadline.check()
-        outputs = task.outputs(generator, Randomness(seed, begin), split, begin, size)
+        outputs = task.outputs(generator, Randomness(seed, begin), judge.split, begin, size)
         yield checked_outputs(outputs, size)
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from equipoise.evaluation.evaluate import measure
 from equipoise.evaluation.rivals import compared_with, judge_rivals
-from equipoise.evaluation.selection import INTERRUPTED, NO_CANDIDATES, TOO_FEW, select_best
+from equipoise.evaluation.selection import INTERRUPTED, TOO_FEW, no_candidates, select_best
 from equipoise.host.deadline import Deadline
 from equipoise.runs.folder import RunFolder
 from equipoise.stopping.monitor import Monitor
 from equipoise.storage.records import EventKind, Exhibits, Rivals, Score, Selection
 from equipoise.storage.records import Exhibit as ExhibitRecord
 from equipoise.tasks.base import Evaluated, Exhibit
+from equipoise.tasks.exhibits import file_of
 
-SUFFIXES = {"picture": "png", "sound": "wav", "animation": "gif", "series": "json", "rows": "json", "lines": "json"}
 LONG = 4  # selecting takes several evaluations
 
 Stage = Callable[[str, float], None]
@@ -58,7 +58,7 @@ def attempt(ending: Ending, what: str, do: Callable[[Deadline], None], timeout: 
             raise
         reason = str(error).strip().rstrip(".") or "no reason was given"
         failed = f"{what} failed ({type(error).__name__}: {reason})."
-        ending.event("evaluation failed", failed)
+        ending.event("final stage failed", failed)
         return failed
     return None
 
@@ -69,7 +69,7 @@ def select(ending: Ending, found: Findings) -> None:
     def do(deadline: Deadline) -> None:
         judge = ending.task.judge("validation, second half")
         if not ending.monitor.candidates:
-            found.not_selected = NO_CANDIDATES
+            found.not_selected = no_candidates(ending.run)
         elif judge is None:
             found.not_selected = TOO_FEW
         else:
@@ -128,7 +128,7 @@ def write_exhibits(run: RunFolder, exhibits: list[Exhibit]) -> None:
     records = []
     contents = {}
     for exhibit in exhibits:
-        file = f"{exhibit.name}.{SUFFIXES[exhibit.kind]}"
+        file = file_of(exhibit)
         contents[file] = exhibit.content
         records.append(
             ExhibitRecord(

@@ -14,7 +14,7 @@ from equipoise.host.deadline import Abandoned, Deadline
 from equipoise.metrics.units import Measured, difference
 from equipoise.runs.folder import RunFolder
 from equipoise.storage.records import Compared, Rivals, RivalScore
-from equipoise.tasks.base import CHUNK, Evaluated, Judge, Rival, chunks
+from equipoise.tasks.base import CHUNK, Evaluated, Judge, Rival, Split, chunks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +91,7 @@ def _difference(rival: Measured, best: Measured) -> Compared:
     return Compared(difference=best.loss - rival.loss, error=math.hypot(best.error, rival.error))
 
 
-def _outputs(rival: Rival, split: str, num: int, chunk: int, deadline: Deadline) -> Iterator[Any]:
-    name = "test" if split == "test" else "validation"
+def _outputs(rival: Rival, split: Split, num: int, chunk: int, deadline: Deadline) -> Iterator[Any]:
     for begin, size in chunks(num, chunk):
         deadline.check()
-        yield checked_outputs(rival.outputs(name, begin, size), size, f"rivals()[{rival.name!r}].outputs")
+        yield checked_outputs(rival.outputs(split, begin, size), size, f"rivals()[{rival.name!r}].outputs")

@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -17,9 +19,12 @@ from equipoise.state import TrainingState, Write, save
 from equipoise.stopping.monitor import Monitor, guard_text
 from equipoise.storage.checkpoints import copied, load_weights, module_tensors
 from equipoise.storage.records import EventKind, Score
-from equipoise.tasks.base import Judge, Task, split_logits
+from equipoise.tasks.base import Evaluated, Judge, Task, split_logits
+from equipoise.tasks.contract import refuse_negative
 
 NUM_CHUNKS_ASKED = 2  # chunks of each kind on which the discriminator is asked whether it overfits
+
+Event = Callable[[EventKind, str], None]
 
 
 def take_score(
@@ -38,19 +43,21 @@ def take_score(
     Returns None where the evaluation failed, which is an event and never ends a training. Until all is known nothing
     changes: raises Abandoned for a signal, as if it had never begun.
     """
+    event = _event_of(state, run)
     best = None
     if state.best_generator is not None and monitor.best is not None:
         best = Contender(state.best_generator, monitor.best.samples)
     try:
         score = evaluate(task, judge, Contender(state.generator_ema, state.samples), best, deadline).score
+        refuse_negative(judge.metrics, score.loss, score.error)
         if with_gap:
-            score = with_discriminator_gap(task, state, judge, score, run)
+            score = with_discriminator_gap(task, state, judge, score, event)
         deadline.check()
     except Abandoned:
         raise
     except Exception as error:
         failure = f"{type(error).__name__}: {error}"
-        run.log_event(state.samples, state.seconds, "evaluation failed", failure, state.attempt)
+        event("evaluation failed", failure)
         note_evaluated(state)
         monitor.score(None, failure)
         return None
@@ -59,12 +66,10 @@ def take_score(
     run.log_score(score, is_best=is_best)
     for metric in judge.metrics:
         if metric.name in score.broken:
-            text = f"not a candidate: {guard_text(metric, score)}"
-            run.log_event(state.samples, state.seconds, "guard broken", text, state.attempt)
+            event("guard broken", f"not a candidate: {guard_text(metric, score)}")
     if score in monitor.candidates:
         keep_generator(state, run, score, write, is_best=is_best)
-    if run.is_snapshot_due(state.samples):
-        write_snapshot(task, state, run)
+    write_snapshot(task, state.generator_ema, run, state.samples, event)
     return score
 
 
@@ -74,15 +79,16 @@ def note_evaluated(state: TrainingState) -> None:
     state.saved = min(state.saved, state.samples - 1)
 
 
-def write_snapshot(task: Task, state: TrainingState, run: RunFolder) -> None:
-    """Write how the outputs look now; a task that fails at it costs a picture, not the training."""
+def write_snapshot(task: Evaluated, generator: Any, run: RunFolder, samples: int, event: Event) -> None:
+    """Write how the outputs look now if that is due; what fails at it costs a picture, not the training."""
+    if not run.is_snapshot_due(samples):
+        return
     try:
-        content = task.snapshot(state.generator_ema).content
+        content = task.snapshot(generator).content
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        run.log_event(state.samples, state.seconds, "snapshot failed", text, state.attempt)
+        event("snapshot failed", f"{type(error).__name__}: {error}")
     else:
-        run.write_snapshot(state.samples, content)
+        run.write_snapshot(samples, content)
 
 
 def keep_generator(state: TrainingState, run: RunFolder, score: Score, write: Write, *, is_best: bool) -> None:
@@ -99,7 +105,7 @@ def keep_generator(state: TrainingState, run: RunFolder, score: Score, write: Wr
         write(lambda: keep(run.best, fill, score))
 
 
-def with_discriminator_gap(task: Task, state: TrainingState, judge: Judge, score: Score, run: RunFolder) -> Score:
+def with_discriminator_gap(task: Task, state: TrainingState, judge: Judge, score: Score, event: Event) -> Score:
     """Add by how much the discriminator knows its training samples better than others; NaN where that fails.
 
     It is only one warning among others, so its failure is an event and costs no score.
@@ -109,19 +115,14 @@ def with_discriminator_gap(task: Task, state: TrainingState, judge: Judge, score
         gap = discriminator_gap(split_logits(task, state.players, seed, NUM_CHUNKS_ASKED * task.chunk))
     except Exception as error:
         gap = math.nan
-        text = f"{type(error).__name__}: {error}"
-        run.log_event(state.samples, state.seconds, "overfitting check failed", text, state.attempt)
+        event("overfitting check failed", f"{type(error).__name__}: {error}")
     return msgspec.structs.replace(score, values=score.values | {"discriminator_gap": gap})
 
 
 def adopt_protocol(task: Task, state: TrainingState, judge: Judge, monitor: Monitor, run: RunFolder) -> None:
     """Score the candidates again if this judge's protocol is not the one they were found under."""
-
-    def event(kind: EventKind, text: str) -> None:
-        run.log_event(state.samples, state.seconds, kind, text, state.attempt)
-
     best = monitor.best
-    kept = candidates_to_score_again(run, monitor, judge, event)
+    kept = candidates_to_score_again(run, monitor, judge, _event_of(state, run))
     if not kept:
         return
     found = dataclasses.replace(state, generator_ema=copy.deepcopy(state.generator_ema), best_generator=None)
@@ -136,3 +137,12 @@ def adopt_protocol(task: Task, state: TrainingState, judge: Judge, monitor: Moni
         take_score(task, found, judge, monitor, run, Deadline(math.inf), run_now, with_gap=False)
     state.best_generator = found.best_generator
     save(state, monitor, run, run_now)
+
+
+def _event_of(state: TrainingState, run: RunFolder) -> Event:
+    """Return what logs an event at the present position of a training."""
+
+    def event(kind: EventKind, text: str) -> None:
+        run.log_event(state.samples, state.seconds, kind, text, state.attempt)
+
+    return event

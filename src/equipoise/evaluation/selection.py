@@ -12,17 +12,23 @@ from equipoise.metrics.kid import Estimate
 from equipoise.metrics.units import UNKNOWN, Measured, difference
 from equipoise.runs.candidates import find, intact_candidates, promote
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.missing_best import why_none
 from equipoise.stopping.monitor import Monitor
 from equipoise.storage.logs import is_score, records
 from equipoise.storage.records import CandidateScore, EventKind, Score, Selection, comparable, lenient
 from equipoise.tasks.base import Evaluated, Judge
 
 INTERRUPTED = "The training was interrupted; the best generators are evaluated again when it ends."
-NO_CANDIDATES = "No generator was scored, so none could be evaluated again."
 TOO_FEW = (
     "The final re-evaluation was skipped: the validation split is too small to hold half of it back. The best "
     "validation score is slightly optimistic; use the test score."
 )
+
+
+def no_candidates(run: RunFolder) -> str:
+    """Say why a run has no candidates: none was scored, none had a finite score, or all of them missed a limit."""
+    why = why_none(run)
+    return f"{why[:1].upper()}{why[1:]}, so none could be evaluated again."
 
 
 def candidates_to_score_again(

@@ -79,12 +79,20 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 
 
 def _changing(optimizer: Optimizer) -> Copies:
-    """Return all tensors that a step changes, by their parameter's index and the quantity; "" is the parameter."""
+    """Return all tensors that a step changes, by their parameter's index and the quantity; "" is the parameter.
+
+    A count of steps that lies on the CPU beside parameters on a device is left out: to put it back would wait for the
+    device, and rules that read it keep it on theirs (`capturable`).
+    """
     found: Copies = {}
     for index, parameter in enumerate(_parameters(optimizer)):
         found[index, ""] = parameter
         moments = optimizer.state.get(parameter, {})
-        found |= {(index, name): value for name, value in moments.items() if isinstance(value, Tensor)}
+        found |= {
+            (index, name): value
+            for name, value in moments.items()
+            if isinstance(value, Tensor) and value.device == parameter.device
+        }
     return found
 
 

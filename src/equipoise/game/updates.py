@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
+from equipoise.errors import UserError, listed, suggested
 from equipoise.game.optimizers import (
     gradient_norm,
     kept_copies,
@@ -27,6 +28,7 @@ from equipoise.recipe import Game
 
 Role = Literal["generator", "discriminator"]
 ROLES: tuple[Role, Role] = ("generator", "discriminator")
+STATS = ("penalty", "real_logit", "fake_logit", "real_probability", "fake_probability", "accuracy")  # that a task gives
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Players:
 
 @dataclass(frozen=True)
 class Terms:
-    """Named loss terms, weighted and per sample `[N]` (the update adds up their means), and named scalar stats.
+    """Named loss terms, weighted and per sample `[N]` (the update adds up their means), and scalar stats of `STATS`.
 
     Without any loss the player rests in this step.
     """
@@ -193,6 +195,14 @@ def over_ranks(flag: Tensor) -> Tensor:
     return flag
 
 
+def refuse_unknown_stats(found: Terms, role: Role) -> None:
+    """Raise UserError that names the method where a stat is none that a task gives: it would be logged nowhere."""
+    for name in found.stats:
+        if name not in STATS:
+            problem = f'returned the stat "{name}"; allowed are {listed(STATS)}. Loss terms may have any name'
+            raise UserError(f"task.{role}_terms()", problem, *suggested(name, STATS))
+
+
 def _step(update: Update, terms: TermsOf, role: Role, draw: int) -> Numbers:
     """Take one player's step, unless its loss or a gradient is not finite."""
     kept = _kept_buffers(update.players)
@@ -210,6 +220,7 @@ def _differentiate(update: Update, terms: TermsOf, role: Role, draw: int) -> tup
         update.players.of(other).requires_grad_(other == role)
     update.optimizers[role].zero_grad(set_to_none=True)
     found = terms(role, draw)
+    refuse_unknown_stats(found, role)
     if not found.losses:  # this player rests: a sum of no terms, and no gradient to step by
         nothing = torch.zeros((), device=next(update.players.of(role).parameters()).device)
         return {f"{role}_loss": nothing, f"{role}_gradient": nothing}, nothing.bool()
@@ -218,7 +229,7 @@ def _differentiate(update: Update, terms: TermsOf, role: Role, draw: int) -> tup
     loss.backward()
     settings = update.game.generator if role == "generator" else update.game.discriminator
     norm = gradient_norm(update.players.of(role).parameters(), settings.clip_norm)
-    numbers = {f"{role}_{name}": mean.detach() for name, mean in means.items()}
+    numbers = {f"term/{role}/{name}": mean.detach() for name, mean in means.items()}
     numbers |= {f"{role}_loss": loss.detach(), f"{role}_gradient": norm}
     numbers |= {name: values.detach().mean() for name, values in found.stats.items()}
     return numbers, over_ranks(~torch.isfinite(loss.detach() + norm))

@@ -28,6 +28,7 @@ NAMES = (
     "discriminator_rate",
     "generator_rate",
 )
+TERM = "term/"  # begins the name of a loss term among a step's numbers: term/generator/adversarial
 
 
 @dataclass
@@ -96,11 +97,10 @@ def interval_stats(meter: Meter, samples: int, seconds: float, samples_per_secon
     """Return the means since the last log line; `more` are rates, the attempt, and whatever else is known."""
     sums = meter.fold()
     skipped = sum(sums[name].total for name in ("discriminator_skipped", "generator_skipped") if name in sums)
-    apart = ("_loss", "_gradient", "_skipped", "_rate")
-    of_terms = [name for name in sums if name.startswith(("discriminator_", "generator_")) and not name.endswith(apart)]
+    terms = {name.removeprefix(TERM).replace("/", "_", 1): sums[name].mean for name in sums if name.startswith(TERM)}
     values: dict[str, Any] = {name: meter.mean(name) for name in NAMES}
     values |= {"samples": samples, "seconds": seconds, "samples_per_second": samples_per_second}
-    values |= {"skipped_steps": round(skipped), "terms": {name: sums[name].mean for name in of_terms}}
+    values |= {"skipped_steps": round(skipped), "terms": terms}
     return lenient(StepStats, values | more)
 
 

@@ -94,6 +94,15 @@ def measured_intervals(speed: float, evaluation_seconds: float, recipe: Recipe, 
     )
 
 
+def intervals_so_far(spent: int, seconds: float, recipe: Recipe, step: int) -> Intervals:
+    """Return the intervals of a run that measured none, under a budget that is a time now, from what it took so far.
+
+    Its progress is the share of that time that is spent, evaluations included.
+    """
+    speed = spent / max(seconds, 1e-9) / (1 - recipe.evaluation.share)
+    return measured_intervals(speed, 1.0, recipe, step)  # the recipe asks for all intervals: no price plays a part
+
+
 def settled_intervals(recipe: Recipe, step: int) -> Intervals:
     """Return the intervals where the recipe asks for all of them, so that no machine's speed matters; else unknown."""
     asked = (recipe.budget.samples, recipe.evaluation.every, recipe.saving.every, recipe.saving.log_every)

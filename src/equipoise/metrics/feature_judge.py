@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from equipoise.data.splits import JudgedSplit
 from equipoise.errors import UserError
 from equipoise.metrics.features.load import Features
 from equipoise.metrics.fid import Moments, fid, moments
@@ -64,7 +65,7 @@ class FeatureJudge:
     more: Callable[[Tensor], dict[str, float]] | None = None
 
     @property
-    def split(self) -> str:
+    def split(self) -> JudgedSplit:
         """The split whose real samples it compares with."""
         return self.protocol["split"]
 

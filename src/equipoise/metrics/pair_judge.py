@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 
 from equipoise.data.pool import to_float, to_uint8
+from equipoise.data.splits import JudgedSplit
 from equipoise.errors import UserError
 from equipoise.metrics.distortion import psnr, squared_error, ssim
 from equipoise.metrics.feature_judge import NotFiniteError, extracted
@@ -51,7 +52,7 @@ class PairJudge:
     metrics: tuple[Metric, ...]
 
     @property
-    def split(self) -> str:
+    def split(self) -> JudgedSplit:
         """The split whose photographs it compares with."""
         return self.protocol["split"]
 

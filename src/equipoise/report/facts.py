@@ -4,7 +4,7 @@ import dataclasses
 import shlex
 
 from equipoise import formatting, tasks
-from equipoise.recipe import Custom, Recipe, to_dict
+from equipoise.recipe import Recipe, to_dict
 from equipoise.runs.compare import flattened
 from equipoise.runs.status import Status
 
@@ -21,10 +21,9 @@ def fields_of(now: Status) -> list[tuple[str, str, str]]:
 
 def shell_lines(path: str, now: Status) -> str:
     """Return the commands that use the best generator; none where only Python can."""
-    settings = now.recipe.task
-    formats = tasks.formats_of(settings)
+    formats = tasks.formats_of(now.recipe.task)
     run = shlex.quote(path)
-    if isinstance(settings, Custom):
+    if formats.needs_python:
         return ""
     if formats.takes_inputs:
         return f"equipoise apply {run} photo.png -o {formats.example}"
@@ -37,11 +36,12 @@ def shell_lines(path: str, now: Status) -> str:
 
 def python_lines(path: str, now: Status) -> str:
     """Return the lines that load and use the best generator; `path` is a string as Python writes it."""
+    formats = tasks.formats_of(now.recipe.task)
     load = f"run = eq.load({path})"
     use = f"samples = run.best.sample(64)  # 64 {now.noun}"
-    if isinstance(now.recipe.task, Custom):
+    if formats.needs_python:
         load = f"run = eq.load({path}, task=task)  # the same task as in train(task=…)"
-    if tasks.formats_of(now.recipe.task).takes_inputs:
+    if formats.takes_inputs:
         use = 'outputs = dict(run.best.apply("photo.png"))  # by name'
     network = "generator = run.best.generator  # an ordinary torch.nn.Module"
     return "\n".join(["import equipoise as eq", "", load, use, network])

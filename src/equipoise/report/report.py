@@ -13,9 +13,10 @@ from equipoise.report.exhibits import exhibit_groups, snapshots_of
 from equipoise.report.facts import fields_of, python_lines, shell_lines
 from equipoise.report.game import forecast_chart, game_charts
 from equipoise.report.scores import baselines_of, deciding_chart, differences_chart, other_charts
-from equipoise.report.selection import bias_text, certainty_text, ordered
+from equipoise.report.selection import bias_text, certainty_text, ordered, rule_text
 from equipoise.report.values import Known, capitalised, pairs_of, protocol_words, read, unbroken
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.missing_best import why_none
 from equipoise.runs.scale import scale_sentence
 from equipoise.runs.status import shown_path
 from equipoise.storage.files import write_bytes
@@ -64,6 +65,7 @@ def values_of(known: Known) -> dict[str, Any]:
         "python": python_lines(_python(path), now),
         "kept": [name for name in WEIGHTS if (run.best / name).is_file()],
         "has_best": run.best.is_dir(),
+        "why_none": why_none(run) if now.best is None else "",
     }
 
 
@@ -85,7 +87,7 @@ def _template() -> "jinja2.Template":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    texts = (bias_text, capitalised, certainty_text, ordered, pairs_of, protocol_words, unbroken)
+    texts = (bias_text, capitalised, certainty_text, ordered, pairs_of, protocol_words, rule_text, unbroken)
     numbers = (formatting.count, formatting.duration, formatting.score, formatting.value, formatting.with_error)
     environment.filters |= {function.__name__: function for function in (*texts, *numbers)}
     environment.filters |= {"python": _python, "shell": shlex.quote}

@@ -3,6 +3,7 @@
 import math
 
 from equipoise import formatting
+from equipoise.runs.selection import has_lower_broken
 from equipoise.storage.records import CandidateScore, Metric, Selection
 
 NOISE = 2.0  # standard errors beyond which a difference counts
@@ -35,20 +36,35 @@ def bias_text(selection: Selection, metric: Metric) -> str:
     return f"{lowest} is usually biased towards a low score. Here the two agree within the noise: {both}."
 
 
+def rule_text(selection: Selection, metric: Metric) -> str:
+    """Say by what rule the selected generator was selected."""
+    if not selection.best.rescored.is_finite:
+        return f"None had a finite {metric.shown} then, so the choice of the training stayed."
+    if has_lower_broken(selection):
+        return f"Of those that keep their limits, the one with the lowest {metric.shown} was selected."
+    return f"The one with the lowest {metric.shown} was selected."
+
+
 def certainty_text(selection: Selection, metric: Metric) -> str:
     """Say how sure the selection among the candidates is."""
     if len(selection.candidates) == 1:
         return "There was one candidate, so there was nothing to select."
-    others = [one for one in selection.candidates if one is not selection.best and math.isfinite(one.difference)]
-    if not others:
+    best = selection.best
+    others = [one for one in selection.candidates if one is not best]
+    allowed = [one for one in others if best.rescored.broken or not one.rescored.broken]
+    if not allowed:
+        return "Every other candidate breaks a limit, so there was nothing to select."
+    measured = [one for one in allowed if math.isfinite(one.difference)]
+    if not measured:
         return "How far the candidates lie apart could not be measured."
-    near = min(others, key=lambda one: one.difference)
+    near = min(measured, key=lambda one: one.difference)
+    which = "nearest other candidate"
+    if len(allowed) < len(others):
+        which += " that keeps its limits"
     apart = (
-        f"On the same inputs and the same real examples, the {metric.shown} of the nearest other candidate differs by "
+        f"On the same inputs and the same real examples, the {metric.shown} of the {which} differs by "
         f"{formatting.with_error(near.difference, near.difference_error)}"
     )
     if near.difference > NOISE * near.difference_error:
         return f"{apart}: the selection is clear."
-    if near.difference < -NOISE * near.difference_error:
-        return f"{apart}: lower, but it breaks a limit."
     return f"{apart}: too little to tell the two apart, so either could have been selected."

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 GENERATOR, SCORE = WEIGHTS_FILES
-LATER = "later"  # best generators that a state gone back to does not know; nothing removes them
 
 Fill = Callable[[Path], Any]  # writes what belongs to a generator into a folder
 
@@ -143,17 +142,43 @@ def set_later_aside(run: RunFolder, monitor: Monitor) -> tuple[int, Path] | None
     Returns its samples and where it is now, None if nothing had to be moved. One before the best is not a later one: it
     stays where nothing came with the best one's score.
     """
+    there = later_best(run, monitor)
+    if there is None:
+        return None
+    run.later.mkdir(exist_ok=True)
+    free = run.later / str(there.samples)
+    number = 2
+    while free.exists():
+        free = run.later / f"{there.samples}-{number}"
+        number += 1
+    os.rename(readable(run.best), free)
+    return there.samples, free
+
+
+def set_attempt_aside(run: RunFolder, monitor: Monitor, attempt: int) -> None:
+    """Move the best generator of an abandoned attempt, which the rewound monitor does not know, to `later/`.
+
+    Whatever lies there of this attempt is its own, from before a kill.
+    """
+    if later_best(run, monitor) is None:
+        return
+    run.later.mkdir(exist_ok=True)
+    aside = run.later / of_attempt(attempt)
+    if aside.exists():
+        discard(aside)
+    os.rename(readable(run.best), aside)
+
+
+def of_attempt(attempt: int) -> str:
+    """Return the name under which the best generator of an abandoned attempt is kept."""
+    return f"attempt-{attempt}"
+
+
+def later_best(run: RunFolder, monitor: Monitor) -> Score | None:
+    """Return the score of the generator in `best/` if it came later than what a monitor knows, else None."""
     folder = readable(run.best)
     there = score_in(folder)
     first = monitor.best.samples if monitor.best is not None else 0
     if there is None or there.samples < first or any(holds(folder, score) for score in monitor.candidates):
         return None
-    later = run.path / LATER
-    later.mkdir(exist_ok=True)
-    free = later / str(there.samples)
-    number = 2
-    while free.exists():
-        free = later / f"{there.samples}-{number}"
-        number += 1
-    os.rename(folder, free)
-    return there.samples, free
+    return there

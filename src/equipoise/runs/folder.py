@@ -19,6 +19,7 @@ from equipoise.storage.locks import Holder
 from equipoise.storage.logs import append, cut, drop_last, last_records
 from equipoise.storage.records import (
     FORMAT,
+    SNAPSHOT_NAME,
     DataRecord,
     Event,
     EventKind,
@@ -124,6 +125,11 @@ class RunFolder:
     def candidates(self) -> Path:
         """The folder of the generators that may yet be the best one, one sub-folder each, named by samples."""
         return self.path / "candidates"
+
+    @property
+    def later(self) -> Path:
+        """The folder of best generators that a state gone back to does not know; nothing removes them."""
+        return self.path / "later"
 
     @property
     def samples(self) -> Path:
@@ -279,7 +285,7 @@ class RunFolder:
 
     def snapshots(self) -> list[tuple[int, Path]]:
         """Return the snapshots of fixed inputs with their samples, in order."""
-        found = ((path, re.fullmatch("[0-9]{12,18}", path.stem)) for path in self.samples.glob("[0-9]*.png"))
+        found = ((path, re.fullmatch(SNAPSHOT_NAME, path.stem)) for path in self.samples.glob("[0-9]*.png"))
         return sorted((int(path.stem), path) for path, is_ours in found if is_ours and path.is_file())
 
     def write_snapshot(self, samples: int, content: bytes) -> None:
@@ -317,7 +323,7 @@ class RunFolder:
         """Clear up what a kill has left of writing; only for who holds the lock."""
         tidy(self.path)
         tidy(self.checkpoints)  # which may be a link, to a larger disk, say
-        for folder in (self.path / "log", self.candidates, self.samples, self.best):
+        for folder in (self.path / "log", self.candidates, self.later, self.samples, self.best):
             if not folder.is_symlink():
                 tidy(folder)
 

@@ -9,11 +9,10 @@ from equipoise.errors import Command, Part, UserError, listed
 from equipoise.runs.candidates import score_in
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.status import Status, read_status
-from equipoise.runs.stopping_status import metrics_of
+from equipoise.runs.stopping_status import evaluations, metrics_of
 from equipoise.storage.checkpoints import WEIGHTS_FILES, candidate_paths
 from equipoise.storage.files import readable, verify
-from equipoise.storage.logs import last_scores, records
-from equipoise.storage.records import Score, lenient
+from equipoise.storage.records import Score
 
 
 def refuse_without_best(run: RunFolder) -> None:
@@ -35,14 +34,15 @@ def refuse_without_best(run: RunFolder) -> None:
 
 def why_none(run: RunFolder) -> str:
     """Say why no generator became the best one of a run."""
-    scores = [lenient(Score, record) for record in last_scores(run.scores)]
+    scores = evaluations(run)
     broken = {name for score in scores for name in score.broken if score.is_finite}
     if broken:
         shown = {metric.name: metric.shown for metric in metrics_of(run)}
         names = listed(sorted(shown.get(name, name) for name in broken))
         return f"every generator that was scored misses a limit ({names})"
-    num = len(scores) + sum(event.get("kind") == "evaluation failed" for event in records(run.events))
-    return f"none of {num} scores is a finite number" if num else "no generator has been scored yet"
+    if scores:
+        return f"none of {len(scores)} scores is a finite number"
+    return "no generator has been scored yet"
 
 
 def _first_score(run: RunFolder, now: Status) -> Sequence[Part]:

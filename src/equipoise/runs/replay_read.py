@@ -27,7 +27,6 @@ METRICS: dict[ColumnName, Metric] = {  # columns of a CSV file that can decide
     "fid": Metric(name="fid", label="FID", decides=True),
     "kid": Metric(name="kid", label="KID", decides=True, signed=True),
 }
-OLD_NAMES = {"champion": "compared_with", "difference_se": "difference_error"}  # columns of earlier recordings
 HEAD = "run,step,fid"
 EMPTY_CELL = "Leave the cell empty where an evaluation failed"
 
@@ -156,7 +155,7 @@ def _chosen(path: Path, names: Sequence[str], metric: ColumnName | None) -> Colu
         if name not in names:
             problem = f'no column "{name}"; found are {found}; needed are {needed}'
             raise UserError(path, problem, f"Begin with a line such as run,step,{chosen}")
-    for name in (*NAMES, *OLD_NAMES):
+    for name in NAMES:
         if names.count(name) > 1:
             raise UserError(path, f'the column "{name}" is there {names.count(name)} times; found are {found}')
     return chosen
@@ -164,7 +163,7 @@ def _chosen(path: Path, names: Sequence[str], metric: ColumnName | None) -> Colu
 
 def _row(where: str, cells: dict[str, str]) -> Row:
     """Return one line as typed values; raises UserError that names the cell."""
-    named = {OLD_NAMES.get(name, name): cell.strip() for name, cell in cells.items()}
+    named = {name: cell.strip() for name, cell in cells.items()}
     try:
         row = msgspec.convert({name: cell for name, cell in named.items() if cell}, Row, strict=False)
     except msgspec.ValidationError as error:

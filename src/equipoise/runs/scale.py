@@ -22,21 +22,15 @@ def scale_sentence(rivals: Rivals, metric: Metric) -> str:
 
 
 def _against(score: RivalScore, metric: Metric) -> str:
-    """Say in a phrase whether the best generator beats a floor or a rival."""
+    """Say in a phrase whether the best generator beats a floor or a rival, as far as the noise lets one tell."""
     if score.best is None or not math.isfinite(score.best.difference):
         return ""
     difference, error = score.best.difference, score.best.error
+    if not math.isfinite(error):
+        return f"cannot be told from {score.name} (difference {formatting.value(difference)}, its error is not known)"
+    if abs(difference) <= SURE * error:
+        return f"cannot be told from {score.name} (difference {formatting.with_error(difference, error)})"
     gap = formatting.with_error(abs(difference), error)
-    if difference < -SURE * error:
+    if difference < 0:
         return f"lower than {score.name} by {gap}"
-    side = "higher" if difference > 0 else "lower"
-    return f"does not beat {score.name} ({side} by {gap})"
-
-
-def baseline_rows(rivals: Rivals) -> list[tuple[str, str, str]]:
-    """Return (role, name, score) of each baseline, in the order floor, rival, ceiling."""
-    order = {"floor": 0, "rival": 1, "ceiling": 2}
-    return [
-        (score.role, score.name, score.failure or formatting.with_error(score.loss, score.error))
-        for score in sorted(rivals.scores, key=lambda score: order[score.role])
-    ]
+    return f"does not beat {score.name}: higher by {gap}"

@@ -1,6 +1,6 @@
 """What the selection of the best generator means, as facts for texts."""
 
-from equipoise.storage.records import RunState, Score
+from equipoise.storage.records import RunState, Score, Selection
 
 
 def reselected(state: RunState, best: Score) -> str:
@@ -10,4 +10,13 @@ def reselected(state: RunState, best: Score) -> str:
         return ""
     if not selection.best.rescored.is_finite:
         return ""
-    return f"the lowest of {len(selection.candidates)} candidates that were evaluated again"
+    which = "the lowest"
+    if has_lower_broken(selection):
+        which = "the lowest that keeps its limits,"
+    return f"{which} of {len(selection.candidates)} candidates that were evaluated again"
+
+
+def has_lower_broken(selection: Selection) -> bool:
+    """Return whether a candidate that breaks a guard came out lower than the selected one."""
+    best = selection.best.rescored
+    return any(one.rescored.broken and one.rescored.loss < best.loss for one in selection.candidates)

@@ -224,9 +224,7 @@ def _best_note(last: Score | None, best: Score | None, state: RunState) -> str:
         return ""
     if again := reselected(state, best):
         return again
-    if formatting.is_lower_not_significant(last, best):
-        return "the last one is lower, but not significantly"
-    return ""
+    return formatting.why_not_best(last, best)
 
 
 def _rate(steps: list[StepStats], intervals: IntervalsRecord) -> float:

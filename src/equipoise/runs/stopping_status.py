@@ -43,7 +43,7 @@ def monitor_of(run: RunFolder, recipe: Recipe) -> Monitor:
     monitor = fresh_monitor(run, recipe)
     for record in last_records(run.steps, NUM_STEPS):
         monitor.observe(lenient(StepStats, record))
-    for score in _scores(run):
+    for score in evaluations(run):
         monitor.score(score)
     return monitor
 
@@ -69,7 +69,7 @@ def forecasts(run: RunFolder, recipe: Recipe) -> list[Forecast]:
     Of more than 500 scores it is the forecast after every second of them, or every third, …, the last one included.
     """
     monitor = fresh_monitor(run, recipe)
-    scores = _scores(run)
+    scores = evaluations(run)
     every = math.ceil(len(scores) / MOST_FORECASTS)
     found: list[Forecast] = []
     num = 0
@@ -81,14 +81,21 @@ def forecasts(run: RunFolder, recipe: Recipe) -> list[Forecast]:
     return found if num >= FEWEST_SCORES else []
 
 
-def _scores(run: RunFolder) -> list[Score]:
-    """Return what the monitor has taken in since the judge was last changed, in order."""
+def evaluations(run: RunFolder) -> list[Score]:
+    """Return what the monitor has taken in since the judge was last changed, in order; a failed one has no loss."""
     scores = [lenient(Score, record) for record in last_scores(run.scores)]
-    events = last_records(run.events, MOST_SCORES)
     last = comparable(scores)
     begin = 0
     if len(last) < len(scores) or len(scores) == MOST_SCORES:
         begin = last[0].samples
-    failed = [whole_of(event.get("samples")) for event in events if event.get("kind") == "evaluation failed"]
+    failed = _failed(run) - {score.samples for score in last}
     nothing = [Score(samples=at, seconds=0.0) for at in failed if at > begin]
     return sorted([*last, *nothing], key=lambda score: score.samples)
+
+
+def _failed(run: RunFolder) -> set[int]:
+    """Return where an evaluation failed in the present attempt; events of abandoned ones stay in the log."""
+    steps = last_records(run.steps, 1)
+    attempt = whole_of(steps[-1].get("attempt")) if steps else 0
+    failed = [event for event in last_records(run.events, MOST_SCORES) if event.get("kind") == "evaluation failed"]
+    return {whole_of(event.get("samples")) for event in failed if whole_of(event.get("attempt")) == attempt}

@@ -85,9 +85,7 @@ class Certificate:
         return min(1.0, self.forecast / TYPICAL_GAIN)
 
 
-def score(
-    settings: EvidenceSettings, state: EvidenceState, found: Score, *, is_best: bool, is_signed: bool = False
-) -> EvidenceState:
+def score(state: EvidenceState, found: Score, *, is_best: bool, is_signed: bool = False) -> EvidenceState:
     """Take one score in; one that failed or is not finite is no evidence and leaves the state as it is.
 
     `is_signed` says that the loss is an unbiased estimate, which noise can carry below zero.
@@ -208,12 +206,15 @@ def forecast(speed: float, gap: float, noise: float, waited: float) -> float:
     return fading * LEVEL * speed**SPEED_POWER / (1 + (max(gap, 0.0) / (REACH * noise)) ** 2)
 
 
-def verdict(settings: EvidenceSettings, state: EvidenceState, label: str) -> Verdict:
-    """Stop when all three conditions hold; `label` is what the loss is called."""
+def verdict(settings: EvidenceSettings, state: EvidenceState, label: str, lowest_broken: float = math.inf) -> Verdict:
+    """Stop when all three conditions hold.
+
+    `label` is what the loss is called, `lowest_broken` the lowest one of a generator that broke a guard.
+    """
     found = examined(settings, state)
     if found is None or not permits(settings, found):
         return Continue()
-    return Stop("evidence", _message(settings, state, found, label))
+    return Stop("evidence", _message(settings, state, found, label, lowest_broken))
 
 
 def promotes(settings: EvidenceSettings, found: Score, best: Score, num_paired: int) -> bool:
@@ -319,10 +320,14 @@ def _or_zero(value: float) -> float:
     return value if math.isfinite(value) else 0.0
 
 
-def _message(settings: EvidenceSettings, state: EvidenceState, found: Certificate, label: str) -> str:
+def _message(
+    settings: EvidenceSettings, state: EvidenceState, found: Certificate, label: str, lowest_broken: float
+) -> str:
     best = found.best
     certified = state.evaluations[state.best]
     what = "No significantly better generator" if found.paired else "No lower score"
+    if lowest_broken < best.measured:
+        what += " that keeps its limits"
     since = f"{what} since {best.samples:,} samples ({label} {best.measured:.3g})"
     if best.samples:
         since += f", for {percent(found.waited)} of the training that it took"
@@ -353,13 +358,15 @@ def _test_basis(settings: EvidenceSettings, found: Certificate) -> str:
     return f"{which}, paired differences on the same inputs {examples}"
 
 
-def status(settings: EvidenceSettings, state: EvidenceState) -> str:
+def status(settings: EvidenceSettings, state: EvidenceState, lowest_broken: float = math.inf) -> str:
     """Say how close the three conditions are: the wait, the predicted gain, the test."""
     found = examined(settings, state)
     if found is None:
         return "Too few evaluations so far."
     gain = f"Predicted gain from 25 % more training: {percent(found.forecast)} (minimum {percent(settings.min_gain)})."
     if found.num_since == 0:
+        if lowest_broken < math.inf:
+            return f"The last score that keeps its limits is the lowest of these so far. {gain}"
         return f"The last score is the lowest so far. {gain}"
     last = state.evaluations[-1].samples
     spacing = last / found.num_evaluations

@@ -9,7 +9,7 @@ import msgspec
 
 from equipoise.errors import UserError
 from equipoise.health.diagnoses import describe_game, describe_scores
-from equipoise.recipe import Budget, Remedies, Stopping
+from equipoise.recipe import Budget, Game, Remedies, Stopping
 from equipoise.stopping import evidence, patience, threshold
 from equipoise.stopping.evidence import Certificate, EvidenceState
 from equipoise.stopping.patience import PatienceState
@@ -17,6 +17,7 @@ from equipoise.stopping.threshold import ThresholdState
 from equipoise.stopping.verdicts import (
     NUM_FAILED,
     Continue,
+    Stop,
     Verdict,
     budget_verdict,
     diverged,
@@ -43,18 +44,24 @@ class Monitor:
         metrics: Sequence[Metric] = (),
         remedies: Remedies | None = None,
         noun: str = "examples",
+        game: Game | None = None,
     ) -> None:
-        """Follow a game for the stopping rule and the budget; one of the metrics decides what is best."""
+        """Follow a game for the stopping rule and the budget; one of the metrics decides what is best.
+
+        The rates of `game` are what lower ones are advised by, where it is known.
+        """
         self.stopping = stopping
         self.budget = budget
         self.metric = deciding(metrics)
         self.remedies = remedies or Remedies(attempts=0)
         self.noun = noun
+        self.game = game
         self.best: Score | None = None
         self._guards = {metric.name: metric for metric in metrics if metric.guard is not None}
         self._runners_up: tuple[Score, ...] = ()
         self._scores: tuple[Score, ...] = ()
         self._history: tuple[StepStats, ...] = ()
+        self._lowest_broken: Score | None = None  # of those that broke a guard
         self._num_paired = 0
         self._failures = 0  # evaluations that failed, until one succeeds
         self._last_failure = ""
@@ -111,13 +118,13 @@ class Monitor:
         # No policy measures a generator against one that cannot be selected, however low its loss.
         judged = found if is_allowed else msgspec.structs.replace(found, loss=math.nan)
         self._patience = patience.score(self._patience, judged)
-        self._evidence = evidence.score(
-            self.stopping.evidence, self._evidence, judged, is_best=is_best, is_signed=self.metric.signed
-        )
+        self._evidence = evidence.score(self._evidence, judged, is_best=is_best, is_signed=self.metric.signed)
         self._evidence_verdict = None
         self._scores = (*self._scores, found)[-SCORES:]
         if is_best:
             self.best = found
+        if found.is_finite and found.broken and found.loss < _loss(self._lowest_broken):
+            self._lowest_broken = found
         if is_allowed:
             self._keep_runners_up(best if is_best else found)
         return is_best
@@ -134,6 +141,7 @@ class Monitor:
         self.best = None
         self._scores = ()
         self._runners_up = ()
+        self._lowest_broken = None
         self._num_paired = 0
         self._failures = 0
         self._patience = PatienceState()
@@ -143,24 +151,29 @@ class Monitor:
     def verdict(self, spent: int, seconds: float, attempt: int = 0) -> Verdict:
         """Return what to do now: the first of divergence, evaluations that all fail, the policy and the budget."""
         if player := stuck_player(self._history):
-            return diverged(stuck_cause(player), attempt, self.remedies.attempts)
+            return diverged(stuck_cause(player), attempt, self.remedies, self.game)
         if self._failures >= NUM_FAILED and not self._evidence.evaluations and self.last is None:
             return failing_stop(self._failures, self._last_failure)
         found = self._policy_verdict()
-        return budget_verdict(self.budget, spent, seconds) if isinstance(found, Continue) else found
+        if isinstance(found, Stop):
+            return dataclasses.replace(found, message=f"{found.message} {self._not_a_candidate()}".strip())
+        return budget_verdict(self.budget, spent, seconds)
 
     def _policy_verdict(self) -> Verdict:
+        lowest_broken = _loss(self._lowest_broken)
         match self.stopping.policy:
             case "evidence":
                 if self._evidence_verdict is None:
-                    self._evidence_verdict = evidence.verdict(self.stopping.evidence, self._evidence, self.metric.shown)
+                    self._evidence_verdict = evidence.verdict(
+                        self.stopping.evidence, self._evidence, self.metric.shown, lowest_broken
+                    )
                 return self._evidence_verdict
             case "budget":
                 return Continue()
             case "discriminator-threshold":
                 return threshold.verdict(self.stopping.threshold, self._threshold)
             case "patience":
-                return patience.verdict(self.stopping.patience, self._patience, self.metric.shown)
+                return patience.verdict(self.stopping.patience, self._patience, self.metric.shown, lowest_broken)
             case _ as unreachable:
                 assert_never(unreachable)
 
@@ -175,7 +188,7 @@ class Monitor:
         """Say in plain words how close the policy is to a stop; empty where only the budget stops the run."""
         match self.stopping.policy:
             case "evidence":
-                text = evidence.status(self.stopping.evidence, self._evidence)
+                text = evidence.status(self.stopping.evidence, self._evidence, _loss(self._lowest_broken))
             case "budget":
                 text = ""
             case "discriminator-threshold":
@@ -193,8 +206,23 @@ class Monitor:
         last = self.last
         if last is None or not last.broken:
             return ""
-        found = [guard_text(self._guards[name], last) for name in last.broken if name in self._guards]
-        return f"Not a candidate: {', '.join(found)}." if found else ""
+        found = self._missed(last)
+        return f"Not a candidate: {found}." if found else ""
+
+    def _not_a_candidate(self) -> str:
+        """Say which guard kept the last generator, or one of a lower loss than the best, from being a candidate."""
+        if text := self._broken_lately():
+            return text
+        lowest = self._lowest_broken
+        if lowest is None or lowest.loss >= _loss(self.best):
+            return ""
+        found = self._missed(lowest)
+        lower = f"the generator of {lowest.samples:,} samples, with a lower {self.metric.shown}"
+        return f"Not a candidate: {lower} ({found})." if found else ""
+
+    def _missed(self, score: Score) -> str:
+        """Say by how much a score misses each guard that it breaks."""
+        return ", ".join(guard_text(self._guards[name], score) for name in score.broken if name in self._guards)
 
     def certificate(self) -> Certificate | None:
         """Return what the evidence says now; None under another policy, and before two scores."""
@@ -212,6 +240,7 @@ class Monitor:
             "failures": self._failures,
             "last_failure": self._last_failure,
             "runners_up": self._runners_up,
+            "lowest_broken": self._lowest_broken,
             "best": self.best,
             "history": self._history,
             "scores": self._scores,
@@ -228,7 +257,8 @@ class Monitor:
             failures = msgspec.convert(state["failures"], int)
             last_failure = msgspec.convert(state["last_failure"], str)
             runners_up = tuple(lenient(Score, record) for record in state["runners_up"])
-            best = lenient(Score, state["best"]) if state["best"] is not None else None
+            best = _score_of(state["best"])
+            lowest_broken = _score_of(state["lowest_broken"])
             history = tuple(lenient(StepStats, record) for record in state["history"])
             scores = tuple(lenient(Score, record) for record in state["scores"])
             places = (of_evidence.best, of_evidence.lowest)
@@ -240,11 +270,12 @@ class Monitor:
         self._threshold = of_threshold
         self._patience = of_patience
         self._evidence = of_evidence
-        self._evidence_verdict = evidence.verdict(self.stopping.evidence, of_evidence, self.metric.shown)
+        self._evidence_verdict = None
         self._num_paired = num_paired
         self._failures = failures
         self._last_failure = last_failure
         self._runners_up = runners_up
+        self._lowest_broken = lowest_broken
         self.best = best
         self._history = history
         self._scores = scores
@@ -255,6 +286,20 @@ def guard_text(metric: Metric, score: Score) -> str:
     side = "above" if metric.better == "lower" else "below"
     unit = f" {metric.unit}" if metric.unit else ""
     return f"{metric.shown} is {score.value(metric.name):.4g}{unit}, {side} the limit of {metric.guard:.4g}{unit}"
+
+
+def _loss(score: Score | None) -> float:
+    """Return a loss, infinity where there is none."""
+    if score is None:
+        return math.inf
+    return score.loss
+
+
+def _score_of(values: Any) -> Score | None:
+    """Build a score from plain values, None from null."""
+    if values is None:
+        return None
+    return lenient(Score, values)
 
 
 def _exactly(values: Any, kind: type[State]) -> State:

@@ -28,8 +28,8 @@ def score(state: PatienceState, found: Score) -> PatienceState:
     return PatienceState(found.loss, error, found.samples, 0)
 
 
-def verdict(settings: PatienceSettings, state: PatienceState, label: str) -> Verdict:
-    """Stop when the patience is used up."""
+def verdict(settings: PatienceSettings, state: PatienceState, label: str, lowest_broken: float = math.inf) -> Verdict:
+    """Stop when the patience is used up; `lowest_broken` is the lowest loss of a generator that broke a guard."""
     if state.num_since < settings.evaluations:
         return Continue()
     if state.best is None:
@@ -40,9 +40,12 @@ def verdict(settings: PatienceSettings, state: PatienceState, label: str) -> Ver
     error = ""
     if state.best_error is not None:
         error = f" ± {state.best_error:.2g}"
+    what = label
+    if lowest_broken < state.best:
+        what = f"{label} of generators that keep their limits"
     return Stop(
         "patience",
-        f"{label} has not improved for {state.num_since} evaluations in a row: "
+        f"{what} has not improved for {state.num_since} evaluations in a row: "
         f"its best was {state.best:.3g}{error} at {state.best_samples:,} samples.",
     )
 

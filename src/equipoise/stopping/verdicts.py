@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from equipoise.recipe import Budget
+from equipoise.recipe import Budget, Game, Remedies
 from equipoise.storage.records import StepStats, StopReason
 
 NUM_STUCK = 3  # logging intervals without a single applied step
 NUM_FAILED = 5  # evaluations that failed before any succeeded
-LOWER_RATES = "Try lower learning rates: --set game.generator.rate=0.0001 --set game.discriminator.rate=0.0001"
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,9 @@ def stuck_player(recent: Sequence[StepStats]) -> str | None:
     return None
 
 
-def diverged(cause: str, attempt: int, allowed: int) -> Remedy | Stop:
+def diverged(cause: str, attempt: int, remedies: Remedies, game: Game | None = None) -> Remedy | Stop:
     """Return what to do about a diverged game: a remedy while some are left, else the end with an honest reason."""
+    allowed = remedies.attempts
     if attempt < allowed:
         return Remedy(cause)
     tried = ""
@@ -66,7 +66,22 @@ def diverged(cause: str, attempt: int, allowed: int) -> Remedy | Stop:
         tried = (
             f" Going back to the last healthy checkpoint with lower learning rates was tried {times} without success."
         )
-    return Stop("diverged", f"The training has diverged: {cause}{tried} {LOWER_RATES}")
+    return Stop("diverged", f"The training has diverged: {cause}{tried} {_advice(remedies, game)}")
+
+
+def _advice(remedies: Remedies, game: Game | None) -> str:
+    """Say what to try from the start: rates as low as the lowest that a remedy tried, at least once lowered."""
+    if game is None:
+        return "Try lower learning rates."
+    factor = remedies.rate_factor ** max(1, remedies.attempts)
+    rates = {
+        "game.generator.rate": game.generator.rate,
+        "game.generator.rate_end": game.generator.rate_end,
+        "game.discriminator.rate": game.discriminator.rate,
+        "game.discriminator.rate_end": game.discriminator.rate_end,
+    }
+    lower = [f"{name}={rate * factor:g}" for name, rate in rates.items() if rate is not None]
+    return f"Try lower learning rates: {', '.join(lower)}"
 
 
 def stuck_cause(player: str) -> str:

@@ -17,6 +17,7 @@ import msgspec
 FORMAT = 1
 MAX_NUMBER = 1e150  # beyond it, squares overflow; no number of a game is as large
 MAX_COUNT = 2**53
+SNAPSHOT_NAME = "[0-9]{12,18}"  # pattern of a snapshot's name without its suffix: the samples it was taken at
 
 Status: TypeAlias = Literal["new", "running", "stopped", "finished", "failed"]
 StopReason: TypeAlias = Literal[
@@ -29,6 +30,7 @@ EventKind: TypeAlias = Literal[
     "not saved",
     "damaged checkpoint",
     "evaluation failed",
+    "final stage failed",
     "evaluation protocol changed",
     "guard broken",
     "overfitting check failed",

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
-from equipoise.errors import Option, UserError, listed, suggested
-from equipoise.recipe import Custom, Images, Points, Recipe, SuperResolution, TaskSettings
+from equipoise.errors import Command, Option, Part, UserError, listed, suggested
+from equipoise.recipe import Custom, Images, Points, Recipe, SuperResolution, TaskSettings, task_name
 from equipoise.tasks.formats import Formats
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NAMES = ("images", "points", "super-resolution")
 SHAPES = ("ring", "grid", "spiral")  # sources that mean points
+EMBEDDED = ("mnist", *SHAPES)  # sources that need no file
 
 
 class Source(Protocol):
@@ -60,21 +61,31 @@ class Source(Protocol):
         ...
 
 
-def task_settings(name: str | None, source: str | None) -> TaskSettings | None:
-    """Return the settings of a task by its name, or as the source implies; None for what a recipe has by default.
+def task_settings(task: "str | Task | None", source: str | None) -> TaskSettings | None:
+    """Return the settings of a task: by its name, of one from Python, or as the source implies.
 
-    Raises UserError for an unknown name.
+    None stands for what a recipe has by default. Raises UserError for an unknown name.
     """
-    if name is None:
+    if task is None:
         return Points() if source in SHAPES else None
-    match name:
+    if not isinstance(task, str):
+        return Custom(name=type(task).__name__)
+    match task:
         case "images":
             return Images()
         case "points":
             return Points()
         case "super-resolution":
             return SuperResolution()
-    raise UserError(Option("task", name), f"allowed are {listed(NAMES)}", *suggested(name, NAMES))
+    raise UserError(Option("task", task), f"allowed are {listed(NAMES)}", *suggested(task, NAMES))
+
+
+def examined(settings: TaskSettings, subject: Part) -> Images:
+    """Return the settings of images, which `data check` examines; raises UserError for those of another task."""
+    if not isinstance(settings, Images):
+        problem = f"{task_name(settings)}, which need no check; images are checked"
+        raise UserError(subject, problem, Command("data check", "photos/"))
+    return settings
 
 
 def opened(recipe: Recipe, device: "torch.device", stage: Any) -> Source:
@@ -93,7 +104,7 @@ def opened(recipe: Recipe, device: "torch.device", stage: Any) -> Source:
 
             return super_resolution.opened(recipe, device, stage)
         case Custom(name=name):
-            raise needs_python(name)
+            raise _needs_python(name)
         case _ as unreachable:
             assert_never(unreachable)
 
@@ -114,7 +125,7 @@ def model_of(recipe: Recipe, data: "DataRecord") -> "Model":
 
             return super_resolution.model_of(recipe, data)
         case Custom(name=name):
-            raise needs_python(name)
+            raise _needs_python(name)
         case _ as unreachable:
             assert_never(unreachable)
 
@@ -136,8 +147,13 @@ def formats_of(settings: TaskSettings) -> Formats:
             assert_never(unreachable)
 
 
-def needs_python(name: str) -> UserError:
-    """Return the mistake of asking for a task whose definition is not here."""
+def refuse_without_python(settings: TaskSettings) -> None:
+    """Raise UserError where a task is defined in Python, so that only Python can use it; needs no torch."""
+    if isinstance(settings, Custom):
+        raise _needs_python(settings.name)
+
+
+def _needs_python(name: str) -> UserError:
     problem = "is defined in Python, which alone knows its data and networks"
     remedy = "In Python: equipoise.load(path, task=…), or resume(path, task=…), with the same task as in train(task=…)"
     return UserError(f"task {name}", problem, remedy)

@@ -9,12 +9,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, assert_never
+from typing import Any, NamedTuple, Protocol, TypeVar, assert_never
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from equipoise.data.splits import JudgedSplit as JudgedSplit
+from equipoise.data.splits import Split as Split
 from equipoise.data.splits import Splits
 from equipoise.errors import Command, UserError
 from equipoise.game.terms import StepContext as StepContext
@@ -24,8 +26,6 @@ from equipoise.metrics.units import Measured as Measured
 from equipoise.randomness import Randomness
 from equipoise.storage.records import DataRecord, ExhibitKind, Metric, Role
 
-Split = Literal["train", "validation", "test"]
-JudgedSplit = Literal["validation", "validation, second half", "test"]
 MIN_HALF = 20  # examples that each half of the validation split must have, or it stays whole
 CHUNK = 250  # outputs drawn at once
 SEEDS: dict[JudgedSplit, int] = {"validation": 0, "validation, second half": 2, "test": 1}  # of each split's judge
@@ -92,8 +92,8 @@ class Judge(Protocol):
         ...
 
     @property
-    def split(self) -> str:
-        """The split whose real examples it compares with."""
+    def split(self) -> JudgedSplit:
+        """The split whose real examples it compares with, and at whose positions outputs are asked for."""
         ...
 
     @property
@@ -272,6 +272,19 @@ def digest_with(content: bytes, splits: Splits) -> str:
         found.update(f"{len(indices)} ".encode())
         found.update(indices.astype("<i8").tobytes())
     return found.hexdigest()
+
+
+def indices_of(splits: Splits, split: Split) -> np.ndarray:
+    """Return the indices of a split's examples, in its random and fixed order."""
+    match split:
+        case "train":
+            return splits.train
+        case "validation":
+            return splits.validation
+        case "validation, second half" | "test":
+            return judged(split, splits.validation, splits.test)
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def judged(split: JudgedSplit, validation: Part, test: Part) -> Part:

@@ -3,7 +3,9 @@
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -13,14 +15,15 @@ from torch import Tensor, nn
 
 from equipoise.errors import UserError, listed
 from equipoise.game.terms import StepContext
-from equipoise.game.updates import ROLES, Players, Role, Terms
+from equipoise.game.updates import ROLES, Players, Role, Terms, refuse_unknown_stats
 from equipoise.metrics.units import Measured
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
 from equipoise.storage.files import as_read
-from equipoise.storage.records import DataRecord, ExhibitKind, Metric
+from equipoise.storage.records import SNAPSHOT_NAME, DataRecord, ExhibitKind, Metric, deciding
 from equipoise.storage.records import Role as RivalRole
 from equipoise.tasks.base import Examples, Exhibit, Judge, JudgedSplit, Rival, Split, Task, evaluating, num_outputs
+from equipoise.tasks.exhibits import file_of
 
 NUM = 16  # outputs and examples asked for, at most
 CLOSE = 1e-3  # share of the largest number by which two computations of the same numbers may differ, on a GPU
@@ -35,6 +38,7 @@ def refuse_broken(task: Task, recipe: Recipe) -> None:
     """Raise UserError that names the method, and what it must return, where a task breaks its contract."""
     with torch.random.fork_rng():
         data = _data_of(task)
+        _refuse_chunk(task)
         players = _players_of(task)
         _refuse_batch(task, recipe.game.batch)
         for role in ROLES:
@@ -42,9 +46,12 @@ def refuse_broken(task: Task, recipe: Recipe) -> None:
                 step = StepContext(Randomness(0), progress)
                 _refuse_terms(task, players, role, recipe.game.batch, step)
         players.generator.requires_grad_(False)
-        judge = _judge_of(task)
+        judges = _judges_of(task)
+        judge = judges["validation"]
         with evaluating(players.generator), evaluating(players.discriminator), torch.no_grad():
             outputs = _outputs_of(task, players.generator, judge)
+            for split, other in judges.items():
+                _refuse_split(task, players.generator, split, min(NUM, other.num))
             _refuse_examples(task, players, "train", data.num_train)
             _refuse_examples(task, players, "validation", data.num_validation)
             _refuse_examples(task, players, "test", data.num_test)
@@ -52,6 +59,17 @@ def refuse_broken(task: Task, recipe: Recipe) -> None:
             _refuse_rivals(task)
             _refuse_exhibits(task, players.generator)
             _refuse_model(task, players.generator)
+
+
+def refuse_negative(metrics: Sequence[Metric], loss: float, error: float) -> None:
+    """Raise UserError for a deciding loss below zero, unless it is an estimate that its own error can carry there.
+
+    The rules for stopping compare losses by ratios: to them, all losses below zero are one.
+    """
+    if loss < 0 and not (deciding(metrics).signed and math.isfinite(error)):
+        allowed = "one non-negative deciding loss, lower is better; only an estimate may fall below zero by chance, "
+        allowed += "with a Metric of signed=True and a finite error"
+        raise _wrong("judge().measure", f"a loss of {loss:.3g}", allowed)
 
 
 # The data and the networks
@@ -68,6 +86,16 @@ def _data_of(task: Task) -> DataRecord:
     if _returned(task, "describe", DataRecord).digest != data.digest:
         raise _wrong("describe", "another digest at the second call", "a digest of the data alone")
     return data
+
+
+def _refuse_chunk(task: Task) -> None:
+    remedy = "Set it to how many outputs are drawn at once, such as 250"
+    try:
+        found: Any = task.chunk
+    except Exception as error:
+        raise UserError("task.chunk", f"raised {type(error).__name__}: {error}", remedy) from error
+    if not isinstance(found, int) or found < 1:
+        raise UserError("task.chunk", f"is {found!r}; it must be a whole number of at least 1", remedy)
 
 
 def _players_of(task: Task) -> Players:
@@ -111,6 +139,7 @@ def _refuse_terms(task: Task, players: Players, role: Role, num: int, step: Step
         batch = _called(task, "batch", Randomness(0), num)
         terms = _returned(task, method, Terms, players, batch, step)
         _refuse_values(terms, method)
+        refuse_unknown_stats(terms, role)
         if terms.losses:
             _refuse_gradients(terms, players.of(role), method)
         found.append(terms.losses)
@@ -214,15 +243,19 @@ def _refuse_logits(task: Task, discriminator: nn.Module, inputs: Any, outputs: A
 # The judge
 
 
-def _judge_of(task: Task) -> Judge:
-    """Return the judge by the validation split; those of the other splits are only looked at."""
+def _refuse_split(task: Task, generator: nn.Module, split: JudgedSplit, size: int) -> None:
+    _refuse_outputs(_called(task, "outputs", generator, Randomness(0), split, 0, size), size, "outputs")
+
+
+def _judges_of(task: Task) -> dict[JudgedSplit, Judge]:
+    """Return the judges that there are; one by the validation split is needed."""
     found: dict[JudgedSplit, Any] = {split: _called(task, "judge", split) for split in get_args(JudgedSplit)}
     if found["validation"] is None:
         raise _wrong("judge", "None for the validation split", "a judge; None only for a split that is too small")
-    for split, judge in found.items():
-        if judge is not None:
-            _refuse_judge(judge, split)
-    return found["validation"]
+    judges: dict[JudgedSplit, Judge] = {split: judge for split, judge in found.items() if judge is not None}
+    for split, judge in judges.items():
+        _refuse_judge(judge, split)
+    return judges
 
 
 def _refuse_judge(judge: Judge, split: str) -> None:
@@ -259,6 +292,7 @@ def _refuse_measured(judge: Judge, outputs: Any) -> None:
             raise _wrong(method, f'for "{name}" {_shape(value)}', "Python numbers")
     if not np.isfinite(found.loss):
         raise _wrong(method, f"a loss of {found.loss}", "a finite one at the first weights")
+    refuse_negative(judge.metrics, found.loss, found.error)
     missing = [metric.name for metric in judge.metrics if metric.name not in found.values]
     if missing:
         raise _wrong(method, f"values without {listed(missing)}", "a value for each of its metrics")
@@ -288,9 +322,11 @@ def _refuse_exhibits(task: Task, generator: nn.Module) -> None:
             raise _wrong("exhibits", f'for "{exhibit.name}" {_type(exhibit.content)}', "content in bytes")
         if Path(exhibit.name).name != exhibit.name:
             raise _wrong("exhibits", f'the name "{exhibit.name}"', "names of files, without their folders")
-    names = [(exhibit.kind, exhibit.name) for exhibit in exhibits]
-    if len(set(names)) < len(names):
-        raise _wrong("exhibits", f"the names {', '.join(name for _, name in names)}", "a name of its own for each")
+        if re.fullmatch(SNAPSHOT_NAME, exhibit.name):
+            raise _wrong("exhibits", f'the name "{exhibit.name}"', "names that a snapshot cannot have")
+    files = [file_of(exhibit) for exhibit in exhibits]
+    if len(set(files)) < len(files):
+        raise _wrong("exhibits", f"the files {', '.join(files)}", "a file of its own for each")
 
 
 def _refuse_model(task: Task, generator: nn.Module) -> None:

@@ -13,8 +13,14 @@ from torch import Tensor
 from equipoise.data.pool import to_uint8
 from equipoise.tasks.base import Exhibit
 
+SUFFIXES = {"picture": "png", "sound": "wav", "animation": "gif", "series": "json", "rows": "json", "lines": "json"}
 GAP = 2  # pixels between tiles
 SMALL = 64  # pixels a side below which tiles are enlarged, so that they can be seen
+
+
+def file_of(exhibit: Exhibit) -> str:
+    """Return the name of the file that an exhibit becomes."""
+    return f"{exhibit.name}.{SUFFIXES[exhibit.kind]}"
 
 
 def picture(name: str, title: str, png: bytes, caption: str = "", intro: str = "") -> Exhibit:

@@ -13,13 +13,14 @@ FILES = frozenset(  # endings that mean a file, of whatever kind; any other name
 
 @dataclass(frozen=True)
 class Formats:
-    """Endings of single files, whether a folder will do, an example, and what the generator works on."""
+    """Endings of single files, whether a folder will do, an example, and how the generator is used."""
 
     endings: tuple[str, ...]
     folder: bool
     example: str
     most: int | None = None  # outputs in one file
     takes_inputs: bool = False  # the generator is applied to files; else it draws samples
+    needs_python: bool = False  # the task is defined in Python, so the command line cannot use the generator
 
     def refuse(self, out: Path, num: int | None = None) -> None:
         """Raise UserError where outputs cannot be written under this name."""
@@ -40,4 +41,4 @@ class Formats:
 IMAGES = Formats((".png",), True, "grid.png", MAX_IN_ONE)
 POINTS = Formats((".csv",), False, "points.csv")
 PICTURES = Formats((".png",), True, "large.png", takes_inputs=True)
-ANYTHING = Formats((), True, "out")
+ANYTHING = Formats((), True, "out", needs_python=True)

@@ -34,17 +34,6 @@ NUM_COMPARED = 1_000  # training images compared at once: the features of all wo
 Stage = Callable[[str, float], None]
 
 
-def split_indices(pool: Pool, split: Split) -> np.ndarray:
-    """Return the indices of one split's images."""
-    match split:
-        case "train":
-            return pool.splits.train
-        case "validation":
-            return pool.splits.validation
-        case "test":
-            return pool.splits.test
-
-
 def judged_indices(pool: Pool, split: JudgedSplit) -> np.ndarray:
     """Return the indices of the images to judge by; the training's "validation" is the first half of that split.
 

@@ -26,7 +26,7 @@ from equipoise.recipe import Images, Networks, Recipe, refuse_idle_augmentation
 from equipoise.recipes import Facts
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord
-from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Model, Rival, Split, Task, chunks
+from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Model, Rival, Split, Task, chunks, indices_of
 from equipoise.tasks.exhibits import as_picture, grid
 from equipoise.tasks.image_judging import (
     NUM_NEAREST,
@@ -40,7 +40,6 @@ from equipoise.tasks.image_judging import (
     image_rivals,
     num_shown,
     snapshot_of,
-    split_indices,
 )
 
 MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
@@ -217,7 +216,7 @@ class ImageTask(Task):
 
     def examples(self, split: Split, begin: int, size: int) -> Examples:
         """Return (labels, images `[n, C, H, W]` in [-1, 1]) of one split; its order is random and fixed."""
-        indices = split_indices(self.pool, split)[begin : begin + size]
+        indices = indices_of(self.pool.splits, split)[begin : begin + size]
         images = to_float(gather(self.pool, indices))
         return Examples(self._labels(torch.from_numpy(indices)), images)
 

@@ -39,6 +39,7 @@ from equipoise.tasks.base import (
     Task,
     chunks,
     digest_with,
+    indices_of,
     judged,
 )
 from equipoise.tasks.exhibits import picture, rows
@@ -193,8 +194,7 @@ class PointSource:
 
     def of(self, part: Split) -> Tensor:
         """Return the points of a split, in its random and fixed order."""
-        indices = {"train": self.splits.train, "validation": self.splits.validation, "test": self.splits.test}[part]
-        return self.points[torch.from_numpy(indices)]
+        return self.points[torch.from_numpy(indices_of(self.splits, part))]
 
     def unseen(self, data: DataRecord) -> "PointSource":
         """Return itself: a point's content decides its split, so other test splits hold no a training point."""

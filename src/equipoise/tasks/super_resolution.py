@@ -33,7 +33,7 @@ from equipoise.recipes import Facts
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord
 from equipoise.storage.safe_open import read_bytes, writable_text
-from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, digest_with, judged
+from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, digest_with, indices_of, judged
 from equipoise.tasks.exhibits import grid, picture, png
 
 NUM_FOR_ENCODER = 20_000  # patches of training photographs that the evaluation encoder learns from
@@ -378,7 +378,7 @@ class SuperTask(Task):
 
     def examples(self, split: Split, begin: int, size: int) -> Examples:
         """Return lists of small images and of their originals `[3, H, W]` in [-1, 1]."""
-        chosen = self._indices(split)[begin : begin + size]
+        chosen = indices_of(self.source.splits, split)[begin : begin + size]
         small = [to_float(torch.from_numpy(self._small[index])) for index in chosen]
         return Examples(small, [to_float(torch.from_numpy(self.source.photos.images[index])) for index in chosen])
 
@@ -453,10 +453,6 @@ class SuperTask(Task):
             tiles += [_crop(image) for image in (nearest, bicubic, output, target)]
         caption = "From left to right: the input, bicubic enlargement, the best generator's output, the original."
         return [picture("triplets", "Samples", grid(torch.stack(tiles), 4, 1), caption)]
-
-    def _indices(self, split: Split) -> np.ndarray:
-        splits = self.source.splits
-        return {"train": splits.train, "validation": splits.validation, "test": splits.test}[split]
 
     def _placed(self, patches: Tensor) -> Tensor:
         return to_float(patches.to(self.device)).contiguous(memory_format=torch.channels_last)

@@ -9,6 +9,7 @@ from typing import Any
 from equipoise.evaluation.evaluate import Contender, evaluate
 from equipoise.evaluation.finish import Ending, Findings, conclude
 from equipoise.evaluation.rivals import rivals_once
+from equipoise.evaluation.scoring import write_snapshot
 from equipoise.evaluation.selection import candidates_to_score_again
 from equipoise.host.deadline import Deadline
 from equipoise.metrics.feature_judge import FeatureJudge
@@ -89,9 +90,9 @@ class Evaluator:
             return None
         return copied(self.like, self.generate, folder)
 
-    def snapshot(self, generator: Any) -> bytes:
-        """Return a picture of fixed latents."""
-        return self.given.snapshot(drawing(generator, self.generate)).content
+    def snapshot(self, generator: Any, samples: int) -> None:
+        """Write a picture of fixed latents if one is due; failing at it costs the picture alone."""
+        write_snapshot(self.given, drawing(generator, self.generate), self.run, samples, self.event)
 
     def conclude(self, stage: Callable[[str, float], None], *, is_final: bool) -> tuple[Findings, str | None]:
         """Select, show and test the best generator; also return why it was not tested, if it should have been."""

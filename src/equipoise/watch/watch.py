@@ -250,8 +250,7 @@ class Watch:
         is_best = take(self._run, self._monitor, found, fill, self._session.event, keeps_all=is_copied)
         if is_best:
             self._evaluator.adopt(generator, self.samples)
-        if self._run.is_snapshot_due(self.samples):
-            self._run.write_snapshot(self.samples, self._evaluator.snapshot(generator))
+        self._evaluator.snapshot(generator, self.samples)
         seconds = found.seconds
         if not found.compared_with:
             seconds *= 2  # a later one has a best generator to draw from, too
@@ -407,7 +406,7 @@ class Watch:
 def _outcome(state: RunState, label: str) -> str:
     """Return the end of a run in a line: the best generator and its test, or why there is none."""
     if state.best is None:
-        return f"{state.message} No generator was scored."
+        return f"{state.message} There is no best generator."
     text = f"Best: {label} {formatting.score(state.best)} after {state.best.samples:,} samples"
     if state.test is not None:
         text += f", {formatting.score(state.test)} on the test split"
