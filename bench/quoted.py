@@ -19,7 +19,9 @@ RECORDS = Path(__file__).parent / "records"
 
 def numbers() -> dict[str, str]:
     """Return every quoted number by its name."""
-    return demo() | overhead() | precision() | startup() | recipes() | frontier() | forecast() | stopping() | kept()
+    of_images = demo() | overhead() | precision() | startup() | recipes()
+    of_stopping = frontier() | forecast() | stopping()
+    return of_images | of_stopping | kept() | super_resolution() | points()
 
 
 def demo() -> dict[str, str]:
@@ -150,6 +152,35 @@ def recipes() -> dict[str, str]:
         rarest = 100 * min(run["class_shares"])
         found[f"recipes.{run['recipe']}"] = f"{_short(run['frechet_distance'])} ({rarest:.1f} %)"
     return found
+
+
+def super_resolution() -> dict[str, str]:
+    """Return enlargement by four beside bicubic, before and after the adversarial term."""
+    record = _read("super_resolution")
+    found = {"sr.date": record["date"], "sr.minutes": f"{record['seconds'] / 60:.0f}"}
+    for run in record["runs"]:
+        for name, values in run["sets"].items():
+            of_set = name.removeprefix("test-")
+            for who in ("generator", "bicubic"):
+                key = f"sr.{run['kind'] if who == 'generator' else who}_{of_set}"
+                found[f"{key}_psnr"] = f"{values[who]['psnr']:.2f} dB"
+                if of_set == "set14":  # Set5 has too few patches
+                    found[f"{key}_kid"] = _short(values[who]["patch_kid"])
+    return found
+
+
+def points() -> dict[str, str]:
+    """Return how long the ring of eight modes takes, and how good it is then."""
+    record = _read("points")
+    runs = [run for run in record["runs"] if run["source"] == "ring" and run["update"] == "alternating"]
+    seconds = [run["seconds_until_all_modes"] for run in runs]
+    return {
+        "points.date": record["date"],
+        "points.seeds": str(len(runs)),
+        "points.seconds_until_all_modes": f"{max(seconds):.0f} s",
+        "points.good": f"{100 * min(run['test']['good'] for run in runs):.1f} %",
+        "points.modes": str(min(round(run["test"]["modes"]) for run in runs)),
+    }
 
 
 def kept() -> dict[str, str]:

@@ -72,6 +72,12 @@ def test_a_run_that_can_be_continued_says_how(tmp_path, fake_run, status):
     assert "seed" not in found["recipe"]
 
 
+def test_a_run_of_a_task_that_only_python_knows_names_no_command_that_would_refuse_it(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", status="stopped")
+    run.write_recipe(run.read_recipe() | {"task": {"kind": "custom", "name": "Waves"}})
+    assert f"equipoise.resume('{run.path}', task=…)" in rows(on_screen(run))["state"]
+
+
 def test_samples_of_abandoned_attempts_are_named(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", "budget.seconds=none", "budget.samples=2400000", status="stopped")
     change_state(run, spent=3_000_000, stop_reason="interrupted")

@@ -46,7 +46,7 @@ def test_a_baseline_is_beaten_or_not_beyond_twice_the_standard_error_only(differ
 def test_a_ceiling_is_named_by_its_score_and_nothing_is_said_of_what_was_not_compared():
     ceiling = baseline("real ones", "ceiling")
     assert scale_sentence(judged(ceiling), METRIC) == "Real ones score 0.50 ± 0.02."
-    assert scale_sentence(judged(baseline("noise", "floor")), METRIC) == ""
+    assert scale_sentence(judged(baseline("noise", "floor")), METRIC) == "Noise scores 0.50 ± 0.02."
     assert scale_sentence(judged(baseline("noise", "floor", math.nan)), METRIC) == ""
     assert scale_sentence(Rivals(), METRIC) == ""
     both = scale_sentence(judged(ceiling, baseline("a", "floor", -1.0), baseline("b", "rival", 1.0)), METRIC)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from equipoise import formatting
-from equipoise.cli.text import typed
+from equipoise.cli.text import typed, way_on
 from equipoise.errors import Command
 from equipoise.health.diagnoses import failure
 from equipoise.recipe import Recipe
@@ -50,7 +50,7 @@ def _lines(run: RunFolder, width: int) -> Iterator[str]:
 def _next(run: RunFolder, recipe: Recipe, state: RunState) -> Iterator[str]:
     """Yield what to type next, each with a label."""
     if state.status == "stopped":
-        yield f"Resume: {_typed(Command('resume', run.path))}"
+        yield f"Resume: {formatting.printable(way_on(recipe.task, run.path))}"
         return
     formats = formats_of(recipe.task)
     if state.best is not None and not formats.needs_python:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from equipoise import formatting
-from equipoise.cli.text import labelled, table, typed
-from equipoise.errors import Command, UserError, shortened
+from equipoise.cli.text import labelled, table, way_on
+from equipoise.errors import UserError, shortened
 from equipoise.recipe import Budget
 from equipoise.runs.scale import scale_sentence
 from equipoise.runs.status import Status, status_values
@@ -95,7 +95,7 @@ def _source(now: Status) -> str:
 
 
 def _state(now: Status) -> str:
-    again = typed(Command("resume", now.path))
+    again = way_on(now.recipe.task, now.path)
     if now.is_custom_loop:
         again = f"Watch({str(now.path)!r}, resume=True)"
     match now.state:

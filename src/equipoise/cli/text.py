@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from equipoise import errors, formatting
 from equipoise.errors import Command
+
+if TYPE_CHECKING:
+    from equipoise.recipe import TaskSettings
 
 WIDTH = 80
 
@@ -28,6 +32,15 @@ def labelled(label: str, text: str, indent: int = 12) -> list[str]:
 def typed(command: Command) -> str:
     """Write a command as it is typed in a shell."""
     return errors.typed(command, in_shell=True)
+
+
+def way_on(task: "TaskSettings", path: Path) -> str:
+    """Return how a stopped run is continued: by a command, or in Python where that alone knows the task."""
+    from equipoise.tasks import formats_of
+
+    if formats_of(task).needs_python:
+        return f"equipoise.resume({str(path)!r}, task=…) in Python"
+    return typed(Command("resume", path))
 
 
 def counted(num: int, word: str) -> str:

@@ -53,7 +53,7 @@ class Interruption:
             return None
         from equipoise.stopping.verdicts import Stop  # every command comes through this module, and few need that one
 
-        return Stop("interrupted", f"Interrupted ({self.requested}). To continue: equipoise resume")
+        return Stop("interrupted", f"Interrupted ({self.requested}).")
 
     def heed(self) -> None:
         """Say that the loop ends for the signal, so that nothing more needs to be done about it."""

@@ -9,16 +9,21 @@ SURE = 2.0  # standard errors from which a difference counts
 
 
 def scale_sentence(rivals: Rivals, metric: Metric) -> str:
-    """Say in a sentence how the best generator compares with each baseline; empty where none was judged."""
-    parts = [_against(score, metric) for score in rivals.scores if score.role != "ceiling" and score.best is not None]
-    ceilings = [score for score in rivals.scores if score.role == "ceiling" and math.isfinite(score.loss)]
-    text = "; ".join(part for part in parts if part)
+    """Say how the best generator compares with each baseline, and what those score that it was not compared with."""
+    found = [_against(score, metric) for score in rivals.scores if score.role != "ceiling"]
+    text = "; ".join(phrase for phrase in found if phrase)
     if text:
         text = f"{metric.shown}: {text}."
-    for score in ceilings:
-        value = formatting.with_error(score.loss, score.error)
-        text += f" {score.name[:1].upper()}{score.name[1:]} score {value}."
+    for score in rivals.scores:
+        if math.isfinite(score.loss) and (score.role == "ceiling" or score.best is None):
+            text += f" {_alone(score)}"
     return text.strip()
+
+
+def _alone(score: RivalScore) -> str:
+    """Say what a baseline scores; a ceiling is several, such as real images."""
+    verb = "score" if score.role == "ceiling" else "scores"
+    return f"{score.name[:1].upper()}{score.name[1:]} {verb} {formatting.with_error(score.loss, score.error)}."
 
 
 def _against(score: RivalScore, metric: Metric) -> str:
