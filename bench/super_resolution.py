@@ -4,8 +4,8 @@
 
 Reads sr-photos.zip: trains on train/, and evaluates on test-set5/ and test-set14/, which no training and no choice
 has seen. The faithful run has no adversarial term (task.adversarial=0); the sharp one is the task's default. Each
-score stands beside those of the baselines under the same protocol. Writes records/super_resolution.json and a picture
-of triplets a run.
+score stands beside those of the baselines under the same protocol; `error` is the standard error of what decides (MSE
+of Y in a faithful run, patch KID in a sharp one). Writes records/super_resolution.json and a picture of triplets a run.
 """
 
 import argparse
@@ -54,8 +54,8 @@ def measured(kind: str, photos: Path, seconds: int, seed: int, out: Path) -> dic
     for name in SETS:
         found = eq.evaluate(run.path, photos / name)
         sets[name] = {
-            "generator": found.measured.values,
-            **{rival.name: rival.values for rival in found.rivals},
+            "generator": {**found.measured.values, "error": found.measured.error},
+            **{rival.name: {**rival.values, "error": rival.error} for rival in found.rivals},
         }
     shutil.copy(run.path / "samples" / "triplets.png", RECORDS / f"super-resolution-{kind}.png")
     return {

@@ -28,6 +28,17 @@ class Odd(NamedTuple):
     tolerance: int = 1  # grey levels that any pixel may be off
 
 
+def write_photographs(folder: Path, num: int) -> Path:
+    """Write smooth colour photographs of 64×48 pixels, with grain, and return their folder."""
+    draw = np.random.default_rng(0)
+    for index in range(num):
+        coarse = draw.integers(0, 256, (6, 8, 3)).astype(np.uint8)
+        smooth = np.asarray(Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC)).astype(float)
+        pixels = smooth + draw.normal(0, 6, smooth.shape)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index:02d}.png")
+    return folder
+
+
 def picture() -> np.ndarray:
     """Return a smooth picture uint8 [SIDE, SIDE, 3] that no turn or mirror leaves as it is."""
     down, right = np.indices((SIDE, SIDE)) * 255 // SIDE

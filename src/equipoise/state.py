@@ -16,7 +16,7 @@ from equipoise.health.stats import Meter
 from equipoise.host.intervals import Intervals, intervals_so_far, measured_intervals, settled_intervals
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
-from equipoise.runs.candidates import later_best, of_attempt, prune, put_back_best, set_attempt_aside
+from equipoise.runs.candidates import prune, put_back_best, set_attempt_aside
 from equipoise.runs.folder import RunFolder
 from equipoise.stopping.monitor import Monitor
 from equipoise.stopping.verdicts import Remedy
@@ -212,13 +212,13 @@ def roll_back(
         f"samples; learning rates × {before.generator_rate:g} → × {rewound.adjustments.generator_rate:g} "
         f"(attempt {rewound.attempt} of {recipe.remedies.attempts})."
     )
-    if later_best(run, monitor) is not None:
-        text += f" The best generator of the abandoned samples is kept in {run.later.name}/{of_attempt(state.attempt)}."
+    kept = set_attempt_aside(run, monitor, state.attempt)
+    if kept:
+        text += f" The best generator of the abandoned samples is kept in {kept}."
     run.log_event(state.samples, state.seconds, "remedy", text, state.attempt)
     for path in checkpoints.named(run.checkpoints):  # or a resume would take an abandoned one for the newest
         if int(path.name) > rewound.samples or found is None:
             discard(path)
-    set_attempt_aside(run, monitor, state.attempt)
     _match_files(rewound, monitor, run)
     return rewound
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import killing
 import lives
-import numpy as np
 import pytest
-from PIL import Image
+from corpus import write_photographs
 
 import equipoise as eq
 
@@ -36,14 +35,7 @@ def case(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> killing.Case
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of 44 smooth colour photographs of 64×48 pixels, with grain."""
-    folder = tmp_path_factory.mktemp("photos")
-    draw = np.random.default_rng(0)
-    for index in range(44):
-        coarse = draw.integers(0, 256, (6, 8, 3)).astype(np.uint8)
-        smooth = np.asarray(Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC)).astype(float)
-        pixels = smooth + draw.normal(0, 6, smooth.shape)
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index:02d}.png")
-    return folder
+    return write_photographs(tmp_path_factory.mktemp("photos"), 44)
 
 
 @pytest.fixture(scope="session")

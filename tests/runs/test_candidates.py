@@ -23,6 +23,7 @@ from equipoise.runs.candidates import (
     prune,
     put_back_best,
     score_in,
+    set_attempt_aside,
     set_later_aside,
     tensors,
     weights,
@@ -222,6 +223,21 @@ def test_setting_aside_overwrites_nothing_and_claims_no_move_that_was_none(run: 
     assert set_later_aside(run, monitor_of(a_score(10), a_score(20, 2.0))) is None, "a runner-up that was promoted"
     assert set_later_aside(run, monitor_of(a_score(30))) is None, "an earlier one, where the best came without weights"
     assert run.best.exists()
+
+
+def test_the_best_of_an_abandoned_attempt_is_set_aside_in_place_of_its_own_from_before_a_kill(run: RunFolder) -> None:
+    early = monitor_of(a_score(10))
+    assert set_attempt_aside(run, early, 0) == ""
+    for loss in (4.0, 3.0):
+        promote(run, kept(run, 20, loss))
+        assert set_attempt_aside(run, early, 0) == "later/attempt-0"
+        assert weight_in(run.path / "later" / "attempt-0") == loss
+        assert not run.best.exists()
+    promote(run, kept(run, 20, 2.0))
+    assert set_attempt_aside(run, monitor_of(a_score(20, 2.0)), 1) == "", "known to the state gone back to"
+    (run.best / "score.json").write_text("{")
+    assert set_attempt_aside(run, early, 1) == "", "damaged"
+    assert [path.name for path in run.later.iterdir()] == ["attempt-0"]
 
 
 def module_of(value: float) -> nn.Module:

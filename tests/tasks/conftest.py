@@ -8,10 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from corpus import write_photographs
 from small import FOR_PHOTOS, SMALL
 
 from equipoise import tasks
@@ -30,14 +29,7 @@ def unseen(text: str, share: float) -> None:
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of 40 smooth colour photographs of 64×48 pixels, with grain."""
-    folder = tmp_path_factory.mktemp("photos")
-    draw = np.random.default_rng(0)
-    for index in range(40):
-        coarse = draw.integers(0, 256, (6, 8, 3)).astype(np.uint8)
-        smooth = np.asarray(Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC)).astype(float)
-        pixels = smooth + draw.normal(0, 6, smooth.shape)
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index:02d}.png")
-    return folder
+    return write_photographs(tmp_path_factory.mktemp("photos"), 40)
 
 
 @pytest.fixture

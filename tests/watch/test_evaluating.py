@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from shifted import LATENTS, Shifted, opened
 from torch import Tensor, nn
 
 from equipoise.errors import UserError
@@ -19,18 +20,6 @@ from equipoise.storage.records import RunState
 from equipoise.watch.watch import Watch
 
 pytestmark = pytest.mark.usefixtures("small", "unsynced")
-LATENTS = 4
-
-
-class Shifted(nn.Module):
-    """Latents to 8×8 images whose mean is a weight."""
-
-    def __init__(self, mean: float = 0.0) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(torch.tensor(mean))
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return (self.mean + 0.2 * latents.repeat(1, 16).view(-1, 1, 8, 8)).clamp(-1, 1)
 
 
 class Moody(Shifted):
@@ -43,13 +32,6 @@ class Moody(Shifted):
 
     def forward(self, latents: Tensor) -> Tensor:
         return super().forward(self.dropout(self.norm(latents)))
-
-
-def opened(path: Path, real: Any, **options: Any) -> Watch:
-    """Return a watch that evaluates by 100 generated images."""
-    given: dict[str, Any] = {"latents": LATENTS, "log_every": 10, "say": None, "policy": "budget"}
-    given["settings"] = ["evaluation.num_samples=100"]
-    return Watch(path, real=real, **(given | options))
 
 
 def evaluate(watch: Watch, mean: float) -> bool:

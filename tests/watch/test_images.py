@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from shifted import Shifted, opened
+from torch import Tensor
 
 from equipoise.errors import Option, UserError
 from equipoise.randomness import Randomness
@@ -14,28 +15,8 @@ from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.storage.logs import records
 from equipoise.watch.images import GivenImages, given_images
-from equipoise.watch.watch import Watch
 
 pytestmark = pytest.mark.usefixtures("small", "unsynced")
-LATENTS = 4
-
-
-class Shifted(nn.Module):
-    """Latents to 8×8 images whose mean is a weight."""
-
-    def __init__(self, mean: float = 0.0) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(torch.tensor(mean))
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return (self.mean + 0.2 * latents.repeat(1, 16).view(-1, 1, 8, 8)).clamp(-1, 1)
-
-
-def opened(path: Path, real: Any, **options: Any) -> Watch:
-    """Return a watch that evaluates by 100 generated images."""
-    given: dict[str, Any] = {"latents": LATENTS, "log_every": 10, "say": None, "policy": "budget"}
-    given["settings"] = ["evaluation.num_samples=100"]
-    return Watch(path, real=real, **(given | options))
 
 
 def test_the_folder_says_what_the_images_are(tmp_path: Path, real: np.ndarray) -> None:

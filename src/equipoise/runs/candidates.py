@@ -155,23 +155,23 @@ def set_later_aside(run: RunFolder, monitor: Monitor) -> tuple[int, Path] | None
     return there.samples, free
 
 
-def set_attempt_aside(run: RunFolder, monitor: Monitor, attempt: int) -> None:
+def set_attempt_aside(run: RunFolder, monitor: Monitor, attempt: int) -> str:
     """Move the best generator of an abandoned attempt, which the rewound monitor does not know, to `later/`.
 
-    Whatever lies there of this attempt is its own, from before a kill.
+    Returns its place within the run, "" where nothing had to be moved. Whatever lies there of this attempt is its own,
+    from before a kill.
     """
-    if later_best(run, monitor) is None:
-        return
+    try:
+        if later_best(run, monitor) is None:
+            return ""
+    except UserError:  # damaged: there is nothing to keep
+        return ""
     run.later.mkdir(exist_ok=True)
-    aside = run.later / of_attempt(attempt)
+    aside = run.later / f"attempt-{attempt}"
     if aside.exists():
         discard(aside)
     os.rename(readable(run.best), aside)
-
-
-def of_attempt(attempt: int) -> str:
-    """Return the name under which the best generator of an abandoned attempt is kept."""
-    return f"attempt-{attempt}"
+    return f"{run.later.name}/{aside.name}"
 
 
 def later_best(run: RunFolder, monitor: Monitor) -> Score | None:
