@@ -211,7 +211,7 @@ def test_an_interrupt_before_the_intervals_are_known_records_none_and_continues_
         act_at(patch, 0, 8, interrupt)
         early = train_small("early", *MEASURED, source="ring")
     assert early.state.status == "stopped"
-    assert early.folder.read_intervals().horizon == 0
+    assert early.folder.read_intervals().log_every is None
     assert not scores(early)
     resumed = eq.resume(early.path)
     for name in ("generator", "discriminator", "update"):  # when it was evaluated and logged, each machine measures

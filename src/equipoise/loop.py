@@ -5,11 +5,13 @@ Time is counted in samples: real samples shown to the discriminator. Every rando
 """
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, assert_never
 
+import msgspec
 import torch
 
 from equipoise.evaluation.scoring import adopt_protocol, take_score
@@ -17,10 +19,10 @@ from equipoise.game.ema import ema_decay, update_ema
 from equipoise.game.schedules import scheduled
 from equipoise.game.terms import StepContext
 from equipoise.game.updates import Role, Terms, samples_per_round, step_index
-from equipoise.health.stats import interval_stats
+from equipoise.health.stats import interval_stats, present_rate
 from equipoise.host.clock import Clock
 from equipoise.host.deadline import Abandoned, Deadline
-from equipoise.host.intervals import measured_intervals
+from equipoise.host.intervals import is_far_off, measured_intervals
 from equipoise.host.signals import Interruption
 from equipoise.host.writer import BackgroundWriter
 from equipoise.randomness import Randomness
@@ -30,8 +32,10 @@ from equipoise.runs.folder import RunFolder
 from equipoise.state import TrainingState, first_nonfinite, restore, roll_back, save
 from equipoise.stopping.monitor import Monitor
 from equipoise.stopping.verdicts import Continue, Remedy, Stop, Verdict, diverged, nonfinite_cause
-from equipoise.storage.records import Score
+from equipoise.storage.records import Pace, Score
 from equipoise.tasks.base import Judge, Task
+
+LEAST_SECONDS = 1e-3  # that an evaluation takes
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
     adopt_protocol(task, state, judge, monitor, run)
     with hosted(state) as host:
         while True:
-            # Once in a while: evaluate the averaged generator beside the best one. The first time fixes the intervals.
+            # Once in a while: evaluate the averaged generator beside the best one.
             if is_evaluation_due(state, recipe, host):
                 evaluate(task, recipe, state, judge, monitor, run, host)
             state.seconds = host.clock.seconds()
@@ -136,7 +140,7 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
                     assert_never(unreachable)
 
             # One round of the game.
-            progress = state.intervals.progress(state.spent)
+            progress = share_of_budget(state, recipe)
             set_rates(state, recipe, progress)
             terms = partial(terms_of, task, state, recipe, progress)
             for numbers in state.update.round(terms, state.adjustments.discriminator_steps):
@@ -151,6 +155,7 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
             # About once a second: log.
             if state.intervals.is_log_due(state.samples, num):
                 observer.progress(log(state, recipe, monitor, run, host))
+                keep_pace(state, recipe, monitor, run, host, observer)
 
 
 # What is due
@@ -160,6 +165,8 @@ def is_evaluation_due(state: TrainingState, recipe: Recipe, host: Host) -> bool:
     """Return whether the generator is due for a score; the first is due once this machine's speed can be told."""
     if state.evaluated >= state.samples:
         return False
+    if not state.intervals.is_known and state.recorded:
+        return state.spent >= min(state.recorded)  # where an earlier session took it
     if not state.intervals.is_known:
         return host.clock.is_warm(state.spent, recipe.budget)
     return state.intervals.is_evaluation_due(state.samples, step_of(state, recipe))
@@ -184,24 +191,97 @@ def step_of(state: TrainingState, recipe: Recipe) -> int:
 def evaluate(
     task: Task, recipe: Recipe, state: TrainingState, judge: Judge, monitor: Monitor, run: RunFolder, host: Host
 ) -> None:
-    """Score the averaged generator; the first time, also fix the intervals by what was measured.
+    """Score the averaged generator; the first time, also settle the intervals by what was measured.
 
     One that a signal interrupts leaves no trace, and a resume takes it again.
     """
     speed = host.clock.speed(state.spent)
+    begin = host.clock.seconds()
     deadline = Deadline(recipe.evaluation.timeout, lambda: host.is_interrupted)
     try:
         score = take_score(task, state, judge, monitor, run, deadline, host.writer.submit)
     except Abandoned:
         return
+    finally:
+        host.clock.set_apart(host.clock.seconds() - begin)
     if state.intervals.is_known:
         return
-    seconds = 1.0
-    if score is not None:
-        seconds = 2 * score.seconds  # a later evaluation has a best generator to draw from, too
-    state.intervals = measured_intervals(speed, seconds, recipe, samples_per_round(recipe.game))
+    pace = state.recorded.pop(state.spent, None)
+    if pace is None:
+        pace = Pace(
+            spent=state.spent,
+            seconds=state.seconds,
+            samples_per_second=speed,
+            evaluation_seconds=evaluation_seconds(score),
+        )
+        run.log_pace(pace)
+    follow(pace, state, recipe, run)
+    state.is_unsaved = True  # a resume must find them
+
+
+def evaluation_seconds(score: Score | None) -> float:
+    """Return how long an evaluation takes; the first has no best generator to draw from, which a later one has."""
+    if score is None:
+        return 1.0
+    seconds = max(score.seconds, LEAST_SECONDS)
+    return seconds if score.compared_with else 2 * seconds
+
+
+def keep_pace(
+    state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, host: Host, observer: Observer
+) -> None:
+    """Measure how fast the training gets on: from this follow schedules under a time budget, and the intervals.
+
+    What an earlier session measured at this position is followed as it is, so that a resume meets the same values.
+    """
+    pace = state.recorded.pop(state.spent, None)
+    if pace is None:
+        pace = measured_pace(state, monitor, host.clock)
+        if recipe.budget.seconds is None and math.isnan(pace.samples_per_second):
+            return
+        run.log_pace(pace)
+        tell_change(pace, state, run, observer)
+    follow(pace, state, recipe, run)
+
+
+def measured_pace(state: TrainingState, monitor: Monitor, clock: Clock) -> Pace:
+    """Return the time that is spent; the speed and the price of an evaluation, too, where the intervals no longer fit.
+
+    Nothing is told where the recipe asks for all intervals.
+    """
+    pace = Pace(spent=state.spent, seconds=state.seconds)
+    before = state.intervals.measured
+    speed = clock.present_speed()
+    if before is None or speed is None:
+        return pace
+    now = (speed, evaluation_seconds(monitor.last) if monitor.last else before[1])
+    if not any(map(is_far_off, before, now)):
+        return pace
+    return msgspec.structs.replace(pace, samples_per_second=now[0], evaluation_seconds=now[1])
+
+
+def tell_change(pace: Pace, state: TrainingState, run: RunFolder, observer: Observer) -> None:
+    """Tell that this machine has become faster or slower, where it has."""
+    before = state.intervals.samples_per_second
+    if not is_far_off(before, pace.samples_per_second):
+        return
+    text = (
+        f"This machine trains {pace.samples_per_second:,.0f} samples a second now, {before:,.0f} before. "
+        "Evaluations, checkpoints and log lines are spaced anew."
+    )
+    run.log_event(state.samples, state.seconds, "speed changed", text, state.attempt)
+    observer.message(text)
+
+
+def follow(pace: Pace, state: TrainingState, recipe: Recipe, run: RunFolder) -> None:
+    """Move the schedules of a time budget to a measured time, and settle the intervals where they were measured."""
+    if recipe.budget.seconds is not None:
+        state.schedule_seconds = pace.seconds
+    if math.isnan(pace.samples_per_second):
+        return
+    measured = (pace.samples_per_second, pace.evaluation_seconds)
+    state.intervals = measured_intervals(*measured, recipe, samples_per_round(recipe.game))
     run.write_intervals(state.intervals.record())
-    state.is_unsaved = True  # they were measured once: a resume must find them
 
 
 def save_finite(
@@ -242,6 +322,16 @@ def ended(stop: Stop, state: TrainingState, monitor: Monitor, run: RunFolder, ho
     else:
         prune(run, {score.samples for score in monitor.candidates}.__contains__)
     return Outcome(stop, state)
+
+
+def share_of_budget(state: TrainingState, recipe: Recipe) -> float:
+    """Return how much of the budget is spent, 0 to 1, which is where schedules stand.
+
+    Of a time, it is what the last log line saw and recorded: a resume meets the same values.
+    """
+    if recipe.budget.seconds is not None:
+        return min(1.0, state.schedule_seconds / recipe.budget.seconds)
+    return min(1.0, state.spent / (state.intervals.horizon or 1))
 
 
 def set_rates(state: TrainingState, recipe: Recipe, progress: float) -> None:
@@ -296,20 +386,23 @@ def log(state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, 
 
 def progress_of(state: TrainingState, recipe: Recipe, monitor: Monitor) -> Progress:
     """Return what is to be shown after a log line."""
-    horizon = state.intervals.horizon or 0
-    left = (horizon - state.spent) * state.seconds / max(1, state.spent)  # at the rate that is shown
+    rate = present_rate(monitor.recent)
+    horizon = 0
     if recipe.budget.seconds is not None:
         left = recipe.budget.seconds - state.seconds
-        horizon = 0
-    left = max(0.0, left)
+        share = state.seconds / recipe.budget.seconds
+    else:
+        horizon = state.intervals.horizon or 1
+        left = (horizon - state.spent) / max(rate, 1e-9)
+        share = state.spent / horizon
     return Progress(
         name=f"{recipe.name} on {recipe.data.source}",
         samples=state.samples,
         spent=state.spent,
         horizon=horizon,
-        share=min(1.0, state.seconds / max(1e-9, state.seconds + left)),
-        samples_per_second=state.spent / max(state.seconds, 1e-9),
-        seconds_left=left,
+        share=min(1.0, share),
+        samples_per_second=rate,
+        seconds_left=max(0.0, left),
         sentence=monitor.sentence(),
         label=monitor.metric.shown,
         last=monitor.last,

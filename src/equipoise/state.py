@@ -13,7 +13,7 @@ from equipoise.errors import Command, UserError
 from equipoise.game.terms import Adjustments
 from equipoise.game.updates import Update, make_update, samples_per_round
 from equipoise.health.stats import Meter
-from equipoise.host.intervals import Intervals, intervals_so_far, measured_intervals, settled_intervals
+from equipoise.host.intervals import Intervals, measured_intervals, settled_intervals
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
 from equipoise.runs.candidates import prune, put_back_best, set_attempt_aside
@@ -23,7 +23,7 @@ from equipoise.stopping.verdicts import Remedy
 from equipoise.storage import checkpoints
 from equipoise.storage.checkpoints import Checkpoint
 from equipoise.storage.files import discard
-from equipoise.storage.records import RunState
+from equipoise.storage.records import Pace, RunState
 from equipoise.tasks.base import Players, Task
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -45,11 +45,13 @@ class TrainingState:
     evaluated: int = 0  # samples at the last evaluation, also at one that failed
     healthy: int | None = None  # samples of the last checkpoint that a remedy may go back to
     seconds: float = 0.0  # spent in training and evaluating, over all sessions
+    schedule_seconds: float = 0.0  # the same at the last log line: where schedules stand under a time budget
     meter: Meter = field(default_factory=Meter)
     best_generator: nn.Module | None = None  # the best so far, which the next one is compared with
     named: set[int] = field(default_factory=set)  # samples of the candidates that the last checkpoint speaks of
     saved: int = 0  # samples of the last checkpoint, also of one that was refused; not in it
     is_unsaved: bool = False  # something happened that a resume must find; not in it
+    recorded: dict[int, Pace] = field(default_factory=dict)  # what an earlier session measured, by `spent`; not in it
 
     @property
     def players(self) -> Players:
@@ -67,6 +69,7 @@ class Values(msgspec.Struct, forbid_unknown_fields=True):
     evaluated: Count
     healthy: Count | None
     seconds: Annotated[float, msgspec.Meta(ge=0)]
+    schedule_seconds: Annotated[float, msgspec.Meta(ge=0)]
     meter: dict[str, Any]
     intervals: tuple[Positive, Positive] | None  # samples a second, seconds of an evaluation
     has_best: bool
@@ -148,6 +151,7 @@ def plain_values(state: TrainingState, monitor: Monitor) -> dict[str, Any]:
         "evaluated": state.evaluated,
         "healthy": state.healthy,
         "seconds": state.seconds,
+        "schedule_seconds": state.schedule_seconds,
         "meter": state.meter.state_dict(),
         "intervals": state.intervals.measured,
         "has_best": state.best_generator is not None,
@@ -173,6 +177,7 @@ def restore(
             run.checkpoints, state.samples, _kept_for_good(state, monitor)
         )  # a kill may have prevented it
     _match_files(state, monitor, run)
+    state.recorded = run.read_paces(state.spent)
     for damage in damages:
         run.log_event(state.samples, state.seconds, "damaged checkpoint", damage, state.attempt)
         message(damage)
@@ -207,6 +212,8 @@ def roll_back(
     rewound.attempt = state.attempt + 1
     rewound.spent = state.spent
     rewound.seconds = state.seconds
+    rewound.schedule_seconds = state.schedule_seconds
+    rewound.recorded = state.recorded
     text = (
         f"{remedy.message[:1].upper()}{remedy.message[1:]} Went back from {state.samples:,} to {rewound.samples:,} "
         f"samples; learning rates × {before.generator_rate:g} → × {rewound.adjustments.generator_rate:g} "
@@ -274,17 +281,12 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
     state.healthy = values.healthy
     state.seconds = values.seconds
     state.meter.load_state_dict(values.meter)
+    if recipe.budget.seconds is not None:
+        state.schedule_seconds = values.schedule_seconds or values.seconds  # which was a budget in samples before
     if not state.intervals.is_known and values.intervals is not None:  # a new budget moves what follows from it
         state.intervals = measured_intervals(*values.intervals, recipe, samples_per_round(recipe.game))
-    elif not state.intervals.is_known and _is_under_way(values):
-        state.intervals = intervals_so_far(values.spent, values.seconds, recipe, samples_per_round(recipe.game))
     monitor.load_state_dict(values.monitor)
     state.named = {score.samples for score in monitor.candidates}
-
-
-def _is_under_way(values: Values) -> bool:
-    """Return whether the intervals were known: before that, nothing is logged or evaluated."""
-    return values.spent > 0 and bool(values.evaluated or values.monitor["history"])
 
 
 def _modules(state: TrainingState) -> list[tuple[str, nn.Module]]:

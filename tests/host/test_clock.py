@@ -2,7 +2,7 @@
 
 import pytest
 
-from equipoise.host.clock import SHARE, WARM_ROUNDS, WARM_SECONDS, Clock
+from equipoise.host.clock import LEAST_LAPS, MOST_LAPS, SHARE, WARM_ROUNDS, WARM_SECONDS, Clock
 from equipoise.recipe import Budget
 
 
@@ -25,6 +25,29 @@ def test_a_clock_goes_on_from_where_an_earlier_session_ended(now: list[float]) -
     assert clock.lap(5500) == 500 / 2.5
     now[0] += 1.0
     assert clock.lap(5600) == 100.0
+
+
+def test_what_is_set_apart_from_a_lap_does_not_slow_it_down(now: list[float]) -> None:
+    clock = Clock(0.0, 0)
+    now[0] += 5.0
+    clock.set_apart(4.0)
+    assert clock.lap(100) == 100.0
+    now[0] += 1.0
+    assert clock.lap(150) == 50.0, "the next lap has nothing set apart"
+
+
+def test_the_present_speed_is_the_median_of_the_last_laps_and_unknown_before_there_are_some(now: list[float]) -> None:
+    clock = Clock(0.0, 0)
+    samples = 0
+    for lap in range(LEAST_LAPS + MOST_LAPS):
+        assert (clock.present_speed() is None) == (lap < LEAST_LAPS)
+        now[0] += 1.0
+        samples += 10 if lap < LEAST_LAPS else 200
+        clock.lap(samples)
+    assert clock.present_speed() == 200.0
+    now[0] += 100.0
+    clock.lap(samples + 100)
+    assert clock.present_speed() == 200.0, "one odd lap says nothing"
 
 
 def test_a_clock_that_does_not_move_divides_by_nothing(now: list[float]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equipoise.game.updates import samples_per_round
-from equipoise.host.intervals import Intervals, intervals_so_far, measured_intervals, settled_intervals
+from equipoise.host.intervals import FAR_OFF, Intervals, is_far_off, measured_intervals, settled_intervals
 from equipoise.recipe import Budget, Evaluation, Game, Recipe, Saving
 from equipoise.storage.records import IntervalsRecord, strict
 
@@ -70,16 +70,13 @@ def test_an_interval_of_evaluations_leaves_the_log_at_a_line_a_second(every: int
 def test_a_budget_in_samples_is_the_horizon_whatever_the_speed() -> None:
     every = [measured_intervals(speed, 1.0, recipe(in_samples(64_000)), STEP) for speed in (10, 1e3, 1e5)]
     assert {found.horizon for found in every} == {64_000}
-    assert every[0].progress(0) == 0
-    assert every[0].progress(32_000) == 0.5
-    assert every[0].progress(70_000) == 1.0
+    assert settled_intervals(recipe(in_samples(64_000)), STEP).horizon == 64_000, "before anything is measured"
 
 
-def test_before_anything_is_measured_nothing_is_due_and_no_schedule_moves() -> None:
+def test_before_anything_is_measured_nothing_is_due() -> None:
     found = Intervals()
     assert not found.is_known
     assert found.measured is None
-    assert found.progress(10**9) == 0.0
     assert not any(
         due(samples, STEP)
         for due in (found.is_log_due, found.is_evaluation_due, found.is_saving_due)
@@ -120,10 +117,10 @@ def test_a_recipe_that_asks_for_all_needs_no_measurement() -> None:
     assert (settled.horizon, settled.evaluate_every, settled.save_every, settled.log_every) == (6400, 640, 1216, 64)
 
 
-@pytest.mark.parametrize("missing", ["budget", "evaluation", "saving", "log"])
+@pytest.mark.parametrize("missing", ["evaluation", "saving", "log"])
 def test_a_recipe_that_leaves_one_open_waits_for_the_machine(missing: str) -> None:
     asked = Recipe(
-        budget=in_seconds(60.0) if missing == "budget" else in_samples(6400),
+        budget=in_samples(6400),
         evaluation=Evaluation(every=None if missing == "evaluation" else 640),
         saving=Saving(every=None if missing == "saving" else 640, log_every=None if missing == "log" else 64),
     )
@@ -147,19 +144,20 @@ def test_the_two_measurements_give_the_same_intervals_again() -> None:
     assert measured_intervals(5000.5, 0.5, asked, STEP) == found
 
 
-@given(spent=st.integers(1, 10**7), seconds=st.floats(0.1, 1e5), share=st.floats(0.01, 0.5), longer=st.floats(1, 100))
-def test_a_run_that_moves_to_a_time_budget_stands_at_the_share_of_that_time(
-    spent: int, seconds: float, share: float, longer: float
-) -> None:
-    """Its schedules go on from there, instead of beginning again until something is measured."""
-    evaluation = Evaluation(every=600, share=share)
-    saving = Saving(every=1200, log_every=64)
-    asked = Recipe(budget=in_seconds(seconds * longer), evaluation=evaluation, saving=saving)
-    found = intervals_so_far(spent, seconds, asked, step=1)
-    assert found.horizon is not None
-    assert found.horizon == pytest.approx(spent * longer, abs=1.01)
-    assert found.measured is not None, "the next resume takes it from the checkpoint"
-    assert (found.log_every, found.evaluate_every, found.save_every) == (64, 600, 1200)
+def test_under_a_time_budget_intervals_that_are_asked_for_need_no_measurement_either() -> None:
+    asked = Recipe(budget=in_seconds(60.0), evaluation=Evaluation(every=600), saving=Saving(every=1200, log_every=64))
+    found = settled_intervals(asked, STEP)
+    assert (found.horizon, found.log_every, found.evaluate_every, found.save_every) == (None, 64, 640, 1216)
+    assert found.is_known
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [(100, 100, False), (100, 149, False), (100, 151, True), (100, 67, False), (100, 66, True), (100, math.nan, False)],
+)
+def test_only_a_speed_half_as_high_again_or_lower_moves_intervals(before: float, now: float, expected: bool) -> None:
+    assert FAR_OFF == 1.5
+    assert is_far_off(before, now) == expected
 
 
 def test_intervals_are_written_for_readers_and_read_back() -> None:

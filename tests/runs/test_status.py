@@ -48,19 +48,29 @@ def test_a_finished_run_is_known_in_full(tmp_path, fake_run):
 
 def test_a_new_run_has_nothing_yet(tmp_path):
     now = read_status(RunFolder.create(tmp_path / "run", Recipe()))
-    assert (now.state, now.samples, now.share, now.last, now.best, now.test) == ("new", 0, None, None, None, None)
+    assert (now.state, now.samples, now.share, now.last, now.best, now.test) == ("new", 0, 0.0, None, None, None)
     assert (now.metric.name, now.noun, now.stopping_status, now.rivals.scores) == ("loss", "examples", "", ())
 
 
-def test_a_running_one_is_known_by_its_lock_with_rate_and_time_left(tmp_path, fake_run):
-    run = fake_run(tmp_path / "run", status="running", num_steps=0, num_scores=0)
-    for index in range(1, 6):
-        append(run.steps, {"samples": 240_000 * index, "seconds": 60.0 * index, "samples_per_second": 4000.0})
+@pytest.mark.parametrize(
+    ("budget", "left", "share"),
+    [("budget.seconds=600", 200.0, 2 / 3), ("budget.samples=2400000", 300.0, 0.5)],
+    ids=["a time", "samples"],
+)
+def test_a_running_one_is_known_by_its_lock_with_the_last_minutes_rate_and_the_time_left(
+    tmp_path, fake_run, budget, left, share
+):
+    """Slow at first, fast in the last minute, with an evaluation in it: the time left is what the budget leaves."""
+    run = fake_run(tmp_path / "run", "budget.seconds=none", budget, status="running", num_steps=0, num_scores=0)
+    change_state(run, samples=0, spent=0, seconds=0.0)
+    for seconds, samples in ((100, 200_000), (200, 400_000), (300, 600_000), (340, 960_000), (400, 1_200_000)):
+        append(run.steps, {"samples": samples, "seconds": float(seconds), "samples_per_second": 1.0})
     assert read_status(run).state == "interrupted"
     with run.lock():
         now = read_status(run)
     assert now.holder is not None
-    assert (now.state, now.samples, now.samples_per_second, now.seconds_left) == ("running", 1_200_000, 4000.0, 300.0)
+    assert (now.state, now.samples, now.samples_per_second) == ("running", 1_200_000, 4000.0)
+    assert (now.seconds_left, now.share) == (left, share)
 
 
 def test_samples_of_abandoned_attempts_are_spent_and_count_against_the_budget(tmp_path, fake_run):

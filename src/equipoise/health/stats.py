@@ -7,7 +7,7 @@ until `fold`, which reads all of them at once.
 import math
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ NAMES = (
     "discriminator_rate",
     "generator_rate",
 )
+RATE_SECONDS = 60.0  # of the last log lines, from which the rate that is shown is taken
 TERM = "term/"  # begins the name of a loss term among a step's numbers: term/generator/adversarial
 
 
@@ -91,6 +92,23 @@ class Meter:
         """Take the sums back exactly; raises TypeError or ValueError for anything else."""
         self._pending = {}
         self._sums = {name: Sum(float(total), int(num), int(bad)) for name, (total, num, bad) in state.items()}
+
+
+def present_rate(steps: Sequence[StepStats]) -> float:
+    """Return the samples a second over the last minute of log lines, evaluations included; NaN without any."""
+    timed = [stats for stats in steps if math.isfinite(stats.seconds)]
+    if not timed:
+        return math.nan
+    last = timed[-1]
+    first = next(stats for stats in timed if stats.seconds >= last.seconds - RATE_SECONDS)
+    if first.seconds >= last.seconds:
+        return last.samples_per_second
+    return (_spent(last) - _spent(first)) / (last.seconds - first.seconds)
+
+
+def _spent(stats: StepStats) -> int:
+    """Return the samples spent, which the first runs did not tell from the position."""
+    return max(stats.samples, stats.spent)
 
 
 def interval_stats(meter: Meter, samples: int, seconds: float, samples_per_second: float, **more: Any) -> StepStats:

@@ -1,20 +1,26 @@
 """The training clock: monotonic, going on from where an earlier session of the run ended."""
 
+import statistics
 import time
+from collections import deque
 
 from equipoise.recipe import Budget
 
 WARM_ROUNDS = 3  # the first rounds allocate and compile; they are not measured
 WARM_SECONDS = 2.0
 SHARE = 20  # of a short budget, one part in so many is enough to measure
+LEAST_LAPS = 5  # from which the present speed is told
+MOST_LAPS = 15
 
 
 class Clock:
-    """Tells the seconds of training so far, and the speed since the warm-up and since the last lap."""
+    """Tells the seconds of training so far, and the speed since the warm-up, in the last lap and in the last few."""
 
     def __init__(self, seconds: float, samples: int) -> None:
         self._begin = time.monotonic() - seconds
         self._lap = (self.seconds(), samples)
+        self._laps: deque[float] = deque(maxlen=MOST_LAPS)
+        self._apart = 0.0  # seconds of the present lap that went into something else
         self._warm: tuple[float, int] | None = None
         self._rounds = 0
 
@@ -23,11 +29,24 @@ class Clock:
         return time.monotonic() - self._begin
 
     def lap(self, samples: int) -> float:
-        """Return the samples a second since the last lap."""
+        """Return the samples a second of training since the last lap."""
         now = self.seconds()
         then, before = self._lap
+        speed = (samples - before) / max(now - then - self._apart, 1e-9)
         self._lap = (now, samples)
-        return (samples - before) / max(now - then, 1e-9)
+        self._apart = 0.0
+        self._laps.append(speed)
+        return speed
+
+    def set_apart(self, seconds: float) -> None:
+        """Count seconds of the present lap as something else than training, such as an evaluation."""
+        self._apart += seconds
+
+    def present_speed(self) -> float | None:
+        """Return the median speed of the last laps, None while there are too few of them."""
+        if len(self._laps) < LEAST_LAPS:
+            return None
+        return statistics.median(self._laps)
 
     def is_warm(self, samples: int, budget: Budget) -> bool:
         """Return whether enough rounds have been timed to know this machine's speed; call it once a round."""

@@ -1,4 +1,4 @@
-"""Intervals: how often to log, evaluate and save, in samples; measured once at the start, and recorded in the run."""
+"""Intervals: how often to log, evaluate and save, in samples; from what is measured and recorded in the run."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,18 +9,19 @@ from equipoise.storage.records import IntervalsRecord
 LOG_SECONDS = 1.0
 SAVE_SECONDS = 60.0
 MOST_EVALUATIONS = 200
+FAR_OFF = 1.5  # times faster or slower, and the intervals no longer fit
 
 
 @dataclass(frozen=True)
 class Intervals:
     """When to act, in samples, each a multiple of a round: a function of two measurements and the recipe.
 
-    Until they are measured nothing is due, and there is no horizon.
+    Until they are measured nothing is due.
     """
 
     samples_per_second: float = math.nan
     evaluation_seconds: float = math.nan
-    horizon: int | None = None  # samples that the budget pays for: where schedules end
+    horizon: int | None = None  # samples that the budget pays for; under a time budget, at this speed
     log_every: int | None = None
     evaluate_every: int | None = None
     save_every: int | None = None
@@ -29,7 +30,7 @@ class Intervals:
     @property
     def is_known(self) -> bool:
         """Whether everything is settled, by the recipe or by a measurement."""
-        return self.horizon is not None
+        return self.log_every is not None
 
     @property
     def measured(self) -> tuple[float, float] | None:
@@ -37,10 +38,6 @@ class Intervals:
         if math.isnan(self.samples_per_second):
             return None
         return self.samples_per_second, self.evaluation_seconds
-
-    def progress(self, spent: int) -> float:
-        """Return the share of the horizon that is behind, from 0 to 1; 0 until it is known."""
-        return 0.0 if self.horizon is None else min(1.0, spent / self.horizon)
 
     def is_log_due(self, samples: int, step: int) -> bool:
         """Return whether a log line is due after these samples, in rounds of `step`."""
@@ -94,21 +91,19 @@ def measured_intervals(speed: float, evaluation_seconds: float, recipe: Recipe, 
     )
 
 
-def intervals_so_far(spent: int, seconds: float, recipe: Recipe, step: int) -> Intervals:
-    """Return the intervals of a run that measured none, under a budget that is a time now, from what it took so far.
-
-    Its progress is the share of that time that is spent, evaluations included.
-    """
-    speed = spent / max(seconds, 1e-9) / (1 - recipe.evaluation.share)
-    return measured_intervals(speed, 1.0, recipe, step)  # the recipe asks for all intervals: no price plays a part
-
-
 def settled_intervals(recipe: Recipe, step: int) -> Intervals:
     """Return the intervals where the recipe asks for all of them, so that no machine's speed matters; else unknown."""
-    asked = (recipe.budget.samples, recipe.evaluation.every, recipe.saving.every, recipe.saving.log_every)
-    if None in asked:
-        return Intervals()
-    return _as_asked(Intervals(horizon=_horizon(math.nan, recipe, step)), recipe, step)
+    horizon = None
+    if recipe.budget.samples is not None:
+        horizon = _horizon(math.nan, recipe, step)
+    if None in (recipe.evaluation.every, recipe.saving.every, recipe.saving.log_every):
+        return Intervals(horizon=horizon)
+    return _as_asked(Intervals(horizon=horizon), recipe, step)
+
+
+def is_far_off(before: float, now: float) -> bool:
+    """Return whether a measurement has changed so much that the intervals no longer fit."""
+    return now > FAR_OFF * before or before > FAR_OFF * now
 
 
 def _as_asked(intervals: Intervals, recipe: Recipe, step: int) -> Intervals:

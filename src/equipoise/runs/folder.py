@@ -25,17 +25,20 @@ from equipoise.storage.records import (
     EventKind,
     Exhibits,
     IntervalsRecord,
+    Pace,
     Rivals,
     RunState,
     Score,
     StepStats,
     plain,
     strict,
+    whole_of,
 )
 
 CUSTOM_LOOP = "custom loop"  # the name in the recipe of a run that a Watch follows; the recipe holds what applies
 RESTORE = "Restore it from a copy"
 NUM_RECENT_EVENTS = 256  # among which an event is looked for that a resume comes to again
+MOST_PACES = 100_000  # between two checkpoints
 SNAPSHOT_GROWTH = 1.2  # snapshots grow apart: some 40 of them for any length of run
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -110,6 +113,11 @@ class RunFolder:
     def events(self) -> Path:
         """The log of events."""
         return self.path / "log" / "events.jsonl"
+
+    @property
+    def paces(self) -> Path:
+        """The log of how fast the training got on; never cut, as a resume follows it again."""
+        return self.path / "log" / "pace.jsonl"
 
     @property
     def checkpoints(self) -> Path:
@@ -254,6 +262,19 @@ class RunFolder:
         """Append one score, and whether it became the best."""
         append(self.scores, plain(score) | {"best": is_best})
 
+    def log_pace(self, pace: Pace) -> None:
+        """Append how fast the training gets on."""
+        append(self.paces, pace)
+
+    def read_paces(self, beyond: int) -> dict[int, Pace]:
+        """Return what was measured beyond so many samples spent, by those; a damaged line counts as none."""
+        found = {}
+        for record in last_records(self.paces, MOST_PACES, lambda record: whole_of(record.get("spent")) > beyond):
+            with contextlib.suppress(msgspec.ValidationError):
+                pace = strict(Pace, record)
+                found[pace.spent] = pace
+        return found
+
     def log_event(self, samples: int, seconds: float, kind: EventKind, message: str, attempt: int = 0) -> None:
         """Append one event, unless a run that was killed and resumed comes to the very same one again."""
         event = Event(samples=samples, seconds=seconds, kind=kind, message=message, attempt=attempt)
@@ -262,7 +283,7 @@ class RunFolder:
 
     def sync_logs(self) -> None:
         """Put what the logs hold on the disk."""
-        for path in (self.steps, self.scores, self.events, self.path / "log"):
+        for path in (self.steps, self.scores, self.events, self.paces, self.path / "log"):
             if path.exists():
                 sync(path)
 

@@ -107,7 +107,7 @@ def refuse_busy(run: "RunFolder") -> None:
 def refuse_links(run: "RunFolder") -> None:
     """Raise UserError where writing, cutting or removing would reach what a link leads to, and may be another's."""
     folders = (run.path / "log", run.samples, run.candidates, run.best)
-    for path in (run.path / locks.NAME, *folders, run.steps, run.scores, run.events):
+    for path in (run.path / locks.NAME, *folders, run.steps, run.scores, run.events, run.paces):
         if os.path.islink(path):
             raise UserError(path, "is a link, which is not followed", "Put what it leads to here, or remove it")
 

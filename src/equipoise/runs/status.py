@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from equipoise import formatting
 from equipoise.errors import UserError
 from equipoise.health.diagnoses import describe
+from equipoise.health.stats import present_rate
 from equipoise.recipe import Budget, Recipe, to_dict
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder, runs_near
 from equipoise.runs.selection import reselected
@@ -35,7 +35,6 @@ from equipoise.storage.records import Status as Written
 State = Literal["new", "running", "interrupted", "stopped", "finished", "failed"]
 
 NUM_STEPS = 256  # logging intervals, the last ones, from which the game is described
-NUM_RATES = 5  # and the last ones from which its speed is taken
 MOST_LISTED = 20  # runs nearby, the newest ones
 
 
@@ -194,16 +193,18 @@ def _position(
     spent = max([samples, state.spent, *(stats.spent for stats in steps[-1:])])
     seconds = max([0.0, state.seconds, *(stats.seconds for stats in steps[-1:])])
     horizon = intervals.horizon or recipe.budget.samples
-    rate = _rate(steps, intervals)
+    rate = present_rate(steps) if steps else intervals.samples_per_second
     now = _state(state.status, samples, holder)
     seconds_left = math.nan
-    if horizon and rate > 0 and now == "running":
-        seconds_left = max(0, horizon - spent) / rate
     share = None
-    if horizon:
-        share = spent / horizon
-    if horizon and recipe.budget.seconds is not None:
+    if recipe.budget.seconds is not None:
         share = seconds / recipe.budget.seconds
+    elif horizon:
+        share = spent / horizon
+    if now == "running" and recipe.budget.seconds is not None:
+        seconds_left = max(0.0, recipe.budget.seconds - seconds)
+    elif now == "running" and horizon and rate > 0:
+        seconds_left = max(0, horizon - spent) / rate
     if share is not None and (share > 1 or state.stop_reason == "budget"):
         share = 1.0
     return {
@@ -225,11 +226,6 @@ def _best_note(last: Score | None, best: Score | None, state: RunState) -> str:
     if again := reselected(state, best):
         return again
     return formatting.why_not_best(last, best)
-
-
-def _rate(steps: list[StepStats], intervals: IntervalsRecord) -> float:
-    rates = [stats.samples_per_second for stats in steps[-NUM_RATES:] if math.isfinite(stats.samples_per_second)]
-    return statistics.median(rates) if rates else intervals.samples_per_second
 
 
 def _state(written: Written, samples: int, holder: Holder | None) -> State:

@@ -83,6 +83,11 @@ class Monitor:
         return (*([self.best] if self.best is not None else []), *self._runners_up)
 
     @property
+    def recent(self) -> tuple[StepStats, ...]:
+        """The last log lines, and some of the earlier ones."""
+        return self._history
+
+    @property
     def is_skipping(self) -> bool:
         """Whether steps were skipped in the last interval."""
         return bool(self._history and self._history[-1].skipped_steps)

@@ -38,6 +38,7 @@ EventKind: TypeAlias = Literal[
     "baseline failed",
     "environment changed",
     "policy changed",
+    "speed changed",
     "test set used before",
     "failed",
     "no score",
@@ -252,6 +253,15 @@ class IntervalsRecord(msgspec.Struct, frozen=True, kw_only=True):
     evaluate_every: int | None = None
     save_every: int | None = None
     keep_every: int | None = None
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast a training got on, measured at a position: a line of `log/pace.jsonl`, which a resume follows again."""
+
+    spent: NotNegativeInt
+    seconds: float  # of training up to here: where the schedules stand under a time budget
+    samples_per_second: float = math.nan  # the two measurements from which the intervals follow, NaN where none do
+    evaluation_seconds: float = math.nan
 
 
 class Exhibit(msgspec.Struct, frozen=True, kw_only=True):

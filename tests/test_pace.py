@@ -1,0 +1,172 @@
+"""The pace of a run: schedules follow the time that is spent, intervals the machine, and a resume meets both again."""
+
+import itertools
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trainings import Killed, Recorder, TrainSmall, act_at, events, interrupt, kill
+
+import equipoise as eq
+from equipoise.game.schedules import scheduled
+from equipoise.game.updates import Update
+from equipoise.runs.digest import TIMES
+from equipoise.storage import logs
+
+OPEN = ("saving.every=none", "saving.log_every=none", "evaluation.every=none")
+BUDGET = 100.0  # seconds
+NUM_SLOW = 15.0  # of them, at the start
+STEP = 8
+
+
+class Machine:
+    """A machine with a time of its own: a round takes as long as is said."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.begin = self.now
+        self.seconds_of_round: Callable[[float], float] = lambda seconds: 0.1
+
+    def play(self) -> None:
+        """Let a round pass."""
+        self.now += self.seconds_of_round(self.now - self.begin)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Return a machine on which every training of this test runs."""
+    found = Machine()
+    real = Update.round
+
+    def played(self: Update, *given: Any) -> Any:
+        found.play()
+        return real(self, *given)
+
+    monkeypatch.setattr(Update, "round", played)
+    monkeypatch.setattr("time.monotonic", lambda: found.now)
+    return found
+
+
+def slow_at_first(seconds: float) -> float:
+    """Return how long a round takes: half a second in the first 15 seconds, a twentieth from then on."""
+    return 0.5 if seconds < NUM_SLOW else 0.05
+
+
+def rates(run: eq.Run) -> list[tuple[float, float]]:
+    """Return (seconds, the generator's rate) at every log line."""
+    return [(line["seconds"], line["generator_rate"]) for line in logs.records(run.folder.steps)]
+
+
+def test_a_slow_start_moves_no_schedule_ahead(train_small: TrainSmall, machine: Machine) -> None:
+    """Ten times as fast after the first seconds: the rate at each line is that of the share of the time before it."""
+    machine.seconds_of_round = slow_at_first
+    run = train_small("run", *OPEN, budget="100s", source="ring")
+    settings = run.recipe.game.generator
+    lines = rates(run)
+    assert lines[-1][0] > 0.97 * BUDGET
+    for (before, _), (_, rate) in itertools.pairwise(lines):
+        expected = scheduled(settings.rate, settings.rate_end, before / BUDGET, settings.schedule)
+        assert rate == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_machine_that_becomes_faster_is_told_of_and_the_intervals_follow(
+    train_small: TrainSmall, machine: Machine
+) -> None:
+    machine.seconds_of_round = slow_at_first
+    observer = Recorder()
+    run = train_small("run", *OPEN, budget="100s", source="ring", observer=observer)
+    (event,) = events(run, "speed changed")
+    assert event["message"] in observer.messages
+    assert "160 samples a second now, 16 before" in event["message"]
+    assert NUM_SLOW < event["seconds"] < 2 * NUM_SLOW
+    assert run.folder.read_intervals().samples_per_second == pytest.approx(STEP / 0.05)
+    after = [seconds for seconds, _ in rates(run) if seconds > 2 * NUM_SLOW]
+    gaps = [after[i + 1] - after[i] for i in range(len(after) - 1)]
+    assert statistics.median(gaps) == pytest.approx(1.0, abs=0.1), "a line a second again"
+
+
+def test_a_steady_machine_changes_no_interval(train_small: TrainSmall, machine: Machine) -> None:
+    run = train_small("run", *OPEN, budget="100s", source="ring")
+    assert not events(run, "speed changed")
+
+
+@pytest.mark.parametrize("killed_at", [40, 200, 440])
+def test_a_resume_meets_the_rates_and_intervals_that_the_killed_run_met_whatever_the_speed_now(
+    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, killed_at: int
+) -> None:
+    """Killed before anything was measured, after it, and after the intervals had changed since the last checkpoint."""
+    machine.seconds_of_round = slow_at_first
+    with monkeypatch.context() as patch:
+        act_at(patch, 0, killed_at, kill)
+        with pytest.raises(Killed):
+            train_small("killed", *OPEN, "evaluation.every=160", "saving.every=320", budget="100s", source="ring")
+    path = tmp_path / "killed"
+    before = untimed(path)
+    changes = [event["samples"] for event in logs.records(path / "log" / "events.jsonl")]
+    assert bool(changes) == (killed_at == 440)
+    assert all(samples > 320 for samples in changes), "after the last checkpoint"
+
+    machine.seconds_of_round = lambda _: 0.02
+    run = eq.resume(path)
+    assert untimed(path)[: len(before)] == before
+    assert run.state.samples > 10 * killed_at
+    assert [line["spent"] for line in logs.records(run.folder.paces)] == sorted(
+        {line["spent"] for line in logs.records(run.folder.paces)}
+    ), "each position once"
+
+
+def untimed(path: Path) -> list[dict[str, Any]]:
+    """Return the log lines of a run's folder without what only tells the time."""
+    lines = logs.records(path / "log" / "steps.jsonl")
+    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+
+
+def test_a_longer_budget_takes_the_rates_back_to_where_its_share_is(train_small: TrainSmall, machine: Machine) -> None:
+    run = train_small("run", *OPEN, budget="20s", source="ring")
+    settings = run.recipe.game.generator
+    assert settings.rate_end is not None
+    assert rates(run)[-1][1] < 1.1 * settings.rate_end
+    longer = rates(eq.resume(run.path, budget="80s"))
+    first = next(rate for seconds, rate in longer if seconds > 21.5)
+    assert first == pytest.approx(scheduled(settings.rate, settings.rate_end, 0.26, settings.schedule), rel=0.02)
+    assert longer[-1][1] < 1.1 * settings.rate_end
+
+
+def test_a_run_that_moves_from_samples_to_a_time_goes_on_at_the_share_of_that_time(
+    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        act_at(patch, 0, 400, interrupt)
+        run = train_small("run", source="ring", budget="800")
+    spent = run.state.seconds
+    assert spent == pytest.approx(5.0, abs=0.2)
+    settings = run.recipe.game.generator
+    resumed = eq.resume(run.path, budget="50s")
+    first = next(rate for seconds, rate in rates(resumed) if seconds > spent)
+    assert first == pytest.approx(scheduled(settings.rate, settings.rate_end, 0.1, settings.schedule), rel=0.02)
+
+
+def test_a_damaged_pace_log_costs_nothing_but_the_rates_of_before(
+    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        act_at(patch, 0, 400, interrupt)
+        run = train_small("run", *OPEN, budget="50s", source="ring")
+    content = run.folder.paces.read_bytes()
+    damage = b'{"spent": -3}\n{"spent": "x", "seconds": 1}\n[]\n\xff\n'
+    run.folder.paces.write_bytes(damage + content[: len(content) // 2])
+    assert eq.resume(run.path).state.stop_reason == "budget"
+
+
+def test_under_a_budget_in_samples_only_the_position_moves_a_schedule(
+    train_small: TrainSmall, machine: Machine
+) -> None:
+    run = train_small("run", source="ring", budget="800")
+    settings = run.recipe.game.generator
+    for line in logs.records(run.folder.steps):
+        share = (line["samples"] - STEP) / 800
+        expected = scheduled(settings.rate, settings.rate_end, share, settings.schedule)
+        assert line["generator_rate"] == pytest.approx(expected)
+    assert not run.folder.paces.exists()
