@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ TENSORS = {  # how the names of a checkpoint's tensors began before, and begin t
     "discriminator_optimizer.": "update.discriminator.",
 }
 SCORES = {"kid_se": "error", "champion": "compared_with", "difference_se": "difference_error"}
+SLOWER = 6
 NO_MEASURES = ("seconds", "protocol", "broken", "values")  # fields of a score that are no number of the generator
 
 
@@ -36,6 +38,7 @@ class Order:
     seed: int = 0
     settings: tuple[str, ...] = ()
     draws: tuple[tuple[int, int], ...] = ()  # (number, seed)
+    throttled: float = 0.0  # seconds from the first step on, in which every step takes SLOWER times as long
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,25 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def throttle(seconds: float) -> None:
+    """Let every optimizer's step take SLOWER times as long in the first seconds, as on a machine that is busy then."""
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    begin = 0.0
+    last = 0.0
+
+    def wait(*_: Any) -> None:
+        nonlocal begin, last
+        now = time.monotonic()
+        if not begin:
+            begin = now
+        elif now - begin < seconds:
+            time.sleep((SLOWER - 1) * (now - last))
+        last = time.monotonic()
+
+    register_optimizer_step_post_hook(wait)
+
+
 def main() -> None:
     """Train as ordered on the command line, with the code that Python finds first."""
     import torch
@@ -138,6 +160,8 @@ def main() -> None:
     if not source.is_relative_to(wanted):
         raise SystemExit(f"the code below {wanted} was asked for, and Python found {source}")
     order = Order(**json.loads(sys.argv[1]))
+    if order.throttled:
+        throttle(order.throttled)
     settings = list(order.settings)
     if not hasattr(Recipe(), "evaluation"):  # it was called judging
         settings = [setting.replace("evaluation.", "judging.", 1) for setting in settings]

@@ -13,6 +13,8 @@ measurement of all of them:
 
 With `--before`, the same recipe is trained by the code of another checkout and by this one's, in turn, and samples a
 second stand beside the distance: whether the demo is as good and as fast as before. Writes records/demo-before.json.
+With `--throttled 30` too, every step of the first 30 seconds takes six times as long in both, and this one trains once
+more without that: what a slow start costs. Writes records/slow-start.json.
 """
 
 import argparse
@@ -51,6 +53,7 @@ class Entrant:
     name: str
     recipe: str
     checkout: Path = ROOT
+    throttled: float = 0.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def measured(entrant: Entrant, seconds: int, seed: int, folder: Path) -> Measure
         seed=seed,
         settings=("stopping.policy=budget",),  # every recipe for the same time
         draws=((NUM, 1), (NUM_SHOWN, 0)),
+        throttled=entrant.throttled,
     )
     run = trained(entrant.checkout, order)
     images, shown = run.drawn()
@@ -139,9 +143,12 @@ def picture(runs: list[dict[str, Any]]) -> str:
     return named.replace("<clipPath", STYLE + "<clipPath", 1)
 
 
-def compare(before: Path, recipe: str, seconds: int, seeds: list[int]) -> None:
+def compare(before: Path, recipe: str, seconds: int, seeds: list[int], throttled: float) -> None:
     """Train one recipe with the code of two checkouts in turn, write the record, and print the verdict."""
-    found = entered([Entrant("before", recipe, before), Entrant("now", recipe)], seconds, seeds)
+    entrants = [Entrant("before", recipe, before, throttled), Entrant("now", recipe, ROOT, throttled)]
+    if throttled:
+        entrants.append(Entrant("not throttled", recipe))
+    found = entered(entrants, seconds, seeds)
     runs = [one.values for one in found]
     distances = medians(runs, "frechet_distance")
     speeds = medians(runs, "samples_per_second")
@@ -152,10 +159,11 @@ def compare(before: Path, recipe: str, seconds: int, seeds: list[int]) -> None:
         "samples_per_second": speeds,
         "speed_ratio": speeds["now"] / speeds["before"],
         "distance_ratio": distances["now"] / distances["before"],
+        "throttled": throttled,
         "runs": runs,
     }
-    print(write_record("demo-before", values))
-    for name in ("before", "now"):
+    print(write_record("slow-start" if throttled else "demo-before", values))
+    for name in distances:
         print(f"{name}: Fréchet distance {distances[name]:.1f}, {speeds[name]:.0f} samples a second (medians)")
 
 
@@ -186,6 +194,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", metavar="NAME", help="default: modern mlp-classic; before: modern")
     parser.add_argument("--name", default="demo")
     parser.add_argument("--before", type=Path, metavar="PATH", help="another checkout, to compare this one with")
+    parser.add_argument("--throttled", type=float, default=0.0, metavar="SECONDS", help="with --before: a slow start")
     options = parser.parse_args()
     trained_classifier(prepare(Data()))  # a mistake shows before anything is trained
     if options.before is None:
@@ -194,7 +203,7 @@ def main() -> None:
     recipe, *others = options.recipes or ["modern"]
     if others:
         parser.error("--before compares one recipe at a time")
-    compare(options.before, recipe, options.seconds, options.seeds)
+    compare(options.before, recipe, options.seconds, options.seeds, options.throttled)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from small import SETTLED, as_options
 from trainings import (
     CONVOLUTIONS,
@@ -561,3 +562,48 @@ def test_a_task_of_your_own_is_not_taken_by_a_run_of_another(own_task: Any, trai
         with pytest.raises(UserError) as caught:
             taking()
         assert caught.value.subject == Option("task")
+
+
+# Data that were moved
+
+
+def test_a_run_whose_images_were_moved_says_what_to_type_and_goes_on_from_their_new_place(
+    train_small: TrainSmall, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_small("whole")
+    before, now = tmp_path / "before", tmp_path / "now"
+    shutil.copytree(shapes, before)
+    with monkeypatch.context() as patch:
+        act_at(patch, 0, 400, interrupt)
+        stopped = train_small("run", source=before)
+    before.rename(now)
+    where = Command("resume", stopped.path, source="PATH")
+    with pytest.raises(UserError) as gone:
+        eq.resume(stopped.path)
+    assert (gone.value.subject, gone.value.remedies[-1]) == (str(before), where)
+
+    resumed = eq.resume(stopped.path, source=now)
+    assert_the_same(whole, resumed)
+    assert resumed.recipe.data.source == str(now)
+    data = resumed.folder.read_data()
+    assert data is not None
+    assert (data.source, data.path) == (str(now), str(now))
+    assert eq.resume(resumed.path, budget="880").state.samples >= 880, "and from then on without a word"
+
+
+def test_another_source_than_that_of_the_run_is_refused_as_such(
+    train_small: TrainSmall, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        act_at(patch, 0, 400, interrupt)
+        stopped = train_small("run")
+    other = tmp_path / "other"
+    other.mkdir()
+    for place in range(30):
+        Image.new("L", (16, 16), 8 * place).save(other / f"{place}.png")
+    with pytest.raises(UserError, match="other images than those that this run began with"):
+        eq.resume(stopped.path, source=other)
+    assert stopped.recipe == eq.load(stopped.path).recipe, "nothing was written"
+    code = main(["train", str(other), "--out", str(stopped.path), "--resume"])
+    assert code == 2
+    assert f"equipoise resume {stopped.path} --source {other}" in capsys.readouterr().err

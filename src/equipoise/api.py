@@ -238,6 +238,7 @@ def resume(
     *,
     budget: str | None = None,
     policy: PolicyName | None = None,
+    source: str | Path | None = None,
     task: Task | None = None,
     loss: Loss | None = None,
     observer: Observer = SILENT,
@@ -248,6 +249,7 @@ def resume(
         path: the run's folder.
         budget: a new total budget; a finished run needs a larger one.
         policy: the stopping policy from now on.
+        source: where the same data are now, if they were moved.
         task: the task of `train(task=…)`, where it was defined in Python.
         loss: the loss of `train(loss=…)`, likewise.
         observer: is shown the progress, once a second.
@@ -276,18 +278,25 @@ def resume(
             chosen = device_of(task)
             digest = task.describe().digest
         else:
-            opened = tasks.opened(from_its_place(recipe, data), chosen, observer.stage)
+            placed = from_its_place(folder, recipe, data, source)
+            opened = tasks.opened(placed, chosen, observer.stage)
             digest = opened.digest
+            recipe = placed if source is not None else recipe
             if digest == data.digest:
                 observer.message(opened.summary(recipe))
                 made = opened.task(recipe, loss_of(recipe, loss), chosen_precision(recipe, chosen), observer.stage)
         if digest != data.digest or made is None:
             problem = f"the {data.noun} changed since this run began, so it cannot be continued exactly"
             remedy = "Put them back, or start a new run"
+            if source is not None:
+                problem = f"holds other {data.noun} than those that this run began with"
+                remedy = "Give the place of the same ones, or start a new run"
             raise UserError(recipe.data.source, problem, remedy, Command("train", recipe.data.source))
         try:
             with folder.lock():
                 adopt(folder, recipe)
+                if source is not None:
+                    folder.write_data(placed_at(data, recipe.data.source))
                 precision = chosen_precision(recipe, chosen)
                 run_training(Training(folder, recipe, made, chosen, precision, observer))
         except OSError as error:
@@ -522,11 +531,30 @@ def with_source(recipe: Recipe, source: str | Path) -> Recipe:
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(source)))
 
 
-def from_its_place(recipe: Recipe, data: DataRecord) -> Recipe:
-    """Return a recipe whose source is where it lay when the run began: its name may be relative to another folder."""
-    if not data.path or not Path(data.path).exists():
+def from_its_place(folder: RunFolder, recipe: Recipe, data: DataRecord, source: str | Path | None) -> Recipe:
+    """Return a recipe whose source is where it is now, else where it lay when the run began.
+
+    Its name may be relative to another folder. Raises UserError where it is not there any more.
+    """
+    if source is not None:
+        return with_source(recipe, source)
+    if not data.path:
         return recipe
-    return with_source(recipe, data.path)
+    if Path(data.path).exists():
+        return with_source(recipe, data.path)
+    if Path(recipe.data.source).expanduser().exists():
+        return recipe
+    problem = f"the {data.noun} of this run are not there any more"
+    remedy = "Put them back, or say where they are now"
+    raise UserError(data.path, problem, remedy, Command("resume", folder.path, source="PATH"))
+
+
+def placed_at(data: DataRecord, source: str) -> DataRecord:
+    """Return what a run wrote down of its data, with another place of the same data."""
+    path = None
+    if data.path is not None:
+        path = writable_text(str(Path(source).expanduser().resolve()))
+    return msgspec.structs.replace(data, source=source, path=path)
 
 
 @contextlib.contextmanager

@@ -96,6 +96,7 @@ def _add_resume(commands: Any) -> None:
     sub.add_argument("--budget", metavar="B", type=_budget, help=text)
     text = f"stopping policy from now on: {listed(_policies())}"
     sub.add_argument("--policy", metavar="NAME", type=_one_of("policy", *_policies()), help=text)
+    sub.add_argument("--source", metavar="PATH", help="where the same data are now, if they were moved")
 
 
 def _add_status(commands: Any) -> None:

@@ -132,6 +132,8 @@ def _refuse_another_recipe(folder: "RunFolder", options: Options, settings: list
             same = {"budget": options.budget}
         elif field == "stopping.policy":
             same = {"policy": now}
+        elif field == "data.source":
+            same = {"source": now}
         raise UserError(
             Setting(field, now),
             f"the run in {folder.path} was begun with {field}={shown(before)}",
@@ -171,7 +173,9 @@ def resume(options: Options) -> int:
     refuse_without_python(recipe_to_resume(folder, options.budget, options.policy).task)
     refuse_unusable(default_cache())
     return _shown(
-        lambda api, show: api.resume(options.run, budget=options.budget, policy=options.policy, observer=show)
+        lambda api, show: api.resume(
+            options.run, budget=options.budget, policy=options.policy, source=options.source, observer=show
+        )
     )
 
 
