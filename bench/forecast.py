@@ -22,7 +22,7 @@ from common import write_record
 from scipy.optimize import minimize
 
 from equipoise.recipe import EvidenceSettings
-from equipoise.runs.replay_read import Series, read_csv
+from equipoise.runs.replay_read import Series, read_file
 from equipoise.stopping import evidence
 from equipoise.stopping.evidence import FADING, LEVEL, REACH, SPEED_POWER, EvidenceState
 from equipoise.storage.records import Score
@@ -53,7 +53,7 @@ def tables() -> list[Table]:
     folder = os.environ.get("EQUIPOISE_DATA")
     if folder is None:
         raise SystemExit("EQUIPOISE_DATA names no folder; the published trainings are in its fid-trajectories/")
-    found = read_csv(Path(folder) / "fid-trajectories" / "development.csv", "fid")
+    found = read_file(Path(folder) / "fid-trajectories" / "development.csv", "fid")
     return [table(series) for series in found]
 
 

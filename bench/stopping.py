@@ -34,7 +34,7 @@ from equipoise.metrics.units import Measured
 from equipoise.recipe import Budget, Custom, EvidenceSettings, PatienceSettings, Recipe, Stopping, with_settings
 from equipoise.recipes import Facts, build, checked_name
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.replay_read import Series, read_csv
+from equipoise.runs.replay_read import Series, read_file
 from equipoise.setup import loss_of, monitor_of
 from equipoise.state import TrainingState
 from equipoise.stopping.monitor import Monitor
@@ -244,7 +244,7 @@ def ended(kind: Kind, series: Series) -> End:
 def replayed() -> dict[str, Any]:
     """Replay each policy with each kind of evidence, and look the truth up."""
     rows = {(row["run"], int(row["step"])): row for row in read_rows()}
-    series = read_csv(CSV, "kid")
+    series = read_file(CSV, "kid")
     found: dict[str, Any] = {}
     for group in GROUPS:
         runs = [one for one in series if group_of(one) == group]

@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(refused: Command, scores: Pa
 @pytest.mark.parametrize(
     ("arguments", "subject", "remedy"),
     [
-        ([], "replay: missing: FILE.csv|RUN", "equipoise replay "),
+        ([], "replay: missing: FILE|RUN", "equipoise replay "),
         (["FILE", "--policy", "pateince"], "--policy pateince: ", '"patience"?'),
         (["FILE", "--policy", "oracle"], "--policy oracle: ", "--policy evidence"),
         (["FILE", "--policy"], "replay: ", "equipoise replay "),
@@ -152,7 +152,7 @@ def test_mistakes_are_refused_in_one_line(
     refused: Command, scores: Path, run_folder: Path, arguments: list[str], subject: str, remedy: str
 ) -> None:
     def named(text: str) -> str:
-        return text.replace("FILE.csv|RUN", "\0").replace("FILE", str(scores)).replace("\0", "FILE.csv|RUN")
+        return text.replace("FILE|RUN", "\0").replace("FILE", str(scores)).replace("\0", "FILE|RUN")
 
     line = refused(*[str(run_folder) if argument == "RUN" else named(argument) for argument in arguments])
     assert named(subject) in line
@@ -169,7 +169,7 @@ def test_the_help_states_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["replay", "--help"])
     text = capsys.readouterr().out
-    for word in ("run, step", "fid or kid", "Lower", "five", "1 - step", "regret", "oracle", "2 %"):
+    for word in ("run,step,fid", "fid or kid", "Lower", "five", "1 - step", "regret", "oracle", "2 %"):
         assert word in text
 
 

@@ -24,7 +24,7 @@ from equipoise.runs.replay import (
     summaries,
     summary,
 )
-from equipoise.runs.replay_read import METRICS, ColumnName, Series, read_csv
+from equipoise.runs.replay_read import METRICS, ColumnName, Series, read_file
 from equipoise.stopping.verdicts import Continue, Stop
 from equipoise.storage.records import Score
 
@@ -199,7 +199,7 @@ def test_patience_on_published_runs_gives_the_numbers_that_another_program_gave(
     folder = os.environ.get("EQUIPOISE_DATA")
     if folder is None:
         pytest.skip("EQUIPOISE_DATA names no folder with fid-trajectories/development.csv")
-    series = read_csv(Path(folder) / "fid-trajectories" / "development.csv")
+    series = read_file(Path(folder) / "fid-trajectories" / "development.csv")
     found, best = summaries(["patience"], patience(number), series)
     assert (found.runs, best.runs) == (98, 98)
     assert round(100 * found.saved, 1) == saved
@@ -212,7 +212,7 @@ def test_the_default_policy_on_published_runs_saves_what_it_saved():
     folder = os.environ.get("EQUIPOISE_DATA")
     if folder is None:
         pytest.skip("EQUIPOISE_DATA names no folder with fid-trajectories/development.csv")
-    series = read_csv(Path(folder) / "fid-trajectories" / "development.csv")
+    series = read_file(Path(folder) / "fid-trajectories" / "development.csv")
     found, _ = summaries(["evidence"], Stopping(), series)
     assert (round(100 * found.saved, 1), found.within_2pct, found.within_5pct) == (16.2, 97, 98)
     assert round(found.worst_regret, 3) == 1.021

@@ -11,7 +11,7 @@ from fake_runs import PROTOCOL, data_record
 from equipoise.errors import Option, UserError
 from equipoise.recipe import PatienceSettings, Stopping, ThresholdSettings
 from equipoise.runs.replay import follow, replay
-from equipoise.runs.replay_read import read, read_csv, read_run
+from equipoise.runs.replay_read import read, read_file, read_run
 from equipoise.storage.logs import append
 from equipoise.storage.records import Metric, Score
 
@@ -37,7 +37,7 @@ def rows(*values: object, run: str = "a", head: str = "run,step,fid\n") -> str:
 
 def test_runs_of_a_file_may_be_mixed_and_keep_their_order(written):
     body = "".join(f"b,{i},{9 - i}\na,{2 * i},{i + 1}\n" for i in range(5))
-    found = read_csv(written("run,step,fid\n" + body))
+    found = read_file(written("run,step,fid\n" + body))
     assert [one.name for one in found] == ["b", "a"]
     assert [score.samples for score in found[1].scores] == [0, 2, 4, 6, 8]
     assert [score.loss for score in found[0].scores] == [9, 8, 7, 6, 5]
@@ -48,14 +48,14 @@ def test_runs_of_a_file_may_be_mixed_and_keep_their_order(written):
 def test_marks_line_ends_quotes_blanks_and_other_columns_are_read(written, end, mark):
     lines = ['"run", step,"a ""note""", fid,coverage', *[f'"x, ""y""",{i}00.0, "tw\n o",{i}e1,' for i in range(1, 6)]]
     lines.insert(3, "")
-    (found,) = read_csv(written(mark + end.join([*lines, ",,,,", ""]).encode()))
+    (found,) = read_file(written(mark + end.join([*lines, ",,,,", ""]).encode()))
     assert (found.name, found.metric.name) == ('x, "y"', "fid")
     assert [(score.samples, score.loss) for score in found.scores] == [(100 * i, 10.0 * i) for i in range(1, 6)]
     assert all(math.isnan(score.value("coverage")) for score in found.scores)
 
 
 def test_empty_cells_and_what_is_not_finite_are_failed_evaluations(written):
-    (found,) = read_csv(written(rows(1.5, "", "nan", "inf", "-inf", "NaN", " 2 ")))
+    (found,) = read_file(written(rows(1.5, "", "nan", "inf", "-inf", "NaN", " 2 ")))
     assert [score.loss for score in found.scores if score.is_finite] == [1.5, 2.0]
     assert all(score.is_finite or math.isnan(score.loss) for score in found.scores)
     assert len(found.scores) == 7
@@ -67,7 +67,7 @@ KNOWN = ("kid", "precision", "recall", "density", "coverage", "copying", "discri
 def test_every_column_that_a_score_knows_is_read_by_its_name(written):
     head = f"run,step,fid,{','.join(KNOWN)},kid_se,difference,difference_error,compared_with,inception_score\n"
     body = "".join(f"a,{i},3,{','.join(str(n) for n in range(1, 11))},{i - 1},high\n" for i in range(1, 6))
-    (found,) = read_csv(written(head + body), "kid")
+    (found,) = read_file(written(head + body), "kid")
     first = found.scores[0]
     assert [first.value(name) for name in KNOWN] == list(range(1, 8))
     assert (first.loss, first.error, first.difference, first.difference_error) == (1, 8, 9, 10)
@@ -78,26 +78,26 @@ def test_every_column_that_a_score_knows_is_read_by_its_name(written):
 def test_errors_and_differences_are_those_of_the_kid_and_say_nothing_of_the_fid(written):
     body = "".join(f"a,{i},3,1,0.1,-0.5,0.1,{i - 1}\n" for i in range(1, 6))
     path = written("run,step,fid,kid,kid_se,difference,difference_error,compared_with\n" + body)
-    score = read_csv(path)[0].scores[-1]
+    score = read_file(path)[0].scores[-1]
     assert score.loss == 3
     assert math.isnan(score.error + score.difference)
     assert score.compared_with == 0
-    assert read_csv(path, "kid")[0].scores[-1].difference == -0.5
+    assert read_file(path, "kid")[0].scores[-1].difference == -0.5
 
 
 def test_the_metric_is_fid_if_there_else_kid_unless_said(written):
     both = written("run,step,kid,fid\n" + "".join(f"a,{i},{-i},{i}\n" for i in range(1, 6)))
-    assert read_csv(both)[0].metric.name == "fid"
-    assert read_csv(both, "kid")[0].metric.name == "kid"
-    assert read_csv(both, "kid")[0].metric.signed
-    assert read_csv(written(rows(1, 2, 3, -4, 5, head="run,step,kid\n")))[0].metric.name == "kid"
+    assert read_file(both)[0].metric.name == "fid"
+    assert read_file(both, "kid")[0].metric.name == "kid"
+    assert read_file(both, "kid")[0].metric.signed
+    assert read_file(written(rows(1, 2, 3, -4, 5, head="run,step,kid\n")))[0].metric.name == "kid"
 
 
 def test_a_negative_fid_beside_the_kid_that_counts_is_let_pass_but_not_where_it_counts(written):
     both = written("run,step,kid,fid\n" + "".join(f"a,{i},{i},-1\n" for i in range(1, 6)))
-    assert read_csv(both, "kid")
+    assert read_file(both, "kid")
     with pytest.raises(UserError) as caught:
-        read_csv(both)
+        read_file(both)
     assert caught.value.subject == f"{both}, line 2"
 
 
@@ -114,10 +114,11 @@ GOOD = rows(5, 4, 3, 2, 1)
         (GOOD.encode("utf-16"), "", "UTF-8"),
         (b"\x89PNG\r\n\x1a\n\0\0", "", "UTF-8"),
         (GOOD + "\0", "", "UTF-8"),
-        ("step,fid,time\n1,2,3\n", "", '"run"'),
+        ("step,fid,time\n1,2,3\n", ': run "scores"', "1"),
         ("run,fid\na,2\n", "", '"step"'),
         ("run,step,loss\na,1,2\n", "", '"fid"'),
-        ("run;step;fid\na;1;2\n", "", '"run"'),
+        ("run:step:fid\na:1:2\n", "", '"step"'),
+        ("run;step;fid\na;1;2\n", ': run "a"', "1"),
         ("run,step,fid,fid\n", "", '"fid"'),
         (rows(5, 4, 3, 2), ': run "a"', "4"),
         (rows(5), ': run "a"', "1"),
@@ -149,7 +150,7 @@ GOOD = rows(5, 4, 3, 2, 1)
 def test_a_file_that_cannot_be_replayed_is_refused_in_one_line(written, content, where, what):
     path = written(content)
     with pytest.raises(UserError) as caught:
-        read_csv(path)
+        read_file(path)
     assert str(caught.value.subject) == f"{path}{where}"
     assert what in caught.value.problem
     assert "\n" not in str(caught.value)
@@ -157,7 +158,7 @@ def test_a_file_that_cannot_be_replayed_is_refused_in_one_line(written, content,
 
 def test_other_scores_are_offered_where_the_chosen_ones_are_all_missing(written):
     with pytest.raises(UserError) as caught:
-        read_csv(written("run,step,fid,kid\n" + "".join(f"a,{i},,{i}\n" for i in range(1, 6))))
+        read_file(written("run,step,fid,kid\n" + "".join(f"a,{i},,{i}\n" for i in range(1, 6))))
     assert caught.value.remedies == (Option("metric", "kid"),)
 
 

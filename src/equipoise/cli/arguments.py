@@ -163,8 +163,9 @@ def _add_compare(commands: Any) -> None:
 
 
 REPLAY_RULES = """
-A CSV file has a line for each evaluation and at least the columns run, step,
-and fid or kid. Of a run's folder, the scores under its last protocol are read.
+A file has a line for each evaluation and at least a step and a fid or kid: CSV
+or JSON, also as other tools write it; the output says how it was read. Of a
+run's folder, the scores under its last protocol are read.
 The policies see one evaluation at a time and never the rest:
 - Lower is better. A FID is above zero.
 - An empty cell, or a score that is not finite, is a failed evaluation: no
@@ -186,8 +187,8 @@ def _add_replay(commands: Any) -> None:
     )
     sub.description = f"{sub.description}\n{REPLAY_RULES}"
     add = sub.add_argument
-    text = "CSV files with the columns run,step,fid, and folders of runs"
-    add("sources", metavar="FILE.csv|RUN", type=_path("FILE.csv|RUN"), nargs="+", help=text)
+    text = "files with the columns run,step,fid, and folders of runs"
+    add("sources", metavar="FILE|RUN", type=_path("FILE|RUN"), nargs="+", help=text)
     text = "evidence, patience, budget or discriminator-threshold; one or more (default: the first three)"
     add("--policy", metavar="NAME", type=_policy, nargs="+", action="extend", default=[], help=text)
     text = "fid or kid (default: fid if there is such a column, else kid; of a run, its own metric)"

@@ -345,7 +345,7 @@ def replay(options: Options) -> int:
     stopping = stopping_with(options.set)
     series = read(options.sources, options.metric)
     found = summaries(list(dict.fromkeys(options.policy)) or DEFAULT_POLICIES, stopping, series)
-    return _printed(options, lambda: replay_values(found), lambda: replay_text(found, series))
+    return _printed(options, lambda: replay_values(found, series), lambda: replay_text(found, series))
 
 
 def digest(options: Options) -> int:

@@ -28,6 +28,8 @@ def replay_text(found: Sequence[Summary], series: Sequence[Series]) -> str:
             "means anything: they count in saved only."
         )
         lines += ["", *formatting.wrapped(text, WIDTH)]
+    for note in dict.fromkeys(", ".join(one.notes) for one in series if one.notes):
+        lines += ["", *formatting.wrapped(f"{note}.", WIDTH, "Read as:", 9)]
     metrics = listed(sorted({one.metric.shown for one in series}))
     text = f"{counted(len(series), 'run')}, scored by {metrics}. {MEANING}"
     return "\n".join([*lines, "", *formatting.wrapped(text, WIDTH)])

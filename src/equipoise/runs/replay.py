@@ -166,9 +166,14 @@ def summaries(policies: Sequence[PolicyName], stopping: Stopping, series: Sequen
     return [*found, summary([oracle(one) for one in series])]
 
 
-def replay_values(found: Sequence[Summary]) -> dict[str, Any]:
-    """Return summaries as plain values for `--json`; a regret that is infinite or not defined becomes null."""
-    return {"policies": [_values(one) for one in found[:-1]], "oracle": _values(found[-1])}
+def replay_values(found: Sequence[Summary], series: Sequence[Series] = ()) -> dict[str, Any]:
+    """Return summaries as plain values for `--json`; a regret that is infinite or not defined becomes null.
+
+    Of the series it is said how they were read, where that is not plain.
+    """
+    values = {"policies": [_values(one) for one in found[:-1]], "oracle": _values(found[-1])}
+    notes = {one.name: list(one.notes) for one in series if one.notes}
+    return values | ({"read_as": notes} if notes else {})
 
 
 def _values(one: Summary) -> dict[str, Any]:

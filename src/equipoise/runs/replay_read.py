@@ -1,10 +1,8 @@
-"""Recorded series of scores, to replay stopping policies over: out of CSV files and run folders."""
+"""Recorded series of scores, to replay stopping policies over: out of files and run folders."""
 
-import csv
-import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,6 +12,7 @@ import msgspec
 from equipoise.errors import Command, Option, UserError, listed
 from equipoise.recipe import MAX_BUDGET, PROBABILISTIC
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.recorded_tables import HEAD, read_table
 from equipoise.runs.status import best_of
 from equipoise.runs.stopping_status import metrics_of
 from equipoise.storage.logs import is_score, records
@@ -23,11 +22,10 @@ ColumnName = Literal["fid", "kid"]
 
 MIN_EVALUATIONS = 5
 MAX_MEASURE = 1e15  # beyond it, sums of squares overflow
-METRICS: dict[ColumnName, Metric] = {  # columns of a CSV file that can decide
+METRICS: dict[ColumnName, Metric] = {  # columns of a file that can decide
     "fid": Metric(name="fid", label="FID", decides=True),
     "kid": Metric(name="kid", label="KID", decides=True, signed=True),
 }
-HEAD = "run,step,fid"
 EMPTY_CELL = "Leave the cell empty where an evaluation failed"
 
 Record = TypeVar("Record", Score, StepStats)
@@ -35,7 +33,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_BUDGET)]
 
 
 class Row(msgspec.Struct, kw_only=True):
-    """One line of a CSV file: an evaluation; an empty cell is NaN."""
+    """One line of a file: an evaluation; an empty cell is NaN."""
 
     run: str
     step: Count
@@ -65,10 +63,11 @@ class Series:
     metric: Metric
     scores: tuple[Score, ...]
     stats: tuple[StepStats, ...] = ()
+    notes: tuple[str, ...] = ()  # how a file was read, where that is not plain
 
 
 def read(paths: Sequence[Path], metric: ColumnName | None = None) -> list[Series]:
-    """Read every run of CSV files and run folders; raises UserError for what cannot be read or is given twice."""
+    """Read every run of files and run folders; raises UserError for what cannot be read or is given twice."""
     series: list[Series] = []
     seen: set[Path] = set()
     for path in paths:
@@ -84,30 +83,29 @@ def read(paths: Sequence[Path], metric: ColumnName | None = None) -> list[Series
         if whole in seen:
             raise UserError(path, "given twice, and its runs would count twice", "Give it once")
         seen.add(whole)
-        series += [read_run(path, metric)] if is_folder else read_csv(path, metric)
+        series += [read_run(path, metric)] if is_folder else read_file(path, metric)
     return series
 
 
-# CSV files
+# Files
 
 
-def read_csv(path: Path, metric: ColumnName | None = None) -> list[Series]:
-    """Read the runs of a CSV file with the columns run, step, and fid or kid; raises UserError that names the line.
+def read_file(path: Path, metric: ColumnName | None = None) -> list[Series]:
+    """Read the runs of a file with a step and a FID or KID a line, CSV or JSON; raises UserError that names the line.
 
-    What decides is fid where there is such a column, else kid; an empty cell is NaN, a failed evaluation.
+    What decides is the FID where there is one, else the KID; an empty cell is NaN, a failed evaluation. Without a
+    column that says which run a line is of, all are of one run, named after the file.
     """
-    lines = _lines(path)
-    _, head = next(lines, (0, None))
-    if head is None:
-        raise UserError(path, f"empty; its first line must name columns such as {HEAD}")
-    names = [cell.strip() for cell in head]
+    table = read_table(path, metric, NAMES)
+    names = list(table.names)
     chosen = _chosen(path, names, metric)
+    notes = table.notes
+    if "run" not in names:
+        notes = (*notes, f'one run, called "{path.stem}"')
     runs: dict[str, list[Score]] = {}
-    for number, cells in lines:
+    for number, cells in table.rows:
         where = f"{path}, line {number}"
-        if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
-            raise UserError(where, f"{len(cells)} cells, but the first line names {len(names)} columns")
-        row = _row(where, dict(zip(names, cells, strict=False)))
+        row = _row(where, {"run": path.stem} | cells)
         score = _score(row, chosen, names)
         before = runs.setdefault(row.run, [])
         _refuse_disorder(where, row.run, [*before[-1:], score])
@@ -115,43 +113,20 @@ def read_csv(path: Path, metric: ColumnName | None = None) -> list[Series]:
         before.append(score)
     if not runs:
         raise UserError(path, "a first line and no evaluations below it")
-    return [_checked(path, Series(run, METRICS[chosen], tuple(scores))) for run, scores in runs.items()]
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV file that are not blank, each with the number of its first line."""
-    try:
-        if not (path.is_file() or path.is_fifo()):
-            raise UserError(path, "neither a file nor a folder", Command("replay", "scores.csv"))
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise UserError(path, "not text in UTF-8", f"Save it as CSV in UTF-8, with the columns {HEAD}")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-    begin = 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield begin, cells
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f"{path}, line {begin}", f"not CSV ({error})", "Check its quotes") from None
+    return [_checked(path, Series(run, METRICS[chosen], tuple(scores), notes=notes)) for run, scores in runs.items()]
 
 
 def _chosen(path: Path, names: Sequence[str], metric: ColumnName | None) -> ColumnName:
     """Return the column that decides, after refusing columns that are missing or there twice."""
     chosen: ColumnName = "kid" if "kid" in names and "fid" not in names else "fid"
-    needed = "run, step and fid (or kid)"
+    needed = "step and fid (or kid)"
     if metric is not None:
         chosen = metric
-        needed = f"run, step and {metric}"
+        needed = f"step and {metric}"
     found = ", ".join(name[:24] for name in names[:12])
     if len(names) > 12:
         found += ", …"
-    for name in ("run", "step", chosen):
+    for name in ("step", chosen):
         if name not in names:
             problem = f'no column "{name}"; found are {found}; needed are {needed}'
             raise UserError(path, problem, f"Begin with a line such as run,step,{chosen}")
@@ -164,6 +139,7 @@ def _chosen(path: Path, names: Sequence[str], metric: ColumnName | None) -> Colu
 def _row(where: str, cells: dict[str, str]) -> Row:
     """Return one line as typed values; raises UserError that names the cell."""
     named = {name: cell.strip() for name, cell in cells.items()}
+    named["step"] = re.sub(r"(?<=\d)[.]0+$", "", named["step"])  # some tools write 1000.0
     try:
         row = msgspec.convert({name: cell for name, cell in named.items() if cell}, Row, strict=False)
     except msgspec.ValidationError as error:

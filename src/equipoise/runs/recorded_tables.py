@@ -1,0 +1,246 @@
+"""Logs of evaluations as other tools write them: CSV with any usual separator, or a JSON object a line.
+
+What is unambiguous is read, and how it was read is said in words; the rest is refused with what to change.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from equipoise.errors import Command, Option, UserError
+
+HEAD = "run,step,fid"
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+STEPS = (  # of several, the first one here counts
+    "step", "global_step", "_step", "steps", "iteration", "iterations", "iter", "itr", "samples", "nimg", "kimg",
+    "epoch", "epochs",
+)  # fmt: skip
+RUNS = ("run", "run_name", "run_id")
+MEASURE = re.compile(r"(?:^|[/._:\s-])(fid|kid)(?:\d+k)?(?:_(?:full|score|value|mean))?$")  # val/fid, fid50k_full
+OF_A_RUN = re.compile(r"(?P<run>.+) - (?P<name>.+)")  # Weights & Biases: a column for each run
+SPREAD = re.compile(r"__(MIN|MAX)$")  # and two more that say how its lines were averaged
+SNAPSHOT = re.compile(r"(\d+)\D*$")  # StyleGAN: network-snapshot-000200.pkl, in thousands of images
+TENSORBOARD = ["wall time", "step", "value"]
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
+FULLEST = 0.5  # share of lines without the metric from which they are lines of something else
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The lines of a file, each with its number and its cells by name, and in words how they were read."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[int, Row], ...]
+    notes: tuple[str, ...] = ()
+
+    def noting(self, note: str) -> "Table":
+        """Return the table with one more note."""
+        return replace(self, notes=(*self.notes, note))
+
+
+def read_table(path: Path, metric: str | None, known: Sequence[str]) -> Table:
+    """Return a file's lines under the names `run`, `step`, `fid` and `kid`, and any other as the file has it.
+
+    `known` are the columns that mean something; a line that has others but not the metric is no evaluation. Raises
+    UserError for what is no table, or can be read in two ways.
+    """
+    text = _text(path)
+    table = _of_json(path, text) if text.lstrip()[:1] == "{" else _of_csv(path, text)
+    table = _of_tensorboard(path, table, metric)
+    table = _named(path, table)
+    return _evaluations(table, known)
+
+
+def _text(path: Path) -> str:
+    try:
+        if not (path.is_file() or path.is_fifo()):
+            raise UserError(path, "neither a file nor a folder", Command("replay", "scores.csv"))
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", "Check its name and its permissions") from None
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise UserError(path, "not text in UTF-8", f"Save it as CSV in UTF-8, with the columns {HEAD}")
+    return text
+
+
+# Formats
+
+
+def _of_csv(path: Path, text: str) -> Table:
+    """Read CSV by the separator under which its first line names most of what is needed."""
+    head = next((line for line in text.splitlines() if line.strip()), "")
+    separator = max(SEPARATORS, key=lambda one: _num_known(head.split(one)))
+    lines = _lines(path, text, separator)
+    _, first = next(lines, (0, None))
+    if first is None:
+        raise UserError(path, f"empty; its first line must name columns such as {HEAD}")
+    names = [cell.strip() for cell in first]
+    rows = []
+    for number, cells in lines:
+        if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
+            problem = f"{len(cells)} cells, but the first line names {len(names)} columns"
+            raise UserError(f"{path}, line {number}", problem)
+        cells = [cell.strip() for cell in cells]
+        if separator != ",":
+            cells = [cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells]
+        rows.append((number, dict(zip(names, cells, strict=False))))
+    table = Table(tuple(names), tuple(rows))
+    return table if separator == "," else table.noting(f"cells are separated by {SEPARATORS[separator]}")
+
+
+def _num_known(cells: Sequence[str]) -> int:
+    names = [cell.strip().strip('"').lower() for cell in cells]
+    return sum(name in STEPS or name in RUNS or MEASURE.search(name) is not None for name in names)
+
+
+def _lines(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines of CSV that are not blank, each with its number."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True, delimiter=separator)
+    begin = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield begin, cells
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}, line {begin}", f"not CSV ({error})", "Check its quotes") from None
+
+
+def _of_json(path: Path, text: str) -> Table:
+    """Read a JSON object a line; what is in an object within gets a name such as results/fid."""
+    rows = []
+    names: dict[str, None] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(where, f"not JSON ({error})", "Give a JSON object a line, or CSV") from None
+        if not isinstance(found, dict):
+            raise UserError(where, "not a JSON object", "Give a JSON object a line, or CSV")
+        row = dict(_cells(found))
+        names |= dict.fromkeys(row)
+        rows.append((number, row))
+    filled = [(number, {name: row.get(name, "") for name in names}) for number, row in rows]
+    return Table(tuple(names), tuple(filled), ("a JSON object a line",))
+
+
+def _cells(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and not above:
+            yield from _cells(value, f"{name}/")
+        elif value is None:
+            yield above + name, ""
+        elif isinstance(value, str | int | float):
+            yield above + name, str(value)
+
+
+# Names
+
+
+def _of_tensorboard(path: Path, table: Table, metric: str | None) -> Table:
+    """Name the one value of a TensorBoard export after the option or the file."""
+    if [name.lower() for name in table.names] != TENSORBOARD:
+        return table
+    named = MEASURE.search(path.stem.lower())
+    if metric is None and named is None:
+        problem = "one value a step (a TensorBoard export), and neither the file nor its name says of what"
+        raise UserError(path, problem, Option("metric", "fid"))
+    name = metric or (named[1] if named else "")
+    return _renamed(table, {table.names[2]: name}).noting(f"a TensorBoard export: its values are the {name.upper()}")
+
+
+def _named(path: Path, table: Table) -> Table:
+    """Give the columns that matter the names run, step, fid and kid; raises UserError where two might be meant."""
+    table = _runs_apart(table)
+    names = {}
+    names |= _first_of(table, "run", RUNS)
+    steps = _first_of(table, "step", STEPS)
+    for kind in ("fid", "kid"):
+        names |= _measure(path, table, kind)
+    if not steps and "snapshot_pkl" in table.names and "step" not in table.names:
+        return _of_snapshots(_renamed(table, names))
+    table = _renamed(table, names | steps)
+    told = [f'{name} is the column "{column}"' for column, name in (names | steps).items()]
+    return table.noting(", ".join(told)) if told else table
+
+
+def _first_of(table: Table, name: str, wanted: Sequence[str]) -> dict[str, str]:
+    """Return which column is meant by a name, none where there is that name itself, or nothing like it."""
+    if name in table.names:
+        return {}
+    lower = {column.lower(): column for column in reversed(table.names)}
+    return next(({lower[one]: name} for one in wanted if one in lower), {})
+
+
+def _measure(path: Path, table: Table, kind: str) -> dict[str, str]:
+    if kind in table.names:
+        return {}
+    found = [name for name in table.names if (match := MEASURE.search(name.lower())) and match[1] == kind]
+    if len(found) > 1:
+        problem = f"several columns may be the {kind.upper()}: {', '.join(found[:6])}"
+        raise UserError(path, problem, f'Rename the one that counts to "{kind}"')
+    return dict.fromkeys(found, kind)
+
+
+def _runs_apart(table: Table) -> Table:
+    """Turn a table with a column for each run (Weights & Biases) into one with a line for each evaluation."""
+    columns = {
+        name: match
+        for name in table.names
+        if (match := OF_A_RUN.fullmatch(name)) and not SPREAD.search(name) and MEASURE.search(match["name"].lower())
+    }
+    measures = {match["name"] for match in columns.values()}
+    if not columns or len(measures) > 1:
+        return table
+    (measure,) = measures
+    names = [name for name in table.names if not OF_A_RUN.fullmatch(name)]
+    rows = [
+        (number, {name: row[name] for name in names} | {"run": match["run"], measure: row[column]})
+        for column, match in columns.items()
+        for number, row in table.rows
+        if row[column]
+    ]
+    table = replace(table, names=("run", *names, measure), rows=tuple(rows))
+    return table.noting("a Weights & Biases export: a column for each run")
+
+
+def _of_snapshots(table: Table) -> Table:
+    """Take the steps out of the names of StyleGAN's snapshots."""
+    rows = []
+    for number, row in table.rows:
+        found = SNAPSHOT.search(row["snapshot_pkl"])
+        rows.append((number, row | {"step": (found[1].lstrip("0") or "0") if found else ""}))
+    table = replace(table, names=(*table.names, "step"), rows=tuple(rows))
+    return table.noting("steps are the numbers of the snapshots, in thousands of images")
+
+
+def _renamed(table: Table, names: dict[str, str]) -> Table:
+    rows = [(number, {names.get(name, name): cell for name, cell in row.items()}) for number, row in table.rows]
+    return replace(table, names=tuple(names.get(name, name) for name in table.names), rows=tuple(rows))
+
+
+def _evaluations(table: Table, known: Sequence[str]) -> Table:
+    """Leave out the lines of something else: most lines have no metric, but other numbers in its place."""
+    measures = [name for name in ("fid", "kid") if name in table.names]
+    others = [name for name in table.names if name not in known]
+    kept = [(number, row) for number, row in table.rows if any(row[name] for name in measures)]
+    left = [row for _, row in table.rows if not any(row[name] for name in measures)]
+    if not measures or not kept or len(left) < FULLEST * len(table.rows):
+        return table
+    if not all(any(row[name] for name in others) for row in left):
+        return table
+    metrics = " or ".join(name.upper() for name in measures)
+    text = f"{len(left):,} lines without a {metrics} are of something else, and not failed evaluations"
+    return replace(table, rows=tuple(kept)).noting(text)

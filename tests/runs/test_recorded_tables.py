@@ -1,0 +1,138 @@
+"""Logs of other tools: what is unambiguous is read as it is meant, and says how; the rest is refused with a remedy."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from equipoise.cli import main
+from equipoise.errors import Option, UserError
+from equipoise.runs.replay_read import Series, read_file
+
+FIDS = (30.5, 20.25, 12.0, 9.5, 8.0, 8.5)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Return a function that writes a file."""
+
+    def write(content: str, name: str = "scores.csv") -> Path:
+        path = tmp_path / name
+        path.write_text(content)
+        return path
+
+    return write
+
+
+def points(series: Series) -> list[tuple[int, float]]:
+    return [(score.samples, score.loss) for score in series.scores]
+
+
+EXPECTED = [(100 * place, fid) for place, fid in enumerate(FIDS, 1)]
+LIGHTNING = "epoch,step,train_loss,val/fid\n" + "".join(
+    f"{step // 100},{step},{0.5 if step % 100 else ''},{'' if step % 100 else FIDS[step // 100 - 1]}\n"
+    for step in range(2, 601, 2)
+)
+STYLEGAN = "".join(
+    json.dumps(
+        {
+            "results": {"fid50k_full": fid},
+            "metric": "fid50k_full",
+            "total_time": 60.1,
+            "snapshot_pkl": f"network-snapshot-{100 * place:06}.pkl",
+            "timestamp": 1.7e9,
+        }
+    )
+    + "\n"
+    for place, fid in enumerate(FIDS, 1)
+)
+BIGGAN = "".join(
+    json.dumps({"itr": 100 * place, "IS_mean": 5.0, "IS_std": 0.1, "FID": fid, "_stamp": 1.5e9}) + "\n"
+    for place, fid in enumerate(FIDS, 1)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "notes"),
+    [
+        ("Step,FID\n" + "".join(f"{step},{fid}\n" for step, fid in EXPECTED), ['step is the column "Step"']),
+        ("step\tfid\n" + "".join(f"{step}.0\t{fid}\n" for step, fid in EXPECTED), ["separated by tabs"]),
+        (
+            "step;fid\n" + "".join(f"{step};{str(fid).replace('.', ',')}\n" for step, fid in EXPECTED),
+            ["separated by semicolons"],
+        ),
+        (LIGHTNING, ['fid is the column "val/fid"', "294 lines without a FID"]),
+        (STYLEGAN, ["a JSON object a line", "numbers of the snapshots, in thousands of images"]),
+        (BIGGAN, ["a JSON object a line", 'step is the column "itr"']),
+        (
+            "iteration,loss,fid_score\n" + "".join(f"{step},1,{fid}\n" for step, fid in EXPECTED),
+            ['fid is the column "fid_score"', 'step is the column "iteration"'],
+        ),
+    ],
+    ids=["capitals", "tabs", "decimal commas", "Lightning", "StyleGAN", "BigGAN", "other names"],
+)
+def test_a_log_of_one_run_is_read_as_it_is_meant_and_says_how(written, content, notes):
+    (found,) = read_file(written(content))
+    assert points(found) == EXPECTED
+    assert (found.name, found.metric.name) == ("scores", "fid")
+    told = ", ".join(found.notes)
+    assert 'one run, called "scores"' in told
+    for note in notes:
+        assert note in told
+
+
+def test_an_export_of_weights_and_biases_has_a_column_for_each_run(written):
+    head = '"Step","calm-sea-1 - fid","calm-sea-1 - fid__MIN","calm-sea-1 - fid__MAX","red-hill-2 - fid"\n'
+    body = "".join(
+        f'"{step}","{fid}","{fid}","{fid}",""\n"{step + 50}","","","","{fid + 1}"\n' for step, fid in EXPECTED
+    )
+    first, second = read_file(written(head + body))
+    assert points(first) == EXPECTED
+    assert points(second) == [(step + 50, fid + 1) for step, fid in EXPECTED]
+    assert (first.name, second.name) == ("calm-sea-1", "red-hill-2")
+
+
+def test_an_export_of_tensorboard_is_named_by_its_file_or_the_option(written):
+    content = "Wall time,Step,Value\n" + "".join(f"1.7e9,{step},{fid}\n" for step, fid in EXPECTED)
+    (by_name,) = read_file(written(content, "run1-tag-metrics_fid.csv"))
+    assert (points(by_name), by_name.metric.name) == (EXPECTED, "fid")
+    path = written(content, "export.csv")
+    assert read_file(path, "kid")[0].metric.name == "kid"
+    with pytest.raises(UserError) as caught:
+        read_file(path)
+    assert caught.value.remedies == (Option("metric", "fid"),)
+
+
+def test_an_empty_cell_is_a_failed_evaluation_where_nothing_else_stands_in_its_line(written):
+    """Of our own columns, and also where a few lines of many are without: those did fail."""
+    own = "run,step,fid,coverage\n" + "".join(f"a,{place},{'' if place % 2 else 5},0.5\n" for place in range(1, 11))
+    assert sum(math.isnan(score.loss) for score in read_file(written(own))[0].scores) == 5
+    few = "step,fid,seconds\n" + "".join(f"{place},{'' if place == 4 else 9},1\n" for place in range(1, 11))
+    (found,) = read_file(written(few))
+    assert [math.isnan(score.loss) for score in found.scores] == [place == 4 for place in range(1, 11)]
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "remedy"),
+    [
+        ("step,val/fid,train/fid\n1,2,3\n", "val/fid, train/fid", 'Rename the one that counts to "fid"'),
+        ('{"step": 1, "fid": 2}\n{"step": 2, "fid": \n', "not JSON", "Give a JSON object a line, or CSV"),
+        ('{"step": 1, "fid": 2}\n[2, 3]\n', "not a JSON object", "Give a JSON object a line, or CSV"),
+        ('{"loss": 1}\n', 'no column "step"', "Begin with a line such as run,step,fid"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_or_none_is_refused_with_what_to_change(written, content, what, remedy):
+    with pytest.raises(UserError) as caught:
+        read_file(written(content))
+    assert what in caught.value.problem
+    assert remedy in caught.value.remedies
+
+
+def test_how_a_file_was_read_is_said_on_the_screen_and_in_json(written, capsys):
+    path = written(LIGHTNING)
+    assert main(["replay", str(path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert 'Read as: fid is the column "val/fid"' in shown
+    assert main(["replay", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["read_as"]["scores"][0] == 'fid is the column "val/fid"'
