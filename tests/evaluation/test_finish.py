@@ -13,7 +13,7 @@ from torch import nn
 
 import equipoise as eq
 from equipoise.evaluation.finish import LONG, Ending, Findings, attempt, conclude, write_exhibits
-from equipoise.evaluation.selection import INTERRUPTED, TOO_FEW, no_candidates
+from equipoise.evaluation.selection import INTERRUPTED, no_candidates
 from equipoise.randomness import Randomness
 from equipoise.runs.candidates import keep, keep_candidate, score_in, weights
 from equipoise.storage.records import EventKind, Score
@@ -140,12 +140,26 @@ def test_a_run_whose_generators_all_missed_a_limit_is_not_called_without_a_score
     assert "(level)" in (found.not_selected or "")
 
 
-def test_a_validation_split_too_small_for_halves_leaves_the_best_and_says_so(ended: Ended) -> None:
+def test_a_validation_split_too_small_for_halves_selects_the_lowest_on_all_of_it(ended: Ended) -> None:
+    """Else what is handed over is the last that a test of so few examples could tell to be better."""
+    halves = ended.conclude().selection
     ended.stage.task.judges["validation, second half"] = None
     found = ended.conclude()
-    assert found.not_selected == TOO_FEW
-    assert found.test is not None
-    assert found.test.samples == ended.best_samples == 100
+    assert found.not_selected is None
+    assert found.selection is not None
+    assert halves is not None
+    assert found.selection.protocol["split"] == "validation"
+    assert len(found.selection.candidates) == len(halves.candidates)
+    lowest = min(found.selection.candidates, key=lambda one: one.rescored.loss)
+    assert found.selection.winner == lowest.rescored.samples
+
+
+def test_without_any_validation_examples_nothing_is_selected(ended: Ended) -> None:
+    for split in ("validation", "validation, second half"):
+        ended.stage.task.judges[split] = None
+    found = ended.conclude()
+    assert found.selection is None
+    assert "no validation examples" in (found.not_selected or "")
 
 
 def test_a_test_split_too_small_leaves_the_run_untested(ended: Ended) -> None:

@@ -53,7 +53,12 @@ def test_a_second_score_has_a_row_of_its_own(tmp_path, fake_run):
     best = run.read_state().best
     again = msgspec.structs.replace(best, loss=0.5)
     candidates = ({"found": best, "rescored": again, "difference": 0.0, "difference_error": 0.0},)
-    values: Any = {"protocol": {}, "num_scores": 40, "candidates": candidates, "winner": best.samples}
+    values: Any = {
+        "protocol": {"split": "validation, second half"},
+        "num_scores": 40,
+        "candidates": candidates,
+        "winner": best.samples,
+    }
     change_state(run, selection=msgspec.convert(values, Selection))
     assert [row[1] for row in table(card_of(run))[2:]] == ["0.0074 ± 0.0009", "0.0104 ± 0.0009", "0.5000 ± 0.0009"]
 

@@ -21,9 +21,9 @@ def candidate(samples: int, found: float, again: float, difference: float = 0.0,
     return CandidateScore(found=scores[0], rescored=scores[1], difference=difference, difference_error=error)
 
 
-def selection(*candidates: CandidateScore, num_scores: int = 40) -> Selection:
+def selection(*candidates: CandidateScore, num_scores: int = 40, split: str = "validation, second half") -> Selection:
     winner = candidates[0].found.samples
-    return Selection(protocol=PROTOCOL, num_scores=num_scores, candidates=candidates, winner=winner)
+    return Selection(protocol=PROTOCOL | {"split": split}, num_scores=num_scores, candidates=candidates, winner=winner)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,13 @@ def test_the_winners_curse_is_claimed_only_beyond_the_noise(again, word):
     assert word in text
     assert "40" in text
     assert re.findall(r"[\d.]+ ± 0.0010", text) == ["0.0200 ± 0.0010", f"{again:.4f} ± 0.0010"]
+
+
+def test_a_selection_on_the_same_examples_says_that_both_scores_are_optimistic():
+    text = bias_text(selection(candidate(1, 0.020, 0.0240), split="validation"), KID)
+    assert "the same validation examples" in text
+    assert "use the test score" in text
+    assert "not used for selection" not in text
 
 
 def test_one_score_is_no_best_of_many():

@@ -7,7 +7,7 @@ from typing import Any
 
 from equipoise.evaluation.evaluate import measure
 from equipoise.evaluation.rivals import compared_with, judge_rivals
-from equipoise.evaluation.selection import INTERRUPTED, TOO_FEW, no_candidates, select_best
+from equipoise.evaluation.selection import INTERRUPTED, no_candidates, select_best
 from equipoise.host.deadline import Deadline
 from equipoise.runs.folder import RunFolder
 from equipoise.stopping.monitor import Monitor
@@ -64,14 +64,18 @@ def attempt(ending: Ending, what: str, do: Callable[[Deadline], None], timeout: 
 
 
 def select(ending: Ending, found: Findings) -> None:
-    """Evaluate the candidates again and promote the lowest, or say why that was not done."""
+    """Evaluate the candidates again and promote the lowest, or say why that was not done.
+
+    With too few validation examples for two halves it is on all of them: a paired test of so few hardly ever shows that
+    a generator is better, and the best while training may be one of long before.
+    """
 
     def do(deadline: Deadline) -> None:
-        judge = ending.task.judge("validation, second half")
+        judge = ending.task.judge("validation, second half") or ending.task.judge("validation")
         if not ending.monitor.candidates:
             found.not_selected = no_candidates(ending.run)
         elif judge is None:
-            found.not_selected = TOO_FEW
+            found.not_selected = "The best generators were not evaluated again: there are no validation examples."
         else:
             ending.stage("evaluating the best generators again", 0.0)
             found.selection = select_best(ending.run, ending.task, judge, ending.monitor, ending.load, deadline)

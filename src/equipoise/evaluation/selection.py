@@ -1,4 +1,4 @@
-"""Choosing among the candidates once the training is over, on validation examples that had no part in it."""
+"""Choosing among the candidates once the training is over, on validation examples that had no part in it, if any."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,6 @@ from equipoise.storage.records import CandidateScore, EventKind, Score, Selectio
 from equipoise.tasks.base import Evaluated, Judge
 
 INTERRUPTED = "The training was interrupted; the best generators are evaluated again when it ends."
-TOO_FEW = (
-    "The final re-evaluation was skipped: the validation split is too small to hold half of it back. The best "
-    "validation score is slightly optimistic; use the test score."
-)
 
 
 def no_candidates(run: RunFolder) -> str:

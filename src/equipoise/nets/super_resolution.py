@@ -1,4 +1,4 @@
-"""Networks for super-resolution: a small residual generator over bicubic interpolation, and a conditional critic."""
+"""Networks for super-resolution: a residual generator over bicubic interpolation, and a conditional discriminator."""
 
 from collections.abc import Sequence
 
@@ -70,16 +70,16 @@ class SuperDiscriminator(nn.Module):
     """Large images [N, 3, H, W] beside their enlarged inputs to logits [N], the mean over patches."""
 
     def __init__(self, width: int, *, spectral_norm: bool = False) -> None:
-        """Build a patch discriminator of three stages."""
+        """Build a discriminator of patches in three stages, a strided convolution each (after arXiv:1611.07004)."""
         super().__init__()
         self.stages = nn.ModuleList()
         channels = 6
         for stage in range(NUM_STAGES):
             wide = width * 2**stage
-            layers = [nn.Conv2d(channels, wide, 3, padding=1), nn.Conv2d(wide, wide, 4, stride=2, padding=1)]
+            layer = nn.Conv2d(channels, wide, 4, stride=2, padding=1)
             if spectral_norm:
-                layers = [nn.utils.parametrizations.spectral_norm(layer) for layer in layers]
-            self.stages.append(nn.Sequential(layers[0], nn.LeakyReLU(0.2), layers[1], nn.LeakyReLU(0.2)))
+                layer = nn.utils.parametrizations.spectral_norm(layer)
+            self.stages.append(nn.Sequential(layer, nn.LeakyReLU(0.2)))
             channels = wide
         self.last = nn.Conv2d(channels, 1, 3, padding=1)
 

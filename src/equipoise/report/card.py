@@ -6,6 +6,7 @@ from equipoise.report.values import protocol_words
 from equipoise.runs.compare import headings, score_cells
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.scale import scale_sentence
+from equipoise.runs.selection import is_on_the_same_examples
 from equipoise.runs.status import read_status
 from equipoise.storage.records import RunState
 
@@ -20,7 +21,10 @@ def model_card(run: RunFolder, state: RunState) -> str:
     heads = headings(now.metrics)[:-1]
     scores = {"validation": best, "test": state.test}
     if state.selection is not None:
-        scores |= {"validation, second half": state.selection.best.rescored}
+        split = str(state.selection.protocol.get("split", ""))
+        if is_on_the_same_examples(state.selection):
+            split = "validation, again"
+        scores |= {split: state.selection.best.rescored}
     rows = [[split, *score_cells(score, now.metrics)[:-1]] for split, score in scores.items() if score is not None]
     what = _text(data.summary or data.noun)
     lines = [

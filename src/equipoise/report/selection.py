@@ -3,7 +3,7 @@
 import math
 
 from equipoise import formatting
-from equipoise.runs.selection import has_lower_broken
+from equipoise.runs.selection import has_lower_broken, is_on_the_same_examples
 from equipoise.storage.records import CandidateScore, Metric, Selection
 
 NOISE = 2.0  # standard errors beyond which a difference counts
@@ -20,10 +20,15 @@ def ordered(selection: Selection) -> list[CandidateScore]:
 def bias_text(selection: Selection, metric: Metric) -> str:
     """Say how the selected generator's score during training compares with the second one: the winner's curse."""
     found, again = selection.best.found, selection.best.rescored
+    where = "validation examples not used for selection"
+    if is_on_the_same_examples(selection):
+        where = "the same validation examples, which are too few to hold half of them back"
     both = (
         f"{metric.shown} {formatting.score(found)} during training; {formatting.score(again)} when re-evaluated on "
-        "validation examples not used for selection"
+        f"{where}"
     )
+    if is_on_the_same_examples(selection):
+        return f"{both}. Both are optimistic; use the test score."
     gap = again.loss - found.loss
     if selection.num_scores < 2 or not math.isfinite(gap):
         return f"{both}."

@@ -16,6 +16,11 @@ def reselected(state: RunState, best: Score) -> str:
     return f"{which} of {len(selection.candidates)} candidates that were evaluated again"
 
 
+def is_on_the_same_examples(selection: Selection) -> bool:
+    """Return whether the validation split was too small to hold half of it back for the selection."""
+    return selection.protocol.get("split") == "validation"
+
+
 def has_lower_broken(selection: Selection) -> bool:
     """Return whether a candidate that breaks a guard came out lower than the selected one."""
     best = selection.best.rescored
