@@ -208,6 +208,22 @@ def test_on_a_terminal_the_stage_then_the_panel_then_the_stage_below_it(terminal
     assert "writing the report" not in plain(terminal.getvalue()).split("╭")[-1], "what stays is the panel alone"
 
 
+def test_a_stage_says_how_long_it_will_still_take_once_that_can_be_told(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with Display(terminal) as show:
+        for share, expected in ((0.1, "… 10 %"), (0.2, "… 20 %"), (0.4, "… 40 %, 0:20 left")):
+            terminal.truncate(0)
+            show.stage("learning", share)
+            assert plain(terminal.getvalue()).rstrip().endswith(f"learning {expected}")
+            now[0] += 1.0 if share == 0.1 else 9.0
+        terminal.truncate(0)
+        show.stage("drawing", 0.5)
+        assert plain(terminal.getvalue()).rstrip().endswith("drawing … 50 %"), "another stage begins anew"
+
+
 def test_a_dumb_terminal_gets_plain_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_terminal(terminal)
     monkeypatch.setenv("TERM", "dumb")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 15.0  # between two plain lines
 STAGE_SECONDS = 0.1  # between two refreshes of a stage's share
+LEFT_SECONDS = 2.0  # of a stage, after which it is told how long it will still take
 WIDTH = 96  # columns of the panel, at most
 SENTENCE = 165  # letters of a long sentence about the game
 STOPPING = 162  # and of one about the stopping
@@ -34,6 +35,7 @@ class Display:
         self._progress: Progress | None = None
         self._is_shown = True  # nothing waits to be printed
         self._stage = ""
+        self._begun = (0.0, 0.0)  # when the present stage began, and at which share
         self._last = -float("inf")
 
     def __enter__(self) -> "Display":
@@ -63,7 +65,11 @@ class Display:
         now = time.monotonic()
         is_new = text != self._stage
         begun = f"{text} …"
-        done = f"{begun} {formatting.percent(share)}" if share > 0 else begun
+        if is_new:
+            self._begun = (now, share)
+        done = begun
+        if share > 0:
+            done = f"{begun} {formatting.percent(share)}{self._left(now, share)}"
         self._stage = text
         if self._live is not None:
             if is_new or share >= 1 or now - self._last >= STAGE_SECONDS:
@@ -78,6 +84,13 @@ class Display:
             if is_new:
                 done = begun
             self._print(done)
+
+    def _left(self, now: float, share: float) -> str:
+        """Say how long the present stage will still take at its speed so far, once that can be told."""
+        begun, first = self._begun
+        if now - begun < LEFT_SECONDS or share <= first:
+            return ""
+        return f", {formatting.duration((now - begun) * (1 - share) / (share - first))} left"
 
     def message(self, text: str) -> None:
         """Show one lasting line."""

@@ -83,7 +83,9 @@ def features_of(pool: Pool, name: FeaturesName, device: torch.device, stage: Sta
             cache=cache,
             pool_digest=pool.digest,
             device=device,
-            report=lambda share: stage("training the evaluation encoder (once for this data set)", share),
+            report=lambda share: stage(
+                "training the evaluation encoder, which measures the images (once for this data set)", share
+            ),
         )
 
 

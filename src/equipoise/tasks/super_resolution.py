@@ -503,7 +503,9 @@ def _features(source: PhotoSource, name: FeaturesName, stage: Stage) -> Features
             pool_digest=_encoder_key(source),
             preferred=source.encoder,
             device=source.device,
-            report=lambda share: stage("training the evaluation encoder (once for this data set)", share),
+            report=lambda share: stage(
+                "training the evaluation encoder, which measures the images (once for this data set)", share
+            ),
         )
 
 

@@ -1,9 +1,11 @@
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from equipoise.errors import UserError
@@ -68,6 +70,49 @@ def test_the_encoder_is_kept_and_read_back_until_data_change(tmp_path, monkeypat
     assert torch.equal(again(x), trained(x))
     load_or_train(images, tmp_path, "pool-b", steps=2)
     assert calls == [1]
+
+
+class Interrupted(BaseException):
+    """Ctrl-C."""
+
+
+def interrupted_at(share: float) -> Callable[[float], None]:
+    """Return a report that interrupts the training once a share of it is done."""
+
+    def report(done: float) -> None:
+        if done >= share:
+            raise Interrupted
+
+    return report
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.95])
+def test_a_training_that_was_interrupted_is_taken_up_and_ends_in_the_same_weights(tmp_path, monkeypatch, share):
+    """Before anything was kept, at what was kept, and between."""
+    monkeypatch.setattr(encoder, "KEEP_EVERY", 4)
+    images = _shapes(32)
+    _, expected = load_or_train(images, tmp_path / "whole", "pool", steps=10)
+    with pytest.raises(Interrupted):
+        load_or_train(images, tmp_path / "cut", "pool", steps=10, report=interrupted_at(share))
+    done: list[float] = []
+    _, found = load_or_train(images, tmp_path / "cut", "pool", steps=10, report=done.append)
+    assert found == expected
+    assert done[0] == pytest.approx({0.2: 0.1, 0.5: 0.5, 0.95: 0.9}[share])
+    assert not list((tmp_path / "cut").glob("*unfinished*"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 100, None])
+def test_what_was_kept_of_a_training_and_does_not_fit_is_learned_again(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(encoder, "KEEP_EVERY", 4)
+    images = _shapes(32)
+    _, expected = load_or_train(images, tmp_path / "whole", "pool", steps=10)
+    with pytest.raises(Interrupted):
+        load_or_train(images, tmp_path / "cut", "pool", steps=10, report=interrupted_at(0.5))
+    (path,) = (tmp_path / "cut").glob("*unfinished*")
+    tensors = safetensors.torch.load_file(path)
+    tensors["optimizer.0.exp_avg"] = torch.zeros(1)  # of another shape, and found last
+    path.write_bytes(safetensors.torch.save(tensors) if damage is None else damage)
+    assert load_or_train(images, tmp_path / "cut", "pool", steps=10)[1] == expected
 
 
 def test_an_encoder_fresh_or_kept_leaves_the_global_stream_alone(tmp_path):

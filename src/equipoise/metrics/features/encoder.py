@@ -6,6 +6,7 @@ corrupted, which keeps in them what a contrastive task alone unlearns and a judg
 holes.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -34,6 +35,7 @@ RATE = 3e-3
 WIDTH = 32
 TEMPERATURE = 0.3
 CORRUPTION_WEIGHT = 10.0  # of the squared error of strengths in 0..1, against the contrastive loss
+KEEP_EVERY = 25  # steps; what an interrupted training has learned is kept so often
 MAX_BYTES = 2**26  # of a kept encoder; the largest takes a fiftieth of that
 NUM_FOR_SCALE = 4000  # images that the features are standardised by
 
@@ -101,8 +103,8 @@ def load_or_train(
     """Return the encoder of a training split, uint8 [N, C, H, W], and the SHA-256 of its weights.
 
     It is trained once on the CPU, deterministically, and kept in `cache` under `pool_digest`; `report` is
-    called with the share of the training done. Where the cache has one under `preferred`, that is returned. Raises
-    UserError if there are no images.
+    called with the share of the training done. One that was interrupted is taken up where it was. Where the cache has
+    one under `preferred`, that is returned. Raises UserError if there are no images.
     """
     if train_images.ndim != 4 or len(train_images) == 0 or train_images.dtype != np.uint8:
         problem = f"{train_images.dtype} {train_images.shape}; allowed is uint8 [N, C, H, W] with N at least 1"
@@ -116,8 +118,12 @@ def load_or_train(
     if kept is None:
         kept = _read(cache / _stem(pool_digest, steps), encoder)
     if kept is None:
-        encoder = train_encoder(train_images, steps=steps, report=report)
-        kept = _write(cache / _stem(pool_digest, steps), encoder, pool_digest, steps)
+        stem = cache / _stem(pool_digest, steps)
+        unfinished = stem.with_suffix(".unfinished.safetensors")
+        encoder = train_encoder(train_images, steps=steps, report=report, unfinished=unfinished)
+        kept = _write(stem, encoder, pool_digest, steps)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
     return _channels_last(encoder), kept
 
 
@@ -128,9 +134,16 @@ def _stem(pool_digest: str, steps: int) -> str:
 
 
 def train_encoder(
-    train_images: np.ndarray, *, steps: int = STEPS, report: Callable[[float], None] | None = None
+    train_images: np.ndarray,
+    *,
+    steps: int = STEPS,
+    report: Callable[[float], None] | None = None,
+    unfinished: Path | None = None,
 ) -> Encoder:
-    """Train an encoder on uint8 images [N, C, H, W]; the global random stream stays untouched."""
+    """Train an encoder on uint8 images [N, C, H, W]; the global random stream stays untouched.
+
+    What it has learned is kept in the file `unfinished` meanwhile; one that is there is taken up, to the same weights.
+    """
     generator = torch.Generator().manual_seed(SEED)
     channels, height, width = train_images.shape[1:]
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
@@ -146,18 +159,61 @@ def train_encoder(
         encoder = parts["encoder"]
         assert isinstance(encoder, Encoder)
         optimizer = torch.optim.AdamW(parts.parameters(), lr=RATE, weight_decay=1e-4)
-        for step in range(steps):
+        begin = 0
+        if unfinished is not None:
+            begin = _take_up(unfinished, parts, optimizer, generator)
+        for step in range(begin, steps):
             for group in optimizer.param_groups:
                 group["lr"] = _rate(step / steps)
             loss = _loss(parts, encoder, _drawn(train_images, PAIRS, encoder.size, generator), generator)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if unfinished is not None and (step + 1) % KEEP_EVERY == 0:
+                _keep(unfinished, step + 1, parts, optimizer, generator)
             if report is not None:
                 report((step + 1) / steps)
     encoder.eval().requires_grad_(False)
     _standardise(encoder, train_images, generator)
     return encoder
+
+
+def _keep(
+    path: Path, step: int, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> None:
+    """Write what a training needs to be taken up; where it cannot be written, the training goes on without."""
+    tensors = {f"parts.{name}": tensor.contiguous() for name, tensor in parts.state_dict().items()}
+    for place, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{place}.{name}": tensor.contiguous() for name, tensor in state.items()}
+    tensors |= {"generator": generator.get_state(), "step": torch.tensor(step)}
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, safetensors.torch.save(tensors))
+
+
+def _take_up(path: Path, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> int:
+    """Put back what an interrupted training had learned and return its step; 0 where there is none that fits."""
+    before = {name: tensor.clone() for name, tensor in parts.state_dict().items()}
+    drawn = generator.get_state()
+    try:
+        tensors = safetensors.torch.load(read_bytes(path, MAX_BYTES))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, place, part = name.split(".")
+                state.setdefault(int(place), {})[part] = tensor
+        for place, parameter in enumerate(parts.parameters()):
+            if any(state[place][part].shape != parameter.shape for part in ("exp_avg", "exp_avg_sq")):
+                raise ValueError("it is of other networks")
+        parts.load_state_dict({name: tensors[f"parts.{name}"] for name in before})
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+        generator.set_state(tensors["generator"])
+        return int(tensors["step"])
+    except Exception:  # a cache: what cannot be read, for whatever reason, is learned again
+        parts.load_state_dict(before)
+        optimizer.state.clear()
+        generator.set_state(drawn)
+        return 0
 
 
 def _loss(parts: nn.ModuleDict, encoder: Encoder, images: Tensor, generator: torch.Generator) -> Tensor:
