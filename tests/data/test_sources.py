@@ -1,7 +1,7 @@
 import contextlib
+import json
 import os
 import sys
-import tracemalloc
 import types
 import zipfile
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from PIL import Image
 
 from equipoise.data import archives, arrays, sources
 from equipoise.data.decode import FORMATS, BrokenImage
-from equipoise.data.sources import SourceImages, labels_from_folders, open_source
+from equipoise.data.sources import SourceImages, open_source
 from equipoise.errors import Near, Option, UserError
 
 
@@ -122,35 +122,31 @@ def test_folders_in_one_another_are_looked_into_down_to_a_depth(tmp_path: Path):
     refused(str(tmp_path / ("d/" * 65)), "1 file ", "1 more than 64 folders deep")
 
 
-def test_labels_are_found_in_memory_for_one_level_of_folders(tmp_path: Path):
-    names = ["folder/" * 60 + f"{index % 2}/{index}.png" for index in range(2_000)]
-    tracemalloc.start()
-    try:
-        labels, classes = labels_from_folders(names)
-        assert tracemalloc.get_traced_memory()[1] < 1_000_000
-    finally:
-        tracemalloc.stop()
-    assert labels is not None
-    assert labels.tolist() == [0, 1] * 1_000
-    assert classes == ("0", "1")
+def test_one_image_beside_class_folders_is_left_out_and_counted(tmp_path: Path):
+    fill(tmp_path, "cover.png", *(f"{'cat' if index % 2 else 'dog'}/{index}.png" for index in range(30)))
+    images = loaded(tmp_path)
+    assert (len(images.names), images.classes) == (30, ("cat", "dog"))
+    assert "cover.png" not in images.names
+    assert images.labels is not None
+    assert len(images.labels) == 30
+    assert images.skipped == {"beside the class folders": 1}
+    assert "1 image beside the class folders left out" in images.notes
 
 
-@pytest.mark.parametrize(
-    ("names", "labels", "classes"),
-    [
-        (["cat/1", "dog/2", "cat/sub/3"], [0, 1, 0], ("cat", "dog")),
-        (["1", "2"], None, ()),
-        (["cat/1", "2"], None, ()),
-        (["cat/1", "cat/2"], None, ()),
-        (["all/cat/1", "all/dog/2"], [0, 1], ("cat", "dog")),
-        (["train/dog/1", "test/cat/2"], [1, 0], ("cat", "dog")),
-        (["train/1", "test/2"], None, ()),
-    ],
-)
-def test_labels_come_from_first_level_folders(names: list[str], labels: list[int] | None, classes: tuple[str, ...]):
-    found, found_classes = labels_from_folders(names)
-    assert (found.tolist() if found is not None else None) == labels
-    assert found_classes == classes
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_the_labels_of_a_dataset_json_count_and_not_its_numbered_folders(tmp_path: Path, kind: str):
+    names = [f"{index // 10:05}/img{index:08}.png" for index in range(20)]
+    fill(tmp_path / "set" / "inner", *names)
+    text = json.dumps({"labels": [[name, 7 if index % 2 else 3] for index, name in enumerate(names)]})
+    (tmp_path / "set" / "inner" / "dataset.json").write_text(text)
+    source = tmp_path / "set"
+    if kind == "zip":
+        files = {str(path.relative_to(source)): path.read_bytes() for path in source.rglob("*.*")}
+        source = zipped(tmp_path / "set.zip", files)
+    images = loaded(source)
+    assert images.classes == ("3", "7")
+    assert images.labels is not None
+    assert images.labels.tolist() == [0, 1] * 10
 
 
 def test_a_zip_gives_the_same_images_and_labels_as_the_folder_it_was_made_from(tmp_path: Path):

@@ -65,6 +65,7 @@ class Pool:
     rejected: tuple[Rejected, ...]
     num_duplicates: int  # images whose pixels occur earlier
     num_skipped: int  # files ignored because their names are not those of images
+    notes: tuple[str, ...] = ()  # what was inferred, such as classes
 
 
 def prepare(
@@ -163,6 +164,7 @@ def _pool(stored: store.Stored, listing: store.Listing, data: recipe.Data) -> Po
         rejected=tuple(Rejected(name, reason) for name, reason in listing.rejected),
         num_duplicates=len(stored.hashes) - len(np.unique(stored.hashes)),
         num_skipped=listing.num_skipped,
+        notes=tuple(listing.notes),
     )
 
 
@@ -202,7 +204,7 @@ def _build(
 ) -> None:
     with reading(source, images, max_size, progress) as read:
         content = store.write(cache, read.batches, read.images.labels, read.images.classes)
-    store.note(cache, key, store.Listing(content, read.rejected, read.images.num_skipped))
+    store.note(cache, key, store.Listing(content, read.rejected, read.images.num_skipped, list(read.images.notes)))
 
 
 def _target(

@@ -9,7 +9,7 @@ import stat
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 
 from equipoise.data import archives, arrays
 from equipoise.data.decode import FORMATS, BrokenImage, format_of
+from equipoise.data.labels import DATASET, Labels, labels_of
 from equipoise.errors import Near, Option, UserError, listed, suggested
 from equipoise.storage.safe_open import open_regular
 
@@ -25,7 +26,6 @@ SUFFIXES = frozenset(
     f".{name}"
     for name in "png jpg jpeg jpe jfif webp gif bmp dib tif tiff ppm pgm pbm pnm".split()  # noqa: SIM905
 )
-SPLIT_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
 MAX_FILE_BYTES = 2**28  # 256 MiB a file, encoded
 MAX_MEMBERS = 2_000_000  # files in a zip: zipfile takes about 700 bytes of memory for each, so 1.4 GB
 MAX_DEPTH = 64  # folders in one another around a file
@@ -44,6 +44,7 @@ class SourceImages:
     num_skipped: int = 0  # files ignored because of their names
     array: np.ndarray | None = None  # all images at once, uint8 [N, H, W, C], where they lie in memory
     skipped: Mapping[str, int] = field(default_factory=dict)  # what was ignored, by suffix or by why
+    notes: tuple[str, ...] = ()  # what was inferred
 
 
 @dataclass(frozen=True)
@@ -97,25 +98,6 @@ def open_source(source: str) -> Source:
         case suffix:
             kind = f"a {suffix} file" if suffix else "a file without a suffix"
             raise UserError(subject, f"{kind}; images were expected", f"Allowed are {KINDS}")
-
-
-def labels_from_folders(names: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return labels int64 [N] and classes from first-level folders, where every image is in one of several.
-
-    A single folder around all images does not count, and neither do folders named like splits (train, test).
-    """
-    ends = [-1] * len(names)
-    while names:
-        starts = [end + 1 for end in ends]
-        ends = [name.find("/", start) for name, start in zip(names, starts, strict=True)]
-        if min(ends) < 0:
-            break
-        folders = [name[start:end] for name, start, end in zip(names, starts, ends, strict=True)]
-        if len(first := set(folders)) > 1 and not {name.lower() for name in first} <= SPLIT_NAMES:
-            classes = tuple(sorted(first))
-            number = {name: index for index, name in enumerate(classes)}
-            return np.array([number[name] for name in folders], dtype=np.int64), classes
-    return None, ()
 
 
 def _neighbours(path: Path, source: str) -> tuple[Near, ...]:
@@ -200,6 +182,46 @@ def _above(name: str) -> Iterator[str]:
             return
 
 
+# Classes
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The chosen files of a folder or a zip with their classes; those without one among many are left out."""
+
+    chosen: list[int]
+    found: Labels
+    num_left_out: int
+
+    def images(self, names: Sequence[str], read: Callable[[int], bytes], skipped: Counter[str]) -> SourceImages:
+        """Return the images by names and a way to read them."""
+        if self.num_left_out:
+            skipped = skipped + Counter({"beside the class folders": self.num_left_out})
+        found = self.found
+        return SourceImages(
+            names, read, found.labels, found.classes, skipped.total(), skipped=skipped, notes=found.notes
+        )
+
+
+def _labelled(names: Sequence[str], chosen: list[int], read: Callable[[int], bytes]) -> Labelled:
+    """Find the classes of the chosen names; `read` gives a file by its place among all names."""
+    text = None
+    prefix = ""
+    places = [place for place, name in enumerate(names) if f"/{name}".endswith(f"/{DATASET}")]
+    if places:
+        first = min(places, key=lambda place: len(names[place]))
+        with contextlib.suppress(BrokenImage):
+            text = read(first).decode("utf-8", errors="replace")
+            prefix = names[first].removesuffix(DATASET)
+    found = labels_of([names[index].removeprefix(prefix) for index in chosen], text)
+    without = set(found.left_out)
+    if without:
+        assert found.labels is not None
+        chosen = [index for place, index in enumerate(chosen) if place not in without]
+        found = replace(found, labels=found.labels[found.labels >= 0])
+    return Labelled(chosen, found, len(without))
+
+
 # Folders
 
 
@@ -212,9 +234,9 @@ def _open_folder(path: Path, subject: str) -> Source:
     chosen, skipped = _chosen(names, lambda index: _head(path / names[index]), subject)
     listing = "\n".join(f"{found[index][0]}\t{found[index][1]}" for index in chosen)
     digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
-    kept = [names[index] for index in chosen]
-    read = lambda index: _read_file(path, kept[index])  # noqa: E731
-    images = SourceImages(kept, read, *labels_from_folders(kept), skipped.total(), skipped=skipped)
+    labelled = _labelled(names, chosen, lambda index: _read_file(path, names[index]))
+    kept = [names[index] for index in labelled.chosen]
+    images = labelled.images(kept, lambda index: _read_file(path, kept[index]), skipped)
     return Source(str(path), f"{path.resolve()} {digest}", lambda: images)
 
 
@@ -293,7 +315,8 @@ def _load_zip(path: Path, subject: str) -> SourceImages:
     all_names = [member.filename for member in safe]
     chosen, skipped = _chosen(all_names, lambda index: _member_head(archive, safe[index]), subject)
     skipped += Counter({"with an unsafe name": len(members) - len(safe)})
-    kept = [safe[index] for index in chosen]
+    labelled = _labelled(all_names, chosen, lambda index: _read_member(archive, safe[index]))
+    kept = [safe[index] for index in labelled.chosen]
     names = [member.filename for member in kept]
     repeated = archives.shared(kept)
 
@@ -302,7 +325,7 @@ def _load_zip(path: Path, subject: str) -> SourceImages:
             raise BrokenImage(repeated[index])
         return _read_member(archive, kept[index])
 
-    return SourceImages(names, read, *labels_from_folders(names), skipped.total(), skipped=skipped)
+    return labelled.images(names, read, skipped)
 
 
 def _member_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

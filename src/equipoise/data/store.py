@@ -15,7 +15,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from equipoise.data.splits import content_digests, to_hashes
 from equipoise.storage.files import aside_in, sync, sync_all
 from equipoise.storage.safe_open import open_regular, read_bytes
 
-VERSION = 1  # of the layout and of the decoding; a change leaves older pools unread
+VERSION = 2  # of the layout, the decoding and the classes; a change leaves older pools unread
 _NUM_VERIFIED = 64  # images compared with their hashes whenever a pool is opened
 _STALE_SECONDS = 86_400.0
 _MAX_JSON_BYTES = 2**28
@@ -38,6 +38,7 @@ class Listing:
     content: str
     rejected: list[tuple[str, str]]  # name, reason
     num_skipped: int
+    notes: list[str] = field(default_factory=list)  # what was inferred, such as classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,8 @@ def find(cache: Path, key: str) -> tuple[Stored, Listing] | None:
     try:
         values = json.loads(read_bytes(cache / "sources" / f"{key}.json", _MAX_JSON_BYTES))
         rejected = [(str(name), str(reason)) for name, reason in values["rejected"]]
-        listing = Listing(str(values["content"]), rejected, int(values["num_skipped"]))
+        notes = [str(text) for text in values["notes"]]
+        listing = Listing(str(values["content"]), rejected, int(values["num_skipped"]), notes)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     if not re.fullmatch("[0-9a-f]{64}", listing.content):  # it becomes a part of a path

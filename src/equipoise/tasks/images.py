@@ -324,7 +324,10 @@ class ImageSource:
             shown = [f"{item.name}: {item.reason}" for item in pool.rejected[:3]]
             shown += ["…"] * (len(pool.rejected) > 3)
             text += f"; {len(pool.rejected)} could not be used ({'; '.join(shown)})"
-        return text
+        if pool.num_skipped:
+            files = "1 file" if pool.num_skipped == 1 else f"{pool.num_skipped:,} files"
+            text += f"; {files} ignored, of which data check says more"
+        return ". ".join([text, *(f"{note[:1].upper()}{note[1:]}" for note in pool.notes)])
 
     def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> ImageTask:
         """Return the task; the evaluation encoder is trained here, where the cache has none."""

@@ -1,0 +1,98 @@
+"""Classes out of folders: names of splits, wrappers, shards and copies are none, and whatever is inferred is said."""
+
+import json
+import tracemalloc
+
+import pytest
+
+from equipoise.data.labels import labels_of
+
+
+def found_in(names: list[str], dataset: str | None = None) -> tuple[list[int] | None, tuple[str, ...]]:
+    found = labels_of(names, dataset)
+    return (found.labels.tolist() if found.labels is not None else None), found.classes
+
+
+def test_labels_are_found_in_memory_for_one_level_of_folders():
+    names = ["folder/" * 60 + f"{index % 2}/{index}.png" for index in range(2_000)]
+    tracemalloc.start()
+    try:
+        labels, classes = found_in(names)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert labels == [0, 1] * 1_000
+    assert classes == ("0", "1")
+
+
+SHARDS = [f"{index // 1000:05}/img{index:08}.png" for index in range(2_500)]
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "classes"),
+    [
+        (["cat/1", "dog/2", "cat/sub/3"], [0, 1, 0], ("cat", "dog")),
+        (["1", "2"], None, ()),
+        (["cat/1", "2"], None, ()),
+        (["cat/1", "cat/2"], None, ()),
+        (["all/cat/1", "all/dog/2"], [0, 1], ("cat", "dog")),
+        (["train/dog/1", "test/cat/2"], [1, 0], ("cat", "dog")),
+        (["train/1", "test/2"], None, ()),
+        (["seg_train/seg_train/sea/1", "seg_test/seg_test/ice/2"], [1, 0], ("ice", "sea")),
+        (["train/cat/1", "Validation_set/dog/2"], [0, 1], ("cat", "dog")),
+        (["Training set/cat/1", "Test-Images/dog/2"], [0, 1], ("cat", "dog")),
+        (["trainA/1", "trainB/2", "testA/3", "testB/4"], [0, 1, 0, 1], ("A", "B")),
+        (["cat/1", "dog/2", "set/cat/1", "set/dog/2"], [0, 1, 0, 1], ("cat", "dog")),
+        (["train/cat/1", "train/dog/2", "test/cat/3", "test/dog/4"], [0, 1, 0, 1], ("cat", "dog")),
+        (["bus/1", "train/2", "car/3"], [0, 2, 1], ("bus", "car", "train")),
+        (SHARDS, None, ()),
+    ],
+)
+def test_labels_come_from_first_level_folders(names: list[str], labels: list[int] | None, classes: tuple[str, ...]):
+    found, found_classes = found_in(names)
+    assert (found if labels is None or found is None else [found[i] for i in range(len(labels))]) == labels
+    assert sorted(found_classes) == sorted(classes)
+
+
+def test_images_of_classes_that_are_called_like_numbers_are_no_shards():
+    labels, classes = found_in([f"{index % 3:05}/{index}.png" for index in range(30)])
+    assert classes == ("00000", "00001", "00002")
+    assert labels == [0, 1, 2] * 10
+
+
+def test_a_few_images_beside_the_class_folders_are_marked_and_more_of_them_mean_no_classes():
+    many = [f"{'cat' if index % 2 else 'dog'}/{index}" for index in range(200)]
+    found = labels_of(["a", "b", *many])
+    assert found.left_out == [0, 1]
+    assert found.classes == ("cat", "dog")
+    assert "2 images beside the class folders left out" in found.notes
+    none = labels_of(["a", "b", "c", "d", *many])
+    assert none.labels is None
+    assert "4 images lie beside the folders cat, dog: no classes" in none.notes
+
+
+def test_a_dataset_json_decides_over_folders():
+    names = SHARDS[:40]
+    pairs = [[name, index % 2 + 5] for index, name in enumerate(names)]
+    assert found_in(names, json.dumps({"labels": pairs})) == ([0, 1] * 20, ("5", "6"))
+    labels, classes = found_in(["a/1", "b/2"], json.dumps({"labels": None}))
+    assert (labels, classes) == (None, ())
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"labels": 3}', '{"labels": [["a/1", "x"]]}', "[" * 100_000])
+def test_a_dataset_json_that_says_nothing_of_these_images_is_passed_over(text: str):
+    assert found_in(["a/1", "b/2"], text) == ([0, 1], ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        (["train/dog/1", "test/cat/2"], "the folders test, train are splits: they are put together and split anew"),
+        (["cat/1", "dog/2"], "the classes are the folders cat, dog"),
+        (SHARDS, "the folders 00000, 00001, 00002 are parts of one set, and no classes"),
+        (["trainA/1", "trainB/2"], "train and test of the domains A, B are put together"),
+        (["cat/1", "dog/2", "x/cat/1", "x/dog/2"], 'the folder "x" holds the same folders once more'),
+    ],
+)
+def test_whatever_is_inferred_is_said(names: list[str], note: str):
+    assert any(text.startswith(note) for text in labels_of(names).notes)
