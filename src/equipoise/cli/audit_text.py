@@ -50,6 +50,7 @@ def check_values(found: Check) -> dict[str, Any]:
         "classes": {writable_text(name): count for name, count in found.class_counts.items()},
         "rare_classes": [writable_text(name) for name in _rare(found.class_counts)],
         "empty_folders": [writable_text(name) for name in found.empty_folders],
+        "inferred": [writable_text(note) for note in found.notes],
         "training": {
             "recipe": training.recipe.name,
             "batch": training.recipe.game.batch,
@@ -111,7 +112,7 @@ def _images_lines(found: Check) -> Iterator[str]:
         yield from _and_more(num - MOST_SHOWN)
     if found.skipped:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.skipped.items())
-        yield f"{counted(sum(found.skipped.values()), 'file')} ignored, not images by name: {kinds}"
+        yield f"{counted(sum(found.skipped.values()), 'file')} ignored: {kinds}"
 
 
 def _formats_lines(headers: Counter[Header]) -> Iterator[str]:
@@ -236,6 +237,7 @@ def _classes_lines(found: Check) -> Iterator[str]:
         if rare:
             names = _some([_middle(name, 24) for name in rare])
             yield f"very rare: {names}. A generator hardly learns what it rarely sees. Add images, or leave these out"
+    yield from found.notes
     if empty:
         names = _some([_middle(name) for name in empty])
         yield f"no usable image in {names}"

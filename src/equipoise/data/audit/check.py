@@ -69,6 +69,7 @@ class Check:
     class_counts: Mapping[str, int]
     empty_folders: tuple[str, ...]
     training: Training
+    notes: tuple[str, ...] = ()  # what was inferred, such as classes
 
     @property
     def num_used(self) -> int:
@@ -114,6 +115,7 @@ def check(
         class_counts=_class_counts(read.images, content.positions),
         empty_folders=tuple(_empty_folders(data.source, read.images.names, names)),
         training=_training(recipe, read.target, pool, headers, refusal),
+        notes=read.images.notes,
     )
 
 
