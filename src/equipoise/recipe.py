@@ -68,6 +68,8 @@ class Images(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="i
     channels: Literal[1, 3] | None = None  # None: 1 if every image is grey, else 3
     fit: Literal["crop", "pad", "stretch"] = "crop"  # how a rectangle becomes a square
     background: str = "white"  # what shows through transparency, and fills a pad
+    black: float | None = None  # pixel value of deep images (16 bits, floats) that becomes 0; None: found from all
+    white: float | None = None  # the one that becomes 255
     flip: bool = False  # show each image mirrored half of the time
 
 

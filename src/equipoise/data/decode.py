@@ -22,6 +22,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from equipoise.data.values import Scale, scale_of, some_of
 from equipoise.errors import Setting, UserError, shortened, suggested
 
 MAX_PIXELS = 2**27  # 134 megapixels, 400 MB as RGB: above it a file is more likely a bomb than a photo
@@ -79,6 +80,7 @@ class Target:
     channels: Literal[1, 3]
     fit: Literal["crop", "pad", "stretch"]
     background: tuple[int, int, int]
+    scale: Scale | None = None  # of deep images; None: each on its own
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,22 @@ def has_color(raw: bytes | np.ndarray, background: tuple[int, int, int]) -> bool
     return pixels.ndim == 3 and bool((pixels != pixels[:, :, :1]).any())
 
 
+def deep_values(raw: bytes | np.ndarray) -> np.ndarray | None:
+    """Return some of the values of an image of more than 8 bits or floats, None of any other; raises BrokenImage."""
+    image = open_image(raw)
+    if not _is_deep(image):
+        return None
+    found: list[np.ndarray] = []
+
+    def load() -> Image.Image:
+        image.load()
+        found.append(some_of(np.asarray(image)))
+        return image
+
+    _guarded(image, load)
+    return found[0]
+
+
 def decode(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
     """Return an image as uint8 [C, H, W]: upright, opaque, fitted to a square; raises BrokenImage."""
     return _decoded(open_image(raw), target)
@@ -192,7 +210,7 @@ def _decoded(image: Image.Image, target: Target) -> np.ndarray:
 
 
 def _prepared(image: Image.Image, target: Target) -> Image.Image:
-    return _fitted(_upright(image, _flat(image, target.background)), target)
+    return _fitted(_upright(image, _flat(image, target.background, target.scale)), target)
 
 
 def _not_an_image(head: bytes) -> str:
@@ -236,11 +254,15 @@ def _is_grey_mode(image: Image.Image) -> bool:
     return grey and "transparency" not in image.info
 
 
-def _flat(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _flat(image: Image.Image, background: tuple[int, int, int], scale: Scale | None = None) -> Image.Image:
     """Return the first frame in mode L or RGB, composited on the background."""
     image.load()
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_deep_to_uint8(np.asarray(image), image.mode))
+    if _is_deep(image):
+        return Image.fromarray(_deep_to_uint8(np.asarray(image), scale))
     if image.mode in ("1", "L") and "transparency" not in image.info:
         return _in_mode(image, "L")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
@@ -256,22 +278,13 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _deep_to_uint8(values: np.ndarray, mode: str) -> np.ndarray:
-    """Scale 16-bit, 32-bit and float grey values to 0..255, so that the full range stays the full range."""
+def _deep_to_uint8(values: np.ndarray, scale: Scale | None) -> np.ndarray:
+    """Return 16-bit, 32-bit and float grey values as 0..255 on the scale of their set, else on their own."""
     if not np.isfinite(values).all():
         raise BrokenImage("pixels that are not finite numbers")
-    highest = values.max()
-    if mode == "F" and highest <= 1:
-        scale = 1.0
-    elif mode == "F" and highest <= 255:
-        scale = 255.0
-    elif highest <= 65535:
-        scale = 65535.0
-    elif mode == "I":
-        scale = 2.0**31 - 1
-    else:
-        raise BrokenImage(f"float pixels up to {highest:g}; allowed are 0..1 and 0..255")
-    return np.rint((values.astype(np.float64) / scale).clip(0, 1) * 255).astype(np.uint8)
+    if scale is None:  # of a single image nobody knows whether it is bright or its range narrow
+        scale = scale_of([some_of(values)], low=0.0 if values.min() >= 0 else None)
+    return scale.to_uint8(values)
 
 
 def _upright(image: Image.Image, flat: Image.Image) -> Image.Image:

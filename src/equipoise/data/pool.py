@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,9 +20,18 @@ from equipoise import recipe
 from equipoise.data import store
 from equipoise.data.cache import default_cache as default_cache
 from equipoise.data.cache import writing_to
-from equipoise.data.decode import BrokenImage, Target, decode, has_color, parse_background, smaller_side
+from equipoise.data.decode import (
+    BrokenImage,
+    Target,
+    decode,
+    deep_values,
+    has_color,
+    parse_background,
+    smaller_side,
+)
 from equipoise.data.sources import Source, SourceImages, open_source, subject_of
 from equipoise.data.splits import Splits, split
+from equipoise.data.values import Scale, notes_of, scale_of
 from equipoise.errors import Setting, UserError
 from equipoise.randomness import Randomness, stream_seed
 from equipoise.storage.records import Rejected
@@ -101,7 +110,7 @@ def prepare(
 
 def _key(source: Source, images: recipe.Images, size: int | str, channels: int | None) -> str:
     background = parse_background(images.background)
-    options = (store.VERSION, source.fingerprint, size, channels, images.fit, background)
+    options = (store.VERSION, source.fingerprint, size, channels, images.fit, background, images.black, images.white)
     return hashlib.sha256(repr(options).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -182,7 +191,8 @@ def reading(
     rejected: list[tuple[str, str]] = []
     num_threads = min(16, os.cpu_count() or 1)
     with ThreadPoolExecutor(num_threads) as executor, _quiet():  # Pillow releases the interpreter's lock
-        target = _target(listed, images, background, max_size, executor)
+        target, notes = _target(listed, images, background, max_size, executor)
+        listed = replace(listed, notes=(*listed.notes, *notes))
         if listed.array is not None and _is_ready(listed.array, target):
             batches = _sliced(listed.array, progress)
         else:
@@ -213,8 +223,11 @@ def _target(
     background: tuple[int, int, int],
     max_size: int,
     executor: ThreadPoolExecutor,
-) -> Target:
-    """Find size and channels, where they are left open, from headers and as few pixels as possible."""
+) -> tuple[Target, list[str]]:
+    """Find size, channels and the scale of deep images, where they are left open; and say what was found.
+
+    It is done from headers and as few pixels as possible.
+    """
     num = len(listed.names)
     sample = np.unique(np.linspace(0, num - 1, min(num, _NUM_SCANNED)).astype(np.int64))
     size = images.size
@@ -223,7 +236,22 @@ def _target(
     channels = images.channels
     if channels is None:
         channels = 3 if _any_color(listed, sample, background, executor) else 1
-    return Target(size, channels, images.fit, background)
+    scale, notes = _scale(listed, images, sample, executor)
+    return Target(size, channels, images.fit, background, scale), notes
+
+
+def _scale(
+    listed: SourceImages, images: recipe.Images, sample: np.ndarray, executor: ThreadPoolExecutor
+) -> tuple[Scale | None, list[str]]:
+    """Return the one scale of all images of more than 8 bits or floats; None where a sample has none of them."""
+    if listed.array is not None:
+        return None, []
+    found = executor.map(partial(_attempt, listed, deep_values), sample)
+    deep = [values for values in found if isinstance(values, np.ndarray)]
+    if not deep:
+        return None, []
+    scale = scale_of(deep, images.black, images.white)
+    return scale, notes_of(scale, deep)
 
 
 def _median_side(listed: SourceImages, sample: np.ndarray, executor: ThreadPoolExecutor) -> int:

@@ -1,0 +1,106 @@
+"""Pixel values of deep images: one scale for a set, found whatever a few pixels say, told, and given by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from equipoise.data.pool import Pool, prepare
+from equipoise.data.values import Scale, notes_of, scale_of, some_of
+from equipoise.recipe import Data, Images
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "expected"),
+    [
+        (0, 1, (0, 1)),
+        (0, 0.7, (0, 1)),
+        (0, 200, (0, 255)),
+        (3, 4_000, (0, 4_095)),
+        (0, 16_000, (0, 16_383)),
+        (0, 60_000, (0, 65_535)),
+        (0, 2**30, (0, 2**31 - 1)),
+        (-1, 1, (-1, 1)),
+        (-0.5, 0.5, (-1, 1)),
+        (1_000, 1_400, (1_000, 1_400)),
+        (-1_024, 3_071, (-1_024, 3_071)),
+    ],
+)
+def test_the_scale_is_the_least_usual_one_that_holds_the_values_or_their_own(
+    lowest: float, highest: float, expected: tuple[float, float]
+) -> None:
+    values = np.linspace(lowest, highest, 100_001)
+    found = scale_of([values[:50_000], values[50_000:]])
+    assert (found.low, found.high) == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_hot_pixel_decides_nothing() -> None:
+    values = np.linspace(0, 4_000, 1_000_000)
+    values[:5] = 65_535
+    assert scale_of([values]) == Scale(0.0, 4_095.0)
+
+
+def test_what_is_given_is_kept_and_an_empty_or_constant_set_has_a_scale() -> None:
+    assert scale_of([np.linspace(0, 4_000, 100)], low=-50, high=2_000) == Scale(-50, 2_000)
+    assert scale_of([]) == Scale(0.0, 255.0)
+    assert scale_of([np.full(10, 2.0**30)]) == Scale(0.0, 2.0**31 - 1)
+    assert len(some_of(np.array([1.0, np.nan]))) == 0
+
+
+def test_values_outside_are_clipped_and_the_middle_is_in_the_middle() -> None:
+    assert Scale(-1, 1).to_uint8(np.array([-2.0, -1, 0, 1, 2])).tolist() == [0, 0, 128, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "said"),
+    [
+        (np.linspace(0, 4_000, 100), Scale(0, 4_095), ["pixel values 0 to 4,095 become 0 to 255"]),
+        (np.linspace(0, 16, 100), Scale(0, 255), ["nearly black", "task.white=15.9984"]),
+        (np.linspace(0, 1_800, 100), Scale(0, 4_095), ["brighter than 44%", "task.white=1799"]),
+        (np.linspace(0, 4_000, 100), Scale(0, 2_000), ["50% of the pixels lie outside"]),
+    ],
+)
+def test_what_becomes_of_the_values_is_said_and_what_looks_wrong(
+    values: np.ndarray, scale: Scale, said: list[str]
+) -> None:
+    text = "; ".join(notes_of(scale, [values]))
+    for part in said:
+        assert part in text
+    assert ("black" in text) == ("nearly black" in said)
+
+
+def deep_set(folder: Path, *arrays: np.ndarray) -> Path:
+    folder.mkdir()
+    for index, array in enumerate(arrays):
+        Image.fromarray(array).save(folder / f"{index}.tif")
+    return folder
+
+
+def prepared(folder: Path, tmp_path: Path, **options: float) -> Pool:
+    return prepare(Data(source=str(folder)), Images(size=16, **options), cache=tmp_path / "cache")
+
+
+def test_images_of_12_bits_in_files_of_16_keep_their_contrast(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 4_095, 256).reshape(16, 16)
+    folder = deep_set(tmp_path / "ct", *[(ramp * share).astype(np.uint16) for share in np.linspace(0.5, 1, 30)])
+    pool = prepared(folder, tmp_path)
+    assert pool.images.max() == 255
+    assert pool.images[:, 0, -1, -1].min() == pytest.approx(127, abs=2), "one scale for all, not one for each"
+    assert "pixel values 0 to 4,095 become 0 to 255" in pool.notes
+    assert prepared(folder, tmp_path).notes == pool.notes, "also out of the cache"
+    darker = prepared(folder, tmp_path, white=8_190)
+    assert darker.images.max() == 128
+
+
+def test_floats_of_one_set_are_on_one_scale(tmp_path: Path) -> None:
+    """A file whose values all lie below 1 is dark among others of 0 to 255, and not brightened 255 times."""
+    ramp = np.linspace(0, 255, 256, dtype=np.float32).reshape(16, 16)
+    pool = prepared(deep_set(tmp_path / "floats", *[ramp] * 29, ramp / 300), tmp_path)
+    assert sorted(pool.images.max((1, 2, 3)).tolist())[:2] == [1, 255]
+
+
+def test_negative_floats_are_kept(tmp_path: Path) -> None:
+    ramp = np.linspace(-1, 1, 256, dtype=np.float32).reshape(16, 16)
+    pool = prepared(deep_set(tmp_path / "signed", *[ramp] * 30), tmp_path)
+    assert pool.images[0, 0, 8, 0] == pytest.approx(128, abs=1)
