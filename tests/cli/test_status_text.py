@@ -54,6 +54,7 @@ def test_a_new_run_without_anything(tmp_path):
 
 def test_a_running_one_shows_its_process_its_rate_and_the_time_left(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", status="running", num_steps=0, num_scores=0)
+    change_state(run, samples=0, seconds=0.0)
     for index in range(1, 6):
         append(run.steps, {"samples": 240_000 * index, "seconds": 60.0 * index, "samples_per_second": 4000.0})
     with run.lock():
@@ -112,7 +113,7 @@ def test_a_lower_last_score_that_misses_a_limit_is_not_said_to_be_chance(tmp_pat
 
 
 def test_a_long_reason_is_shown_in_full_where_there_is_room_and_else_says_where_the_rest_is(tmp_path, fake_run):
-    reason = " ".join(f"Sentence {index} of the reason says one more thing about it." for index in range(8))
+    reason = " ".join(f"Sentence {index} of the reason says one more thing about it." for index in range(6))
     run = fake_run(tmp_path / "run")
     run.report.write_text("a report")
     change_state(run, message=reason, stop_reason="evidence")

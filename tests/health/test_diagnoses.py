@@ -14,7 +14,6 @@ from equipoise.health.diagnoses import (
     describe,
     describe_game,
     describe_scores,
-    failure,
     gradient_share,
     mean_accuracy,
     num_skipped,
@@ -127,16 +126,6 @@ def test_a_loss_of_variety_is_none_where_there_was_none_or_nobody_measures_it(ki
     assert coverage_fall(with_coverage(kids(0.5, 0.4), SOME_COVERAGE - 0.01, 0.0)) is None
     assert coverage_fall(kids(0.5, 0.4)) is None
     assert coverage_fall(with_coverage(kids(0.5, 0.4), 0.8, math.nan)) is None
-
-
-def test_a_generator_that_shows_hardly_any_variety_is_called_no_success_and_others_are(kids: Kids):
-    one, other = with_coverage(kids(0.5, 0.5), SOME_COVERAGE - 0.01, SOME_COVERAGE)
-    told = failure(one, "points")
-    assert told is not None
-    assert "0.04" in told
-    assert "points" in told
-    assert failure(other) is None
-    assert failure(kids(0.5)[0]) is None, "nobody measured it"
 
 
 def test_the_sentence_is_one_plain_sentence(stats: Stats, kids: Kids):

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from equipoise import formatting
 from equipoise.cli.text import typed, way_on
 from equipoise.errors import Command
-from equipoise.health.diagnoses import failure
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.missing_best import why_none
+from equipoise.runs.quality import quality_of
 from equipoise.runs.scale import scale_sentence
 from equipoise.runs.selection import reselected
-from equipoise.runs.stopping_status import metrics_of, noun_of
+from equipoise.runs.status import read_status
+from equipoise.runs.stopping_status import metrics_of
 from equipoise.storage.records import RunState, deciding
 from equipoise.tasks import formats_of
 
@@ -41,8 +42,8 @@ def _lines(run: RunFolder, width: int) -> Iterator[str]:
         yield from formatting.wrapped(text, width, "Test:", INDENT)
     if state.rivals is not None and (text := scale_sentence(state.rivals, metric)):
         yield from formatting.wrapped(text, width, "Scale:", INDENT)
-    if state.best is not None and (failed := failure(state.best, noun_of(run))):
-        yield from formatting.wrapped(failed, width)
+    if (quality := quality_of(read_status(run))) is not None:
+        yield from formatting.wrapped(quality.sentence, width, "Quality:", INDENT + 1)
     yield f"Report: {formatting.printable(str(run.report))}"
     yield from _next(run, run.recipe(), state)
 

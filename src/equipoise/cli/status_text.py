@@ -9,6 +9,7 @@ from equipoise import formatting
 from equipoise.cli.text import labelled, table, way_on
 from equipoise.errors import UserError, shortened
 from equipoise.recipe import Budget
+from equipoise.runs.quality import quality_of
 from equipoise.runs.scale import scale_sentence
 from equipoise.runs.status import Status, status_values
 from equipoise.storage.records import Metric, Score
@@ -22,6 +23,7 @@ BAR = 10
 def status_text(now: Status) -> str:
     """Return how a run stands as plain text: at most 24 lines of 80 columns, but for a path that is longer."""
     game = stopping = ""
+    quality = quality_of(now)
     if now.samples:
         game = now.diagnosis
     if now.state != "finished":
@@ -37,6 +39,7 @@ def status_text(now: Status) -> str:
         ("best score", _best(now)),
         ("on test", _score(now.test, now.metric)),
         ("scale", scale_sentence(now.rivals, now.metric)),
+        ("quality", quality.sentence if quality is not None else ""),
         ("game", game),
         ("stopping", stopping),
     ]

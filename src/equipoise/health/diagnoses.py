@@ -89,17 +89,6 @@ def trend(scores: Sequence[Score]) -> Trend:
     return "falling" if gain > 0 else "rising"
 
 
-def failure(score: Score, noun: str = "images") -> str | None:
-    """Say in a sentence that a generator shows hardly anything of the real variety, None if it does."""
-    coverage = score.value("coverage")
-    if not coverage < SOME_COVERAGE:
-        return None
-    return (
-        f"The generated {noun} show almost none of the variety of the real ones (coverage {coverage:.2f}): this "
-        "training has not succeeded. Train for longer, or try another recipe: equipoise recipes"
-    )
-
-
 def coverage_fall(scores: Sequence[Score]) -> tuple[float, float] | None:
     """Return the best coverage and the present one if less than half of it is left (mode collapse), else None."""
     values = _finite(score.value("coverage") for score in scores)

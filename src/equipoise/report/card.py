@@ -5,6 +5,7 @@ from equipoise.report.selection import bias_text
 from equipoise.report.values import protocol_words
 from equipoise.runs.compare import headings, score_cells
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.quality import quality_of
 from equipoise.runs.scale import scale_sentence
 from equipoise.runs.selection import is_on_the_same_examples
 from equipoise.runs.status import read_status
@@ -44,6 +45,8 @@ def model_card(run: RunFolder, state: RunState) -> str:
     ]
     if state.rivals is not None and (scale := scale_sentence(state.rivals, metric)):
         lines += [f"On the test split, {_text(scale)}", ""]
+    if (quality := quality_of(now)) is not None:
+        lines += [_text(quality.sentence), ""]
     if state.selection is not None:
         lines += [_text(bias_text(state.selection, metric)), ""]
     lines += [

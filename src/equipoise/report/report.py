@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equipoise import formatting
-from equipoise.health.diagnoses import failure
 from equipoise.report.exhibits import exhibit_groups, snapshots_of
 from equipoise.report.facts import fields_of, python_lines, shell_lines
 from equipoise.report.game import forecast_chart, game_charts
@@ -17,6 +16,7 @@ from equipoise.report.selection import bias_text, certainty_text, ordered, rule_
 from equipoise.report.values import Known, capitalised, pairs_of, protocol_words, read, unbroken
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.missing_best import why_none
+from equipoise.runs.quality import quality_of
 from equipoise.runs.scale import scale_sentence
 from equipoise.runs.status import shown_path
 from equipoise.storage.files import write_bytes
@@ -45,11 +45,12 @@ def values_of(known: Known) -> dict[str, Any]:
     """Return what the template is filled with; raises UserError where a file is damaged."""
     run, now, state = known.run, known.now, known.state
     path = shown_path(run.path)
+    quality = quality_of(now)
     return {
         **vars(known),
         "path": path,
         "newest_good": run.newest_good() if now.state == "failed" else None,
-        "failure": failure(now.best, now.noun) if now.best is not None else None,
+        "quality": quality.sentence if quality is not None else "",
         "scale": scale_sentence(state.rivals, now.metric) if state.rivals is not None else "",
         "groups": exhibit_groups(run),
         "snapshots": snapshots_of(run),

@@ -1,0 +1,143 @@
+"""Whether what a run has learned can be used, in one plain line: the grade, what it rests on, what would help most."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from equipoise import formatting
+from equipoise.runs.scale import SURE
+from equipoise.runs.status import Status
+from equipoise.storage.records import RivalScore, Score
+
+Grade = Literal["usable", "promising", "not usable yet"]
+ORDER: tuple[Grade, ...] = ("not usable yet", "promising", "usable")
+
+# Conventions, set by looking at samples: shares of the way from real examples to the floor.
+USABLE = 0.01
+PROMISING = 0.1
+COVERED = 0.7
+SOME = 0.3  # of coverage, below which most kinds of examples are never drawn
+FEW = 500  # distinct examples, of which nobody can tell variety from copying
+MORE = 2_000  # below it more examples help most
+LONGEST = 20.0  # times as long as the run; beyond it another way is better advice
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A grade, what it rests on, and what would help most; the last is empty where nothing is needed."""
+
+    grade: Grade
+    basis: str
+    advice: str
+
+    @property
+    def sentence(self) -> str:
+        """The three as one text."""
+        text = f"{self.grade[:1].upper()}{self.grade[1:]}: {self.basis}."
+        return f"{text} {self.advice}" if self.advice else text
+
+
+def quality_of(now: Status) -> Quality | None:
+    """Return how good the best generator is, None without a score or anything to measure it by."""
+    score = now.test if now.test is not None and now.test.is_finite else now.best
+    if score is None:
+        return None
+    coverage = score.value("coverage")
+    rivals = [one for one in now.rivals.scores if one.role == "rival" and math.isfinite(one.loss)]
+    floor = next((one for one in now.rivals.scores if one.role == "floor" and math.isfinite(one.loss)), None)
+    ceiling = next((one for one in now.rivals.scores if one.role == "ceiling" and math.isfinite(one.loss)), None)
+    parts: list[str] = []
+    share = math.nan
+    grade: Grade
+    if rivals:
+        grade = _among(score, rivals, floor)
+        worse = [one.name for one in rivals if not is_lower(score, one)]
+        names = " and ".join(worse or [one.name for one in rivals])
+        parts.append(f"{now.metric.shown} is {'not ' if worse else ''}lower than that of {names}")
+    elif floor is not None and ceiling is not None and floor.loss > ceiling.loss:
+        share = (score.loss - ceiling.loss) / (floor.loss - ceiling.loss)
+        grade = _by_share(share)
+        parts.append(f"{now.metric.shown} is {_of_the_way(share)} from {ceiling.name} to {floor.name}")
+    elif coverage < SOME:
+        grade = "not usable yet"
+    else:
+        return None
+    if math.isfinite(coverage):
+        grade = _least(grade, _by_coverage(coverage))
+        parts.append(f"coverage {formatting.value(coverage)}")
+    num = _num_distinct(now)
+    if num:
+        parts.append(f"{num:,} distinct {now.noun}")
+    if num and num < FEW and not rivals:
+        grade = _least(grade, "promising")
+        parts[-1] += ", too few to tell variety from copying"
+    return Quality(grade, ", ".join(parts), _advice(now, grade, share, num))
+
+
+def is_lower(score: Score, rival: RivalScore) -> bool:
+    """Return whether a score is lower than a baseline's beyond the noise."""
+    if rival.best is not None and math.isfinite(rival.best.difference + rival.best.error):
+        return rival.best.difference + SURE * rival.best.error < 0
+    error = math.hypot(score.error, rival.error)
+    return score.loss + (SURE * error if math.isfinite(error) else 0.0) < rival.loss
+
+
+def _among(score: Score, rivals: list[RivalScore], floor: RivalScore | None) -> Grade:
+    if all(is_lower(score, one) for one in rivals):
+        return "usable"
+    if floor is not None and is_lower(score, floor):
+        return "promising"
+    return "not usable yet"
+
+
+def _by_share(share: float) -> Grade:
+    if share <= USABLE:
+        return "usable"
+    return "promising" if share <= PROMISING else "not usable yet"
+
+
+def _by_coverage(coverage: float) -> Grade:
+    if coverage >= COVERED:
+        return "usable"
+    return "promising" if coverage >= SOME else "not usable yet"
+
+
+def _least(one: Grade, other: Grade) -> Grade:
+    return one if ORDER.index(one) <= ORDER.index(other) else other
+
+
+def _of_the_way(share: float) -> str:
+    if share <= 0:
+        return "none of the way"
+    if share >= 1:
+        return "farther than all of the way"
+    return f"{formatting.percent(share) if share >= 0.01 else f'{100 * share:.1f} %'} of the way"
+
+
+def _num_distinct(now: Status) -> int:
+    data = now.data
+    if data is None:
+        return 0
+    return data.num_train + data.num_validation + data.num_test - data.num_duplicates
+
+
+def _advice(now: Status, grade: Grade, share: float, num: int) -> str:
+    """Say what would help most: to go on, more examples, longer, or another recipe."""
+    if grade == "usable":
+        return ""
+    if now.stop_reason == "interrupted" or now.state in ("interrupted", "stopped"):
+        return "The training was interrupted: continue it."
+    if num and num < MORE and math.isfinite(share):
+        return f"More {now.noun} would help most."
+    found = now.certificate or {}
+    speed = found.get("speed") or 0.0
+    gain = found.get("forecast")
+    if gain is not None and gain < (found.get("min_gain") or 0.0):
+        return "More training is predicted to bring little: another recipe would help most (equipoise recipes)."
+    if math.isfinite(share) and share > USABLE and speed > 0:
+        factor = math.exp(min(math.log(share / USABLE) / speed, math.log(2 * LONGEST)))
+        if factor > LONGEST:
+            return "Far from usable at the speed of this run: another recipe would help most (equipoise recipes)."
+        total = formatting.duration(factor * now.seconds)
+        return f"Longer would help most: by this run's own curve, about {total} in all on this machine."
+    return "Longer would help most, or another recipe (equipoise recipes)."

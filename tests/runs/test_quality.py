@@ -1,0 +1,122 @@
+"""The grade of a run: from its place between floor and ceiling, its coverage, and how many examples there are."""
+
+import dataclasses
+import math
+from typing import Any
+
+import msgspec
+import pytest
+
+from equipoise.runs.quality import COVERED, FEW, MORE, PROMISING, SOME, USABLE, quality_of
+from equipoise.runs.status import Status, read_status
+from equipoise.storage.records import Compared, Rivals, RivalScore, Score
+
+CEILING = RivalScore(name="real images", role="ceiling", loss=0.0, error=0.001)
+FLOOR = RivalScore(name="the mean image with noise", role="floor", loss=1.0, error=0.01)
+BICUBIC = RivalScore(name="bicubic", role="rival", loss=0.5, error=0.1)
+
+
+@pytest.fixture
+def status(tmp_path, fake_run):
+    """Return a function that gives how a finished run stands, with a test loss, a coverage and baselines."""
+    run = fake_run(tmp_path / "run")
+    whole = read_status(run)
+    assert whole.data is not None
+
+    def made(
+        loss: float,
+        coverage: float = 0.9,
+        num: int = 50_000,
+        rivals: tuple[RivalScore, ...] = (FLOOR, CEILING),
+        **more: Any,
+    ) -> Status:
+        values = {} if math.isnan(coverage) else {"coverage": coverage}
+        test = Score(samples=100, seconds=1.0, loss=loss, error=0.001, values=values)
+        counts = {"num_train": num - 20, "num_validation": 10, "num_test": 10, "num_duplicates": 0}
+        data = msgspec.structs.replace(whole.data, **counts)
+        return dataclasses.replace(whole, test=test, data=data, rivals=Rivals(scores=rivals), **more)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("loss", "coverage", "grade"),
+    [
+        (0.9 * USABLE, COVERED, "usable"),
+        (1.1 * USABLE, COVERED, "promising"),
+        (0.9 * USABLE, 0.9 * COVERED, "promising"),
+        (0.9 * PROMISING, SOME, "promising"),
+        (1.1 * PROMISING, COVERED, "not usable yet"),
+        (0.9 * USABLE, 0.9 * SOME, "not usable yet"),
+        (1.5, 0.9, "not usable yet"),
+        (-0.001, 0.95, "usable"),
+        (0.9 * USABLE, math.nan, "usable"),
+    ],
+)
+def test_the_grade_follows_from_the_place_between_floor_and_ceiling_and_the_coverage(status, loss, coverage, grade):
+    found = quality_of(status(loss, coverage))
+    assert found is not None
+    assert found.grade == grade
+    assert found.sentence.startswith(f"{grade[:1].upper()}{grade[1:]}: KID is ")
+    assert ("coverage" in found.basis) != math.isnan(coverage)
+    assert "50,000 distinct images" in found.basis
+    assert bool(found.advice) == (grade != "usable")
+
+
+def test_high_precision_over_no_coverage_is_never_usable(status):
+    now = status(0.001, 0.0)
+    assert now.test is not None
+    now = dataclasses.replace(now, test=msgspec.structs.replace(now.test, values={"precision": 0.999, "coverage": 0.0}))
+    found = quality_of(now)
+    assert found is not None
+    assert found.grade == "not usable yet"
+    assert "precision" not in found.sentence
+
+
+def test_few_images_are_never_called_usable_and_more_are_what_helps(status):
+    found = quality_of(status(0.001, 0.95, num=FEW - 1))
+    assert found is not None
+    assert found.grade == "promising"
+    assert "too few to tell variety from copying" in found.basis
+    assert found.advice == "More images would help most."
+    assert quality_of(status(0.05, num=MORE)).advice != found.advice
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "grade"), [(-0.3, 0.1, "usable"), (-0.1, 0.1, "promising"), (0.2, 0.05, "promising")]
+)
+def test_where_there_is_a_classical_method_it_is_what_counts(status, difference, error, grade):
+    rival = msgspec.structs.replace(BICUBIC, best=Compared(difference=difference, error=error))
+    found = quality_of(status(0.3, math.nan, num=200, rivals=(FLOOR, rival, CEILING)))
+    assert found is not None
+    assert found.grade == grade
+    assert ("not lower than that of bicubic" in found.basis) == (grade != "usable")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "said"),
+    [
+        ({"speed": 1.0, "forecast": 0.1, "min_gain": 0.02}, "about "),
+        ({"speed": 0.01, "forecast": 0.03, "min_gain": 0.02}, "Far from usable at the speed of this run"),
+        ({"speed": 0.5, "forecast": 0.001, "min_gain": 0.02}, "is predicted to bring little"),
+        (None, "Longer would help most, or another recipe"),
+    ],
+)
+def test_what_would_help_most_follows_from_the_runs_own_curve(status, certificate, said):
+    found = quality_of(status(0.05, certificate=certificate, seconds=60.0))
+    assert found is not None
+    assert said in found.advice
+    if said == "about ":
+        assert "5:00 in all" in found.advice, "a gain of one e-fold for each e-fold of training"
+
+
+def test_an_interrupted_run_is_told_to_go_on(status):
+    found = quality_of(status(0.05, state="stopped"))
+    assert found is not None
+    assert "continue it" in found.advice
+
+
+def test_nothing_is_said_without_a_score_or_without_a_scale(status):
+    assert quality_of(dataclasses.replace(status(0.1), test=None, best=None)) is None
+    assert quality_of(status(0.1, rivals=())) is None
+    assert quality_of(status(0.1, 0.02, rivals=())).grade == "not usable yet"
