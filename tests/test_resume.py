@@ -47,6 +47,7 @@ from equipoise.recipes import for_points
 from equipoise.runs.digest import digest
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.replay_read import read_run
+from equipoise.runs.status import read_status
 from equipoise.storage import checkpoints, files, logs
 from equipoise.storage.records import FORMAT
 from equipoise.tasks import images
@@ -607,3 +608,34 @@ def test_another_source_than_that_of_the_run_is_refused_as_such(
     code = main(["train", str(other), "--out", str(stopped.path), "--resume"])
     assert code == 2
     assert f"equipoise resume {stopped.path} --source {other}" in capsys.readouterr().err
+
+
+# While the data and the evaluation encoder are prepared
+
+
+def test_an_interrupted_preparation_leaves_a_run_that_is_shown_and_resumed_to_the_same_end(
+    train_small: TrainSmall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_small("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(images.ImageSource, "task", kill)
+        with pytest.raises(Killed):
+            train_small("cut")
+    now = read_status(RunFolder.open(tmp_path / "cut"))
+    assert (now.state, now.samples) == ("new", 0)
+    assert_the_same(whole, eq.resume(tmp_path / "cut"))
+
+
+def test_a_mistake_that_shows_only_in_the_preparation_leaves_no_folder(
+    train_small: TrainSmall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images.ImageSource, "task", raising(UserError("features", "cannot be had", "Try others")))
+    for name in ("cut", "above/cut"):
+        with pytest.raises(UserError, match="cannot be had"):
+            train_small(name)
+        assert not (tmp_path / name).exists()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with pytest.raises(UserError):
+        train_small("kept")
+    assert not RunFolder.is_run(kept)

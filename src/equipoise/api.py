@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -224,13 +224,13 @@ def train(
         device_of_task = device_of(task)
         refuse_ignored(first, loss, device_of_task)
         named = first if source is not None else with_source(first, task.describe().source)
-        return begun(out, named, task, device_of_task, observer)
+        return begun(out, named, task.describe(), lambda: task, device_of_task, observer)
     loss_of(first, loss)
     opened = tasks.opened(first, chosen, observer.stage)
     final = opened.settled(with_options(recipe_for(recipe, opened.facts, kind), source, budget, options, loss))
     observer.message(opened.summary(final))
-    made = opened.task(final, loss_of(final, loss), chosen_precision(final, chosen), observer.stage)
-    return begun(out, final, made, chosen, observer)
+    make = partial(opened.task, final, loss_of(final, loss), chosen_precision(final, chosen), observer.stage)
+    return begun(out, final, opened.describe(final), make, chosen, observer)
 
 
 def resume(
@@ -442,13 +442,28 @@ def check_data(
     return check(first.data, images, largest(device), final, first, observer.stage)
 
 
-def begun(out: str | Path | None, recipe: Recipe, task: Task, device: torch.device, observer: Observer) -> Run:
-    """Begin a run in `out`, or in the next free folder, and train; only now, so that a mistake leaves no folder."""
-    custom = task if tasks.formats_of(recipe.task).needs_python else None
-    with new_run(out, recipe, task.describe()) as folder:
+def begun(
+    out: str | Path | None,
+    recipe: Recipe,
+    data: DataRecord,
+    make: Callable[[], Task],
+    device: torch.device,
+    observer: Observer,
+) -> Run:
+    """Begin a run in `out`, or in the next free folder, and train; only now, so that a mistake leaves no folder.
+
+    The task is made within, as its evaluation encoder may take minutes to train: meanwhile there is a run to show, and
+    one to resume. A mistake that only shows there takes the folder back.
+    """
+    with new_run(out, recipe, data) as folder:
         observer.message(f"The run's folder: {folder.path}")
+        try:
+            task = make()
+        except UserError:
+            folder.take_back()
+            raise
         run_training(Training(folder, recipe, task, device, chosen_precision(recipe, device), observer))
-        return Run(folder, custom)
+        return Run(folder, task if tasks.formats_of(recipe.task).needs_python else None)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ import pytest
 from fake_runs import change_state
 
 from equipoise.errors import Command, Near, Option, Setting, UserError
-from equipoise.recipe import Budget, to_dict
+from equipoise.recipe import Budget, parsed_budget, to_dict
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
-from equipoise.runs.resume_rules import adopt, recipe_to_resume
+from equipoise.runs.resume_rules import adopt, recipe_to_resume, twice_as_much
 from equipoise.storage.logs import records
 from equipoise.storage.records import Score
 
@@ -96,7 +96,7 @@ def test_a_policy_that_would_stop_the_run_at_once_is_refused(run: RunFolder) -> 
 
 
 def test_a_spent_budget_is_reported_whatever_the_policy(run: RunFolder) -> None:
-    assert refused(run).remedies[-1] == again(run, budget="20m")
+    assert refused(run).remedies[-1] == again(run, budget="5M")
     error = refused(run, budget="300")
     assert (error.subject, error.remedies) == (Option("budget", "300"), (again(run, budget="4800000"),))
     assert "2,400,000" in error.problem
@@ -140,3 +140,25 @@ def test_what_is_adopted_is_written_and_another_policy_and_a_test_are_events(run
     assert to_dict(run.recipe()) == to_dict(recipe)
     assert [event["kind"] for event in records(run.events)[begun:]] == ["policy changed", "test set used before"]
     assert (run.read_state().status, run.read_state().best) == ("running", None)
+
+
+@pytest.mark.parametrize(
+    ("spent", "counted", "expected"),
+    [
+        (0.0, False, "1s"),
+        (7.3, False, "15s"),
+        (59.9, False, "120s"),
+        (600.4, False, "21m"),
+        (903, False, "31m"),
+        (3_600, False, "2h"),
+        (400_000, False, "230h"),
+        (800, True, "1600"),
+        (66_176, True, "140k"),
+        (2_400_000, True, "5M"),
+    ],
+)
+def test_a_larger_budget_is_suggested_as_one_would_type_it_and_is_enough(spent, counted, expected):
+    found = twice_as_much(spent, counted=counted)
+    assert found == expected
+    budget = parsed_budget(found)
+    assert (budget.samples if counted else budget.seconds) >= 2 * spent

@@ -321,6 +321,16 @@ class RunFolder:
 
     # Writing
 
+    def take_back(self) -> None:
+        """Remove a run that has just begun, and nothing else: its recipe first, so that the rest is no run."""
+        with contextlib.suppress(OSError):
+            for name in ("recipe.json", "data.json"):
+                (self.path / name).unlink(missing_ok=True)
+            for name in rules.SUBFOLDERS:
+                (self.path / name).rmdir()
+            (self.path / locks.NAME).unlink()
+            self.path.rmdir()
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for one training; raises RunBusyError that names the holder, UserError where a part is a link.

@@ -82,13 +82,22 @@ def _refuse_spent(
     limit = recipe.budget.samples or recipe.budget.seconds or 0.0
     spent = state.spent if counted else state.seconds
     if budget is None and (limit <= spent or state.stop_reason in ("budget", None)):
-        larger = Command("resume", run.path, **given, budget="20m")
+        larger = Command("resume", run.path, **given, budget=twice_as_much(spent, counted=counted))
         raise UserError(run.path, finished, "To train longer, give it a larger budget", larger)
     if limit <= spent:
         spoken = f"{spent:,} samples" if counted else f"{spent:,.0f} s"
-        twice = f"{2 * math.ceil(spent)}" + ("" if counted else "s")
         problem = f"the budget is a total, and {spoken} are spent"
-        raise UserError(Option("budget", budget), problem, Command("resume", run.path, **given, budget=twice))
+        larger = Command("resume", run.path, **given, budget=twice_as_much(spent, counted=counted))
+        raise UserError(Option("budget", budget), problem, larger)
+
+
+def twice_as_much(spent: float, *, counted: bool) -> str:
+    """Return a budget of about twice what is spent, never less, as one would type it: 30m, 2h, 120k."""
+    units = (("M", 1_000_000), ("k", 1_000), ("", 1)) if counted else (("h", 3_600), ("m", 60), ("s", 1))
+    name, size = next((unit for unit in units if unit[1] <= spent), units[-1])
+    amount = max(1, math.ceil(2 * spent / size))
+    step = 10 ** max(0, len(str(amount)) - 2)
+    return f"{-(-amount // step) * step}{name}"
 
 
 def _refuse_another_stop(run: RunFolder, recipe: Recipe, budget: str | None) -> None:

@@ -33,6 +33,10 @@ class Source(Protocol):
         """The digest of the data and their splits."""
         ...
 
+    def describe(self, recipe: Recipe) -> "DataRecord":
+        """Return what the run of a recipe writes down of the data."""
+        ...
+
     def unseen(self, data: "DataRecord") -> "Source":
         """Return the same source with a test split of which a run on these data has seen nothing.
 

@@ -293,6 +293,10 @@ class ImageSource:
         """The digest of the images and their splits."""
         return self.pool.digest
 
+    def describe(self, recipe: Recipe) -> DataRecord:
+        """Return what the images are."""
+        return describe(self.pool, recipe.data.source)
+
     def unseen(self, data: DataRecord) -> "ImageSource":
         """Return itself: an image's content decides its split, so other test splits hold no a training image."""
         return self

@@ -192,6 +192,28 @@ class PointSource:
         """What a recipe is made from."""
         return Facts(num_train=len(self.splits.train), is_cpu=self.device.type == "cpu")
 
+    def describe(self, recipe: Recipe) -> DataRecord:
+        """Return what the points are."""
+        splits = self.splits
+        mixture = self.mixture
+        path = None
+        summary = "points in the plane"
+        if mixture is None:
+            path = writable_text(str(Path(self.name).expanduser().resolve()))
+        else:
+            summary = f"points around {len(mixture.centres)} modes"
+        return DataRecord(
+            source=self.name,
+            path=path,
+            digest=self.digest,
+            noun="points",
+            summary=summary,
+            num_train=len(splits.train),
+            num_validation=len(splits.validation),
+            num_test=len(splits.test),
+            num_duplicates=self.num_duplicates,
+        )
+
     def of(self, part: Split) -> Tensor:
         """Return the points of a split, in its random and fixed order."""
         return self.points[torch.from_numpy(indices_of(self.splits, part))]
@@ -268,26 +290,7 @@ class PointTask(Task):
 
     def describe(self) -> DataRecord:
         """Return what the points are."""
-        source = self.source
-        splits = source.splits
-        mixture = source.mixture
-        path = None
-        summary = "points in the plane"
-        if mixture is None:
-            path = writable_text(str(Path(source.name).expanduser().resolve()))
-        else:
-            summary = f"points around {len(mixture.centres)} modes"
-        return DataRecord(
-            source=source.name,
-            path=path,
-            digest=source.digest,
-            noun="points",
-            summary=summary,
-            num_train=len(splits.train),
-            num_validation=len(splits.validation),
-            num_test=len(splits.test),
-            num_duplicates=source.num_duplicates,
-        )
+        return self.source.describe(self.recipe)
 
     def players(self) -> Players:
         """Build both networks, which know the data's scale."""

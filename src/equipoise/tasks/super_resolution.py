@@ -205,6 +205,26 @@ class PhotoSource:
         """What a recipe is made from."""
         return Facts(num_train=len(self.splits.train), channels=3, is_cpu=self.device.type == "cpu")
 
+    def describe(self, recipe: Recipe) -> DataRecord:
+        """Return what the photographs are."""
+        splits = self.splits
+        return DataRecord(
+            source=self.name,
+            path=writable_text(str(Path(self.name).expanduser().resolve())),
+            digest=self.digest,
+            noun="images",
+            summary=f"photographs, enlarged {_settings(recipe).scale} times",
+            num_train=len(splits.train),
+            num_validation=len(splits.validation),
+            num_test=len(splits.test),
+            num_duplicates=len(self.photos.hashes) - len(np.unique(self.photos.hashes)),
+            rejected=self.photos.rejected,
+            facts={
+                "seen": self.photos.hashes[np.concatenate([splits.train, splits.validation])].tolist(),
+                "encoder": _encoder_key(self),
+            },
+        )
+
     def unseen(self, data: DataRecord) -> "PhotoSource":
         """Return the same photographs; all that a run has not seen are for the test, as test sets are small."""
         facts = msgspec.convert(data.facts, PhotoFacts)
@@ -280,24 +300,7 @@ class SuperTask(Task):
 
     def describe(self) -> DataRecord:
         """Return what the photographs are."""
-        source = self.source
-        splits = source.splits
-        return DataRecord(
-            source=source.name,
-            path=writable_text(str(Path(source.name).expanduser().resolve())),
-            digest=source.digest,
-            noun="images",
-            summary=f"photographs, enlarged {self.settings.scale} times",
-            num_train=len(splits.train),
-            num_validation=len(splits.validation),
-            num_test=len(splits.test),
-            num_duplicates=len(source.photos.hashes) - len(np.unique(source.photos.hashes)),
-            rejected=source.photos.rejected,
-            facts={
-                "seen": source.photos.hashes[np.concatenate([splits.train, splits.validation])].tolist(),
-                "encoder": _encoder_key(source),
-            },
-        )
+        return self.source.describe(self.recipe)
 
     def players(self) -> Players:
         """Build both networks."""
