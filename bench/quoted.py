@@ -161,11 +161,14 @@ def super_resolution() -> dict[str, str]:
     for run in record["runs"]:
         for name, values in run["sets"].items():
             of_set = name.removeprefix("test-")
-            for who in ("generator", "bicubic"):
-                key = f"sr.{run['kind'] if who == 'generator' else who}_{of_set}"
-                found[f"{key}_psnr"] = f"{values[who]['psnr']:.2f} dB"
+            for who in ("generator", "bicubic", "the originals"):
+                key = f"sr.{run['kind'] if who == 'generator' else who.split()[-1]}_{of_set}"
+                if who != "the originals":
+                    found[f"{key}_psnr"] = f"{values[who]['psnr']:.2f} dB"
                 if of_set == "set14":  # Set5 has too few patches
-                    found[f"{key}_kid"] = _short(values[who]["patch_kid"])
+                    found[f"{key}_kid"] = f"{values[who]['patch_kid']:.3f}"
+                    if run["kind"] == "sharp":  # where it decides, and has an error
+                        found[f"{key}_kid"] += f" ± {values[who]['error']:.3f}"
     return found
 
 
