@@ -92,7 +92,7 @@ def test_a_steady_machine_changes_no_interval(train_small: TrainSmall, machine: 
     assert not events(run, "speed changed")
 
 
-@pytest.mark.parametrize("killed_at", [40, 200, 440])
+@pytest.mark.parametrize("killed_at", [40, 200, 1_100])
 def test_a_resume_meets_the_rates_and_intervals_that_the_killed_run_met_whatever_the_speed_now(
     train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, killed_at: int
 ) -> None:
@@ -105,8 +105,8 @@ def test_a_resume_meets_the_rates_and_intervals_that_the_killed_run_met_whatever
     path = tmp_path / "killed"
     before = untimed(path)
     changes = [event["samples"] for event in logs.records(path / "log" / "events.jsonl")]
-    assert bool(changes) == (killed_at == 440)
-    assert all(samples > 320 for samples in changes), "after the last checkpoint"
+    assert bool(changes) == (killed_at == 1_100)
+    assert all(samples > 960 for samples in changes), "after the last checkpoint"
 
     machine.seconds_of_round = lambda _: 0.02
     run = eq.resume(path)
@@ -149,15 +149,55 @@ def test_a_run_that_moves_from_samples_to_a_time_goes_on_at_the_share_of_that_ti
 
 
 def test_a_damaged_pace_log_costs_nothing_but_the_rates_of_before(
-    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Lines beyond the last checkpoint that hold no time, no speed, or nothing."""
     with monkeypatch.context() as patch:
-        act_at(patch, 0, 400, interrupt)
-        run = train_small("run", *OPEN, budget="50s", source="ring")
-    content = run.folder.paces.read_bytes()
-    damage = b'{"spent": -3}\n{"spent": "x", "seconds": 1}\n[]\n\xff\n'
-    run.folder.paces.write_bytes(damage + content[: len(content) // 2])
-    assert eq.resume(run.path).state.stop_reason == "budget"
+        act_at(patch, 0, 440, kill)
+        with pytest.raises(Killed):
+            train_small("run", *OPEN, "evaluation.every=160", "saving.every=320", budget="50s", source="ring")
+    run = eq.load(tmp_path / "run").folder
+    damage = [
+        b'{"spent": 400, "seconds": null}',
+        b'{"spent": 408, "seconds": 4, "samples_per_second": 0, "evaluation_seconds": 1}',
+        b'{"spent": 416, "seconds": -1}',
+        b'{"spent": "x", "seconds": 1}',
+        b"[]",
+        b"\xff",
+    ]
+    run.paces.write_bytes(b"\n".join(damage) + b"\n")
+    assert not run.read_paces(320)
+    ended = eq.resume(run.path)
+    assert ended.state.stop_reason == "budget"
+    settings = ended.recipe.game.generator
+    seconds, rate = next((seconds, rate) for seconds, rate in rates(ended) if seconds > 5.0)
+    expected = scheduled(settings.rate, settings.rate_end, seconds / 50, settings.schedule)
+    assert rate == pytest.approx(expected, rel=0.05)
+
+
+def test_checkpoints_that_stay_for_good_stay_where_the_intervals_change(
+    train_small: TrainSmall, machine: Machine
+) -> None:
+    machine.seconds_of_round = slow_at_first
+    run = train_small("run", *OPEN, "saving.keep=1", budget="100s", source="ring")
+    (event,) = events(run, "speed changed")
+    kept = [int(path.name) for path in run.folder.checkpoints.glob("[0-9]*")]
+    assert sum(samples < event["samples"] for samples in kept) >= 1
+    assert sum(samples > event["samples"] for samples in kept) >= 2
+
+
+def test_under_a_budget_in_samples_measured_intervals_are_met_again_too(
+    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Slower after the kill: what was not measured anew before it is not measured anew there."""
+    with monkeypatch.context() as patch:
+        act_at(patch, 0, 600, kill)
+        with pytest.raises(Killed):
+            train_small("killed", *OPEN, "saving.every=320", budget="2000", source="ring")
+    before = untimed(tmp_path / "killed")
+    machine.seconds_of_round = lambda _: 0.5
+    eq.resume(tmp_path / "killed")
+    assert untimed(tmp_path / "killed")[: len(before)] == before
 
 
 def test_under_a_budget_in_samples_only_the_position_moves_a_schedule(
@@ -169,4 +209,4 @@ def test_under_a_budget_in_samples_only_the_position_moves_a_schedule(
         share = (line["samples"] - STEP) / 800
         expected = scheduled(settings.rate, settings.rate_end, share, settings.schedule)
         assert line["generator_rate"] == pytest.approx(expected)
-    assert not run.folder.paces.exists()
+    assert not run.folder.paces.exists(), "the recipe asks for all intervals"

@@ -30,7 +30,7 @@ from equipoise.runs.candidates import score_in
 from equipoise.runs.folder import RunFolder, new_path, run_name
 from equipoise.runs.missing_best import refuse_without_best
 from equipoise.runs.resume_rules import adopt, recipe_to_resume
-from equipoise.setup import Training, loss_of, run_training
+from equipoise.setup import Training, fail, loss_of, run_training
 from equipoise.storage.checkpoints import load_weights
 from equipoise.storage.files import readable
 from equipoise.storage.records import DataRecord, Metric, RivalScore, RunState, Score
@@ -270,6 +270,8 @@ def resume(
     write_missing_report(folder)
     recipe = recipe_to_resume(folder, budget, policy)
     refuse_of_another(recipe, task, loss)
+    if task is not None and source is not None:
+        raise UserError(Option("source"), "a task from Python brings its own data", "Leave it out")
     data = read_data(folder)
     chosen = chosen_device(recipe.device)
     with threads_of(folder.read_environment().get("threads"), chosen):  # also while the evaluation encoder is trained
@@ -462,6 +464,9 @@ def begun(
         except UserError:
             folder.take_back()
             raise
+        except Exception as error:
+            fail(folder, error)
+            raise
         run_training(Training(folder, recipe, task, device, chosen_precision(recipe, device), observer))
         return Run(folder, task if tasks.formats_of(recipe.task).needs_python else None)
 
@@ -469,16 +474,25 @@ def begun(
 @contextlib.contextmanager
 def new_run(out: str | Path | None, recipe: Recipe, data: DataRecord) -> Iterator[RunFolder]:
     """Begin a run in `out`, or in the next free folder, and hold it while entered; raises UserError."""
+    missing: list[Path] = []
     with contextlib.ExitStack() as stack:
         folder = None
         while folder is None:
             path = Path(out) if out is not None else new_path(Path("runs"), run_name(recipe))
+            missing = [folder for folder in (path, *path.parents) if not folder.exists()]
             try:
                 folder = stack.enter_context(RunFolder.begin(path, recipe, data))
             except UserError:
                 if out is not None or path == new_path(Path("runs"), run_name(recipe)):
                     raise  # else another training has taken it meanwhile
-        yield folder
+        try:
+            yield folder
+        except UserError:
+            if not RunFolder.is_run(folder.path):  # it was taken back
+                for path in missing:
+                    with contextlib.suppress(OSError):
+                        path.rmdir()
+            raise
 
 
 def joined(batches: list[Any]) -> Any:

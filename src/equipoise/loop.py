@@ -22,7 +22,7 @@ from equipoise.game.updates import Role, Terms, samples_per_round, step_index
 from equipoise.health.stats import interval_stats, present_rate
 from equipoise.host.clock import Clock
 from equipoise.host.deadline import Abandoned, Deadline
-from equipoise.host.intervals import is_far_off, measured_intervals
+from equipoise.host.intervals import PRICE_OFF, is_far_off, measured_intervals
 from equipoise.host.signals import Interruption
 from equipoise.host.writer import BackgroundWriter
 from equipoise.randomness import Randomness
@@ -234,12 +234,12 @@ def keep_pace(
 
     What an earlier session measured at this position is followed as it is, so that a resume meets the same values.
     """
+    if recipe.budget.seconds is None and state.intervals.measured is None:
+        return  # nothing depends on this machine
     pace = state.recorded.pop(state.spent, None)
     if pace is None:
         pace = measured_pace(state, monitor, host.clock)
-        if recipe.budget.seconds is None and math.isnan(pace.samples_per_second):
-            return
-        run.log_pace(pace)
+        run.log_pace(pace)  # also where nothing has changed: a resume shall not measure here
         tell_change(pace, state, run, observer)
     follow(pace, state, recipe, run)
 
@@ -250,25 +250,34 @@ def measured_pace(state: TrainingState, monitor: Monitor, clock: Clock) -> Pace:
     Nothing is told where the recipe asks for all intervals.
     """
     pace = Pace(spent=state.spent, seconds=state.seconds)
-    before = state.intervals.measured
-    speed = clock.present_speed()
-    if before is None or speed is None:
+    if state.intervals.measured is None:
         return pace
-    now = (speed, evaluation_seconds(monitor.last) if monitor.last else before[1])
-    if not any(map(is_far_off, before, now)):
+    before, price = state.intervals.measured
+    speed_now = clock.present_speed()
+    price_now = monitor.evaluation_seconds()
+    is_other_speed = is_far_off(before, speed_now)
+    is_other_price = is_far_off(price, price_now, PRICE_OFF)
+    if not is_other_speed and not is_other_price:
         return pace
-    return msgspec.structs.replace(pace, samples_per_second=now[0], evaluation_seconds=now[1])
+    return msgspec.structs.replace(
+        pace,
+        samples_per_second=speed_now if is_other_speed else before,
+        evaluation_seconds=price_now if is_other_price else price,
+    )
 
 
 def tell_change(pace: Pace, state: TrainingState, run: RunFolder, observer: Observer) -> None:
-    """Tell that this machine has become faster or slower, where it has."""
-    before = state.intervals.samples_per_second
-    if not is_far_off(before, pace.samples_per_second):
+    """Tell that this machine, or an evaluation, has become faster or slower, where it has."""
+    before = state.intervals
+    if math.isnan(pace.samples_per_second):
         return
-    text = (
-        f"This machine trains {pace.samples_per_second:,.0f} samples a second now, {before:,.0f} before. "
-        "Evaluations, checkpoints and log lines are spaced anew."
-    )
+    text = f"An evaluation takes {pace.evaluation_seconds:,.1f} s now, {before.evaluation_seconds:,.1f} s before."
+    if pace.samples_per_second != before.samples_per_second:
+        text = (
+            f"This machine trains {pace.samples_per_second:,.0f} samples a second now, "
+            f"{before.samples_per_second:,.0f} before."
+        )
+    text += " Evaluations, checkpoints and log lines are spaced anew."
     run.log_event(state.samples, state.seconds, "speed changed", text, state.attempt)
     observer.message(text)
 
@@ -330,7 +339,7 @@ def share_of_budget(state: TrainingState, recipe: Recipe) -> float:
     Of a time, it is what the last log line saw and recorded: a resume meets the same values.
     """
     if recipe.budget.seconds is not None:
-        return min(1.0, state.schedule_seconds / recipe.budget.seconds)
+        return min(1.0, (state.schedule_seconds or 0.0) / recipe.budget.seconds)
     return min(1.0, state.spent / (state.intervals.horizon or 1))
 
 
@@ -386,7 +395,7 @@ def log(state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, 
 
 def progress_of(state: TrainingState, recipe: Recipe, monitor: Monitor) -> Progress:
     """Return what is to be shown after a log line."""
-    rate = present_rate(monitor.recent)
+    rate = present_rate(monitor.recent, state.intervals.evaluate_every)
     horizon = 0
     if recipe.budget.seconds is not None:
         left = recipe.budget.seconds - state.seconds

@@ -45,10 +45,11 @@ class TrainingState:
     evaluated: int = 0  # samples at the last evaluation, also at one that failed
     healthy: int | None = None  # samples of the last checkpoint that a remedy may go back to
     seconds: float = 0.0  # spent in training and evaluating, over all sessions
-    schedule_seconds: float = 0.0  # the same at the last log line: where schedules stand under a time budget
+    schedule_seconds: float | None = None  # the same at the last log line, where schedules of a time budget stand
     meter: Meter = field(default_factory=Meter)
     best_generator: nn.Module | None = None  # the best so far, which the next one is compared with
     named: set[int] = field(default_factory=set)  # samples of the candidates that the last checkpoint speaks of
+    kept: set[int] = field(default_factory=set)  # samples of the checkpoints that stay for good, as the recipe asks
     saved: int = 0  # samples of the last checkpoint, also of one that was refused; not in it
     is_unsaved: bool = False  # something happened that a resume must find; not in it
     recorded: dict[int, Pace] = field(default_factory=dict)  # what an earlier session measured, by `spent`; not in it
@@ -69,12 +70,13 @@ class Values(msgspec.Struct, forbid_unknown_fields=True):
     evaluated: Count
     healthy: Count | None
     seconds: Annotated[float, msgspec.Meta(ge=0)]
-    schedule_seconds: Annotated[float, msgspec.Meta(ge=0)]
     meter: dict[str, Any]
     intervals: tuple[Positive, Positive] | None  # samples a second, seconds of an evaluation
     has_best: bool
     monitor: dict[str, Any]
     update: dict[str, Any]
+    schedule_seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None  # None: under a budget in samples
+    kept: list[Count] = []
 
 
 def start(task: Task, recipe: Recipe, attempt: int = 0) -> TrainingState:
@@ -100,6 +102,9 @@ def save(state: TrainingState, monitor: Monitor, run: RunFolder, write: Write) -
         state.healthy = state.samples
     state.saved = state.samples
     state.is_unsaved = False
+    keep_every = state.intervals.keep_every
+    if keep_every is not None and state.samples % keep_every == 0:
+        state.kept.add(state.samples)
     tensors = checkpoints.copied(live_tensors(state))
     values = plain_values(state, monitor)
     samples = state.samples
@@ -126,11 +131,10 @@ def _is_planned(state: TrainingState) -> bool:
 
 def _kept_for_good(state: TrainingState, monitor: Monitor) -> Callable[[int], bool]:
     """Return which checkpoints stay beside the last two: the best one's, the last healthy one, every n-th if asked."""
-    kept = {state.healthy}
+    kept = {state.healthy, *state.kept}
     if monitor.best is not None:
         kept.add(monitor.best.samples)
-    keep_every = state.intervals.keep_every
-    return lambda old: old in kept or (keep_every is not None and old % keep_every == 0)
+    return kept.__contains__
 
 
 def live_tensors(state: TrainingState) -> dict[str, Tensor]:
@@ -152,6 +156,7 @@ def plain_values(state: TrainingState, monitor: Monitor) -> dict[str, Any]:
         "healthy": state.healthy,
         "seconds": state.seconds,
         "schedule_seconds": state.schedule_seconds,
+        "kept": sorted(state.kept),
         "meter": state.meter.state_dict(),
         "intervals": state.intervals.measured,
         "has_best": state.best_generator is not None,
@@ -273,6 +278,7 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
     of_update = {name.removeprefix("update."): t for name, t in found.tensors.items() if name.startswith("update.")}
     state.update.load(of_update, values.update)
     state.samples = values.samples
+    state.kept = set(values.kept)
     state.saved = values.samples
     state.spent = values.spent
     state.attempt = values.attempt
@@ -282,7 +288,7 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
     state.seconds = values.seconds
     state.meter.load_state_dict(values.meter)
     if recipe.budget.seconds is not None:
-        state.schedule_seconds = values.schedule_seconds or values.seconds  # which was a budget in samples before
+        state.schedule_seconds = values.seconds if values.schedule_seconds is None else values.schedule_seconds
     if not state.intervals.is_known and values.intervals is not None:  # a new budget moves what follows from it
         state.intervals = measured_intervals(*values.intervals, recipe, samples_per_round(recipe.game))
     monitor.load_state_dict(values.monitor)

@@ -50,6 +50,14 @@ def test_sixteen_bits_are_scaled_and_not_clipped(kind: str):
     assert abs(result[0].astype(float) - deep / 257).max() <= 0.5
 
 
+def test_two_deep_images_alone_are_on_one_scale():
+    means = []
+    for highest in (1000, 1100):
+        ramp = np.linspace(0, highest, 64).reshape(8, 8).astype(np.uint16)
+        means.append(float(decode(encoded(Image.fromarray(ramp), "PNG"), target(channels=1)).mean()))
+    assert means[0] == pytest.approx(means[1], rel=0.3)
+
+
 def test_whole_numbers_of_32_bits_are_scaled_to_their_range():
     high = np.full((8, 8), 2**31 - 1, dtype=np.int32)
     high[:4] = 2**30

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ def test_labels_are_found_in_memory_for_one_level_of_folders():
     assert classes == ("0", "1")
 
 
+SPLITS = [f"{split}/{name}/images/{index}" for index in range(9) for split in ("train", "val") for name in "ab"]
 SHARDS = [f"{index // 1000:05}/img{index:08}.png" for index in range(2_500)]
 
 
@@ -46,6 +48,15 @@ SHARDS = [f"{index // 1000:05}/img{index:08}.png" for index in range(2_500)]
         (["train/cat/1", "train/dog/2", "test/cat/3", "test/dog/4"], [0, 1, 0, 1], ("cat", "dog")),
         (["bus/1", "train/2", "car/3"], [0, 2, 1], ("bus", "car", "train")),
         (SHARDS, None, ()),
+        ([name for name in SHARDS if not name.endswith("42.png")], None, ()),
+        ([f"{index // 1000:02}000/{index}" for index in range(2_500)], None, ()),
+        ([*SPLITS, *(f"test/images/{index}" for index in range(4))], None, ()),
+        ([*(f"train/{index}" for index in range(30)), *(f"train_masks/{index}" for index in range(30))], None, ()),
+        (
+            ["cover", *(f"{part}{'AB'[index % 2]}/{index}" for index in range(40) for part in ("train", "test"))],
+            [-1, 0, 0, 1, 1],
+            ("A", "B"),
+        ),
     ],
 )
 def test_labels_come_from_first_level_folders(names: list[str], labels: list[int] | None, classes: tuple[str, ...]):
@@ -79,9 +90,23 @@ def test_a_dataset_json_decides_over_folders():
     assert (labels, classes) == (None, ())
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"labels": 3}', '{"labels": [["a/1", "x"]]}', "[" * 100_000])
-def test_a_dataset_json_that_says_nothing_of_these_images_is_passed_over(text: str):
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000])
+def test_a_dataset_json_of_another_kind_is_passed_over(text: str):
     assert found_in(["a/1", "b/2"], text) == ([0, 1], ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "note"),
+    [
+        ([["a/1", [0, 1]], ["b/2", [1, 0]]], "its labels are no whole numbers"),
+        ([["a/1", 3]], "it has labels of 1 of 2 images"),
+        (3, "its labels are no whole numbers"),
+    ],
+)
+def test_a_dataset_json_that_cannot_be_used_says_why_and_no_folder_takes_its_place(labels: Any, note: str):
+    found = labels_of(["a/1", "b/2"], json.dumps({"labels": labels}))
+    assert found.labels is None
+    assert note in found.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from PIL import Image
 
 from equipoise.data import archives, arrays, sources
 from equipoise.data.decode import FORMATS, BrokenImage
-from equipoise.data.sources import SourceImages, open_source
+from equipoise.data.sources import SourceImages, labelled, open_source
 from equipoise.errors import Near, Option, UserError
 
 
@@ -122,15 +122,25 @@ def test_folders_in_one_another_are_looked_into_down_to_a_depth(tmp_path: Path):
     refused(str(tmp_path / ("d/" * 65)), "1 file ", "1 more than 64 folders deep")
 
 
-def test_one_image_beside_class_folders_is_left_out_and_counted(tmp_path: Path):
+def test_one_image_beside_class_folders_is_left_out_where_classes_count(tmp_path: Path):
     fill(tmp_path, "cover.png", *(f"{'cat' if index % 2 else 'dog'}/{index}.png" for index in range(30)))
     images = loaded(tmp_path)
-    assert (len(images.names), images.classes) == (30, ("cat", "dog"))
-    assert "cover.png" not in images.names
-    assert images.labels is not None
-    assert len(images.labels) == 30
-    assert images.skipped == {"beside the class folders": 1}
+    assert len(images.names) == 31, "who has no use of classes takes all of them"
     assert "1 image beside the class folders left out" in images.notes
+    found = labelled(images)
+    assert (len(found.names), found.classes) == (30, ("cat", "dog"))
+    assert "cover.png" not in found.names
+    assert found.labels is not None
+    assert found.labels.min() == 0
+    assert [found.read(index) for index in range(30)] == [images.read(images.names.index(name)) for name in found.names]
+    assert found.skipped == {"without a class": 1}
+
+
+def test_a_dataset_json_that_changes_makes_it_another_source(tmp_path: Path):
+    fill(tmp_path, "00000/a.png", "00000/b.png")
+    before = open_source(str(tmp_path)).fingerprint
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": [["00000/a.png", 0], ["00000/b.png", 1]]}))
+    assert open_source(str(tmp_path)).fingerprint != before
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from equipoise.data.pool import Pool, prepare
 from equipoise.data.values import Scale, notes_of, scale_of, some_of
-from equipoise.recipe import Data, Images
+from equipoise.errors import UserError
+from equipoise.recipe import Data, Images, Recipe
+from equipoise.tasks.images import ImageSource
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,19 @@ def test_a_hot_pixel_decides_nothing() -> None:
     values = np.linspace(0, 4_000, 1_000_000)
     values[:5] = 65_535
     assert scale_of([values]) == Scale(0.0, 4_095.0)
+
+
+def test_what_sharpening_leaves_a_little_outside_moves_no_range() -> None:
+    values = np.linspace(0, 1, 100_000)
+    values[:100] = -0.02
+    values[-100:] = 1.05
+    assert scale_of([values]) == Scale(0.0, 1.0)
+
+
+@pytest.mark.parametrize(("black", "white"), [(255.0, 0.0), (2_000.0, None)])
+def test_white_that_is_not_above_black_is_a_mistake(black: float, white: float | None) -> None:
+    with pytest.raises(UserError, match="white must be above black"):
+        scale_of([np.linspace(0, 1, 100)], black, white)
 
 
 def test_what_is_given_is_kept_and_an_empty_or_constant_set_has_a_scale() -> None:
@@ -98,6 +114,25 @@ def test_floats_of_one_set_are_on_one_scale(tmp_path: Path) -> None:
     ramp = np.linspace(0, 255, 256, dtype=np.float32).reshape(16, 16)
     pool = prepared(deep_set(tmp_path / "floats", *[ramp] * 29, ramp / 300), tmp_path)
     assert sorted(pool.images.max((1, 2, 3)).tolist())[:2] == [1, 255]
+
+
+def test_the_scale_that_was_found_is_a_part_of_the_recipe_so_that_other_images_are_read_alike(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 4_095, 256).reshape(16, 16)
+    folder = deep_set(tmp_path / "ct", *[(ramp * share).astype(np.uint16) for share in np.linspace(0.5, 1, 30)])
+    pool = prepared(folder, tmp_path)
+    assert pool.scale == (0.0, 4_095.0)
+    source = ImageSource(pool, torch.device("cpu"))
+    task = source.fitted(Recipe()).task
+    assert isinstance(task, Images)
+    assert (task.black, task.white) == (0.0, 4_095.0)
+    brighter = deep_set(tmp_path / "other", *[(1.5 * ramp).astype(np.uint16)] * 30)
+    found = prepare(Data(source=str(brighter)), task, cache=tmp_path / "cache")
+    assert found.images[0, 0, 8, 0] == pytest.approx(1.5 * 128, abs=3)
+
+
+def test_settings_of_deep_images_say_where_they_have_no_effect(tmp_path: Path) -> None:
+    folder = deep_set(tmp_path / "plain", *[np.full((16, 16), index, np.uint8) for index in range(30)])
+    assert any("no effect" in note for note in prepared(folder, tmp_path, white=9).notes)
 
 
 def test_negative_floats_are_kept(tmp_path: Path) -> None:

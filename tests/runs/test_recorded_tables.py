@@ -8,7 +8,7 @@ import pytest
 
 from equipoise.cli import main
 from equipoise.errors import Option, UserError
-from equipoise.runs.replay_read import Series, read_file
+from equipoise.runs.replay_read import Series, read, read_file
 
 FIDS = (30.5, 20.25, 12.0, 9.5, 8.0, 8.5)
 
@@ -113,12 +113,41 @@ def test_an_empty_cell_is_a_failed_evaluation_where_nothing_else_stands_in_its_l
     assert [math.isnan(score.loss) for score in found.scores] == [place == 4 for place in range(1, 11)]
 
 
+def test_lines_of_something_else_are_told_by_what_they_alone_fill(written):
+    """However many they are; and where a failed evaluation has an epoch, that is no number of something else."""
+    lines = "".join(f"{place},,{0.5 + place}\n{place},{10 - place},\n" for place in range(1, 8))
+    (found,) = read_file(written("step,fid,train_loss\n" + lines))
+    assert [score.samples for score in found.scores] == list(range(1, 8))
+    failing = "".join(f"{place},{place},{'' if place % 4 else 7}\n" for place in range(1, 21))
+    (found,) = read_file(written("epoch,step,fid\n" + failing))
+    assert sum(math.isnan(score.loss) for score in found.scores) == 15
+
+
+def test_files_of_one_name_are_runs_of_two(tmp_path):
+    paths = []
+    for version in ("version_0", "version_1"):
+        (tmp_path / version).mkdir()
+        paths.append(tmp_path / version / "metrics.csv")
+        paths[-1].write_text("step,fid\n" + "".join(f"{step},{fid}\n" for step, fid in EXPECTED))
+    assert [one.name for one in read(paths)] == ["version_0/metrics", "version_1/metrics"]
+
+
+def test_a_running_minimum_is_no_series_and_the_other_metric_may_be_ambiguous(written):
+    with pytest.raises(UserError, match='no column "fid"'):
+        read_file(written("step,best_fid\n1,2\n"))
+    both = "epoch,train/fid,val/fid,kid\n" + "".join(f"{place},1,2,{place}\n" for place in range(1, 7))
+    assert read_file(written(both), "kid")[0].metric.name == "kid"
+
+
 @pytest.mark.parametrize(
     ("content", "what", "remedy"),
     [
         ("step,val/fid,train/fid\n1,2,3\n", "val/fid, train/fid", 'Rename the one that counts to "fid"'),
         ('{"step": 1, "fid": 2}\n{"step": 2, "fid": \n', "not JSON", "Give a JSON object a line, or CSV"),
         ('{"step": 1, "fid": 2}\n[2, 3]\n', "not a JSON object", "Give a JSON object a line, or CSV"),
+        ("step\tfid\n1,000\t29.5\n2,000\t28\n", "thousands or decimals", "Write numbers without thousands"),
+        ("step;fid\n1;1,290\n2;1,280\n", "thousands or decimals", "Write numbers without thousands"),
+        ("step,a - fid,a - fid\n1,2,3\n", "is there 2 times", "Rename one of them"),
         ('{"loss": 1}\n', 'no column "step"', "Begin with a line such as run,step,fid"),
     ],
 )

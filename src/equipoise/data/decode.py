@@ -22,7 +22,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from equipoise.data.values import Scale, scale_of, some_of
+from equipoise.data.values import Scale, some_of
 from equipoise.errors import Setting, UserError, shortened, suggested
 
 MAX_PIXELS = 2**27  # 134 megapixels, 400 MB as RGB: above it a file is more likely a bomb than a photo
@@ -262,7 +262,7 @@ def _flat(image: Image.Image, background: tuple[int, int, int], scale: Scale | N
     """Return the first frame in mode L or RGB, composited on the background."""
     image.load()
     if _is_deep(image):
-        return Image.fromarray(_deep_to_uint8(np.asarray(image), scale))
+        return Image.fromarray(_deep_to_uint8(np.asarray(image), scale or _scale_alone(image)))
     if image.mode in ("1", "L") and "transparency" not in image.info:
         return _in_mode(image, "L")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
@@ -278,12 +278,17 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _deep_to_uint8(values: np.ndarray, scale: Scale | None) -> np.ndarray:
-    """Return 16-bit, 32-bit and float grey values as 0..255 on the scale of their set, else on their own."""
+def _scale_alone(image: Image.Image) -> Scale:
+    """Return the full range of a deep image's type: of one alone nobody knows whether it is dark."""
+    highest = float(np.nan_to_num(np.asarray(image)).max())
+    bounds = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0, 2.0**31 - 1)
+    return Scale(0.0, next((bound for bound in bounds if highest <= bound), max(highest, 1.0)))
+
+
+def _deep_to_uint8(values: np.ndarray, scale: Scale) -> np.ndarray:
+    """Return 16-bit, 32-bit and float grey values as 0..255 on a scale."""
     if not np.isfinite(values).all():
         raise BrokenImage("pixels that are not finite numbers")
-    if scale is None:  # of a single image nobody knows whether it is bright or its range narrow
-        scale = scale_of([some_of(values)], low=0.0 if values.min() >= 0 else None)
     return scale.to_uint8(values)
 
 

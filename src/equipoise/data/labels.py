@@ -1,5 +1,6 @@
 """Classes out of the names of folders, or out of a dataset.json; and in words what was made of them."""
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ WORDS_BESIDE = frozenset("set data dataset images image imgs img split seg".spli
 OF_A_DOMAIN = re.compile(r"(train|test|val)([A-Z])")  # trainA, testB: pairs of domains, as in CycleGAN's sets
 SHARD = re.compile(r"\d{5}")  # StyleGAN's zips: 00000, 00001, … of a thousand images each
 SHARD_SIZE = 1000
+SHARD_LEAST = 900  # of which some images may be missing
 MOST_STRAY = 0.01  # share of images beside class folders that are left out
 FEWEST = 20  # images of which a single one may be left out
 DATASET = "dataset.json"
@@ -45,39 +47,41 @@ def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
         return found
     starts = [0] * len(names)
     notes: list[str] = []
+    are_merged = False
     while names:
         ends = [name.find("/", start) for name, start in zip(names, starts, strict=True)]
-        folders = Counter(name[start:end] for name, start, end in zip(names, starts, ends, strict=True) if end >= 0)
+        tops = [name[start:end] if end >= 0 else None for name, start, end in zip(names, starts, ends, strict=True)]
+        folders = Counter(top for top in tops if top is not None)
+        if are_merged and len(folders) > 2:  # train/CLASS/images beside test/images
+            for name in [name for name in folders if name.lower() in WORDS_BESIDE]:
+                del folders[name]
+            tops = [top if top in folders else None for top in tops]
         num_stray = len(names) - folders.total()
         if not folders:
             break
         if _are_shards(folders):
             notes.append(f"the folders {_some(sorted(folders))} are parts of one set, and no classes")
             break
-        if len(folders) > 1 and (domains := _domains(folders)) and not num_stray:
-            notes.append(f"train and test of the domains {_some(sorted(set(domains.values())))} are put together")
-            return _numbered([domains[name[s:e]] for name, s, e in zip(names, starts, ends, strict=True)], notes)
         if num_stray > max(MOST_STRAY * len(names), len(names) >= FEWEST):
             if len(folders) > 1 and not _are_splits(folders):
-                notes.append(f"{num_stray:,} images lie beside the folders {_some(sorted(folders))}: no classes")
+                verb = "images lie" if num_stray > 1 else "image lies"
+                notes.append(f"{num_stray:,} {verb} beside the folders {_some(sorted(folders))}: no classes")
             break
-        nested = None
-        if len(folders) > 2:
-            nested = _nested(names, starts, ends, folders)
+        if domains := _domains(folders):
+            notes.append(f"train and test of the domains {_some(sorted(set(domains.values())))} are put together")
+            return _numbered([None if top is None else domains[top] for top in tops], notes)
+        if _are_near_splits(folders):
+            notes.append(f"the folders {_some(sorted(folders))} are called like splits and something else: no classes")
+            break
+        nested = _nested(names, starts, ends, folders) if len(folders) > 2 else None
         if nested is not None:
             notes.append(f'the folder "{nested}" holds the same folders once more; they are put together')
-            inner = [
-                end >= 0 and name[start:end] == nested for name, start, end in zip(names, starts, ends, strict=True)
-            ]
-            starts = [end + 1 if is_in else start for start, end, is_in in zip(starts, ends, inner, strict=True)]
+            starts = [end + 1 if top == nested else start for start, end, top in zip(starts, ends, tops, strict=True)]
             continue
         if len(folders) > 1 and not _are_splits(folders):
-            found = [name[s:e] if e >= 0 else None for name, s, e in zip(names, starts, ends, strict=True)]
-            if num_stray:
-                images = "1 image" if num_stray == 1 else f"{num_stray:,} images"
-                notes.append(f"{images} beside the class folders left out")
-            return _numbered(found, notes)
+            return _numbered(tops, notes)
         if len(folders) > 1:
+            are_merged = True
             notes.append(f"the folders {_some(sorted(folders))} are splits: they are put together and split anew")
         starts = [end + 1 if end >= 0 else start for start, end in zip(starts, ends, strict=True)]
     return Labels(notes=tuple(notes))
@@ -87,7 +91,11 @@ def _numbered(found: Sequence[str | None], notes: Sequence[str]) -> Labels:
     classes = tuple(sorted({name for name in found if name is not None}))
     number = {name: index for index, name in enumerate(classes)}
     labels = np.array([-1 if name is None else number[name] for name in found], dtype=np.int64)
-    return Labels(labels, classes, (*notes, f"the classes are the folders {_some(classes)}"))
+    notes = [*notes, f"the classes are the folders {_some(classes)}"]
+    if num_stray := int((labels < 0).sum()):
+        images = "1 image" if num_stray == 1 else f"{num_stray:,} images"
+        notes.append(f"{images} beside the class folders left out")
+    return Labels(labels, classes, tuple(notes))
 
 
 def _some(names: Sequence[str]) -> str:
@@ -101,11 +109,20 @@ def _are_splits(folders: Counter[str]) -> bool:
     return all(_is_split(name) for name in folders)
 
 
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[^a-z]+", name.lower()) if word]
+
+
 def _is_split(name: str) -> bool:
-    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word]
-    return sum(word in SPLIT_WORDS for word in words) == 1 and all(
-        word in SPLIT_WORDS or word in WORDS_BESIDE for word in words
-    )
+    words = _words(name)
+    is_plain = all(word in SPLIT_WORDS or word in WORDS_BESIDE for word in words)
+    return is_plain and sum(word in SPLIT_WORDS for word in words) == 1
+
+
+def _are_near_splits(folders: Counter[str]) -> bool:
+    """Return whether some folders are splits and the others splits of something else: train, train_masks, test."""
+    near = all(any(word in SPLIT_WORDS for word in _words(name)) for name in folders)
+    return near and any(map(_is_split, folders)) and not _are_splits(folders)
 
 
 def _domains(folders: Counter[str]) -> dict[str, str]:
@@ -115,11 +132,14 @@ def _domains(folders: Counter[str]) -> dict[str, str]:
 
 
 def _are_shards(folders: Counter[str]) -> bool:
-    """Return whether folders are numbered parts of a thousand images, as StyleGAN's zips have them."""
+    """Return whether folders are numbered parts of some thousand images, as StyleGAN's zips and FFHQ have them."""
     if len(folders) < 2 or not all(SHARD.fullmatch(name) for name in folders):
         return False
+    numbers = sorted(int(name) for name in folders)
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
     *whole, last = sorted(folders)
-    return all(folders[name] == SHARD_SIZE for name in whole) and folders[last] <= SHARD_SIZE
+    is_full = all(SHARD_LEAST <= folders[name] <= SHARD_SIZE for name in whole)
+    return numbers[0] == 0 and steps in ({1}, {SHARD_SIZE}) and is_full and folders[last] <= SHARD_SIZE
 
 
 def _nested(names: Sequence[str], starts: Sequence[int], ends: Sequence[int], folders: Counter[str]) -> str | None:
@@ -134,20 +154,26 @@ def _nested(names: Sequence[str], starts: Sequence[int], ends: Sequence[int], fo
 
 
 def _by_dataset(names: Sequence[str], text: str) -> Labels | None:
-    """Return the labels of a dataset.json, {"labels": [[name, number], …]}; None where it has none for these images."""
+    """Return the labels of a dataset.json, {"labels": [[name, number], …]}; None where it is none of such."""
     try:
         pairs = json.loads(text)["labels"]
-        numbers = {str(name): int(label) for name, label in pairs or ()}
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    if not numbers:
-        note = f"{DATASET} has no classes, and the folders beside it are none"
-        return Labels(notes=(note,)) if pairs is None else None
+    if pairs is None:
+        return Labels(notes=(f"{DATASET} has no classes, and the folders beside it are none",))
+    try:
+        numbers = {str(name): int(label) for name, label in pairs}
+    except (ValueError, TypeError, OverflowError):
+        return Labels(notes=(f"{DATASET} was not used: its labels are no whole numbers; no classes",))
     found = [numbers.get(name) for name in names]
-    if sum(label is None for label in found) > MOST_STRAY * len(names):
-        return None
-    classes = sorted(set(numbers.values()))
+    num_without = sum(label is None for label in found)
+    if num_without > max(MOST_STRAY * len(names), len(names) >= FEWEST):
+        told = f"it has labels of {len(names) - num_without:,} of {len(names):,} images"
+        return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
+    classes = sorted({label for label in found if label is not None})
     number = {label: index for index, label in enumerate(classes)}
     labels = np.array([-1 if label is None else number[label] for label in found], dtype=np.int64)
-    note = f"the {len(classes)} classes are those of {DATASET}"
-    return Labels(labels, tuple(map(str, classes)), (note,))
+    notes = [f"the {len(classes)} classes are those of {DATASET}"]
+    if num_without:
+        notes.append(f"images that it does not name left out: {num_without:,}")
+    return Labels(labels, tuple(map(str, classes)), tuple(notes))

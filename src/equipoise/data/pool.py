@@ -5,13 +5,14 @@ import hashlib
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ from equipoise.data.decode import (
     parse_background,
     smaller_side,
 )
-from equipoise.data.sources import Source, SourceImages, open_source, subject_of
+from equipoise.data.sources import Source, SourceImages, labelled, open_source, subject_of
 from equipoise.data.splits import Splits, split
 from equipoise.data.values import Scale, notes_of, scale_of
 from equipoise.errors import Setting, UserError
@@ -75,6 +76,7 @@ class Pool:
     num_duplicates: int  # images whose pixels occur earlier
     num_skipped: int  # files ignored because their names are not those of images
     notes: tuple[str, ...] = ()  # what was inferred, such as classes
+    scale: tuple[float, ...] | None = None  # the pixel values that became black and white, where images are deep
 
 
 def prepare(
@@ -103,9 +105,16 @@ def prepare(
                 problem = "what was just written cannot be read back"
                 raise UserError(f'cache folder "{cache}"', problem, "Check the disk")
             _, channels, size, _ = found[0].images.shape
-            # A run's recipe holds the size and channels found here: asked for, they are the same.
-            store.note(cache, _key(source, images, size, channels), found[1])
+            # A run's recipe holds the size, channels and scale found here: asked for, they are the same.
+            store.note(cache, _key(source, with_scale(images, found[1].scale), size, channels), found[1])
         return _pool(*found, data)
+
+
+def with_scale(images: recipe.Images, scale: Sequence[float] | None) -> recipe.Images:
+    """Return settings with the pixel values that became black and white, where images are deep."""
+    if scale is None:
+        return images
+    return msgspec.structs.replace(images, black=scale[0], white=scale[1])
 
 
 def _key(source: Source, images: recipe.Images, size: int | str, channels: int | None) -> str:
@@ -174,6 +183,7 @@ def _pool(stored: store.Stored, listing: store.Listing, data: recipe.Data) -> Po
         num_duplicates=len(stored.hashes) - len(np.unique(stored.hashes)),
         num_skipped=listing.num_skipped,
         notes=tuple(listing.notes),
+        scale=None if listing.scale is None else tuple(listing.scale),
     )
 
 
@@ -187,7 +197,7 @@ def reading(
 ) -> Iterator[Reading]:
     """Decide what the images of a source become, and decode them as they are asked for; raises UserError."""
     background = parse_background(images.background)
-    listed = source.load()
+    listed = labelled(source.load())
     rejected: list[tuple[str, str]] = []
     num_threads = min(16, os.cpu_count() or 1)
     with ThreadPoolExecutor(num_threads) as executor, _quiet():  # Pillow releases the interpreter's lock
@@ -214,7 +224,10 @@ def _build(
 ) -> None:
     with reading(source, images, max_size, progress) as read:
         content = store.write(cache, read.batches, read.images.labels, read.images.classes)
-    store.note(cache, key, store.Listing(content, read.rejected, read.images.num_skipped, list(read.images.notes)))
+    scale = None if read.target.scale is None else [read.target.scale.low, read.target.scale.high]
+    store.note(
+        cache, key, store.Listing(content, read.rejected, read.images.num_skipped, list(read.images.notes), scale)
+    )
 
 
 def _target(
@@ -244,12 +257,14 @@ def _scale(
     listed: SourceImages, images: recipe.Images, sample: np.ndarray, executor: ThreadPoolExecutor
 ) -> tuple[Scale | None, list[str]]:
     """Return the one scale of all images of more than 8 bits or floats; None where a sample has none of them."""
+    is_given = images.black is not None or images.white is not None
+    without = ["task.black and task.white have no effect: no image has more than 8 bits"] if is_given else []
     if listed.array is not None:
-        return None, []
+        return None, without
     found = executor.map(partial(_attempt, listed, deep_values), sample)
     deep = [values for values in found if isinstance(values, np.ndarray)]
     if not deep:
-        return None, []
+        return None, without
     scale = scale_of(deep, images.black, images.white)
     return scale, notes_of(scale, deep)
 

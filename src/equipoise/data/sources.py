@@ -185,41 +185,41 @@ def _above(name: str) -> Iterator[str]:
 # Classes
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """The chosen files of a folder or a zip with their classes; those without one among many are left out."""
+def labelled(images: SourceImages) -> SourceImages:
+    """Return the images without the few that have no class where the others do, and that are counted as left out."""
+    if images.labels is None or not (without := np.flatnonzero(images.labels < 0).tolist()):
+        return images
+    left_out = set(without)
+    chosen = [index for index in range(len(images.names)) if index not in left_out]
+    skipped = Counter(images.skipped) + Counter({"without a class": len(left_out)})
+    return replace(
+        images,
+        names=[images.names[index] for index in chosen],
+        read=lambda index: images.read(chosen[index]),
+        labels=images.labels[chosen],
+        num_skipped=images.num_skipped + len(left_out),
+        skipped=skipped,
+    )
 
-    chosen: list[int]
-    found: Labels
-    num_left_out: int
 
-    def images(self, names: Sequence[str], read: Callable[[int], bytes], skipped: Counter[str]) -> SourceImages:
-        """Return the images by names and a way to read them."""
-        if self.num_left_out:
-            skipped = skipped + Counter({"beside the class folders": self.num_left_out})
-        found = self.found
-        return SourceImages(
-            names, read, found.labels, found.classes, skipped.total(), skipped=skipped, notes=found.notes
-        )
+def _is_dataset(name: str) -> bool:
+    return f"/{name}".endswith(f"/{DATASET}")
 
 
-def _labelled(names: Sequence[str], chosen: list[int], read: Callable[[int], bytes]) -> Labelled:
+def _labels(names: Sequence[str], chosen: Sequence[int], read: Callable[[int], bytes]) -> Labels:
     """Find the classes of the chosen names; `read` gives a file by its place among all names."""
     text = None
     prefix = ""
-    places = [place for place, name in enumerate(names) if f"/{name}".endswith(f"/{DATASET}")]
-    if places:
+    if places := [place for place, name in enumerate(names) if _is_dataset(name)]:
         first = min(places, key=lambda place: len(names[place]))
         with contextlib.suppress(BrokenImage):
             text = read(first).decode("utf-8", errors="replace")
             prefix = names[first].removesuffix(DATASET)
-    found = labels_of([names[index].removeprefix(prefix) for index in chosen], text)
-    without = set(found.left_out)
-    if without:
-        assert found.labels is not None
-        chosen = [index for place, index in enumerate(chosen) if place not in without]
-        found = replace(found, labels=found.labels[found.labels >= 0])
-    return Labelled(chosen, found, len(without))
+    return labels_of([names[index].removeprefix(prefix) for index in chosen], text)
+
+
+def _with_labels(images: SourceImages, found: Labels) -> SourceImages:
+    return replace(images, labels=found.labels, classes=found.classes, notes=found.notes)
 
 
 # Folders
@@ -232,11 +232,13 @@ def _open_folder(path: Path, subject: str) -> Source:
         raise UserError(subject, f"{error.filename} cannot be read ({error.strerror})") from None
     names = [name for name, _ in found]
     chosen, skipped = _chosen(names, lambda index: _head(path / names[index]), subject)
-    listing = "\n".join(f"{found[index][0]}\t{found[index][1]}" for index in chosen)
+    labelling = [index for index, name in enumerate(names) if _is_dataset(name)]
+    listing = "\n".join(f"{found[index][0]}\t{found[index][1]}" for index in (*chosen, *labelling))
     digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
-    labelled = _labelled(names, chosen, lambda index: _read_file(path, names[index]))
-    kept = [names[index] for index in labelled.chosen]
-    images = labelled.images(kept, lambda index: _read_file(path, kept[index]), skipped)
+    labels = _labels(names, chosen, lambda index: _read_file(path, names[index]))
+    kept = [names[index] for index in chosen]
+    read = lambda index: _read_file(path, kept[index])  # noqa: E731
+    images = _with_labels(SourceImages(kept, read, num_skipped=skipped.total(), skipped=skipped), labels)
     return Source(str(path), f"{path.resolve()} {digest}", lambda: images)
 
 
@@ -315,8 +317,8 @@ def _load_zip(path: Path, subject: str) -> SourceImages:
     all_names = [member.filename for member in safe]
     chosen, skipped = _chosen(all_names, lambda index: _member_head(archive, safe[index]), subject)
     skipped += Counter({"with an unsafe name": len(members) - len(safe)})
-    labelled = _labelled(all_names, chosen, lambda index: _read_member(archive, safe[index]))
-    kept = [safe[index] for index in labelled.chosen]
+    labels = _labels(all_names, chosen, lambda index: _read_member(archive, safe[index]))
+    kept = [safe[index] for index in chosen]
     names = [member.filename for member in kept]
     repeated = archives.shared(kept)
 
@@ -325,7 +327,7 @@ def _load_zip(path: Path, subject: str) -> SourceImages:
             raise BrokenImage(repeated[index])
         return _read_member(archive, kept[index])
 
-    return labelled.images(names, read, skipped)
+    return _with_labels(SourceImages(names, read, num_skipped=skipped.total(), skipped=skipped), labels)
 
 
 def _member_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

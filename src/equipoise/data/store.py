@@ -39,6 +39,7 @@ class Listing:
     rejected: list[tuple[str, str]]  # name, reason
     num_skipped: int
     notes: list[str] = field(default_factory=list)  # what was inferred, such as classes
+    scale: list[float] | None = None  # the pixel values that became black and white, where images are deep
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,8 @@ def find(cache: Path, key: str) -> tuple[Stored, Listing] | None:
         values = json.loads(read_bytes(cache / "sources" / f"{key}.json", _MAX_JSON_BYTES))
         rejected = [(str(name), str(reason)) for name, reason in values["rejected"]]
         notes = [str(text) for text in values["notes"]]
-        listing = Listing(str(values["content"]), rejected, int(values["num_skipped"]), notes)
+        scale = None if values["scale"] is None else [float(value) for value in values["scale"]]
+        listing = Listing(str(values["content"]), rejected, int(values["num_skipped"]), notes, scale)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     if not re.fullmatch("[0-9a-f]{64}", listing.content):  # it becomes a part of a path

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from equipoise.errors import Setting, UserError
+
 HIGHEST = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0, 2.0**31 - 1)  # of floats, and of 8, 10, 12, 14, 16, 32 bits
-QUANTILE = 1e-4  # of pixels that may lie outside: single hot ones shall not decide
+QUANTILE = 1e-4  # of pixels that may lie far outside: single hot ones shall not decide
+BEYOND = 0.01  # of pixels that may lie a little outside, as after sharpening
+LITTLE = 0.25  # of the range
 NARROW = 0.2  # a set that begins above this share of its range has a range of its own
 DARK = 0.5  # share of the range; where nothing is brighter, contrast is lost
 NEARLY_BLACK = 0.125
@@ -41,18 +45,24 @@ def scale_of(samples: Sequence[np.ndarray], low: float | None = None, high: floa
     """Return the scale of a set from values of its images; what is given is kept.
 
     From 0 to the least usual bound that holds all but the outermost pixels (1, 255, 4,095, 65,535, …), from −1 to 1, or
-    where the values take up a small part of such a range, their own.
+    where the values take up a small part of such a range, their own. Raises UserError where white is not above black.
     """
     values = np.concatenate([*samples, np.zeros(0)])
-    least, most = (0.0, 255.0) if not len(values) else np.quantile(values, [QUANTILE, 1 - QUANTILE]).tolist()
-    bound = next((bound for bound in HIGHEST if most <= bound), most)
+    if not len(values):
+        values = np.array([0.0, 255.0])
+    least, lower, upper, most = np.quantile(values, [QUANTILE, BEYOND, 1 - BEYOND, 1 - QUANTILE]).tolist()
+    bound = next((bound for bound in HIGHEST if upper <= bound and most <= (1 + LITTLE) * bound), most)
     found = (0.0, bound)
-    if least < 0 and max(-least, most) <= 1:
+    if lower < 0 and bound == HIGHEST[0] and least >= -1 - LITTLE:
         found = (-1.0, 1.0)
-    elif least < 0 or (NARROW * bound < least < most):
+    elif lower < 0 or least < -LITTLE * bound or (NARROW * bound < least < most):
         found = (least, most)
-    chosen = (found[0] if low is None else low, found[1] if high is None else high)
-    return Scale(chosen[0], chosen[1] if chosen[1] > chosen[0] else chosen[0] + 1)
+    chosen = Scale(found[0] if low is None else low, found[1] if high is None else high)
+    if chosen.high <= chosen.low:
+        given = Setting("task.white", high) if high is not None else Setting("task.black", low)
+        problem = f"white must be above black, and they are {chosen.high:g} and {chosen.low:g}"
+        raise UserError(given, problem, f"The values are {least:g} to {most:g}")
+    return chosen
 
 
 def notes_of(scale: Scale, samples: Sequence[np.ndarray]) -> list[str]:

@@ -94,13 +94,22 @@ class Meter:
         self._sums = {name: Sum(float(total), int(num), int(bad)) for name, (total, num, bad) in state.items()}
 
 
-def present_rate(steps: Sequence[StepStats]) -> float:
-    """Return the samples a second over the last minute of log lines, evaluations included; NaN without any."""
+def present_rate(steps: Sequence[StepStats], evaluate_every: int | None = None) -> float:
+    """Return the samples a second, evaluations included, over the last minute of log lines; NaN without any.
+
+    It is a longer span where evaluations are farther apart, or one of them would decide.
+    """
     timed = [stats for stats in steps if math.isfinite(stats.seconds)]
     if not timed:
         return math.nan
     last = timed[-1]
-    first = next(stats for stats in timed if stats.seconds >= last.seconds - RATE_SECONDS)
+    span = evaluate_every or 0
+    before = [
+        stats
+        for stats in timed
+        if stats.seconds <= last.seconds - RATE_SECONDS and _spent(stats) <= _spent(last) - span
+    ]
+    first = before[-1] if before else timed[0]
     if first.seconds >= last.seconds:
         return last.samples_per_second
     return (_spent(last) - _spent(first)) / (last.seconds - first.seconds)

@@ -11,6 +11,7 @@ WARM_SECONDS = 2.0
 SHARE = 20  # of a short budget, one part in so many is enough to measure
 LEAST_LAPS = 5  # from which the present speed is told
 MOST_LAPS = 15
+LAP_SECONDS = 0.5  # of training that such a lap takes at least: shorter ones are put together
 
 
 class Clock:
@@ -20,6 +21,7 @@ class Clock:
         self._begin = time.monotonic() - seconds
         self._lap = (self.seconds(), samples)
         self._laps: deque[float] = deque(maxlen=MOST_LAPS)
+        self._open = (0.0, 0)  # seconds and samples that are not yet a lap of these
         self._apart = 0.0  # seconds of the present lap that went into something else
         self._warm: tuple[float, int] | None = None
         self._rounds = 0
@@ -32,11 +34,15 @@ class Clock:
         """Return the samples a second of training since the last lap."""
         now = self.seconds()
         then, before = self._lap
-        speed = (samples - before) / max(now - then - self._apart, 1e-9)
+        num = samples - before
+        seconds = max(now - then - self._apart, 1e-9)
         self._lap = (now, samples)
         self._apart = 0.0
-        self._laps.append(speed)
-        return speed
+        self._open = (self._open[0] + seconds, self._open[1] + num)
+        if self._open[0] >= LAP_SECONDS:
+            self._laps.append(self._open[1] / self._open[0])
+            self._open = (0.0, 0)
+        return num / seconds
 
     def set_apart(self, seconds: float) -> None:
         """Count seconds of the present lap as something else than training, such as an evaluation."""

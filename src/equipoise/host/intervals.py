@@ -10,6 +10,7 @@ LOG_SECONDS = 1.0
 SAVE_SECONDS = 60.0
 MOST_EVALUATIONS = 200
 FAR_OFF = 1.5  # times faster or slower, and the intervals no longer fit
+PRICE_OFF = 2.5  # times the price of an evaluation, which the first one can only guess
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,9 @@ def settled_intervals(recipe: Recipe, step: int) -> Intervals:
     return _as_asked(Intervals(horizon=horizon), recipe, step)
 
 
-def is_far_off(before: float, now: float) -> bool:
-    """Return whether a measurement has changed so much that the intervals no longer fit."""
-    return now > FAR_OFF * before or before > FAR_OFF * now
+def is_far_off(before: float, now: float | None, times: float = FAR_OFF) -> bool:
+    """Return whether a measurement has changed so much that the intervals no longer fit; None: there is none."""
+    return now is not None and (now > times * before or before > times * now)
 
 
 def _as_asked(intervals: Intervals, recipe: Recipe, step: int) -> Intervals:

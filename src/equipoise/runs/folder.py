@@ -272,7 +272,8 @@ class RunFolder:
         for record in last_records(self.paces, MOST_PACES, lambda record: whole_of(record.get("spent")) > beyond):
             with contextlib.suppress(msgspec.ValidationError):
                 pace = strict(Pace, record)
-                found[pace.spent] = pace
+                if pace.is_sound:
+                    found[pace.spent] = pace
         return found
 
     def log_event(self, samples: int, seconds: float, kind: EventKind, message: str, attempt: int = 0) -> None:
@@ -322,14 +323,13 @@ class RunFolder:
     # Writing
 
     def take_back(self) -> None:
-        """Remove a run that has just begun, and nothing else: its recipe first, so that the rest is no run."""
+        """Remove what a run that has just begun wrote, the recipe first, so that the rest is no run."""
         with contextlib.suppress(OSError):
             for name in ("recipe.json", "data.json"):
                 (self.path / name).unlink(missing_ok=True)
             for name in rules.SUBFOLDERS:
                 (self.path / name).rmdir()
             (self.path / locks.NAME).unlink()
-            self.path.rmdir()
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

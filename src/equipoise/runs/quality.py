@@ -53,7 +53,8 @@ def quality_of(now: Status) -> Quality | None:
         grade = _among(score, rivals, floor)
         worse = [one.name for one in rivals if not is_lower(score, one)]
         names = " and ".join(worse or [one.name for one in rivals])
-        parts.append(f"{now.metric.shown} is {'not ' if worse else ''}lower than that of {names}")
+        verb = "cannot be told to be" if worse else "is"
+        parts.append(f"{now.metric.shown} {verb} lower than that of {names}")
     elif floor is not None and ceiling is not None and floor.loss > ceiling.loss:
         share = (score.loss - ceiling.loss) / (floor.loss - ceiling.loss)
         grade = _by_share(share)
@@ -111,7 +112,7 @@ def _of_the_way(share: float) -> str:
         return "none of the way"
     if share >= 1:
         return "farther than all of the way"
-    return f"{formatting.percent(share) if share >= 0.01 else f'{100 * share:.1f} %'} of the way"
+    return f"{100 * share:.{0 if share >= 0.0995 else 1 if share >= 0.0195 else 2}f} % of the way"
 
 
 def _num_distinct(now: Status) -> int:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +23,15 @@ STEPS = (  # of several, the first one here counts
 )  # fmt: skip
 RUNS = ("run", "run_name", "run_id")
 MEASURE = re.compile(r"(?:^|[/._:\s-])(fid|kid)(?:\d+k)?(?:_(?:full|score|value|mean))?$")  # val/fid, fid50k_full
+DERIVED = re.compile(r"(?:^|[/._:\s-])(?:best|min|max|std|se|err|error|time)(?:$|[/._:\s-])")  # best_fid: no series
+TIMES = ("time", "seconds", "timestamp", "_timestamp", "_runtime", "_stamp", "wall_time", "total_time", "created_at")
 OF_A_RUN = re.compile(r"(?P<run>.+) - (?P<name>.+)")  # Weights & Biases: a column for each run
 SPREAD = re.compile(r"__(MIN|MAX)$")  # and two more that say how its lines were averaged
 SNAPSHOT = re.compile(r"(\d+)\D*$")  # StyleGAN: network-snapshot-000200.pkl, in thousands of images
 TENSORBOARD = ["wall time", "step", "value"]
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
-FULLEST = 0.5  # share of lines without the metric from which they are lines of something else
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+")  # or a decimal comma: nobody can tell
+RARE = 0.2  # share of lines with the metric up to which the others are of something else
 
 Row = dict[str, str]
 
@@ -54,7 +58,7 @@ def read_table(path: Path, metric: str | None, known: Sequence[str]) -> Table:
     text = _text(path)
     table = _of_json(path, text) if text.lstrip()[:1] == "{" else _of_csv(path, text)
     table = _of_tensorboard(path, table, metric)
-    table = _named(path, table)
+    table = _named(path, table, metric)
     return _evaluations(table, known)
 
 
@@ -89,17 +93,47 @@ def _of_csv(path: Path, text: str) -> Table:
         if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
             problem = f"{len(cells)} cells, but the first line names {len(names)} columns"
             raise UserError(f"{path}, line {number}", problem)
-        cells = [cell.strip() for cell in cells]
-        if separator != ",":
-            cells = [cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells]
-        rows.append((number, dict(zip(names, cells, strict=False))))
+        rows.append((number, dict(zip(names, (cell.strip() for cell in cells), strict=False))))
+    doubled = [name for name, num in Counter(names).items() if num > 1 and MEASURE.search(name.lower())]
+    if doubled:
+        raise UserError(
+            path, f'the column "{doubled[0]}" is there {names.count(doubled[0])} times', "Rename one of them"
+        )
     table = Table(tuple(names), tuple(rows))
-    return table if separator == "," else table.noting(f"cells are separated by {SEPARATORS[separator]}")
+    if separator == ",":
+        return table
+    return _with_points(path, table).noting(f"cells are separated by {SEPARATORS[separator]}")
+
+
+def _with_points(path: Path, table: Table) -> Table:
+    """Turn decimal commas into points, column by column; raises UserError where they may separate thousands."""
+    decimal = set()
+    for name in table.names:
+        cells = [(number, row[name]) for number, row in table.rows if DECIMAL_COMMA.fullmatch(row[name])]
+        unclear = [(number, cell) for number, cell in cells if THOUSANDS.fullmatch(cell)]
+        if name.lower() not in STEPS and len(unclear) < len(cells):
+            decimal.add(name)
+        elif unclear:
+            number, cell = unclear[0]
+            problem = "its comma may separate thousands or decimals"
+            raise UserError(f'{path}, line {number}: {name} "{cell}"', problem, "Write numbers without thousands")
+    rows = [
+        (number, {name: cell.replace(",", ".") if name in decimal else cell for name, cell in row.items()})
+        for number, row in table.rows
+    ]
+    return replace(table, rows=tuple(rows))
 
 
 def _num_known(cells: Sequence[str]) -> int:
     names = [cell.strip().strip('"').lower() for cell in cells]
-    return sum(name in STEPS or name in RUNS or MEASURE.search(name) is not None for name in names)
+    return sum(name in STEPS or name in RUNS or _measured_by(name) is not None for name in names)
+
+
+def _measured_by(name: str) -> str | None:
+    """Return "fid" or "kid" for the name of a column of those, None for any other."""
+    lower = name.lower()
+    found = MEASURE.search(lower)
+    return found[1] if found and not DERIVED.search(lower) else None
 
 
 def _lines(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -161,14 +195,15 @@ def _of_tensorboard(path: Path, table: Table, metric: str | None) -> Table:
     return _renamed(table, {table.names[2]: name}).noting(f"a TensorBoard export: its values are the {name.upper()}")
 
 
-def _named(path: Path, table: Table) -> Table:
+def _named(path: Path, table: Table, metric: str | None) -> Table:
     """Give the columns that matter the names run, step, fid and kid; raises UserError where two might be meant."""
     table = _runs_apart(table)
     names = {}
     names |= _first_of(table, "run", RUNS)
     steps = _first_of(table, "step", STEPS)
     for kind in ("fid", "kid"):
-        names |= _measure(path, table, kind)
+        if metric in (None, kind):
+            names |= _measure(path, table, kind)
     if not steps and "snapshot_pkl" in table.names and "step" not in table.names:
         return _of_snapshots(_renamed(table, names))
     table = _renamed(table, names | steps)
@@ -187,7 +222,7 @@ def _first_of(table: Table, name: str, wanted: Sequence[str]) -> dict[str, str]:
 def _measure(path: Path, table: Table, kind: str) -> dict[str, str]:
     if kind in table.names:
         return {}
-    found = [name for name in table.names if (match := MEASURE.search(name.lower())) and match[1] == kind]
+    found = [name for name in table.names if _measured_by(name) == kind]
     if len(found) > 1:
         problem = f"several columns may be the {kind.upper()}: {', '.join(found[:6])}"
         raise UserError(path, problem, f'Rename the one that counts to "{kind}"')
@@ -199,7 +234,7 @@ def _runs_apart(table: Table) -> Table:
     columns = {
         name: match
         for name in table.names
-        if (match := OF_A_RUN.fullmatch(name)) and not SPREAD.search(name) and MEASURE.search(match["name"].lower())
+        if (match := OF_A_RUN.fullmatch(name)) and not SPREAD.search(name) and _measured_by(match["name"])
     }
     measures = {match["name"] for match in columns.values()}
     if not columns or len(measures) > 1:
@@ -232,15 +267,27 @@ def _renamed(table: Table, names: dict[str, str]) -> Table:
 
 
 def _evaluations(table: Table, known: Sequence[str]) -> Table:
-    """Leave out the lines of something else: most lines have no metric, but other numbers in its place."""
+    """Leave out the lines of something else: those that fill what no line with the metric fills.
+
+    Where hardly any line has the metric, all others that hold numbers besides their place and time are so, too.
+    """
     measures = [name for name in ("fid", "kid") if name in table.names]
-    others = [name for name in table.names if name not in known]
+    places = {*known, *(name for name in table.names if name.lower() in (*STEPS, *RUNS, *TIMES))}
+    others = [name for name in table.names if name not in places]
     kept = [(number, row) for number, row in table.rows if any(row[name] for name in measures)]
-    left = [row for _, row in table.rows if not any(row[name] for name in measures)]
-    if not measures or not kept or len(left) < FULLEST * len(table.rows):
+    if not measures or not kept:
         return table
-    if not all(any(row[name] for name in others) for row in left):
+    beside = {name for name in others for _, row in kept if row[name]}
+    is_rare = len(kept) <= RARE * len(table.rows)
+    apart = {
+        number
+        for number, row in table.rows
+        if not any(row[name] for name in measures)
+        and any(row[name] and (is_rare or name not in beside) for name in others)
+    }
+    if not apart:
         return table
     metrics = " or ".join(name.upper() for name in measures)
-    text = f"{len(left):,} lines without a {metrics} are of something else, and not failed evaluations"
-    return replace(table, rows=tuple(kept)).noting(text)
+    text = f"{len(apart):,} lines without a {metrics} are of something else, and not failed evaluations"
+    rows = tuple((number, row) for number, row in table.rows if number not in apart)
+    return replace(table, rows=rows).noting(text)

@@ -83,29 +83,31 @@ def read(paths: Sequence[Path], metric: ColumnName | None = None) -> list[Series
         if whole in seen:
             raise UserError(path, "given twice, and its runs would count twice", "Give it once")
         seen.add(whole)
-        series += [read_run(path, metric)] if is_folder else read_file(path, metric)
+        is_shared = sum(other.stem == path.stem for other in paths) > 1
+        name = f"{whole.parent.name}/{path.stem}" if is_shared else path.stem
+        series += [read_run(path, metric)] if is_folder else read_file(path, metric, name)
     return series
 
 
 # Files
 
 
-def read_file(path: Path, metric: ColumnName | None = None) -> list[Series]:
+def read_file(path: Path, metric: ColumnName | None = None, name: str | None = None) -> list[Series]:
     """Read the runs of a file with a step and a FID or KID a line, CSV or JSON; raises UserError that names the line.
 
     What decides is the FID where there is one, else the KID; an empty cell is NaN, a failed evaluation. Without a
-    column that says which run a line is of, all are of one run, named after the file.
+    column that says which run a line is of, all are of one run of the given name, by default the file's.
     """
     table = read_table(path, metric, NAMES)
     names = list(table.names)
     chosen = _chosen(path, names, metric)
     notes = table.notes
     if "run" not in names:
-        notes = (*notes, f'one run, called "{path.stem}"')
+        notes = (*notes, f'one run, called "{name or path.stem}"')
     runs: dict[str, list[Score]] = {}
     for number, cells in table.rows:
         where = f"{path}, line {number}"
-        row = _row(where, {"run": path.stem} | cells)
+        row = _row(where, {"run": name or path.stem} | cells)
         score = _score(row, chosen, names)
         before = runs.setdefault(row.run, [])
         _refuse_disorder(where, row.run, [*before[-1:], score])

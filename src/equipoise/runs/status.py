@@ -193,7 +193,7 @@ def _position(
     spent = max([samples, state.spent, *(stats.spent for stats in steps[-1:])])
     seconds = max([0.0, state.seconds, *(stats.seconds for stats in steps[-1:])])
     horizon = intervals.horizon or recipe.budget.samples
-    rate = present_rate(steps) if steps else intervals.samples_per_second
+    rate = present_rate(steps, intervals.evaluate_every) if steps else intervals.samples_per_second
     now = _state(state.status, samples, holder)
     seconds_left = math.nan
     share = None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Any, TypeVar, assert_never
 
@@ -30,6 +31,8 @@ from equipoise.storage.records import Metric, Score, StepStats, deciding, lenien
 RECENT = 32  # intervals kept as they are
 HISTORY = 96  # intervals kept in all; the older ones are thinned out as the run grows longer
 SCORES = 64
+LEAST_PRICE = 1e-3  # seconds
+NUM_PRICED = 3  # evaluations by which their price is told
 NUM_CANDIDATES = 3  # the best and the runners-up, which are scored again at the end
 State = TypeVar("State", ThresholdState, PatienceState, EvidenceState)
 
@@ -86,6 +89,11 @@ class Monitor:
     def recent(self) -> tuple[StepStats, ...]:
         """The last log lines, and some of the earlier ones."""
         return self._history
+
+    def evaluation_seconds(self) -> float | None:
+        """Return the median price of the last three evaluations beside a best generator; None while there are fewer."""
+        taken = [score.seconds for score in self._scores if score.compared_with][-NUM_PRICED:]
+        return max(LEAST_PRICE, statistics.median(taken)) if len(taken) == NUM_PRICED else None
 
     @property
     def is_skipping(self) -> bool:

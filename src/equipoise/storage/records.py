@@ -259,9 +259,15 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """How fast a training got on, measured at a position: a line of `log/pace.jsonl`, which a resume follows again."""
 
     spent: NotNegativeInt
-    seconds: float  # of training up to here: where the schedules stand under a time budget
+    seconds: Annotated[float, msgspec.Meta(ge=0)]  # of training up to here: where schedules of a time budget stand
     samples_per_second: float = math.nan  # the two measurements from which the intervals follow, NaN where none do
     evaluation_seconds: float = math.nan
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its measurements are positive, or there are none."""
+        found = (self.samples_per_second, self.evaluation_seconds)
+        return all(map(math.isnan, found)) or all(value > 0 for value in found)
 
 
 class Exhibit(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.data.augment import augment, random_flip
-from equipoise.data.pool import Pool, gather, prepare, to_float, to_uint8, train_indices
+from equipoise.data.pool import Pool, gather, prepare, to_float, to_uint8, train_indices, with_scale
 from equipoise.data.sources import subject_of
 from equipoise.errors import Option, Setting, UserError, suggested
 from equipoise.game.losses import Loss
@@ -304,7 +304,8 @@ class ImageSource:
     def fitted(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the size and channels that were found."""
         _, channels, size, _ = self.pool.images.shape
-        return replace(recipe, task=msgspec.structs.replace(_settings(recipe), size=size, channels=channels))
+        task = msgspec.structs.replace(_settings(recipe), size=size, channels=channels)
+        return replace(recipe, task=with_scale(task, self.pool.scale))
 
     def settled(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the size and channels that were found; raises UserError where it does not fit."""
