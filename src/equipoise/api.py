@@ -30,11 +30,10 @@ from equipoise.runs.candidates import score_in
 from equipoise.runs.folder import RunFolder, new_path, run_name
 from equipoise.runs.missing_best import refuse_without_best
 from equipoise.runs.resume_rules import adopt, recipe_to_resume
-from equipoise.setup import Training, fail, loss_of, run_training
+from equipoise.setup import Training, fail, from_its_place, loss_of, new_run, placed_at, run_training, with_source
 from equipoise.storage.checkpoints import load_weights
 from equipoise.storage.files import readable
 from equipoise.storage.records import DataRecord, Metric, RivalScore, RunState, Score
-from equipoise.storage.safe_open import writable_text
 from equipoise.tasks.base import Judge, Model, Task
 from equipoise.tasks.contract import refuse_broken
 
@@ -471,30 +470,6 @@ def begun(
         return Run(folder, task if tasks.formats_of(recipe.task).needs_python else None)
 
 
-@contextlib.contextmanager
-def new_run(out: str | Path | None, recipe: Recipe, data: DataRecord) -> Iterator[RunFolder]:
-    """Begin a run in `out`, or in the next free folder, and hold it while entered; raises UserError."""
-    missing: list[Path] = []
-    with contextlib.ExitStack() as stack:
-        folder = None
-        while folder is None:
-            path = Path(out) if out is not None else new_path(Path("runs"), run_name(recipe))
-            missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-            try:
-                folder = stack.enter_context(RunFolder.begin(path, recipe, data))
-            except UserError:
-                if out is not None or path == new_path(Path("runs"), run_name(recipe)):
-                    raise  # else another training has taken it meanwhile
-        try:
-            yield folder
-        except UserError:
-            if not RunFolder.is_run(folder.path):  # it was taken back
-                for path in missing:
-                    with contextlib.suppress(OSError):
-                        path.rmdir()
-            raise
-
-
 def joined(batches: list[Any]) -> Any:
     """Return batches of outputs as one: tensors joined, lists one after the other."""
     if all(isinstance(batch, Tensor) for batch in batches):
@@ -551,39 +526,6 @@ def with_options(
         recipe = dataclasses.replace(recipe, budget=parsed_budget(budget))
     of_loss = [] if loss is None else ["game.loss=custom"]
     return with_settings(recipe, [*settings, *of_loss])
-
-
-def with_source(recipe: Recipe, source: str | Path) -> Recipe:
-    """Return a recipe with another source; raises UserError where its name is not valid UTF-8."""
-    if (name := writable_text(str(source))) != str(source):
-        raise UserError(f'source "{name}"', "its name is not valid UTF-8", "Rename it, then try again")
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(source)))
-
-
-def from_its_place(folder: RunFolder, recipe: Recipe, data: DataRecord, source: str | Path | None) -> Recipe:
-    """Return a recipe whose source is where it is now, else where it lay when the run began.
-
-    Its name may be relative to another folder. Raises UserError where it is not there any more.
-    """
-    if source is not None:
-        return with_source(recipe, source)
-    if not data.path:
-        return recipe
-    if Path(data.path).exists():
-        return with_source(recipe, data.path)
-    if Path(recipe.data.source).expanduser().exists():
-        return recipe
-    problem = f"the {data.noun} of this run are not there any more"
-    remedy = "Put them back, or say where they are now"
-    raise UserError(data.path, problem, remedy, Command("resume", folder.path, source="PATH"))
-
-
-def placed_at(data: DataRecord, source: str) -> DataRecord:
-    """Return what a run wrote down of its data, with another place of the same data."""
-    path = None
-    if data.path is not None:
-        path = writable_text(str(Path(source).expanduser().resolve()))
-    return msgspec.structs.replace(data, source=source, path=path)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """What a training needs, put together: task, judge, rivals, monitor; and what becomes of it at the end."""
 
 import contextlib
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import torch
 from torch import nn
 
 from equipoise import loop
-from equipoise.errors import UserError, what_failed
+from equipoise.errors import Command, UserError, what_failed
 from equipoise.evaluation.finish import Ending, conclude
 from equipoise.evaluation.rivals import rivals_once
 from equipoise.game.losses import Loss, loss_named
@@ -20,12 +22,13 @@ from equipoise.recipe import Recipe
 from equipoise.report.card import model_card
 from equipoise.report.report import write_report
 from equipoise.runs.candidates import score_in
-from equipoise.runs.folder import RunFolder
+from equipoise.runs.folder import RunFolder, new_path, run_name
 from equipoise.runs.rules import stopped_by
 from equipoise.stopping.monitor import Monitor
 from equipoise.storage.checkpoints import load_weights
 from equipoise.storage.files import readable, write_bytes
-from equipoise.storage.records import EventKind, RunState, Score
+from equipoise.storage.records import DataRecord, EventKind, RunState, Score
+from equipoise.storage.safe_open import writable_text
 from equipoise.tasks.base import Judge, Task
 
 
@@ -171,3 +174,63 @@ def fail(folder: RunFolder, error: Exception) -> None:
 def replaced_state(folder: RunFolder, **values: Any) -> RunState:
     """Return a new state of a run, in which only is kept whether it ever saved."""
     return RunState(has_saved=folder.has_saved, **values)
+
+
+# The run and its data
+
+
+@contextlib.contextmanager
+def new_run(out: str | Path | None, recipe: Recipe, data: DataRecord) -> Iterator[RunFolder]:
+    """Begin a run in `out`, or in the next free folder, and hold it while entered; raises UserError."""
+    missing: list[Path] = []
+    with contextlib.ExitStack() as stack:
+        folder = None
+        while folder is None:
+            path = Path(out) if out is not None else new_path(Path("runs"), run_name(recipe))
+            missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+            try:
+                folder = stack.enter_context(RunFolder.begin(path, recipe, data))
+            except UserError:
+                if out is not None or path == new_path(Path("runs"), run_name(recipe)):
+                    raise  # else another training has taken it meanwhile
+        try:
+            yield folder
+        except UserError:
+            if not RunFolder.is_run(folder.path):  # it was taken back
+                for path in missing:
+                    with contextlib.suppress(OSError):
+                        path.rmdir()
+            raise
+
+
+def with_source(recipe: Recipe, source: str | Path) -> Recipe:
+    """Return a recipe with another source; raises UserError where its name is not valid UTF-8."""
+    if (name := writable_text(str(source))) != str(source):
+        raise UserError(f'source "{name}"', "its name is not valid UTF-8", "Rename it, then try again")
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(source)))
+
+
+def from_its_place(folder: RunFolder, recipe: Recipe, data: DataRecord, source: str | Path | None) -> Recipe:
+    """Return a recipe whose source is where it is now, else where it lay when the run began.
+
+    Its name may be relative to another folder. Raises UserError where it is not there any more.
+    """
+    if source is not None:
+        return with_source(recipe, source)
+    if not data.path:
+        return recipe
+    if Path(data.path).exists():
+        return with_source(recipe, data.path)
+    if Path(recipe.data.source).expanduser().exists():
+        return recipe
+    problem = f"the {data.noun} of this run are not there any more"
+    remedy = "Put them back, or say where they are now"
+    raise UserError(data.path, problem, remedy, Command("resume", folder.path, source="PATH"))
+
+
+def placed_at(data: DataRecord, source: str) -> DataRecord:
+    """Return what a run wrote down of its data, with another place of the same data."""
+    path = None
+    if data.path is not None:
+        path = writable_text(str(Path(source).expanduser().resolve()))
+    return msgspec.structs.replace(data, source=source, path=path)

@@ -38,9 +38,7 @@ def test_the_winners_curse_is_claimed_only_beyond_the_noise(again, word):
 
 def test_a_selection_on_the_same_examples_says_that_both_scores_are_optimistic():
     text = bias_text(selection(candidate(1, 0.020, 0.0240), split="validation"), KID)
-    assert "the same validation examples" in text
-    assert "use the test score" in text
-    assert "not used for selection" not in text
+    assert "optimistic" in text
 
 
 def test_one_score_is_no_best_of_many():

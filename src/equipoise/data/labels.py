@@ -37,6 +37,25 @@ class Labels:
         return [] if self.labels is None else np.flatnonzero(self.labels < 0).tolist()
 
 
+@dataclass(frozen=True)
+class Level:
+    """One level of folders: the folder of each image there, None where it lies in none that could be a class."""
+
+    tops: list[str | None]
+    ends: list[int]  # of the folder's name in each path, −1 where there is none
+    folders: Counter[str]
+
+    @property
+    def num_stray(self) -> int:
+        """How many images lie in no folder."""
+        return len(self.tops) - self.folders.total()
+
+    @property
+    def are_stray_many(self) -> bool:
+        """Whether too many lie in no folder to be left out."""
+        return self.num_stray > max(MOST_STRAY * len(self.tops), len(self.tops) >= FEWEST)
+
+
 def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
     """Return the classes of images by their paths, or by the text of a dataset.json beside them, where that has any.
 
@@ -48,43 +67,53 @@ def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
     starts = [0] * len(names)
     notes: list[str] = []
     are_merged = False
-    while names:
-        ends = [name.find("/", start) for name, start in zip(names, starts, strict=True)]
-        tops = [name[start:end] if end >= 0 else None for name, start, end in zip(names, starts, ends, strict=True)]
-        folders = Counter(top for top in tops if top is not None)
-        if are_merged and len(folders) > 2:  # train/CLASS/images beside test/images
-            for name in [name for name in folders if name.lower() in WORDS_BESIDE]:
-                del folders[name]
-            tops = [top if top in folders else None for top in tops]
-        num_stray = len(names) - folders.total()
-        if not folders:
-            break
-        if _are_shards(folders):
-            notes.append(f"the folders {_some(sorted(folders))} are parts of one set, and no classes")
-            break
-        if num_stray > max(MOST_STRAY * len(names), len(names) >= FEWEST):
-            if len(folders) > 1 and not _are_splits(folders):
-                verb = "images lie" if num_stray > 1 else "image lies"
-                notes.append(f"{num_stray:,} {verb} beside the folders {_some(sorted(folders))}: no classes")
-            break
-        if domains := _domains(folders):
+    while (level := _level(names, starts, are_merged=are_merged)).folders:
+        shown = _some(sorted(level.folders))
+        reason = _no_classes(level, shown)
+        if reason is not None:
+            return Labels(notes=(*notes, *reason))
+        if domains := _domains(level.folders):
             notes.append(f"train and test of the domains {_some(sorted(set(domains.values())))} are put together")
-            return _numbered([None if top is None else domains[top] for top in tops], notes)
-        if _are_near_splits(folders):
-            notes.append(f"the folders {_some(sorted(folders))} are called like splits and something else: no classes")
-            break
-        nested = _nested(names, starts, ends, folders) if len(folders) > 2 else None
+            return _numbered([None if top is None else domains[top] for top in level.tops], notes)
+        nested = _nested(names, starts, level)
         if nested is not None:
             notes.append(f'the folder "{nested}" holds the same folders once more; they are put together')
-            starts = [end + 1 if top == nested else start for start, end, top in zip(starts, ends, tops, strict=True)]
-            continue
-        if len(folders) > 1 and not _are_splits(folders):
-            return _numbered(tops, notes)
-        if len(folders) > 1:
+        elif _are_splits(level.folders):
             are_merged = True
-            notes.append(f"the folders {_some(sorted(folders))} are splits: they are put together and split anew")
-        starts = [end + 1 if end >= 0 else start for start, end in zip(starts, ends, strict=True)]
+            notes.append(f"the folders {shown} are splits: they are put together and split anew")
+        elif len(level.folders) > 1:
+            return _numbered(level.tops, notes)
+        starts = [
+            end + 1 if end >= 0 and nested in (None, top) else start
+            for start, end, top in zip(starts, level.ends, level.tops, strict=True)
+        ]
     return Labels(notes=tuple(notes))
+
+
+def _level(names: Sequence[str], starts: Sequence[int], *, are_merged: bool) -> Level:
+    """Return the folders that begin at a place of each path; beside those of merged splits, `images` is no class."""
+    ends = [name.find("/", start) for name, start in zip(names, starts, strict=True)]
+    tops = [name[start:end] if end >= 0 else None for name, start, end in zip(names, starts, ends, strict=True)]
+    folders = Counter(top for top in tops if top is not None)
+    if are_merged and len(folders) > 2:  # train/CLASS/images beside test/images
+        plain = {name for name in folders if name.lower() in WORDS_BESIDE}
+        tops = [None if top in plain else top for top in tops]
+        folders = Counter(top for top in tops if top is not None)
+    return Level(tops, ends, folders)
+
+
+def _no_classes(level: Level, shown: str) -> tuple[str, ...] | None:
+    """Say why the folders of a level are no classes, nor hold any; None where they may."""
+    if _are_shards(level.folders):
+        return (f"the folders {shown} are parts of one set, and no classes",)
+    if level.are_stray_many:
+        if len(level.folders) < 2 or _are_splits(level.folders):
+            return ()
+        verb = "images lie" if level.num_stray > 1 else "image lies"
+        return (f"{level.num_stray:,} {verb} beside the folders {shown}: no classes",)
+    if _are_near_splits(level.folders):
+        return (f"the folders {shown} are called like splits and something else: no classes",)
+    return None
 
 
 def _numbered(found: Sequence[str | None], notes: Sequence[str]) -> Labels:
@@ -105,8 +134,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _are_splits(folders: Counter[str]) -> bool:
-    """Return whether all folders are called like splits: train, seg_train, Validation_set."""
-    return all(_is_split(name) for name in folders)
+    """Return whether all of several folders are called like splits: train, seg_train, Validation_set."""
+    return len(folders) > 1 and all(_is_split(name) for name in folders)
 
 
 def _words(name: str) -> list[str]:
@@ -142,14 +171,17 @@ def _are_shards(folders: Counter[str]) -> bool:
     return numbers[0] == 0 and steps in ({1}, {SHARD_SIZE}) and is_full and folders[last] <= SHARD_SIZE
 
 
-def _nested(names: Sequence[str], starts: Sequence[int], ends: Sequence[int], folders: Counter[str]) -> str | None:
+def _nested(names: Sequence[str], starts: Sequence[int], level: Level) -> str | None:
     """Return the folder that holds nothing but the others once more, None where there is none."""
+    if len(level.folders) < 3:
+        return None
     inside: dict[str, set[str]] = {}
-    for name, start, end in zip(names, starts, ends, strict=True):
-        if end >= 0:
-            inner = name.find("/", end + 1)
-            inside.setdefault(name[start:end], set()).add("" if inner < 0 else name[end + 1 : inner])
-    others = set(folders)
+    for name, start, top in zip(names, starts, level.tops, strict=True):
+        if top is not None:
+            begin = start + len(top) + 1
+            end = name.find("/", begin)
+            inside.setdefault(top, set()).add("" if end < 0 else name[begin:end])
+    others = set(level.folders)
     return next((name for name, inner in inside.items() if len(inner) > 1 and inner <= others - {name}), None)
 
 
