@@ -7,7 +7,7 @@ from typing import Literal
 from equipoise import formatting
 from equipoise.runs.scale import SURE
 from equipoise.runs.status import Status
-from equipoise.storage.records import RivalScore, Score
+from equipoise.storage.records import RivalScore, Role, Score
 
 Grade = Literal["usable", "promising", "not usable yet"]
 ORDER: tuple[Grade, ...] = ("not usable yet", "promising", "usable")
@@ -37,42 +37,68 @@ class Quality:
         return f"{text} {self.advice}" if self.advice else text
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a score stands among the baselines: the grade by that alone, in words, and its share of the way, if any."""
+
+    grade: Grade
+    text: str
+    share: float = math.nan
+
+
 def quality_of(now: Status) -> Quality | None:
     """Return how good the best generator is, None without a score or anything to measure it by."""
     score = now.test if now.test is not None and now.test.is_finite else now.best
     if score is None:
         return None
     coverage = score.value("coverage")
-    rivals = [one for one in now.rivals.scores if one.role == "rival" and math.isfinite(one.loss)]
-    floor = next((one for one in now.rivals.scores if one.role == "floor" and math.isfinite(one.loss)), None)
-    ceiling = next((one for one in now.rivals.scores if one.role == "ceiling" and math.isfinite(one.loss)), None)
-    parts: list[str] = []
-    share = math.nan
-    grade: Grade
-    if rivals:
-        grade = _among(score, rivals, floor)
-        worse = [one.name for one in rivals if not is_lower(score, one)]
-        names = " and ".join(worse or [one.name for one in rivals])
-        verb = "cannot be told to be" if worse else "is"
-        parts.append(f"{now.metric.shown} {verb} lower than that of {names}")
-    elif floor is not None and ceiling is not None and floor.loss > ceiling.loss:
-        share = (score.loss - ceiling.loss) / (floor.loss - ceiling.loss)
-        grade = _by_share(share)
-        parts.append(f"{now.metric.shown} is {_of_the_way(share)} from {ceiling.name} to {floor.name}")
-    elif coverage < SOME:
-        grade = "not usable yet"
-    else:
+    standing = _among_rivals(now, score) or _between(now, score)
+    if standing is None and not coverage < SOME:
         return None
+    standing = standing or Standing("not usable yet", "")
+    grade = standing.grade
+    parts = [standing.text] if standing.text else []
     if math.isfinite(coverage):
         grade = _least(grade, _by_coverage(coverage))
         parts.append(f"coverage {formatting.value(coverage)}")
     num = _num_distinct(now)
     if num:
         parts.append(f"{num:,} distinct {now.noun}")
-    if num and num < FEW and not rivals:
+    if 0 < num < FEW and math.isfinite(standing.share):
         grade = _least(grade, "promising")
         parts[-1] += ", too few to tell variety from copying"
-    return Quality(grade, ", ".join(parts), _advice(now, grade, share, num))
+    return Quality(grade, ", ".join(parts), _advice(now, grade, standing.share, num))
+
+
+def _known(now: Status, role: Role) -> list[RivalScore]:
+    return [one for one in now.rivals.scores if one.role == role and math.isfinite(one.loss)]
+
+
+def _among_rivals(now: Status, score: Score) -> Standing | None:
+    """Return how a score stands to the classical methods, None where there are none."""
+    rivals = _known(now, "rival")
+    if not rivals:
+        return None
+    worse = [one.name for one in rivals if not is_lower(score, one)]
+    names = " and ".join(worse or [one.name for one in rivals])
+    verb = "cannot be told to be" if worse else "is"
+    text = f"{now.metric.shown} {verb} lower than that of {names}"
+    if not worse:
+        return Standing("usable", text)
+    beats_floor = any(is_lower(score, one) for one in _known(now, "floor"))
+    return Standing("promising" if beats_floor else "not usable yet", text)
+
+
+def _between(now: Status, score: Score) -> Standing | None:
+    """Return where a score stands between ceiling and floor, None where one of them is missing."""
+    floors = _known(now, "floor")
+    ceilings = _known(now, "ceiling")
+    if not floors or not ceilings or floors[0].loss <= ceilings[0].loss:
+        return None
+    floor, ceiling = floors[0], ceilings[0]
+    share = (score.loss - ceiling.loss) / (floor.loss - ceiling.loss)
+    text = f"{now.metric.shown} is {_of_the_way(share)} from {ceiling.name} to {floor.name}"
+    return Standing(_by_share(share), text, share)
 
 
 def is_lower(score: Score, rival: RivalScore) -> bool:
@@ -81,14 +107,6 @@ def is_lower(score: Score, rival: RivalScore) -> bool:
         return rival.best.difference + SURE * rival.best.error < 0
     error = math.hypot(score.error, rival.error)
     return score.loss + (SURE * error if math.isfinite(error) else 0.0) < rival.loss
-
-
-def _among(score: Score, rivals: list[RivalScore], floor: RivalScore | None) -> Grade:
-    if all(is_lower(score, one) for one in rivals):
-        return "usable"
-    if floor is not None and is_lower(score, floor):
-        return "promising"
-    return "not usable yet"
 
 
 def _by_share(share: float) -> Grade:
