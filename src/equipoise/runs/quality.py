@@ -141,22 +141,23 @@ def _num_distinct(now: Status) -> int:
 
 
 def _advice(now: Status, grade: Grade, share: float, num: int) -> str:
-    """Say what would help most: to go on, more examples, longer, or another recipe."""
+    """Say what would help most: to go on, longer, more examples, or another recipe."""
     if grade == "usable":
         return ""
-    if now.stop_reason == "interrupted" or now.state in ("interrupted", "stopped"):
+    if now.state in ("interrupted", "stopped"):
         return "The training was interrupted: continue it."
+    another = "another recipe would help most (equipoise recipes)."
     if num and num < MORE and math.isfinite(share):
-        return f"More {now.noun} would help most."
+        another = f"more {now.noun} would help most."
     found = now.certificate or {}
-    speed = found.get("speed") or 0.0
     gain = found.get("forecast")
     if gain is not None and gain < (found.get("min_gain") or 0.0):
-        return "More training is predicted to bring little: another recipe would help most (equipoise recipes)."
-    if math.isfinite(share) and share > USABLE and speed > 0:
-        factor = math.exp(min(math.log(share / USABLE) / speed, math.log(2 * LONGEST)))
-        if factor > LONGEST:
-            return "Far from usable at the speed of this run: another recipe would help most (equipoise recipes)."
-        total = formatting.duration(factor * now.seconds)
-        return f"Longer would help most: by this run's own curve, about {total} in all on this machine."
-    return "Longer would help most, or another recipe (equipoise recipes)."
+        return f"More training is predicted to bring little: {another}"
+    speed = found.get("speed") or 0.0
+    if not math.isfinite(share) or share <= USABLE or speed <= 0:
+        return "Longer would help most."
+    factor = math.exp(min(math.log(share / USABLE) / speed, math.log(2 * LONGEST)))
+    if factor > LONGEST:
+        return f"Far from usable at the speed of this run: {another}"
+    total = formatting.duration(factor * now.seconds)
+    return f"Longer would help most: by this run's own curve, about {total} in all on this machine."
