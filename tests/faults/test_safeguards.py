@@ -108,8 +108,8 @@ BROKEN = (
     Broken(
         "the last healthy checkpoint stays",
         "state.py",
-        "    kept = {state.healthy}",
-        "    kept: set[int | None] = set()",
+        "    kept = {state.healthy, *state.kept}",
+        "    kept: set[int | None] = {*state.kept}",
         "tests/test_state.py::test_the_checkpoints_that_stay_are_the_last_two_the_best_the_healthy_and_every_nth",
     ),
     *(

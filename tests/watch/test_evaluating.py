@@ -391,11 +391,13 @@ def test_an_evaluation_without_end_is_given_up(tmp_path: Path, real: np.ndarray)
     watch.close()
 
 
-def test_too_few_real_images_for_two_halves_are_said(tmp_path: Path, real: np.ndarray) -> None:
+def test_too_few_real_images_for_two_halves_are_evaluated_again_on_all(tmp_path: Path, real: np.ndarray) -> None:
     watch = evaluated(tmp_path / "run", real[:300], 0.5)
     watch.close()
-    assert state_of(tmp_path / "run").selection is None
-    assert state_of(tmp_path / "run").not_selected is not None
+    selection = state_of(tmp_path / "run").selection
+    assert selection is not None
+    assert selection.protocol["split"] == "validation"
+    assert state_of(tmp_path / "run").not_selected is None
     assert samples_tested(tmp_path / "run") == 10
 
 
