@@ -93,8 +93,8 @@ def deep_set(folder: Path, *arrays: np.ndarray) -> Path:
     return folder
 
 
-def prepared(folder: Path, tmp_path: Path, **options: float) -> Pool:
-    return prepare(Data(source=str(folder)), Images(size=16, **options), cache=tmp_path / "cache")
+def prepared(folder: Path, tmp_path: Path, white: float | None = None) -> Pool:
+    return prepare(Data(source=str(folder)), Images(size=16, white=white), cache=tmp_path / "cache")
 
 
 def test_images_of_12_bits_in_files_of_16_keep_their_contrast(tmp_path: Path) -> None:

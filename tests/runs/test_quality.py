@@ -21,7 +21,8 @@ def status(tmp_path, fake_run):
     """Return a function that gives how a finished run stands, with a test loss, a coverage and baselines."""
     run = fake_run(tmp_path / "run")
     whole = read_status(run)
-    assert whole.data is not None
+    record = whole.data
+    assert record is not None
 
     def made(
         loss: float,
@@ -33,10 +34,16 @@ def status(tmp_path, fake_run):
         values = {} if math.isnan(coverage) else {"coverage": coverage}
         test = Score(samples=100, seconds=1.0, loss=loss, error=0.001, values=values)
         counts = {"num_train": num - 20, "num_validation": 10, "num_test": 10, "num_duplicates": 0}
-        data = msgspec.structs.replace(whole.data, **counts)
+        data = msgspec.structs.replace(record, **counts)
         return dataclasses.replace(whole, test=test, data=data, rivals=Rivals(scores=rivals), **more)
 
     return made
+
+
+def advice_of(now: Status) -> str:
+    found = quality_of(now)
+    assert found is not None
+    return found.advice
 
 
 @pytest.mark.parametrize(
@@ -112,9 +119,9 @@ def test_more_images_are_asked_for_where_there_are_few_and_more_training_brings_
     """Not after a minute of training, where longer helps however few they are."""
     little = {"speed": 0.5, "forecast": 0.001, "min_gain": 0.02}
     much = {"speed": 1.0, "forecast": 0.1, "min_gain": 0.02}
-    assert "more images" in quality_of(status(0.05, num=MORE - 1, certificate=little)).advice
-    assert "more images" not in quality_of(status(0.05, num=MORE, certificate=little)).advice
-    assert quality_of(status(0.05, num=MORE - 1, certificate=much)).advice.startswith("Longer")
+    assert "more images" in advice_of(status(0.05, num=MORE - 1, certificate=little))
+    assert "more images" not in advice_of(status(0.05, num=MORE, certificate=little))
+    assert advice_of(status(0.05, num=MORE - 1, certificate=much)).startswith("Longer")
 
 
 def test_an_interrupted_run_is_told_to_go_on(status):
@@ -126,4 +133,6 @@ def test_an_interrupted_run_is_told_to_go_on(status):
 def test_nothing_is_said_without_a_score_or_without_a_scale(status):
     assert quality_of(dataclasses.replace(status(0.1), test=None, best=None)) is None
     assert quality_of(status(0.1, rivals=())) is None
-    assert quality_of(status(0.1, 0.02, rivals=())).grade == "not usable yet"
+    uncovered = quality_of(status(0.1, 0.02, rivals=()))
+    assert uncovered is not None
+    assert uncovered.grade == "not usable yet"
