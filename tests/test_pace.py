@@ -14,6 +14,7 @@ import equipoise as eq
 from equipoise.game.schedules import scheduled
 from equipoise.game.updates import Update
 from equipoise.runs.digest import TIMES
+from equipoise.runs.folder import RunFolder
 from equipoise.storage import logs
 
 OPEN = ("saving.every=none", "saving.log_every=none", "evaluation.every=none")
@@ -48,6 +49,22 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(Update, "round", played)
     monkeypatch.setattr("time.monotonic", lambda: found.now)
     return found
+
+
+@pytest.fixture
+def train_killed(
+    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Path]:
+    """Return a function that trains until it is killed at some samples, and gives the run's folder."""
+
+    def train(samples: int, *settings: str, budget: str) -> Path:
+        with monkeypatch.context() as patch:
+            act_at(patch, 0, samples, kill)
+            with pytest.raises(Killed):
+                train_small("killed", *OPEN, *settings, budget=budget, source="ring")
+        return tmp_path / "killed"
+
+    return train
 
 
 def slow_at_first(seconds: float) -> float:
@@ -95,15 +112,11 @@ def test_a_steady_machine_changes_no_interval(train_small: TrainSmall, machine: 
 
 @pytest.mark.parametrize("killed_at", [40, 200, 1_104])
 def test_a_resume_meets_the_rates_and_intervals_that_the_killed_run_met_whatever_the_speed_now(
-    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, killed_at: int
+    train_killed: Callable[..., Path], machine: Machine, killed_at: int
 ) -> None:
     """Killed before anything was measured, after it, and after the intervals had changed since the last checkpoint."""
     machine.seconds_of_round = slow_at_first
-    with monkeypatch.context() as patch:
-        act_at(patch, 0, killed_at, kill)
-        with pytest.raises(Killed):
-            train_small("killed", *OPEN, "evaluation.every=160", "saving.every=320", budget="100s", source="ring")
-    path = tmp_path / "killed"
+    path = train_killed(killed_at, "evaluation.every=160", "saving.every=320", budget="100s")
     before = untimed(path)
     changes = [event["samples"] for event in logs.records(path / "log" / "events.jsonl")]
     assert bool(changes) == (killed_at == 1_104)
@@ -149,15 +162,9 @@ def test_a_run_that_moves_from_samples_to_a_time_goes_on_at_the_share_of_that_ti
     assert first == pytest.approx(scheduled(settings.rate, settings.rate_end, 0.1, settings.schedule), rel=0.02)
 
 
-def test_a_damaged_pace_log_costs_nothing_but_the_rates_of_before(
-    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_damaged_pace_log_costs_nothing_but_the_rates_of_before(train_killed: Callable[..., Path]) -> None:
     """Lines beyond the last checkpoint that hold no time, no speed, or nothing."""
-    with monkeypatch.context() as patch:
-        act_at(patch, 0, 440, kill)
-        with pytest.raises(Killed):
-            train_small("run", *OPEN, "evaluation.every=160", "saving.every=320", budget="50s", source="ring")
-    run = eq.load(tmp_path / "run").folder
+    run = RunFolder.open(train_killed(440, "evaluation.every=160", "saving.every=320", budget="50s"))
     damage = [
         b'{"spent": 400, "seconds": null}',
         b'{"spent": 408, "seconds": 4, "samples_per_second": 0, "evaluation_seconds": 1}',
@@ -183,22 +190,19 @@ def test_checkpoints_that_stay_for_good_stay_where_the_intervals_change(
     run = train_small("run", *OPEN, "saving.keep=1", budget="100s", source="ring")
     (event,) = events(run, "speed changed")
     kept = [int(path.name) for path in run.folder.checkpoints.glob("[0-9]*")]
-    assert sum(samples < event["samples"] for samples in kept) >= 1
+    assert sum(samples < event["samples"] for samples in kept) >= 2, "not the best one's or the last healthy one alone"
     assert sum(samples > event["samples"] for samples in kept) >= 2
 
 
 def test_under_a_budget_in_samples_measured_intervals_are_met_again_too(
-    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    train_killed: Callable[..., Path], machine: Machine
 ) -> None:
     """Slower after the kill: what was not measured anew before it is not measured anew there."""
-    with monkeypatch.context() as patch:
-        act_at(patch, 0, 600, kill)
-        with pytest.raises(Killed):
-            train_small("killed", *OPEN, "saving.every=320", budget="2000", source="ring")
-    before = untimed(tmp_path / "killed")
+    path = train_killed(600, "saving.every=320", budget="2000")
+    before = untimed(path)
     machine.seconds_of_round = lambda _: 0.5
-    eq.resume(tmp_path / "killed")
-    assert untimed(tmp_path / "killed")[: len(before)] == before
+    eq.resume(path)
+    assert untimed(path)[: len(before)] == before
 
 
 def test_under_a_budget_in_samples_only_the_position_moves_a_schedule(

@@ -30,12 +30,10 @@ from equipoise.recipe import Recipe
 from equipoise.runs.candidates import prune
 from equipoise.runs.folder import RunFolder
 from equipoise.state import TrainingState, first_nonfinite, restore, roll_back, save
-from equipoise.stopping.monitor import Monitor
+from equipoise.stopping.monitor import LEAST_PRICE, Monitor
 from equipoise.stopping.verdicts import Continue, Remedy, Stop, Verdict, diverged, nonfinite_cause
 from equipoise.storage.records import Pace, Score
 from equipoise.tasks.base import Judge, Task
-
-LEAST_SECONDS = 1e-3  # that an evaluation takes
 
 
 @dataclass(frozen=True)
@@ -212,19 +210,16 @@ def evaluate(
             spent=state.spent,
             seconds=state.seconds,
             samples_per_second=speed,
-            evaluation_seconds=evaluation_seconds(score),
+            evaluation_seconds=first_price(score),
         )
         run.log_pace(pace)
     follow(pace, state, recipe, run)
     state.is_unsaved = True  # a resume must find them
 
 
-def evaluation_seconds(score: Score | None) -> float:
-    """Return how long an evaluation takes; the first has no best generator to draw from, which a later one has."""
-    if score is None:
-        return 1.0
-    seconds = max(score.seconds, LEAST_SECONDS)
-    return seconds if score.compared_with else 2 * seconds
+def first_price(score: Score | None) -> float:
+    """Return how many seconds an evaluation takes: twice the first, as later ones draw from a best generator, too."""
+    return 1.0 if score is None else max(LEAST_PRICE, 2 * score.seconds)
 
 
 def keep_pace(
@@ -277,7 +272,7 @@ def tell_change(pace: Pace, state: TrainingState, run: RunFolder, observer: Obse
             f"This machine trains {pace.samples_per_second:,.0f} samples a second now, "
             f"{before.samples_per_second:,.0f} before."
         )
-    text += " Evaluations, checkpoints and log lines are spaced anew."
+    text += " The intervals between evaluations, checkpoints and log lines were adjusted."
     run.log_event(state.samples, state.seconds, "speed changed", text, state.attempt)
     observer.message(text)
 

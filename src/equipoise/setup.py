@@ -187,7 +187,7 @@ def new_run(out: str | Path | None, recipe: Recipe, data: DataRecord) -> Iterato
         folder = None
         while folder is None:
             path = Path(out) if out is not None else new_path(Path("runs"), run_name(recipe))
-            missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+            missing = [place for place in (path, *path.parents) if not place.exists()]
             try:
                 folder = stack.enter_context(RunFolder.begin(path, recipe, data))
             except UserError:
@@ -197,9 +197,9 @@ def new_run(out: str | Path | None, recipe: Recipe, data: DataRecord) -> Iterato
             yield folder
         except UserError:
             if not RunFolder.is_run(folder.path):  # it was taken back
-                for path in missing:
+                for place in missing:
                     with contextlib.suppress(OSError):
-                        path.rmdir()
+                        place.rmdir()
             raise
 
 

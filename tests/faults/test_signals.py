@@ -39,8 +39,9 @@ MOMENTS = {
     "test": ("evaluation.finish.judge_rivals", 1, HANGING),
     "report": ("setup.write_report", 1, HANGING),
 }
-BEFORE = ("encoder", "images")  # there is no run
-AROUND = {  # there is one, and nothing to save; and what it says of itself
+FRESH = ("encoder", "images")  # these happen with an empty cache only
+AROUND = {  # there is a run, and nothing to save; and what it says of itself
+    "encoder": "new",
     "baselines": "running",
     "selection": "running",
     "exhibits": "running",
@@ -87,14 +88,14 @@ def test_a_signal_at_any_moment_is_heard_soon_and_costs_nothing(
 ) -> None:
     """Before the training, in it and after it."""
     fresh = command
-    if moment in BEFORE:
+    if moment in FRESH:
         fresh = dataclasses.replace(command, cache=tmp_path / "cache")
     run = RunFolder(tmp_path / "run")
     life = fresh.begun(run.path, hook_of(moment, number))
     check_left(life)
-    if moment in BEFORE:
+    assert not list((tmp_path / "cache").rglob(".aside-*"))
+    if moment == "images":
         assert not run.path.exists()
-        assert not list((tmp_path / "cache").rglob(".aside-*"))
         lives.one_line(life.told())
     elif moment in AROUND:
         assert "equipoise resume" in lives.one_line(life.told())

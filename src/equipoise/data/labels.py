@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ FEWEST = 20  # images of which a single one may be left out
 DATASET = "dataset.json"
 SHOWN = 6  # names in a sentence
 
+T = TypeVar("T", str, int)
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -30,11 +33,6 @@ class Labels:
     labels: np.ndarray | None = None  # int64 [N]
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-    @property
-    def left_out(self) -> list[int]:
-        """The places of the images that lie beside the class folders."""
-        return [] if self.labels is None else np.flatnonzero(self.labels < 0).tolist()
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Level:
     @property
     def are_stray_many(self) -> bool:
         """Whether too many lie in no folder to be left out."""
-        return self.num_stray > max(MOST_STRAY * len(self.tops), len(self.tops) >= FEWEST)
+        return _are_too_many(self.num_stray, len(self.tops))
 
 
 def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
@@ -73,14 +71,14 @@ def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
         if reason is not None:
             return Labels(notes=(*notes, *reason))
         if domains := _domains(level.folders):
-            notes.append(f"train and test of the domains {_some(sorted(set(domains.values())))} are put together")
+            notes.append(f"train and test of the domains {_some(sorted(set(domains.values())))} are combined")
             return _numbered([None if top is None else domains[top] for top in level.tops], notes)
         nested = _nested(names, starts, level)
         if nested is not None:
-            notes.append(f'the folder "{nested}" holds the same folders once more; they are put together')
+            notes.append(f'the folder "{nested}" contains the same folders again; they are combined')
         elif _are_splits(level.folders):
             are_merged = True
-            notes.append(f"the folders {shown} are splits: they are put together and split anew")
+            notes.append(f"the folders {shown} are splits; they are combined and split again")
         elif len(level.folders) > 1:
             return _numbered(level.tops, notes)
         starts = [
@@ -105,26 +103,36 @@ def _level(names: Sequence[str], starts: Sequence[int], *, are_merged: bool) -> 
 def _no_classes(level: Level, shown: str) -> tuple[str, ...] | None:
     """Say why the folders of a level are no classes, nor hold any; None where they may."""
     if _are_shards(level.folders):
-        return (f"the folders {shown} are parts of one set, and no classes",)
+        return (f"the folders {shown} are parts of one data set, not classes",)
     if level.are_stray_many:
         if len(level.folders) < 2 or _are_splits(level.folders):
             return ()
         verb = "images lie" if level.num_stray > 1 else "image lies"
         return (f"{level.num_stray:,} {verb} beside the folders {shown}: no classes",)
     if _are_near_splits(level.folders):
-        return (f"the folders {shown} are called like splits and something else: no classes",)
+        return (f"the folders {shown} look like splits of different things, so there are no classes",)
     return None
 
 
 def _numbered(found: Sequence[str | None], notes: Sequence[str]) -> Labels:
-    classes = tuple(sorted({name for name in found if name is not None}))
-    number = {name: index for index, name in enumerate(classes)}
-    labels = np.array([-1 if name is None else number[name] for name in found], dtype=np.int64)
+    classes, labels = _indexed(found)
     notes = [*notes, f"the classes are the folders {_some(classes)}"]
     if num_stray := int((labels < 0).sum()):
-        images = "1 image" if num_stray == 1 else f"{num_stray:,} images"
-        notes.append(f"{images} beside the class folders left out")
+        images = "1 image is" if num_stray == 1 else f"{num_stray:,} images are"
+        notes.append(f"{images} beside the class folders and left out")
     return Labels(labels, classes, tuple(notes))
+
+
+def _indexed(found: Sequence[T | None]) -> tuple[tuple[T, ...], np.ndarray]:
+    """Return the classes that were found, in order, and the place of each image's among them, −1 for none."""
+    classes = tuple(sorted({one for one in found if one is not None}))
+    number = {one: index for index, one in enumerate(classes)}
+    return classes, np.array([-1 if one is None else number[one] for one in found], dtype=np.int64)
+
+
+def _are_too_many(num: int, total: int) -> bool:
+    """Return whether so many images of all without a class are too many to be left out."""
+    return num > max(MOST_STRAY * total, total >= FEWEST)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -199,13 +207,11 @@ def _by_dataset(names: Sequence[str], text: str) -> Labels | None:
         return Labels(notes=(f"{DATASET} was not used: its labels are no whole numbers; no classes",))
     found = [numbers.get(name) for name in names]
     num_without = sum(label is None for label in found)
-    if num_without > max(MOST_STRAY * len(names), len(names) >= FEWEST):
+    if _are_too_many(num_without, len(names)):
         told = f"it has labels of {len(names) - num_without:,} of {len(names):,} images"
         return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
-    classes = sorted({label for label in found if label is not None})
-    number = {label: index for index, label in enumerate(classes)}
-    labels = np.array([-1 if label is None else number[label] for label in found], dtype=np.int64)
+    classes, labels = _indexed(found)
     notes = [f"the {len(classes)} classes are those of {DATASET}"]
     if num_without:
-        notes.append(f"images that it does not name left out: {num_without:,}")
+        notes.append(f"images that it does not name are left out ({num_without:,})")
     return Labels(labels, tuple(map(str, classes)), tuple(notes))

@@ -18,7 +18,7 @@ import numpy as np
 
 from equipoise.data import archives, arrays
 from equipoise.data.decode import FORMATS, BrokenImage, format_of
-from equipoise.data.labels import DATASET, Labels, labels_of
+from equipoise.data.labels import DATASET, labels_of
 from equipoise.errors import Near, Option, UserError, listed, suggested
 from equipoise.storage.safe_open import open_regular
 
@@ -206,8 +206,10 @@ def _is_dataset(name: str) -> bool:
     return f"/{name}".endswith(f"/{DATASET}")
 
 
-def _labels(names: Sequence[str], chosen: Sequence[int], read: Callable[[int], bytes]) -> Labels:
-    """Find the classes of the chosen names; `read` gives a file by its place among all names."""
+def _with_labels(
+    images: SourceImages, names: Sequence[str], chosen: Sequence[int], read: Callable[[int], bytes]
+) -> SourceImages:
+    """Return images, which are the chosen ones of all names, with their classes; `read` gives a file by its place."""
     text = None
     prefix = ""
     if places := [place for place, name in enumerate(names) if _is_dataset(name)]:
@@ -215,10 +217,7 @@ def _labels(names: Sequence[str], chosen: Sequence[int], read: Callable[[int], b
         with contextlib.suppress(BrokenImage):
             text = read(first).decode("utf-8", errors="replace")
             prefix = names[first].removesuffix(DATASET)
-    return labels_of([names[index].removeprefix(prefix) for index in chosen], text)
-
-
-def _with_labels(images: SourceImages, found: Labels) -> SourceImages:
+    found = labels_of([names[index].removeprefix(prefix) for index in chosen], text)
     return replace(images, labels=found.labels, classes=found.classes, notes=found.notes)
 
 
@@ -235,11 +234,14 @@ def _open_folder(path: Path, subject: str) -> Source:
     labelling = [index for index, name in enumerate(names) if _is_dataset(name)]
     listing = "\n".join(f"{found[index][0]}\t{found[index][1]}" for index in (*chosen, *labelling))
     digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
-    labels = _labels(names, chosen, lambda index: _read_file(path, names[index]))
     kept = [names[index] for index in chosen]
-    read = lambda index: _read_file(path, kept[index])  # noqa: E731
-    images = _with_labels(SourceImages(kept, read, num_skipped=skipped.total(), skipped=skipped), labels)
-    return Source(str(path), f"{path.resolve()} {digest}", lambda: images)
+
+    def load() -> SourceImages:
+        read = partial(_read_file, path)
+        images = SourceImages(kept, lambda index: read(kept[index]), num_skipped=skipped.total(), skipped=skipped)
+        return _with_labels(images, names, chosen, lambda index: read(names[index]))
+
+    return Source(str(path), f"{path.resolve()} {digest}", load)
 
 
 def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
@@ -317,7 +319,6 @@ def _load_zip(path: Path, subject: str) -> SourceImages:
     all_names = [member.filename for member in safe]
     chosen, skipped = _chosen(all_names, lambda index: _member_head(archive, safe[index]), subject)
     skipped += Counter({"with an unsafe name": len(members) - len(safe)})
-    labels = _labels(all_names, chosen, lambda index: _read_member(archive, safe[index]))
     kept = [safe[index] for index in chosen]
     names = [member.filename for member in kept]
     repeated = archives.shared(kept)
@@ -327,7 +328,8 @@ def _load_zip(path: Path, subject: str) -> SourceImages:
             raise BrokenImage(repeated[index])
         return _read_member(archive, kept[index])
 
-    return _with_labels(SourceImages(names, read, num_skipped=skipped.total(), skipped=skipped), labels)
+    images = SourceImages(names, read, num_skipped=skipped.total(), skipped=skipped)
+    return _with_labels(images, all_names, chosen, lambda index: _read_member(archive, safe[index]))
 
 
 def _member_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

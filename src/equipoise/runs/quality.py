@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from equipoise import formatting
-from equipoise.runs.scale import SURE
+from equipoise.runs.scale import is_lower
 from equipoise.runs.status import Status
-from equipoise.storage.records import RivalScore, Role, Score
+from equipoise.runs.stopping_status import FEWEST_SCORES
+from equipoise.storage.records import Compared, RivalScore, Role, Score
 
 Grade = Literal["usable", "promising", "not usable yet"]
 ORDER: tuple[Grade, ...] = ("not usable yet", "promising", "usable")
 
-# Conventions, set by looking at samples: shares of the way from real examples to the floor.
+# Conventions: shares of the way from real examples to the floor.
 USABLE = 0.01
 PROMISING = 0.1
 COVERED = 0.7
@@ -79,13 +80,13 @@ def _among_rivals(now: Status, score: Score) -> Standing | None:
     rivals = _known(now, "rival")
     if not rivals:
         return None
-    worse = [one.name for one in rivals if not is_lower(score, one)]
+    worse = [one.name for one in rivals if not _beats(score, one)]
     names = " and ".join(worse or [one.name for one in rivals])
-    verb = "cannot be told to be" if worse else "is"
-    text = f"{now.metric.shown} {verb} lower than that of {names}"
+    lower = "not significantly lower" if worse else "lower"
+    text = f"{now.metric.shown} is {lower} than that of {names}"
     if not worse:
         return Standing("usable", text)
-    beats_floor = any(is_lower(score, one) for one in _known(now, "floor"))
+    beats_floor = any(_beats(score, one) for one in _known(now, "floor"))
     return Standing("promising" if beats_floor else "not usable yet", text)
 
 
@@ -101,12 +102,12 @@ def _between(now: Status, score: Score) -> Standing | None:
     return Standing(_by_share(share), text, share)
 
 
-def is_lower(score: Score, rival: RivalScore) -> bool:
-    """Return whether a score is lower than a baseline's beyond the noise."""
+def _beats(score: Score, rival: RivalScore) -> bool:
+    """Return whether a score is lower than a baseline's beyond the noise, as if independent where not compared."""
     if rival.best is not None and math.isfinite(rival.best.difference + rival.best.error):
-        return rival.best.difference + SURE * rival.best.error < 0
+        return is_lower(rival.best)
     error = math.hypot(score.error, rival.error)
-    return score.loss + (SURE * error if math.isfinite(error) else 0.0) < rival.loss
+    return is_lower(Compared(difference=score.loss - rival.loss, error=error if math.isfinite(error) else 0.0))
 
 
 def _by_share(share: float) -> Grade:
@@ -130,7 +131,8 @@ def _of_the_way(share: float) -> str:
         return "none of the way"
     if share >= 1:
         return "farther than all of the way"
-    return f"{100 * share:.{0 if share >= 0.0995 else 1 if share >= 0.0195 else 2}f} % of the way"
+    decimals = sum(share < bound for bound in (0.0995, 0.0195))  # two digits that count, three near a threshold
+    return f"{100 * share:.{decimals}f} % of the way"
 
 
 def _num_distinct(now: Status) -> int:
@@ -149,15 +151,15 @@ def _advice(now: Status, grade: Grade, share: float, num: int) -> str:
     another = "another recipe would help most (equipoise recipes)."
     if num and num < MORE and math.isfinite(share):
         another = f"more {now.noun} would help most."
-    found = now.certificate or {}
-    gain = found.get("forecast")
-    if gain is not None and gain < (found.get("min_gain") or 0.0):
+    found = now.certificate
+    if found is None or found["num_evaluations"] < FEWEST_SCORES:
+        return "Longer training would help most."
+    if found["forecast"] < found["min_gain"]:
         return f"More training is predicted to bring little: {another}"
-    speed = found.get("speed") or 0.0
-    if not math.isfinite(share) or share <= USABLE or speed <= 0:
-        return "Longer would help most."
-    factor = math.exp(min(math.log(share / USABLE) / speed, math.log(2 * LONGEST)))
+    if not share > USABLE:
+        return "Longer training would help most."
+    factor = math.exp(min(math.log(share / USABLE) / found["speed"], math.log(2 * LONGEST)))
     if factor > LONGEST:
         return f"Far from usable at the speed of this run: {another}"
     total = formatting.duration(factor * now.seconds)
-    return f"Longer would help most: by this run's own curve, about {total} in all on this machine."
+    return f"Longer training would help most: by this run's own curve, about {total} in all on this machine."

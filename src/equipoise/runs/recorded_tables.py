@@ -94,7 +94,7 @@ def _of_csv(path: Path, text: str) -> Table:
             problem = f"{len(cells)} cells, but the first line names {len(names)} columns"
             raise UserError(f"{path}, line {number}", problem)
         rows.append((number, dict(zip(names, (cell.strip() for cell in cells), strict=False))))
-    doubled = [name for name, num in Counter(names).items() if num > 1 and MEASURE.search(name.lower())]
+    doubled = [name for name, num in Counter(names).items() if num > 1 and _measured_by(name)]
     if doubled:
         raise UserError(
             path, f'the column "{doubled[0]}" is there {names.count(doubled[0])} times', "Rename one of them"
@@ -187,11 +187,10 @@ def _of_tensorboard(path: Path, table: Table, metric: str | None) -> Table:
     """Name the one value of a TensorBoard export after the option or the file."""
     if [name.lower() for name in table.names] != TENSORBOARD:
         return table
-    named = MEASURE.search(path.stem.lower())
-    if metric is None and named is None:
+    name = metric or _measured_by(path.stem)
+    if name is None:
         problem = "one value a step (a TensorBoard export), and neither the file nor its name says of what"
         raise UserError(path, problem, Option("metric", "fid"))
-    name = metric or (named[1] if named else "")
     return _renamed(table, {table.names[2]: name}).noting(f"a TensorBoard export: its values are the {name.upper()}")
 
 

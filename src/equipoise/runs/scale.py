@@ -3,7 +3,7 @@
 import math
 
 from equipoise import formatting
-from equipoise.storage.records import Metric, Rivals, RivalScore
+from equipoise.storage.records import Compared, Metric, Rivals, RivalScore
 
 SURE = 2.0  # standard errors from which a difference counts
 
@@ -18,6 +18,11 @@ def scale_sentence(rivals: Rivals, metric: Metric) -> str:
         if math.isfinite(score.loss) and (score.role == "ceiling" or score.best is None):
             text += f" {_alone(score)}"
     return text.strip()
+
+
+def is_lower(compared: Compared) -> bool:
+    """Return whether the best generator's loss is lower than a baseline's beyond the noise."""
+    return compared.difference + SURE * compared.error < 0
 
 
 def _alone(score: RivalScore) -> str:
@@ -36,6 +41,6 @@ def _against(score: RivalScore, metric: Metric) -> str:
     if abs(difference) <= SURE * error:
         return f"cannot be told from {score.name} (difference {formatting.with_error(difference, error)})"
     gap = formatting.with_error(abs(difference), error)
-    if difference < 0:
+    if is_lower(score.best):
         return f"lower than {score.name} by {gap}"
     return f"does not beat {score.name}: higher by {gap}"

@@ -31,7 +31,7 @@ from equipoise.storage.records import Metric, Score, StepStats, deciding, lenien
 RECENT = 32  # intervals kept as they are
 HISTORY = 96  # intervals kept in all; the older ones are thinned out as the run grows longer
 SCORES = 64
-LEAST_PRICE = 1e-3  # seconds
+LEAST_PRICE = 1e-3  # seconds that an evaluation counts as taking at least
 NUM_PRICED = 3  # evaluations by which their price is told
 NUM_CANDIDATES = 3  # the best and the runners-up, which are scored again at the end
 State = TypeVar("State", ThresholdState, PatienceState, EvidenceState)

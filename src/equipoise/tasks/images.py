@@ -331,7 +331,7 @@ class ImageSource:
             text += f"; {len(pool.rejected)} could not be used ({'; '.join(shown)})"
         if pool.num_skipped:
             files = "1 file" if pool.num_skipped == 1 else f"{pool.num_skipped:,} files"
-            text += f"; {files} ignored, of which data check says more"
+            text += f"; {files} ignored (equipoise data check lists them)"
         return ". ".join([text, *(f"{note[:1].upper()}{note[1:]}" for note in pool.notes)])
 
     def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> ImageTask:
