@@ -159,7 +159,7 @@ def test_no_position_is_evaluated_twice_where_the_intervals_are_not_known_yet(sm
     state = start(task_of(recipe), recipe)
     state.samples = state.spent = 160
     state.seconds = 1.0
-    with loop.hosted(state) as host:
+    with loop.hosted(state, recipe) as host:
         state.evaluated = 80
         assert loop.is_evaluation_due(state, recipe, host)
         state.evaluated = 160

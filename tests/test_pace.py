@@ -3,11 +3,13 @@
 import itertools
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from small import SETTLED
 from trainings import Killed, Recorder, TrainSmall, act_at, events, interrupt, kill
 
 import equipoise as eq
@@ -215,3 +217,59 @@ def test_under_a_budget_in_samples_only_the_position_moves_a_schedule(
         expected = scheduled(settings.rate, settings.rate_end, share, settings.schedule)
         assert line["generator_rate"] == pytest.approx(expected)
     assert not run.folder.paces.exists(), "the recipe asks for all intervals"
+
+
+@pytest.fixture
+def two_threads(machine: Machine) -> Iterator[None]:
+    """Compute with two threads, on a machine where one is three times as fast until it falls quiet."""
+    own = torch.get_num_threads()
+    torch.set_num_threads(2)
+    machine.seconds_of_round = lambda _: 0.15 if torch.get_num_threads() == 2 else 0.05
+    yield
+    torch.set_num_threads(own)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_on_a_busy_machine_the_training_goes_on_with_fewer_threads_and_says_so(
+    train_small: TrainSmall, machine: Machine
+) -> None:
+    """It records them with their positions, and leaves the caller's number as it was."""
+    observer = Recorder()
+    run = train_small("run", *OPEN, budget="40s", source="ring", observer=observer)
+    (event,) = events(run, "threads changed")
+    assert event["message"] in observer.messages
+    assert re.findall(r"\d+\.\d", event["message"]) == ["3.0"]
+    assert event["seconds"] < NUM_SLOW
+    threads = [line["threads"] for line in logs.records(run.folder.paces) if "threads" in line]
+    assert threads.count(1) > 0.8 * len(threads)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("killed_at", [104, 1_104])
+def test_a_resume_computes_with_the_threads_of_the_killed_run_at_every_position(
+    train_killed: Callable[..., Path], machine: Machine, killed_at: int
+) -> None:
+    """Whatever would be faster now; killed before the first checkpoint, and after several."""
+    path = train_killed(killed_at, "evaluation.every=160", "saving.every=320", budget="40s")
+    before = untimed(path)
+    threads = {line["spent"]: line.get("threads") for line in logs.records(path / "log" / "pace.jsonl")}
+    machine.seconds_of_round = lambda _: 0.05 if torch.get_num_threads() == 2 else 0.15
+    eq.resume(path)
+    assert untimed(path)[: len(before)] == before
+    after = {line["spent"]: line.get("threads") for line in logs.records(path / "log" / "pace.jsonl")}
+    assert threads.items() <= after.items()
+    assert after[max(after)] == 2, "not chosen anew where nothing is recorded"
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("settings", [("threads=2",), SETTLED])
+def test_threads_that_are_asked_for_and_those_of_a_run_that_depends_on_no_speed_stay(
+    train_small: TrainSmall, machine: Machine, settings: tuple[str, ...]
+) -> None:
+    budget = "20s"
+    if settings == SETTLED:
+        budget = "2000"
+    run = train_small("run", *settings, budget=budget, source="ring")
+    assert not events(run, "threads changed")
+    assert run.folder.read_environment()["threads"] == 2

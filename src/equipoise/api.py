@@ -456,7 +456,7 @@ def begun(
     The task is made within, as its evaluation encoder may take minutes to train: meanwhile there is a run to show, and
     one to resume. A mistake that only shows there takes the folder back.
     """
-    with new_run(out, recipe, data) as folder:
+    with threads_of(recipe.threads, device), new_run(out, recipe, data) as folder:
         observer.message(f"The run's folder: {folder.path}")
         try:
             task = make()

@@ -24,6 +24,7 @@ from equipoise.host.clock import Clock
 from equipoise.host.deadline import Abandoned, Deadline
 from equipoise.host.intervals import PRICE_OFF, is_far_off, measured_intervals
 from equipoise.host.signals import Interruption
+from equipoise.host.threads import ThreadChoice, observed
 from equipoise.host.writer import BackgroundWriter
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
@@ -85,6 +86,7 @@ class Host:
     interruption: Interruption
     writer: BackgroundWriter
     clock: Clock
+    threads: ThreadChoice
 
     @property
     def is_interrupted(self) -> bool:
@@ -93,10 +95,21 @@ class Host:
 
 
 @contextlib.contextmanager
-def hosted(state: TrainingState) -> Iterator[Host]:
+def hosted(state: TrainingState, recipe: Recipe) -> Iterator[Host]:
     """Lend what a training needs of its process; the caller's random stream stays as it was."""
+    threads = thread_choice(state, recipe)
+    torch.set_num_threads(threads.now)
     with torch.random.fork_rng(), Interruption() as interruption, BackgroundWriter() as writer:
-        yield Host(interruption, writer, Clock(state.seconds, state.spent))
+        yield Host(interruption, writer, Clock(state.seconds, state.spent), threads)
+
+
+def thread_choice(state: TrainingState, recipe: Recipe) -> ThreadChoice:
+    """Return how many threads there are to choose from; one where the recipe says how many, or none computes here."""
+    now = torch.get_num_threads()
+    is_elsewhere = any(parameter.device.type != "cpu" for parameter in state.players.generator.parameters())
+    if recipe.threads is not None or is_elsewhere:
+        return ThreadChoice(most=1, settled=now)
+    return ThreadChoice(most=now, settled=state.threads or now)
 
 
 def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Monitor, observer: Observer) -> Outcome:
@@ -107,7 +120,7 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
     """
     state = restore(task, recipe, monitor, run, observer.message)
     adopt_protocol(task, state, judge, monitor, run)
-    with hosted(state) as host:
+    with hosted(state, recipe) as host:
         while True:
             # Once in a while: evaluate the averaged generator beside the best one.
             if is_evaluation_due(state, recipe, host):
@@ -233,22 +246,44 @@ def keep_pace(
         return  # nothing depends on this machine
     pace = state.recorded.pop(state.spent, None)
     if pace is None:
-        pace = measured_pace(state, monitor, host.clock)
+        choose_threads(state, run, host, observer)
+        pace = measured_pace(state, monitor, host)
         run.log_pace(pace)  # also where nothing has changed: a resume shall not measure here
         tell_change(pace, state, run, observer)
+    elif pace.threads is not None:
+        host.threads = ThreadChoice(most=host.threads.most, settled=pace.threads)
     follow(pace, state, recipe, run)
 
 
-def measured_pace(state: TrainingState, monitor: Monitor, clock: Clock) -> Pace:
+def choose_threads(state: TrainingState, run: RunFolder, host: Host, observer: Observer) -> None:
+    """Try another number of threads now and then, and tell where it is faster."""
+    before = host.threads
+    host.threads = observed(before, *host.clock.last_lap)
+    now = host.threads
+    if now.settled == before.settled:
+        return
+    threads = "1 thread" if now.settled == 1 else f"{now.settled} threads"
+    text = (
+        f"Training goes on with {threads}, which is {now.speed / before.speed:.1f} times as fast here as "
+        f"{before.settled} now ({now.speed:,.0f} samples a second)."
+    )
+    run.log_event(state.samples, state.seconds, "threads changed", text, state.attempt)
+    observer.message(text)
+
+
+def measured_pace(state: TrainingState, monitor: Monitor, host: Host) -> Pace:
     """Return the time that is spent; the speed and the price of an evaluation, too, where the intervals no longer fit.
 
     Nothing is told where the recipe asks for all intervals.
     """
-    pace = Pace(spent=state.spent, seconds=state.seconds)
+    threads = None
+    if host.threads.most > 1:
+        threads = host.threads.now
+    pace = Pace(spent=state.spent, seconds=state.seconds, threads=threads)
     if state.intervals.measured is None:
         return pace
     before, price = state.intervals.measured
-    speed_now = clock.present_speed()
+    speed_now = host.clock.present_speed()
     price_now = monitor.evaluation_seconds()
     is_other_speed = is_far_off(before, speed_now)
     is_other_price = is_far_off(price, price_now, PRICE_OFF)
@@ -281,6 +316,9 @@ def follow(pace: Pace, state: TrainingState, recipe: Recipe, run: RunFolder) -> 
     """Move the schedules of a time budget to a measured time, and settle the intervals where they were measured."""
     if recipe.budget.seconds is not None:
         state.schedule_seconds = pace.seconds
+    if pace.threads is not None and pace.threads != state.threads:
+        state.threads = pace.threads
+        torch.set_num_threads(pace.threads)
     if math.isnan(pace.samples_per_second):
         return
     measured = (pace.samples_per_second, pace.evaluation_seconds)

@@ -251,6 +251,7 @@ class Recipe:
         "auto"  # auto: a GPU if there is one
     )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None  # of the CPU; None: found by their speed
 
 
 def task_name(settings: TaskSettings) -> TaskName:
@@ -394,7 +395,8 @@ def _with_setting(node: Any, keys: list[str], text: str, path: str, recipe: Reci
     hints = _hints(type(node))
     key, rest = keys[0], keys[1:]
     if key not in hints:
-        prefix = shortened(path[: path.rindex(key)] if key else path)
+        groups = path.split(".")[: -len(keys)]
+        prefix = "".join(f"{name}." for name in groups)
         problem = f'there is no field "{shortened(key)}" here; there are {listed(prefix + name for name in hints)}'
         raise UserError(Setting(shortened(path)), problem, *_meant(path, recipe))
     child = getattr(node, key)

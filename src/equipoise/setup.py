@@ -16,7 +16,7 @@ from equipoise.errors import Command, UserError, what_failed
 from equipoise.evaluation.finish import Ending, conclude
 from equipoise.evaluation.rivals import rivals_once
 from equipoise.game.losses import Loss, loss_named
-from equipoise.host.device import environment_of
+from equipoise.host.device import environment_of, threads_of
 from equipoise.loop import Observer, Outcome
 from equipoise.recipe import Recipe
 from equipoise.report.card import model_card
@@ -61,8 +61,9 @@ def run_training(training: Training) -> None:
         note_metrics(folder, judge)
         monitor = monitor_of(training.recipe, judge, training.task.describe().noun)
         judge_baselines(training, judge)
-        outcome = loop.train(training.task, training.recipe, folder, judge, monitor, training.observer)
-        end(training, monitor, outcome)
+        with threads_of(None, training.device):  # of which the training may choose another number
+            outcome = loop.train(training.task, training.recipe, folder, judge, monitor, training.observer)
+            end(training, monitor, outcome)
     except OSError as error:
         fail(folder, error)
         raise stopped_by(folder, error) from error

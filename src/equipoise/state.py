@@ -46,6 +46,7 @@ class TrainingState:
     healthy: int | None = None  # samples of the last checkpoint that a remedy may go back to
     seconds: float = 0.0  # spent in training and evaluating, over all sessions
     schedule_seconds: float | None = None  # the same at the last log line, where schedules of a time budget stand
+    threads: int | None = None  # to compute with, where they are chosen by their speed
     meter: Meter = field(default_factory=Meter)
     best_generator: nn.Module | None = None  # the best so far, which the next one is compared with
     named: set[int] = field(default_factory=set)  # samples of the candidates that the last checkpoint speaks of
@@ -77,6 +78,7 @@ class Values(msgspec.Struct, forbid_unknown_fields=True):
     update: dict[str, Any]
     schedule_seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None  # None: under a budget in samples
     kept: list[Count] = []
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
 
 
 def start(task: Task, recipe: Recipe, attempt: int = 0) -> TrainingState:
@@ -157,6 +159,7 @@ def plain_values(state: TrainingState, monitor: Monitor) -> dict[str, Any]:
         "seconds": state.seconds,
         "schedule_seconds": state.schedule_seconds,
         "kept": sorted(state.kept),
+        "threads": state.threads,
         "meter": state.meter.state_dict(),
         "intervals": state.intervals.measured,
         "has_best": state.best_generator is not None,
@@ -218,6 +221,7 @@ def roll_back(
     rewound.spent = state.spent
     rewound.seconds = state.seconds
     rewound.schedule_seconds = state.schedule_seconds
+    rewound.threads = state.threads
     rewound.recorded = state.recorded
     text = (
         f"{remedy.message[:1].upper()}{remedy.message[1:]} Went back from {state.samples:,} to {rewound.samples:,} "
@@ -279,6 +283,7 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
     state.update.load(of_update, values.update)
     state.samples = values.samples
     state.kept = set(values.kept)
+    state.threads = values.threads
     state.saved = values.samples
     state.spent = values.spent
     state.attempt = values.attempt

@@ -22,6 +22,7 @@ class Clock:
         self._lap = (self.seconds(), samples)
         self._laps: deque[float] = deque(maxlen=MOST_LAPS)
         self._open = (0.0, 0)  # seconds and samples that are not yet a lap of these
+        self.last_lap = (0, 0.0)  # samples and seconds of training
         self._apart = 0.0  # seconds of the present lap that went into something else
         self._warm: tuple[float, int] | None = None
         self._rounds = 0
@@ -37,6 +38,7 @@ class Clock:
         num = samples - before
         seconds = max(now - then - self._apart, 1e-9)
         self._lap = (now, samples)
+        self.last_lap = (num, seconds)
         self._apart = 0.0
         self._open = (self._open[0] + seconds, self._open[1] + num)
         if self._open[0] >= LAP_SECONDS:

@@ -39,6 +39,7 @@ EventKind: TypeAlias = Literal[
     "environment changed",
     "policy changed",
     "speed changed",
+    "threads changed",
     "test set used before",
     "failed",
     "no score",
@@ -262,6 +263,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     seconds: Annotated[float, msgspec.Meta(ge=0)]  # of training up to here: where schedules of a time budget stand
     samples_per_second: float = math.nan  # the two measurements from which the intervals follow, NaN where none do
     evaluation_seconds: float = math.nan
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None  # to compute with from here on, where chosen
 
     @property
     def is_sound(self) -> bool:
