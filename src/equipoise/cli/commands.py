@@ -185,6 +185,9 @@ def _shown(training: Callable[[Any, Display], Any]) -> int:
         from equipoise import api
 
         finished = training(api, show)
+        from equipoise.runs.status import read_status
+
+        show.ended(read_status(finished.folder))
     from equipoise.cli.end_text import end_text
 
     width = max(20, min(WIDTH, shutil.get_terminal_size().columns))
@@ -382,7 +385,7 @@ def check_data(options: Options) -> int:
         from equipoise.cli.audit_text import check_text, check_values
 
         found = api.check_data(options.source, name, settings, show)
-    _printed(options, lambda: check_values(found), lambda: check_text(found))
+    _printed(options, lambda: check_values(found, settings), lambda: check_text(found, settings))
     if found.training.refusal is not None:
         raise found.training.refusal
     return 0
