@@ -345,7 +345,7 @@ def compare(options: Options) -> int:
     return _printed(
         options,
         lambda: {**facts.compare_values(found), "verdicts": verdict_values(verdicts(found))},
-        lambda: compare_text(found),
+        lambda: compare_text(found) + (f"\n\nPage: {printable(str(options.html))}" if options.html else ""),
     )
 
 

@@ -123,7 +123,8 @@ def sides_of(group: Sequence[Entry], found: Comparison) -> list[Side]:
     for entries in alike.values():
         seeds = {settings[entry.run].get("seed") for entry in entries}
         if len(seeds) == len(entries):
-            sides.append(Side(_joined([entry.run for entry in entries]), tuple(entries)))
+            several = f" ({len(entries)} seeds)" if len(entries) > 1 else ""
+            sides.append(Side(f"{entries[0].run}{several}", tuple(entries)))
         else:  # the same run twice is no second seed
             sides += [Side(entry.run, (entry,)) for entry in entries]
     return sorted(sides, key=lambda side: side.loss)
@@ -163,10 +164,10 @@ def _verdict(group: Sequence[Entry], found: Comparison) -> Verdict:
     pairs = tuple(paired(lowest, other) for other in others)
     if not pairs:
         text = f"{lowest.name}: {label} {_mean_text(lowest)}; there is nothing else to compare it with."
-        return Verdict(split, f"{text} {_basis(group, pairs)}".strip(), None, ())
+        return Verdict(split, f"{text} {_basis(group, sides, pairs)}".strip(), None, ())
     parts = [_said(pair, label) for pair in pairs]
     is_best = all(pair.kind == "lower" for pair in pairs)
-    text = " ".join([*parts, *_limits_missed(group), _basis(group, pairs)])
+    text = " ".join([*parts, *_limits_missed(group), _basis(group, sides, pairs)])
     return Verdict(split, text.strip(), lowest.name if is_best else None, pairs)
 
 
@@ -195,7 +196,13 @@ def _limits_missed(group: Sequence[Entry]) -> list[str]:
     return [f"{entry.run} misses a limit: {', '.join(entry.score.broken)}." for entry in group if entry.score.broken]
 
 
-def _basis(group: Sequence[Entry], pairs: Sequence[Pair]) -> str:
+def _seeds(sides: Sequence[Side]) -> str:
+    """Name the runs that are seeds of one another."""
+    several = [side.entries for side in sides if len(side.entries) > 1]
+    return "; ".join(_joined([entry.run for entry in entries]) for entries in several)
+
+
+def _basis(group: Sequence[Entry], sides: Sequence[Side], pairs: Sequence[Pair]) -> str:
     """Say what the comparison rests on."""
     num = group[0].protocol.get("num_real")
     what = f"the same {num:,} examples" if isinstance(num, int) else "the same examples"
@@ -203,7 +210,7 @@ def _basis(group: Sequence[Entry], pairs: Sequence[Pair]) -> str:
     if group[0].split != "test":
         text += " By these scores the generators were chosen, so they look a little too good; a test is still to come."
     if any(pair.over_seeds for pair in pairs):
-        return f"{text} The errors are those over the seeds."
+        return f"{text} The errors are those over the seeds: {_seeds(sides)}."
     if pairs:
         text += " One run each: this says which generator is better, and another seed may give another one."
     return text
