@@ -102,10 +102,10 @@ def shapes() -> list[Row]:
     small = landscape(16, 16)
     large = landscape(480, 480)
     return [
-        Row("a photograph,\n96 × 64", photo, fits),
-        Row("too small,\n16 × 16", small, (("enlarged,\n--size 48", decode(encoded(small, "PNG"), COLOR)),)),
+        Row("a photograph,\n96 by 64", photo, fits),
+        Row("too small,\n16 by 16", small, (("enlarged,\n--size 48", decode(encoded(small, "PNG"), COLOR)),)),
         Row(
-            "too large,\n480 × 480",
+            "too large,\n480 by 480",
             large,
             tuple(
                 (f"reduced,\n--size {size}", decode(encoded(large, "PNG"), replace(COLOR, size=size)))
@@ -126,7 +126,7 @@ def transparency() -> list[Row]:
         strip.paste(frame, (52 * index, 0))
     return [
         Row(
-            "a white sprite,\n40 × 30",
+            "a white sprite,\n40 by 30",
             on_checks(ghost()),
             (
                 ("as it comes:\nwhite, cut to 30", decode(raw, replace(COLOR, size=30))),

@@ -170,8 +170,9 @@ def _exact_lines(found: Check) -> Iterator[str]:
     if not found.exact:
         yield "none"
         return
+    repeat = "repeats" if found.num_duplicates == 1 else "repeat"
     yield (
-        f"{found.num_duplicates:,} images repeat another pixel for pixel at {found.training.target.size} × "
+        f"{counted(found.num_duplicates, 'image')} {repeat} another pixel for pixel at {found.training.target.size} × "
         f"{found.training.target.size}; copies always lie on one side of the split"
     )
     yield from _groups_lines(found.exact)
