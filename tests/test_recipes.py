@@ -48,6 +48,7 @@ def test_every_name_is_listed_with_its_paper_purpose_and_result() -> None:
         assert f"\n\n{name}\n" in f"\n\n{text}"
         assert ABOUT[name].paper in " ".join(text.split())
         assert ABOUT[name].purpose
+        assert ABOUT[name].whom in " ".join(text.split())
         assert ABOUT[name].result
     assert max(map(len, text.splitlines())) <= 80
     assert [values["name"] for values in json.loads(json.dumps(listing_values()))] == list(NAMES)

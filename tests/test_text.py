@@ -80,6 +80,12 @@ def test_every_command_of_a_page_can_be_typed(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_picture_of_a_page_is_there(page: Path) -> None:
+    for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text("utf-8")):
+        assert target.startswith("http") or (page.parent / target).is_file(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_python_block_of_a_page_is_python_that_names_what_exists(page: Path) -> None:
     for language, content in blocks(page.read_text("utf-8")):
         if language in ("python", "py") and "import equipoise" in content:

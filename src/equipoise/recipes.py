@@ -46,7 +46,9 @@ class About:
 
     paper: str
     purpose: str
+    whom: str  # who takes it, and when
     result: str  # measured by bench/demo.py --name recipes
+    sizes: tuple[int, ...] = ()  # pixels a side that its networks were made for; empty: no size in particular
 
 
 SETTING = (
@@ -225,18 +227,67 @@ def conv_28(_: Facts) -> Recipe:
 
 ABOUT: dict[RecipeName, About] = {
     "modern": About(
-        "R3GAN, arXiv:2501.05441",
-        "the default: relativistic pairs, R1 + R2, averaged generator",
-        "90.9 (8.0 %)",
+        paper="R3GAN, arXiv:2501.05441",
+        purpose="the default: relativistic pairs, R1 + R2, averaged generator",
+        whom="everybody with images of their own; when you have no reason to take another one",
+        result="90.9 (8.0 %)",
     ),
-    "dcgan": About("arXiv:1511.06434", "the convolutional baseline, with batch normalisation", "290 (4.2 %)"),
-    "wgan": About("arXiv:1701.07875", "to see weight clipping at work; slow", "1508 (0.0 %)"),
-    "wgan-gp": About("arXiv:1704.00028", "a gradient penalty in place of clipping; five critic steps", "1593 (0.0 %)"),
-    "lsgan": About("arXiv:1611.04076", "least squares: gradients that do not vanish far away", "475 (4.1 %)"),
-    "hinge-sn": About("arXiv:1802.05957", "residual networks under spectral normalisation", "831 (1.6 %)"),
-    "mlp-classic": About("arXiv:1406.2661", "teaches: the perceptron GAN of most tutorials", "848 (0.1 %)"),
-    "dcgan-64": About("arXiv:1511.06434", "teaches: the DCGAN as published, 64×64; wants a GPU", "2682 (0.0 %)"),
-    "conv-28": About("arXiv:1406.2661", "teaches: dropout, and patience on a validation score", "6240 (0.0 %)"),
+    "dcgan": About(
+        paper="arXiv:1511.06434",
+        purpose="the convolutional baseline, with batch normalisation",
+        whom="those who compare; when you need the reference that most papers name",
+        result="290 (4.2 %)",
+        sizes=(64,),
+    ),
+    "wgan": About(
+        paper="arXiv:1701.07875",
+        purpose="to see weight clipping at work; slow",
+        whom="students of the Wasserstein distance; when you want to watch the clipping, not soon have good images",
+        result="1508 (0.0 %)",
+        sizes=(64,),
+    ),
+    "wgan-gp": About(
+        paper="arXiv:1704.00028",
+        purpose="a gradient penalty in place of clipping; five critic steps",
+        whom="students of gradient penalties, with time; when you compare with wgan",
+        result="1593 (0.0 %)",
+        sizes=(64,),
+    ),
+    "lsgan": About(
+        paper="arXiv:1611.04076",
+        purpose="least squares: gradients that do not vanish far away",
+        whom="those who compare losses; when you want dcgan with another loss and all else the same",
+        result="475 (4.1 %)",
+        sizes=(64,),
+    ),
+    "hinge-sn": About(
+        paper="arXiv:1802.05957",
+        purpose="residual networks under spectral normalisation",
+        whom="those whose images have classes; when you ask for one of them, with networks.conditional=true",
+        result="831 (1.6 %)",
+        sizes=(32, 128),
+    ),
+    "mlp-classic": About(
+        paper="arXiv:1406.2661",
+        purpose="teaches: the perceptron GAN of most tutorials",
+        whom="beginners; when you follow a tutorial, or want to see what every other recipe should beat",
+        result="848 (0.1 %)",
+        sizes=(28,),
+    ),
+    "dcgan-64": About(
+        paper="arXiv:1511.06434",
+        purpose="teaches: the DCGAN as published, 64×64; wants a GPU",
+        whom="readers of the paper who have a GPU; when you want its networks and settings as they were",
+        result="2682 (0.0 %)",
+        sizes=(64,),
+    ),
+    "conv-28": About(
+        paper="arXiv:1406.2661",
+        purpose="teaches: dropout, and patience on a validation score",
+        whom="beginners; when you want to see a training that stops by patience",
+        result="6240 (0.0 %)",
+        sizes=(28,),
+    ),
 }
 
 
@@ -249,14 +300,36 @@ def checked_name(name: str) -> RecipeName:
     raise UserError(Option("recipe", name), f"there are {listed(names)}", *suggested(name, names))
 
 
+def about_of(name: str) -> tuple[RecipeName, About] | None:
+    """Return what is known of a recipe by its name, None of a name that is another's."""
+    return next((found for found in ABOUT.items() if found[0] == name), None)
+
+
+def sizes_in_words(sizes: tuple[int, ...]) -> str:
+    """Say what size of images a recipe is made for."""
+    if not sizes:
+        return "images of any size"
+    return f"images of {listed([f'{size} × {size}' for size in sizes])} pixels"
+
+
 def listing() -> str:
     """Return all recipes as plain text."""
     blocks = []
     for name, about in ABOUT.items():
-        text = [f"{about.purpose} ({about.paper})", f"measured: {about.result}"]
+        text = [
+            f"{about.purpose} ({about.paper})",
+            f"for {about.whom}",
+            f"made for: {sizes_in_words(about.sizes)}",
+            f"measured: {about.result}",
+        ]
         blocks.append("\n".join([name, *(textwrap.indent(textwrap.fill(line, 76), "    ") for line in text)]))
+    made_for = textwrap.fill(
+        "made for: at any size from 8 to 256 pixels a recipe fits its networks to the images. At another size than its "
+        "own these are other networks; equipoise train and data check say which.",
+        80,
+    )
     measured = textwrap.fill(f"measured: {SETTING}.", 80)
-    return "\n\n".join([*blocks, measured, "Use one with: equipoise train SOURCE --recipe NAME"])
+    return "\n\n".join([*blocks, made_for, measured, "Use one with: equipoise train SOURCE --recipe NAME"])
 
 
 def listing_values() -> list[dict[str, Any]]:

@@ -1,10 +1,15 @@
 """A finished run, and the command line run inside this process: what succeeds, and what is refused in one line."""
 
+import fcntl
 import os
+import pty
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import termios
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,5 +68,37 @@ def refused(quick: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., st
         assert line.endswith("\n")
         assert line.count("\n") == 1
         return line
+
+    return run
+
+
+@pytest.fixture
+def on_terminal(environment: dict[str, str]) -> Callable[..., str]:
+    """Return a function that runs a command which succeeds on a terminal of 80 columns, and returns what it drew."""
+
+    def run(*arguments: Any) -> str:
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        chunks: list[bytes] = []
+
+        def read() -> None:
+            try:
+                while chunk := os.read(master, 65536):
+                    chunks.append(chunk)
+            except OSError:
+                pass  # how Linux says that the terminal has closed
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        plain = {name: value for name, value in environment.items() if name not in ("NO_COLOR", "COLUMNS")}
+        command = [sys.executable, os.fspath(QUICK), *map(str, arguments)]
+        with subprocess.Popen(command, env=plain, stdout=slave, stderr=slave, stdin=slave) as process:
+            os.close(slave)
+            process.wait(timeout=90)
+        reader.join(timeout=10)
+        os.close(master)
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(chunks).decode())
+        assert process.returncode == 0, text
+        return text
 
     return run

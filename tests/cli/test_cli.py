@@ -2,14 +2,12 @@
 
 import json
 import os
-import pty
 import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -589,37 +587,39 @@ def test_a_terminal_that_knows_only_ascii_gets_no_traceback(trained: Path, envir
 
 
 @pytest.mark.slow
-def test_on_a_terminal_a_panel_is_drawn_within_80_columns(
-    shapes: Path, environment: dict[str, str], tmp_path: Path
+def test_on_a_terminal_a_panel_is_drawn_within_80_columns_and_ends_at_100_per_cent(
+    shapes: Path, on_terminal: Callable[..., str], tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    command = [sys.executable, QUICK, "train", shapes, "--budget", "1600", "--out", run, *SMALL]
-    master, slave = pty.openpty()
-    import fcntl
-    import struct
-    import termios
-
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    chunks: list[bytes] = []
-
-    def read() -> None:
-        try:
-            while chunk := os.read(master, 65536):
-                chunks.append(chunk)
-        except OSError:
-            pass  # how Linux says that the terminal has closed
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    environment = {name: value for name, value in environment.items() if name not in ("NO_COLOR", "COLUMNS")}
-    with subprocess.Popen(command, env=environment, stdout=slave, stderr=slave, stdin=slave) as process:
-        os.close(slave)
-        process.wait(timeout=60)
-    reader.join(timeout=10)
-    os.close(master)
-    assert process.returncode == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(chunks).decode())
+    text = on_terminal("train", shapes, "--budget", "1600", "--out", tmp_path / "run", *SMALL)
     lines = [line for line in re.split(r"[\r\n]+", text) if str(tmp_path) not in line]
     assert any(line.startswith("╭─ modern on") for line in text.splitlines())
     assert any("best score" in line for line in lines)
     assert max(map(len, lines)) <= 80
+    head, progress = last_panel(text)
+    assert head.endswith(" 100 %")
+    assert progress.startswith("progress 1.6k of 1.6k samples ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", ["3s", "100k"])
+def test_the_last_panel_of_a_training_that_ended_early_has_no_bar_and_one_by_time_ends_at_100_per_cent(
+    budget: str, shapes: Path, on_terminal: Callable[..., str], tmp_path: Path
+) -> None:
+    options = [*SMALL, "--set=stopping.policy=patience", "--set=stopping.patience.evaluations=2"]
+    options += ["--set=saving.log_every=80"]  # however fast the machine, there is a panel
+    if budget == "3s":
+        options = [*SMALL, "--set=stopping.policy=budget"]
+    head, progress = last_panel(on_terminal("train", shapes, "--budget", budget, "--out", tmp_path / "run", *options))
+    assert " left" not in progress
+    if budget == "3s":
+        assert head.endswith(" 100 %")
+        assert "━" in head
+    else:
+        assert re.fullmatch(r".* [0-9] % .* patience", head)
+        assert "━" not in head
+
+
+def last_panel(text: str) -> tuple[str, str]:
+    """Return the first line and the line of the progress in the panel that was drawn last."""
+    lines = [line.strip("│ ") for line in text.split("╭")[-1].splitlines() if "│" in line]
+    return lines[0], next(" ".join(line.split()) for line in lines if line.startswith("progress"))

@@ -1,5 +1,6 @@
 """Runs side by side as text: a table a protocol, a star where it means something, digests by their beginnings."""
 
+import json
 import re
 from typing import Any
 
@@ -99,3 +100,23 @@ def test_runs_without_scores_are_named_and_no_table_is_empty(tmp_path, fake_run)
 def test_a_table_keeps_its_columns_in_line(cell):
     lines = table(["", "head"], [["name", cell], ["n", "x"]])
     assert len({len(line) for line in lines}) == 1
+
+
+def test_the_sentence_is_in_the_text_and_in_json_and_a_page_is_written_once(tmp_path, fake_run, output, refused):
+    first, second = fake_run(tmp_path / "first"), fake_run(tmp_path / "second", "game.batch=32")
+    change_state(second, test=msgspec.structs.replace(second.read_state().test, loss=0.5))
+    page = tmp_path / "new" / "page.html"
+    text = output("compare", first.path, second.path, "--html", page)
+    assert "first is better" in text
+    assert str(page) in text
+    assert page.read_text("utf-8").startswith("<!doctype html>")
+    values = json.loads(output("compare", first.path, second.path, "--json"))
+    assert values["verdicts"][0]["best"] == "first"
+    before = page.read_bytes()
+    page.write_bytes(b"mine")
+    assert "--force" in refused("compare", first.path, second.path, "--html", page)
+    assert page.read_bytes() == b"mine"
+    output("compare", first.path, second.path, "--html", page, "--force")
+    assert page.read_bytes() == before
+    assert ".html" in refused("compare", first.path, second.path, "--html", tmp_path / "page.pdf")
+    assert ".html" in refused("compare", first.path, second.path, "--html", tmp_path)

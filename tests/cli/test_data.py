@@ -230,6 +230,15 @@ def test_where_there_is_no_terminal_a_line_says_what_is_being_done(shapes: Path,
     assert json.loads(out)["starts"]
 
 
+def test_a_recipe_made_for_64_pixels_says_so_at_40(checked: Checked, tmp_path: Path):
+    folder = filled(tmp_path / "photos", 200)
+    options = [folder, "--recipe", "dcgan-64", "--size", "40"]
+    assert "64 × 64" in json.loads(checked(*options, "--json")[0])["training"]["recipe_size"]
+    assert "3 → 5 → 10 → 20 → 40" in " ".join(checked(*options)[0].split())
+    assert json.loads(checked(folder, "--recipe", "dcgan-64", "--json")[0])["training"]["recipe_size"] is None
+    assert json.loads(checked(folder, "--json")[0])["training"]["recipe_size"] is None
+
+
 @pytest.mark.slow
 def test_a_training_on_good_and_odd_images_leaves_out_what_the_check_has_listed(
     quick: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]

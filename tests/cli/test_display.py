@@ -9,12 +9,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from fake_runs import change_state
 from rich.console import Console
 
 from equipoise.cli import display
-from equipoise.cli.display import Display, in_vain, is_terminal, line, panel
+from equipoise.cli.display import EARLY, Display, Ending, in_vain, is_terminal, line, panel
 from equipoise.formatting import printable
 from equipoise.loop import Observer, Progress
+from equipoise.runs.status import read_status
 from equipoise.storage.records import Score
 
 SENTENCE = (
@@ -222,6 +224,58 @@ def test_a_stage_says_how_long_it_will_still_take_once_that_can_be_told(
         terminal.truncate(0)
         show.stage("drawing", 0.5)
         assert plain(terminal.getvalue()).rstrip().endswith("drawing … 50 %"), "another stage begins anew"
+
+
+def test_an_ended_training_is_shown_as_its_folder_says(tmp_path: Path, fake_run: Any, terminal: Terminal) -> None:
+    now = read_status(fake_run(tmp_path / "run"))
+    with Display(terminal) as show:
+        show.progress(dataclasses.replace(PROGRESS, share=0.99))
+        show.ended(now)
+    last = plain(terminal.getvalue()).split("╭")[-1]
+    assert " 100 % " in last
+    assert "2.4M of 2.4M" in last
+    assert " left" not in last
+    stream = io.StringIO()
+    with Display(stream) as show:
+        show.progress(PROGRESS)
+        show.ended(now)
+    assert stream.getvalue().splitlines()[-1].startswith("100 % ")
+
+
+@pytest.mark.parametrize("reason", EARLY)
+def test_a_training_that_ended_early_has_words_in_place_of_an_unfinished_bar(
+    reason: Any, tmp_path: Path, fake_run: Any
+) -> None:
+    run = fake_run(tmp_path / "run")
+    change_state(run, stop_reason=reason, seconds=150.0)
+    now = dataclasses.replace(read_status(run), share=0.43)
+    for stream in (Terminal(), io.StringIO()):
+        with Display(stream) as show:
+            show.progress(PROGRESS)
+            show.ended(now)
+        last = plain(stream.getvalue()).split("╭")[-1]
+        assert " 43 % " in last
+        assert EARLY[reason] in last
+        assert "━" not in last
+        assert " 100 %" not in last
+
+
+def test_an_interrupted_training_keeps_its_bar(tmp_path: Path, fake_run: Any, terminal: Terminal) -> None:
+    run = fake_run(tmp_path / "run", status="stopped")
+    change_state(run, stop_reason="interrupted")
+    now = dataclasses.replace(read_status(run), share=0.43)
+    with Display(terminal) as show:
+        show.progress(PROGRESS)
+        show.ended(now)
+    assert re.search(r"━ +43 % ", plain(terminal.getvalue()).split("╭")[-1])
+
+
+def test_the_end_of_a_training_does_not_change_the_height_of_the_panel() -> None:
+    for ending in (Ending(150.0), Ending(150.0, "ended at 43 % of the budget, as it diverged")):
+        console = Console(file=io.StringIO(), width=80, force_terminal=False, color_system=None)
+        console.print(panel(PROGRESS, 80, ending))
+        file: Any = console.file
+        assert len(file.getvalue().splitlines()) == len(rendered(PROGRESS))
 
 
 def test_a_dumb_terminal_gets_plain_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

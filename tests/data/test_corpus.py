@@ -42,7 +42,8 @@ def test_an_odd_file_is_used_with_its_pixels_or_left_out_with_its_reason(odd: An
             assert odd.reason is not None, f"left out: {reason}"
             assert re.search(odd.reason, reason), reason
         else:
-            pixels, header = decode_described(odd.content, TARGET)
+            described = decode_described(odd.content, TARGET)
+            pixels, header = described.pixels, described.header
             assert odd.pixels is not None, "used"
             off = abs(pixels.transpose(1, 2, 0).astype(int) - odd.pixels)
             assert off.max() <= odd.tolerance

@@ -438,3 +438,21 @@ def test_whichever_bit_of_a_header_in_the_cache_flips_it_is_as_good_or_noticed(t
         path.write_bytes(raw)
         with warnings.catch_warnings(action="ignore"):  # NumPy's, of headers that Python 2 has written
             store._opened(content)  # raises nothing
+
+
+def test_what_much_is_lost_of_the_images_is_noted_and_found_again_with_them(tmp_path: Path):
+    folder = tmp_path / "sprites"
+    folder.mkdir()
+    for index in range(40):
+        picture = Image.new("RGBA", (40, 20))
+        picture.paste((250, 250, 250, 255), (2, 2, 30, 18))
+        picture.putpixel((index, 5), (200, 60, 20, 255))
+        picture.save(folder / f"{index}.png")
+    data = recipe.Data(source=str(folder))
+    for _ in range(2):
+        notes = " ".join(prepare(data, Images(size=8), cache=tmp_path / "cache").notes)
+        assert "--fit pad" in notes
+        assert "2 times" in notes
+        assert "task.background=black" in notes
+    notes = prepare(data, Images(size=40, fit="pad", background="black"), cache=tmp_path / "cache").notes
+    assert len(notes) == 1, "that there is transparency"

@@ -163,7 +163,7 @@ def test_a_permission_taken_away_in_the_middle_ends_the_training_and_given_back_
     mine = lives.Command(public / "shapes", public / "cache")
     mine.cache.mkdir()
     os.chown(mine.cache, NOBODY, NOBODY)
-    late: Any = report._template  # imports what Python's own folders may hide from another user
+    late: Any = report._templates  # imports what Python's own folders may hide from another user
     hidden = partial(lives.at, ROUND, 30, partial(lives.lock_up, public / "run"))
     life = mine.begun(public / "run", partial(lives.both, late, lives.ordinary, hidden))
     assert life.ended() == 4, f"{life.said()} {life.told()}"

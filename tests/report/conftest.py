@@ -4,9 +4,11 @@ import html.parser
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
+from equipoise.report.comparison import write_comparison
 from equipoise.report.report import write_report
 from equipoise.runs.folder import RunFolder
 
@@ -113,3 +115,15 @@ def parsed(text: str) -> Element:
 def page() -> Callable[[RunFolder], Element]:
     """Return a reader of a run's report, which is written first."""
     return lambda run: parsed(write_report(run).read_text("utf-8"))
+
+
+@pytest.fixture
+def comparison(tmp_path: Path) -> Callable[..., Element]:
+    """Return a reader of the page of several runs, which is written first."""
+
+    def read(*runs: RunFolder) -> Element:
+        path = tmp_path / "page.html"
+        write_comparison(path, runs)
+        return parsed(path.read_text("utf-8"))
+
+    return read

@@ -86,9 +86,11 @@ def test_names_and_reasons_with_markup_are_inert(tmp_path, fake_run, page):
 
 def test_escaping_is_a_property_of_the_template():
     folder = Path(equipoise.report.__file__).parent
-    template = (folder / "template.html.j2").read_text()
-    assert not re.search(r"\bsafe\b\s*[}|)]|autoescape", template)
-    assert not re.search(r"(?:=)\s*\{\{", template)  # every attribute is quoted
+    templates = [path.read_text() for path in folder.glob("*.j2")]
+    assert len(templates) == 3
+    for template in templates:
+        assert not re.search(r"\bsafe\b\s*[}|)]|autoescape", template)
+        assert not re.search(r"(?:=)\s*\{\{", template)  # every attribute is quoted
     for path in folder.glob("*.py"):
         text = path.read_text()
         assert "Markup" not in text

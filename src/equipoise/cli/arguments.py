@@ -156,9 +156,14 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _add_compare(commands: Any) -> None:
-    text = "show how runs differ, and their scores side by side"
-    sub = _added(commands, "compare", text, Command("compare", RUN, "runs/dcgan-mnist-001"))
-    sub.add_argument("runs", metavar="RUN", type=_path("RUN"), nargs="+", help="the folders of two or more runs")
+    text = "show how runs differ, their scores side by side, and which is better"
+    two = (RUN, "runs/dcgan-mnist-001")
+    sub = _added(commands, "compare", text, Command("compare", *two), Command("compare", *two, html="page.html"))
+    add = sub.add_argument
+    add("runs", metavar="RUN", type=_path("RUN"), nargs="+", help="the folders of two or more runs")
+    text = "also write a page with their samples and curves side by side"
+    add("--html", metavar="FILE", type=_path("html"), help=text)
+    _add_force(sub)
     _add_json(sub)
 
 

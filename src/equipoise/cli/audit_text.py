@@ -7,6 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from equipoise import formatting
+from equipoise.cli.advice_text import (
+    advised_command,
+    command_lines,
+    every_pixel_lines,
+    every_pixel_values,
+    transparency_lines,
+    transparency_values,
+)
 from equipoise.cli.text import WIDTH, counted
 from equipoise.data.audit.check import Check, Copies, Training
 from equipoise.data.decode import Header
@@ -24,8 +32,8 @@ RARE_SHARE = 0.1  # of an even share, below which a class is called rare
 RARE_IMAGES = 20
 
 
-def check_values(found: Check) -> dict[str, Any]:
-    """Return a check as plain values for `--json`."""
+def check_values(found: Check, settings: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a check as plain values for `--json`; `settings` are those that it was made with."""
     training = found.training
     target = training.target
     cut = training.cut_shares
@@ -65,12 +73,18 @@ def check_values(found: Check) -> dict[str, Any]:
             "largest_cut": max(cut, default=None),
             "enlarged": training.num_enlarged,
             "smallest_side": training.smallest_side,
+            "reduced": training.num_reduced,
+            "largest_reduction": training.largest_reduction if training.num_reduced else None,
+            "recipe_size": training.size_note or None,
         },
+        "transparency": transparency_values(found),
+        "every_pixel": every_pixel_values(found),
+        "command": advised_command(found, settings),
     }
 
 
-def check_text(found: Check) -> str:
-    """Return a check as plain text of 80 columns."""
+def check_text(found: Check, settings: Sequence[str] = ()) -> str:
+    """Return a check as plain text of 80 columns, but for a path to type; `settings` are those it was made with."""
     parts = [
         _row("source", _middle(found.source, WIDTH - INDENT)),
         _row("images", *_images_lines(found)),
@@ -80,6 +94,9 @@ def check_text(found: Check) -> str:
         _row("near copies", *_near_lines(found.near, _kept(found))),
         _row("classes", *_classes_lines(found)),
         _row("training", *_training_lines(found)),
+        _row("transparency", *transparency_lines(found)),
+        _row("pixels", *every_pixel_lines(found)),
+        command_lines(advised_command(found, settings)),
     ]
     return "\n".join(line for part in parts for line in part)
 
@@ -153,8 +170,9 @@ def _exact_lines(found: Check) -> Iterator[str]:
     if not found.exact:
         yield "none"
         return
+    repeat = "repeats" if found.num_duplicates == 1 else "repeat"
     yield (
-        f"{found.num_duplicates:,} images repeat another pixel for pixel at {found.training.target.size} × "
+        f"{counted(found.num_duplicates, 'image')} {repeat} another pixel for pixel at {found.training.target.size} × "
         f"{found.training.target.size}; copies always lie on one side of the split"
     )
     yield from _groups_lines(found.exact)
@@ -264,6 +282,11 @@ def _training_lines(found: Check) -> Iterator[str]:
             f"{_images(training.num_enlarged)} smaller than that and enlarged; the smallest side is "
             f"{counted(training.smallest_side, 'pixel')}"
         )
+    if training.num_reduced:
+        times = f"{training.largest_reduction:.2g}"
+        yield f"{_images(training.num_reduced)} larger than that and reduced, at most {times} times on a side"
+    if training.size_note:
+        yield training.size_note
 
 
 def _square_lines(training: Training) -> Iterator[str]:
@@ -274,7 +297,7 @@ def _square_lines(training: Training) -> Iterator[str]:
     half = f"half of them lose {middle} or more, at most {most}" if middle != most else f"{most} of each is lost"
     match training.target.fit:
         case "crop":
-            yield f"{_images(len(shares))} not square and cut to the middle: {half} (--fit pad keeps all)"
+            yield f"{_images(len(shares))} not square and cut to the middle: {half} (--fit pad shows all)"
         case "pad":
             yield f"{_images(len(shares))} not square and get bars, which fill up to {most} of them"
         case "stretch":

@@ -185,6 +185,9 @@ def _shown(training: Callable[[Any, Display], Any]) -> int:
         from equipoise import api
 
         finished = training(api, show)
+        from equipoise.runs.status import read_status
+
+        show.ended(read_status(finished.folder))
     from equipoise.cli.end_text import end_text
 
     width = max(20, min(WIDTH, shutil.get_terminal_size().columns))
@@ -325,15 +328,48 @@ def status(options: Options) -> int:
 
 
 def compare(options: Options) -> int:
-    """Print how runs differ, and their scores."""
+    """Print how runs differ, their scores, and which is better; write them as a page where one is asked for."""
     from equipoise.cli.compare_text import compare_text
     from equipoise.runs import compare as facts
+    from equipoise.runs.better import verdict_values, verdicts
     from equipoise.runs.folder import RunFolder
 
     if len(options.runs) < 2:
         raise UserError("compare", "one run is given; give at least two", options.parser.example)
-    found = facts.compare([RunFolder.open(path) for path in options.runs])
-    return _printed(options, lambda: facts.compare_values(found), lambda: compare_text(found))
+    if options.html is not None:
+        _refuse_page(options.html, options.force)
+    folders = [RunFolder.open(path) for path in options.runs]
+    found = facts.compare(folders)
+    if options.html is not None:
+        _write_page(options.html, folders)
+    return _printed(
+        options,
+        lambda: {**facts.compare_values(found), "verdicts": verdict_values(verdicts(found))},
+        lambda: compare_text(found) + (f"\n\nPage: {printable(str(options.html))}" if options.html else ""),
+    )
+
+
+def _refuse_page(path: Path, force: bool) -> None:
+    """Raise UserError where a page cannot be written under a name, or would overwrite something."""
+    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
+        raise UserError(Option("html", path), "give a name that ends in .html", Option("html", "comparison.html"))
+    if path.exists() and not force:
+        remedy = "Give another name, or overwrite it with the option"
+        raise UserError(Option("html", path), "exists already", remedy, Option("force"))
+
+
+def _write_page(path: Path, folders: "Sequence[RunFolder]") -> None:
+    from equipoise.report.comparison import write_comparison
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_comparison(path, folders)
+    except OSError as error:
+        subject = Option("html", path)
+        if is_of_disk(error):
+            raise StorageError(subject, what_failed(error), "Free some space, or write to another disk") from None
+        problem = f"cannot be written ({error.strerror})"
+        raise UserError(subject, problem, Option("html", "comparison.html")) from None
 
 
 def replay(options: Options) -> int:
@@ -382,7 +418,7 @@ def check_data(options: Options) -> int:
         from equipoise.cli.audit_text import check_text, check_values
 
         found = api.check_data(options.source, name, settings, show)
-    _printed(options, lambda: check_values(found), lambda: check_text(found))
+    _printed(options, lambda: check_values(found, settings), lambda: check_text(found, settings))
     if found.training.refusal is not None:
         raise found.training.refusal
     return 0

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from equipoise import formatting
 from equipoise.cli.text import WIDTH, setting, table
+from equipoise.runs.better import verdicts
 from equipoise.runs.compare import (
     Comparison,
     Entry,
@@ -30,6 +31,10 @@ def compare_text(found: Comparison) -> str:
         groups = [group for group in found.groups if group[0].split == split]
         if groups:
             lines += _scores(split, groups)
+    if said := verdicts(found):
+        lines += ["", "Which is better", ""]
+        for verdict in said:
+            lines += _wrapped(verdict.sentence)
     if found.without_score:
         lines += ["", f"Without a score: {', '.join(found.without_score)}."]
     return "\n".join(map(formatting.printable, lines))

@@ -1,6 +1,7 @@
 """The live display: a panel on a terminal, one plain line now and then elsewhere."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import sys
@@ -15,6 +16,7 @@ from equipoise.formatting import printable
 
 if TYPE_CHECKING:
     from equipoise.loop import Progress
+    from equipoise.runs.status import Status
 
 PLAIN_SECONDS = 15.0  # between two plain lines
 STAGE_SECONDS = 0.1  # between two refreshes of a stage's share
@@ -23,6 +25,21 @@ WIDTH = 96  # columns of the panel, at most
 SENTENCE = 165  # letters of a long sentence about the game
 STOPPING = 162  # and of one about the stopping
 BEST = 80  # and of the best score
+EARLY = {  # what ended a training before its budget, in words
+    "evidence": "by the policy evidence",
+    "patience": "by the policy patience",
+    "discriminator-threshold": "by the policy discriminator-threshold",
+    "diverged": "as it diverged",
+    "evaluation-failed": "as its evaluations failed",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How a training ended: its time, and where it ended before its budget was spent, that in words."""
+
+    seconds: float
+    early: str = ""
 
 
 class Display:
@@ -33,6 +50,7 @@ class Display:
         self._is_terminal = is_terminal(self._stream)
         self._live: Any = None
         self._progress: Progress | None = None
+        self._ending: Ending | None = None
         self._is_shown = True  # nothing waits to be printed
         self._stage = ""
         self._begun = (0.0, 0.0)  # when the present stage began, and at which share
@@ -58,7 +76,7 @@ class Display:
             with in_vain(self._stream):
                 self._live.__exit__(kind, error, trace)
         elif self._progress is not None and not self._is_shown and error is None:
-            self._print(line(self._progress))
+            self._print(line(self._progress, self._ending))
 
     def stage(self, text: str, share: float) -> None:
         """Show that a stage around the training is `share` done, 0 to 1; 0 is not shown."""
@@ -112,13 +130,32 @@ class Display:
             self._is_shown = True
             self._print(line(progress))
 
+    def ended(self, now: "Status") -> None:
+        """Show a training as its run's folder says that it ended, in place of where it last stood."""
+        if self._progress is None:
+            return
+        share = self._progress.share if now.share is None else now.share
+        self._progress = dataclasses.replace(
+            self._progress,
+            samples=now.samples,
+            spent=now.spent,
+            share=share,
+            seconds_left=math.nan,
+            last=now.last,
+            best=now.best,
+            sentence=now.diagnosis,
+            stopping_status=now.stopping_status,
+        )
+        self._ending = Ending(now.seconds, _early(now, share))
+        self._is_shown = False
+
     def _draw(self, stage: str = "") -> None:
         from rich.console import Group
         from rich.text import Text
 
         parts: list[Any] = []
         if self._progress is not None:
-            parts.append(panel(self._progress, min(WIDTH, self._live.console.width)))
+            parts.append(panel(self._progress, min(WIDTH, self._live.console.width), self._ending))
         if stage or not parts:
             parts.append(Text(printable(stage)))
         with in_vain(self._stream):
@@ -151,24 +188,34 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
-def line(progress: "Progress") -> str:
+def _early(now: "Status", share: float) -> str:
+    """Say where and by what a training ended before its budget was spent; empty where it was, or a signal came."""
+    if now.stop_reason not in EARLY:
+        return ""
+    return f"ended at {formatting.percent(share)} of the budget, {EARLY[now.stop_reason]}"
+
+
+def line(progress: "Progress", ending: Ending | None = None) -> str:
     """Return the progress and the game's sentence as one plain line."""
     text = formatting.progress_line(
         progress.spent,
-        progress.horizon,
+        progress.horizon if ending is None else None,  # of an ended one, the share of the budget comes first
         progress.samples_per_second,
         progress.seconds_left,
         progress.last,
         progress.best,
         progress.label,
     )
+    if ending is not None:
+        text = f"{ending.early or f'{formatting.percent(progress.share)} of the budget'} · {text}"
     return f"{text} · {progress.sentence}"
 
 
-def panel(progress: "Progress", width: int) -> Any:
+def panel(progress: "Progress", width: int, ending: Ending | None = None) -> Any:
     """Return the progress as a rich panel: a bar, rate and time left, last and best score, the game in words.
 
-    Its height does not change from one moment to the next.
+    Its height does not change from one moment to the next. A training that ended early has words in place of the bar,
+    which would look as if something were left to do.
     """
     from rich.console import Group
     from rich.panel import Panel
@@ -180,22 +227,28 @@ def panel(progress: "Progress", width: int) -> Any:
     head.add_column(ratio=1)
     head.add_column(no_wrap=True, justify="right")
     bar = ProgressBar(total=1.0, completed=progress.share, complete_style="cyan", finished_style="cyan")
-    head.add_row(bar, formatting.percent(progress.share))
+    if ending is not None and ending.early:
+        head.add_row(Text(ending.early, overflow="ellipsis", no_wrap=True), "")
+    else:
+        head.add_row(bar, formatting.percent(progress.share))
     body = Table.grid(padding=(0, 2))
     body.add_column(style="dim", no_wrap=True)
     body.add_column()
-    for label, text in _rows(progress, width):
+    for label, text in _rows(progress, width, ending):
         body.add_row(label, Text(text))
     title = Text(printable(progress.name), overflow="ellipsis", no_wrap=True)
     return Panel(Group(head, "", body), title=title, title_align="left", border_style="dim", width=width)
 
 
-def _rows(progress: "Progress", width: int) -> list[tuple[str, str]]:
+def _rows(progress: "Progress", width: int, ending: Ending | None) -> list[tuple[str, str]]:
     samples = formatting.count(progress.spent)
     if progress.horizon:
         samples += f" of {formatting.count(max(progress.spent, progress.horizon))}"
     parts = [f"{samples} samples", f"{progress.samples_per_second:,.0f} a second"]
-    parts.append(f"{formatting.duration(progress.seconds_left)} left")
+    if ending is None:
+        parts.append(f"{formatting.duration(progress.seconds_left)} left")
+    else:
+        parts.append(f"in {formatting.duration(ending.seconds)}")
     last = "none yet"
     if progress.last is not None:
         last = f"{progress.label} {formatting.score(progress.last)}, lower is better"

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 import struct
 import threading
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from equipoise.errors import Setting, UserError, shortened, suggested
 MAX_PIXELS = 2**27  # 134 megapixels, 400 MB as RGB: above it a file is more likely a bomb than a photo
 LARGE_PIXELS = 2**24  # images of more are decoded one at a time: several at once could fill the memory
 MAX_PIXELS_PER_BYTE = 2_000  # of large ones: two colours can take 40,000 bytes of memory for one of file
+MOST_DESCRIBED = 2**16  # pixels of a transparent image that are looked at
 # The plugins are called by name: an allow-list, and our own cap on pixels with the size in its message.
 _PLUGINS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "PNG": PngImagePlugin.PngImageFile,
@@ -93,6 +95,15 @@ class Header:
     height: int
     is_turned: bool  # by EXIF
     is_animated: bool  # or of several pages
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """A decoded image [C, H, W], what its file said of it, and where it has transparent pixels, some of all."""
+
+    pixels: np.ndarray
+    header: Header
+    transparent: np.ndarray | None  # uint8 [H, W, 4]
 
 
 def parse_background(color: str) -> tuple[int, int, int]:
@@ -184,7 +195,7 @@ def decode(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
     return _decoded(open_image(raw), target)
 
 
-def decode_described(raw: bytes | np.ndarray, target: Target) -> tuple[np.ndarray, Header]:
+def decode_described(raw: bytes | np.ndarray, target: Target) -> Described:
     """Return what `decode` does, and what the file said of its image; raises BrokenImage."""
     image = open_image(raw)
     kind = "array" if isinstance(raw, np.ndarray) else format_of(raw[:16]) or ""
@@ -194,7 +205,8 @@ def decode_described(raw: bytes | np.ndarray, target: Target) -> tuple[np.ndarra
     orientation = _orientation(image)
     if orientation >= 5:
         width, height = height, width
-    return pixels, Header(kind, mode, width, height, orientation != 1, _is_animated(image))
+    header = Header(kind, mode, width, height, orientation != 1, _is_animated(image))
+    return Described(pixels, header, _transparent(image))
 
 
 def upright(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
@@ -211,6 +223,17 @@ def _decoded(image: Image.Image, target: Target) -> np.ndarray:
 
 def _prepared(image: Image.Image, target: Target) -> Image.Image:
     return _fitted(_upright(image, _flat(image, target.background, target.scale)), target)
+
+
+def _transparent(image: Image.Image) -> np.ndarray | None:
+    """Return some of the pixels of a loaded image that has transparent ones, uint8 [H, W, 4], evenly spread."""
+    if _is_deep(image) or not _has_alpha(image):
+        return None
+    rgba = np.asarray(_guarded(image, lambda: image.convert("RGBA")))
+    if rgba[..., 3].min() == 255:
+        return None
+    step = math.ceil(math.sqrt(rgba.shape[0] * rgba.shape[1] / MOST_DESCRIBED))
+    return rgba[::step, ::step]
 
 
 def _not_an_image(head: bytes) -> str:
@@ -258,6 +281,10 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
+def _has_alpha(image: Image.Image) -> bool:
+    return "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
+
+
 def _flat(image: Image.Image, background: tuple[int, int, int], scale: Scale | None = None) -> Image.Image:
     """Return the first frame in mode L or RGB, composited on the background."""
     image.load()
@@ -265,7 +292,7 @@ def _flat(image: Image.Image, background: tuple[int, int, int], scale: Scale | N
         return Image.fromarray(_deep_to_uint8(np.asarray(image), scale or _scale_alone(image)))
     if image.mode in ("1", "L") and "transparency" not in image.info:
         return _in_mode(image, "L")
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+    if _has_alpha(image):
         canvas = Image.new("RGBA", image.size, (*background, 255))
         canvas.alpha_composite(image.convert("RGBA"))
         return canvas.convert("RGB")

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from equipoise import recipe
 from equipoise.data import store
+from equipoise.data.audit.counting import Counts, counting, loss_notes
+from equipoise.data.audit.transparency import Tally
 from equipoise.data.cache import default_cache as default_cache
 from equipoise.data.cache import writing_to
 from equipoise.data.decode import (
@@ -222,12 +224,12 @@ def _quiet() -> Iterator[None]:
 def _build(
     cache: Path, key: str, source: Source, images: recipe.Images, max_size: int, progress: Progress | None
 ) -> None:
-    with reading(source, images, max_size, progress) as read:
+    counts = Counts(Tally(parse_background(images.background)))
+    with reading(source, images, max_size, progress, counting(counts)) as read:
         content = store.write(cache, read.batches, read.images.labels, read.images.classes)
+    notes = [*read.images.notes, *loss_notes(counts, read.target, images.background)]
     scale = None if read.target.scale is None else [read.target.scale.low, read.target.scale.high]
-    store.note(
-        cache, key, store.Listing(content, read.rejected, read.images.num_skipped, list(read.images.notes), scale)
-    )
+    store.note(cache, key, store.Listing(content, read.rejected, read.images.num_skipped, notes, scale))
 
 
 def _target(

@@ -81,9 +81,12 @@ class Group:
     too_large: list[str]
 
 
-def exhibit_groups(run: RunFolder) -> list[Group]:
-    """Return what a run shows, by title in the order given; raises UserError where the record of it is damaged."""
-    left = MOST_BYTES
+def exhibit_groups(run: RunFolder, num_runs: int = 1) -> list[Group]:
+    """Return what a run shows, by title in the order given; raises UserError where the record of it is damaged.
+
+    A page of several runs gives each an equal part of its room.
+    """
+    left = MOST_BYTES // num_runs
     groups: dict[str, Group] = {}
     for exhibit in run.read_exhibits().exhibits:
         group = groups.setdefault(exhibit.title, Group(exhibit.title, "", [], []))

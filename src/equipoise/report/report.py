@@ -70,13 +70,13 @@ def values_of(known: Known) -> dict[str, Any]:
     }
 
 
-def rendered(values: dict[str, Any]) -> str:
-    """Return the page: the template escapes every value but the SVG that `charts` made."""
-    return _template().render(values).lstrip()
+def rendered(values: dict[str, Any], name: str = "template.html.j2") -> str:
+    """Return a page: its template escapes every value but the SVG that `charts` made."""
+    return _templates().get_template(name).render(values).lstrip()
 
 
 @functools.cache
-def _template() -> "jinja2.Template":
+def _templates() -> "jinja2.Environment":
     import jinja2
 
     here = importlib.resources.files("equipoise.report")
@@ -92,7 +92,7 @@ def _template() -> "jinja2.Template":
     numbers = (formatting.count, formatting.duration, formatting.score, formatting.value, formatting.with_error)
     environment.filters |= {function.__name__: function for function in (*texts, *numbers)}
     environment.filters |= {"python": _python, "shell": shlex.quote}
-    return environment.get_template("template.html.j2")
+    return environment
 
 
 def _python(text: str) -> str:

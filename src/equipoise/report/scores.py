@@ -17,6 +17,7 @@ GAP = Metric(
     label="overfitting",
     meaning="of the discriminator. At 0 its training samples are like others to it, at 1 it has memorised them",
 )
+BEST_IS_LOWER = "Lower is better. The bands are ± one standard error."
 LONGEST_FAILURE = 120  # letters
 
 

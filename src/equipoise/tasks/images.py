@@ -20,6 +20,7 @@ from equipoise.game.terms import StepContext, discriminator_terms, generator_ter
 from equipoise.game.updates import Players, Terms
 from equipoise.metrics.feature_judge import FeatureJudge
 from equipoise.metrics.features.load import Features
+from equipoise.nets.made_for import size_note
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
 from equipoise.recipe import Images, Networks, Recipe, refuse_idle_augmentation
@@ -332,7 +333,8 @@ class ImageSource:
         if pool.num_skipped:
             files = "1 file" if pool.num_skipped == 1 else f"{pool.num_skipped:,} files"
             text += f"; {files} ignored (equipoise data check lists them)"
-        return ". ".join([text, *(f"{note[:1].upper()}{note[1:]}" for note in pool.notes)])
+        notes = [note for note in (*pool.notes, size_note(recipe, width)) if note]
+        return ". ".join([text, *(f"{note[:1].upper()}{note[1:]}" for note in notes)])
 
     def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> ImageTask:
         """Return the task; the evaluation encoder is trained here, where the cache has none."""

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def checked(source: Path | str, **options: Any) -> Check:
 def shown(found: Check) -> str:
     """Return the text on one line, as the terminal's width does not matter here."""
     text = check_text(found)
-    assert max(map(len, text.splitlines())) <= 80
+    table, _, _ = text.partition("  equipoise train")  # a path stays in one piece
+    assert max(map(len, table.splitlines())) <= 80
     return " ".join(text.split())
 
 
@@ -85,7 +87,7 @@ def test_all_that_the_training_finds_is_found_without_its_cache(tmp_path: Path, 
 
 def test_each_file_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = photos(tmp_path / "photos", 30)
-    from equipoise.data.audit import check as module
+    from equipoise.data.audit import counting as module
 
     calls: list[int] = []
     decode = module.decode_described
@@ -198,6 +200,91 @@ def test_what_is_cut_filled_squeezed_and_enlarged_follows_fit(tmp_path: Path):
     assert check_values(checked(folder, size=24, fit="pad"))["training"]["enlarged"] == 60
     assert "bars" in shown(checked(folder, fit="pad"))
     assert "squeezed" in shown(checked(folder, fit="stretch"))
+
+
+def sprites(folder: Path, num: int, color: tuple[int, int, int], width: int = 40, height: int = 30) -> Path:
+    """Write drawings on a transparent ground, no two of them the same."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(num):
+        picture = Image.new("RGBA", (width, height))
+        picture.paste((*color, 255), (index % 7, index % 5, width - 4, height - 2))
+        picture.putpixel((index % width, index // width), (index % 200, 90, 60, 255))
+        picture.save(folder / f"{index:04}.png")
+    return folder
+
+
+def advised(found: Check, *settings: str) -> dict[str, str]:
+    """Return the options of the command that a check advises."""
+    command = check_values(found, settings)["command"]
+    assert command is not None
+    words = shlex.split(command)
+    assert words[:3] == ["equipoise", "train", found.source]
+    return {name: value for name, value in zip(words[3::2], words[4::2], strict=True) if name != "--set"} | {
+        "--set": " ".join(value for name, value in zip(words[3::2], words[4::2], strict=True) if name == "--set")
+    }
+
+
+def test_sprites_are_advised_a_size_that_keeps_every_pixel_and_a_background_that_does_not_hide_them(tmp_path: Path):
+    folder = sprites(tmp_path / "sprites", 150, (250, 250, 250))
+    found = checked(folder)
+    assert advised(found) == {"--size": "40", "--fit": "pad", "--set": "task.background=black"}
+    values = check_values(found)
+    assert values["every_pixel"] == {"images": 150, "kept": 0, "size": 40, "fit": "pad", "kept_then": 150}
+    clear = values["transparency"]
+    assert (clear["images"], clear["background"], clear["vanishing"]) == (150, "white", 150)
+    text = check_text(found)
+    command = text[text.index("  equipoise train") :].replace("\\\n", " ")
+    assert shlex.split(command) == shlex.split(values["command"]), "what is shown can be copied"
+    then = checked(folder, size=40, fit="pad", background="black")
+    values = check_values(then)
+    assert values["command"] is None
+    assert values["every_pixel"]["kept"] == 150
+    assert values["transparency"]["vanishing"] == 0
+
+
+def test_settings_that_were_given_stand_in_the_advised_command_unless_it_changes_them(tmp_path: Path):
+    found = checked(sprites(tmp_path / "sprites", 150, (9, 90, 200)), size=20)
+    options = advised(found, "task.flip=true", "task.size=20", "data.test=0.2")
+    assert options == {"--size": "40", "--fit": "pad", "--set": "task.flip=true data.test=0.2"}
+
+
+def test_where_no_size_keeps_every_pixel_it_says_so_and_advises_nothing_but_to_show_wide_pictures_whole(tmp_path: Path):
+    values = check_values(checked(photos(tmp_path / "photos", 60, width=320, height=240)))
+    assert (values["every_pixel"]["size"], values["every_pixel"]["kept"]) == (None, 0)
+    assert (values["training"]["reduced"], values["training"]["largest_reduction"]) == (60, 240 / 64)
+    assert values["command"] is None
+    found = checked(photos(tmp_path / "wide", 150, width=320, height=160))
+    assert advised(found) == {"--fit": "pad", "--set": ""}
+    assert "256" in shown(checked(tmp_path / "photos"))
+
+
+def test_a_size_that_is_much_for_the_machine_is_named_with_a_smaller_one(tmp_path: Path):
+    found = checked(photos(tmp_path / "photos", 150, width=100, height=80))
+    assert advised(found)["--size"] == "100"
+    assert "--size 64 --fit pad" in shown(found)
+
+
+def test_a_few_far_larger_images_do_not_make_all_others_larger(tmp_path: Path):
+    folder = photos(tmp_path / "photos", 150, width=16, height=16)
+    photo(999, 200, 200).save(folder / "cat" / "large.png")
+    values = check_values(checked(folder))
+    assert values["command"] is None
+    assert values["every_pixel"] == {"images": 151, "kept": 150, "size": 16, "fit": "crop", "kept_then": 150}
+
+
+def test_of_a_source_that_cannot_be_trained_on_no_training_is_advised(tmp_path: Path):
+    values = check_values(checked(sprites(tmp_path / "sprites", 10, (250, 250, 250))))
+    assert values["command"] is None
+    assert values["transparency"]["suggested_background"] == "black"
+
+
+def test_transparent_arrays_are_looked_at_as_well(tmp_path: Path):
+    values = np.full((120, 12, 12, 4), 255, dtype=np.uint8)
+    values[:, :4, :, 3] = 0
+    values[np.arange(120), 6, np.arange(120) % 12] = (9, 9, 9, 255)
+    np.savez(tmp_path / "a.npz", images=values)
+    found = checked(tmp_path / "a.npz").transparency
+    assert (found.num, found.num_vanishing) == (120, 120)
 
 
 def test_copies_are_grouped_with_their_names_and_their_side_of_the_split(tmp_path: Path):

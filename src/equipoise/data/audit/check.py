@@ -5,18 +5,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Literal, assert_never
 
 import numpy as np
 
 from equipoise.data import store
+from equipoise.data.audit.counting import Counts, counting
 from equipoise.data.audit.duplicates import Sketches, groups, joined, near_duplicates, sketched
-from equipoise.data.decode import Header, Target, decode_described, parse_background
+from equipoise.data.audit.sizes import Keeping, Sizes, keeping, num_kept, reduction
+from equipoise.data.audit.transparency import Tally, Transparency
+from equipoise.data.decode import Header, Target, parse_background
 from equipoise.data.pool import Pool, Reading, reading
 from equipoise.data.sources import MAX_DEPTH, SourceImages, open_source
 from equipoise.data.splits import content_digests, split, to_hashes
 from equipoise.errors import UserError
+from equipoise.nets.made_for import size_note
 from equipoise.recipe import Data, Images, Recipe
 from equipoise.storage.records import Rejected
 
@@ -51,6 +54,12 @@ class Training:
     cut_shares: tuple[float, ...]  # what of each image that is not square is lost, or filled in, sorted
     num_enlarged: int
     smallest_side: int
+    num_reduced: int
+    largest_reduction: float  # pixels of a side that become one
+    num_kept: int  # images of which every pixel is kept
+    keeping: Keeping | None  # what would keep every pixel of most images
+    max_size: int  # up to which images keep their size on this device
+    size_note: str  # what the recipe was made for, where that is another size
     refusal: UserError | None
 
 
@@ -66,6 +75,7 @@ class Check:
     num_duplicates: int
     exact: tuple[Copies, ...]
     near: tuple[Copies, ...]  # with at least two different contents; exact copies of these are among them
+    transparency: Transparency
     class_counts: Mapping[str, int]
     empty_folders: tuple[str, ...]
     training: Training
@@ -86,15 +96,14 @@ def check(
     pixels, and raises UserError where the training would; `recipe` stands for it where there is no pool to
     make it from.
     """
-    parse_background(images.background)  # a mistake is reported before anything else
+    counts = Counts(Tally(parse_background(images.background)))  # a mistake is reported before anything else
     stage("reading the images", 0.0)
     source = open_source(data.source)
-    headers = Counter[Header]()
     progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
-    with reading(source, images, max_size, progress, _counting(headers)) as read:
+    with reading(source, images, max_size, progress, counting(counts)) as read:
         content, refusal = _content(read)
     if read.images.array is not None:
-        headers = _array_headers(read.images.array)
+        counts.headers = _array_headers(read.images.array)
     pool = _pool(read, content, data)
     if refusal is None:
         try:
@@ -108,28 +117,16 @@ def check(
         num_files=len(read.images.names),
         rejected=pool.rejected,
         skipped=dict(sorted(read.images.skipped.items(), key=lambda item: (-item[1], item[0]))),
-        headers=headers,
+        headers=counts.headers,
         num_duplicates=pool.num_duplicates,
         exact=exact,
         near=near,
+        transparency=counts.tally.found(is_grey=read.target.channels == 1),
         class_counts=_class_counts(read.images, content.positions),
         empty_folders=tuple(_empty_folders(data.source, read.images.names, names)),
-        training=_training(recipe, read.target, pool, headers, refusal),
+        training=_training(recipe, read.target, pool, counts.sizes, max_size, refusal),
         notes=read.images.notes,
     )
-
-
-def _counting(headers: Counter[Header]) -> Callable[[bytes | np.ndarray, Target], np.ndarray]:
-    """Return a decoding that counts what the files say of their images."""
-    lock = Lock()
-
-    def decoding(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
-        pixels, header = decode_described(raw, target)
-        with lock:
-            headers[header] += 1
-        return pixels
-
-    return decoding
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,16 +250,17 @@ def _copies(
 
 
 def _training(
-    recipe: Recipe, target: Target, pool: Pool, headers: Counter[Header], refusal: UserError | None
+    recipe: Recipe, target: Target, pool: Pool, sizes: Sizes, max_size: int, refusal: UserError | None
 ) -> Training:
     shares = Counter[float]()
     num_enlarged = 0
-    for header, count in headers.items():
-        share, side = _made_square(header, target)
-        if side < target.size:
-            num_enlarged += count
-        if header.width != header.height:
-            shares[share] += count
+    num_reduced = 0
+    for (width, height), count in sizes.items():
+        times = reduction(width, height, target.size, target.fit)
+        num_enlarged += count * (_side(width, height, target) < target.size)
+        num_reduced += count * (times > 1)
+        if width != height:
+            shares[1 - min(width, height) / max(width, height)] += count
     splits = pool.splits
     return Training(
         recipe=recipe,
@@ -272,18 +270,23 @@ def _training(
         num_test=len(splits.test),
         cut_shares=tuple(sorted(shares.elements())),
         num_enlarged=num_enlarged,
-        smallest_side=min((min(header.width, header.height) for header in headers), default=0),
+        smallest_side=min(map(min, sizes), default=0),
+        num_reduced=num_reduced,
+        largest_reduction=max((reduction(*size, target.size, target.fit) for size in sizes), default=0.0),
+        num_kept=num_kept(sizes, target.size, target.fit),
+        keeping=keeping(sizes, target.fit),
+        max_size=max_size,
+        size_note=size_note(recipe, target.size),
         refusal=refusal,
     )
 
 
-def _made_square(header: Header, target: Target) -> tuple[float, int]:
-    """Return the share that is cut off, filled in or squeezed, and the side that becomes the target's."""
-    short, long = sorted((header.width, header.height))
+def _side(width: int, height: int, target: Target) -> int:
+    """Return the side of an image that becomes the target's."""
     match target.fit:
         case "crop" | "stretch":
-            return 1 - short / long, short
+            return min(width, height)
         case "pad":
-            return 1 - short / long, long
+            return max(width, height)
         case _:
             assert_never(target.fit)
