@@ -84,7 +84,7 @@ class WatchCallback(Callback):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Score the generator by the logged number, if there is one to be scored by."""
-        is_of_fit = str(trainer.state.fn) == "fit"
+        is_of_fit = trainer.state.fn == "fit"
         if self.metric is None or trainer.sanity_checking or self.watch.is_closed or not is_of_fit:
             return
         logged = trainer.callback_metrics
