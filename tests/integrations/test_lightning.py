@@ -170,7 +170,7 @@ def test_a_second_fit_goes_on_with_the_same_run(tmp_path: Path, is_in_block: boo
 
 def test_what_was_logged_for_an_epoch_or_an_earlier_step_counts_once(tmp_path: Path) -> None:
     class Averaging(Game):
-        def training_step(self, batch: list[Tensor]) -> None:
+        def training_step(self, batch: list[Tensor]) -> Any:
             bad = self.current_epoch == 0 and self.trainer.global_step == 0
             self.optimizers().step()  # type: ignore[union-attr]
             self.log("d_loss", torch.tensor(float("nan") if bad else 0.25), on_step=False, on_epoch=True)

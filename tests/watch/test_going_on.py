@@ -125,7 +125,9 @@ def test_nothing_is_written_where_another_training_took_the_folder(tmp_path: Pat
     said: list[str] = []
     first = opened(tmp_path / "run", say=said.append)
     shutil.rmtree(tmp_path / "run")
-    script = "import sys, equipoise; equipoise.Watch(sys.argv[1], say=None); print(flush=True); sys.stdin.read()"
+    script = (
+        "import sys, equipoise; watch = equipoise.Watch(sys.argv[1], say=None); print(flush=True); sys.stdin.read()"
+    )
     command = [sys.executable, "-c", script, str(tmp_path / "run")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None

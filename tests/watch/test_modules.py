@@ -69,13 +69,13 @@ def test_whatever_generate_does_nothing_of_the_network_is_changed() -> None:
     network = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2)), nn.BatchNorm1d(2)).eval()
     decoder = nn.BatchNorm1d(2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    states = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state())  # noqa: NPY002
+    states = (random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist(), torch.get_rng_state())  # noqa: NPY002
 
-    def generate(one: nn.Module, latents: Tensor) -> Tensor:
+    def generate(one: Any, latents: Tensor) -> Tensor:
         one.train().requires_grad_(False)
         random.random()
         np.random.rand()  # noqa: NPY002
-        one[1].running_var = torch.full((2,), 9.0)  # type: ignore[index]
+        one[1].running_var = torch.full((2,), 9.0)
         return decoder(one.double()(latents.double()).float() + torch.randn(2))
 
     drawing(network, generate)(torch.randn(16, 2, generator=torch.Generator().manual_seed(0)))
@@ -86,7 +86,7 @@ def test_whatever_generate_does_nothing_of_the_network_is_changed() -> None:
     assert all(weight.requires_grad for weight in network.parameters())
     assert int(decoder.num_batches_tracked or 0) == 0
     assert random.getstate() == states[0]
-    assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
+    assert np.random.get_state(legacy=False)["state"]["key"].tolist() == states[1]  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), states[2])
 
 
