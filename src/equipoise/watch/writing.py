@@ -38,6 +38,7 @@ class Writer:
     def log(self, log: str, samples: int | None, write: Callable[[], None]) -> None:
         """Append a line to a log, after those that wait; raises nothing."""
         line = Line(log, samples, write)
+        self.check_holder()
         if log in self._failing or not self.attempt(log, write):
             self._waiting.append(line)
 
