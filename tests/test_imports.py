@@ -24,6 +24,7 @@ WITHOUT_TORCH |= {"host", "watch", "cli"}  # but for what is imported once there
 WITH_TORCH = {
     ROOT / "watch" / "images.py",
     ROOT / "watch" / "generators.py",
+    ROOT / "watch" / "modules.py",
     ROOT / "host" / "device.py",
     ROOT / "tasks" / "__init__.py",
 }

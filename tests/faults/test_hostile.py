@@ -50,7 +50,7 @@ from equipoise.storage import checkpoints
 from equipoise.storage.files import MANIFEST, verify
 from equipoise.storage.records import Score
 from equipoise.watch.generators import copied
-from equipoise.watch.keeping import filler
+from equipoise.watch.keeping import content_of
 
 RunOf = Callable[..., eq.Run]
 NEWER = "000000000128"
@@ -367,7 +367,7 @@ def test_no_code_among_the_best_and_the_candidates_runs(tmp_path: Path, canary: 
     layer = nn.Linear(2, 3)
     run = RunFolder.create(tmp_path / "run", Recipe())
     score = Score(samples=64, seconds=0.0, loss=1.0)
-    folder = keep_candidate(run, score, filler(layer))
+    folder = keep_candidate(run, score, content_of(layer).fill)
     assert find(run, score) == folder
     assert copied(layer, None, folder) is not None
     (folder / "generator.safetensors").write_bytes(form(canary))

@@ -1,5 +1,6 @@
 """The Keras callback in a real `fit`, on the torch backend: stats, evaluation, stopping, kept weights."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,39 @@ def test_mistakes_are_found_before_or_where_they_count(tmp_path: Path) -> None:
             with pytest.raises(UserError) as error:
                 mistake()
             assert error.value.subject == subject
+
+
+@pytest.mark.parametrize("is_in_block", [False, True])
+def test_a_second_fit_goes_on_with_the_same_run(tmp_path: Path, is_in_block: bool) -> None:
+    watch = Watch(tmp_path / "run", loss="hinge", metric="fid", log_every=20, policy="budget", say=None)
+    callback = WatchCallback(watch, batch=4, metric="fid")
+    with watch if is_in_block else contextlib.nullcontext():
+        fit(callback, epochs=1)
+        assert watch.is_closed is not is_in_block
+        fit(callback, epochs=2)
+    assert watch.samples == 120
+    state = RunFolder.open(tmp_path / "run").read_state()
+    assert (state.status, state.samples) == ("finished", 120)
+
+
+class Averaging(Game):
+    """One whose numbers are means over the epoch so far, of which some are not finite."""
+
+    def __init__(self, bad: set[int]) -> None:
+        super().__init__()
+        self.bad = bad
+        self.tracker = keras.metrics.Mean(name="d_loss")
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        self.num += 1
+        self.tracker.update_state(float("nan") if self.num in self.bad else 0.25)
+        return {"d_loss": self.tracker.result()}
+
+
+@pytest.mark.parametrize(("bad", "reason"), [({12}, None), ({1}, None), (set(range(1, 99)), "diverged")])
+def test_one_bad_batch_in_a_running_mean_is_no_divergence(tmp_path: Path, bad: set[int], reason: str | None) -> None:
+    watch = Watch(tmp_path / "run", log_every=4, policy="budget", say=None)
+    game = Averaging(bad)
+    game.compile()
+    game.fit(np.zeros((40, 1), "float32"), batch_size=4, verbose=0, epochs=4, callbacks=[WatchCallback(watch, batch=4)])
+    assert (watch.verdict.reason if watch.verdict else None) == reason

@@ -1,5 +1,6 @@
 """The Lightning callback in a real trainer: stats, evaluation, stopping, checkpoints, every refusal."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,33 @@ def test_mistakes_are_found_before_or_where_they_count(tmp_path: Path) -> None:
             mistake()
         assert error.value.subject == subject
     assert "game/g" in error.value.problem  # what was logged is listed
+
+
+@pytest.mark.parametrize("is_in_block", [False, True])
+def test_a_second_fit_goes_on_with_the_same_run(tmp_path: Path, is_in_block: bool) -> None:
+    watch = Watch(tmp_path / "run", log_every=20, policy="budget", say=None)
+    callback = WatchCallback(watch, generator="nets", metric="val_fid")
+    with watch if is_in_block else contextlib.nullcontext():
+        fit(callback, max_epochs=1)
+        assert watch.is_closed is not is_in_block
+        fit(callback, max_epochs=1)
+    assert watch.samples == 80
+    state = RunFolder.open(tmp_path / "run").read_state()
+    assert (state.status, state.samples) == ("finished", 80)
+    assert [line["samples"] for line in records(tmp_path / "run" / "log" / "scores.jsonl")] == [40, 80]
+
+
+def test_what_was_logged_for_an_epoch_or_an_earlier_step_counts_once(tmp_path: Path) -> None:
+    class Averaging(Game):
+        def training_step(self, batch: list[Tensor]) -> Any:
+            bad = self.current_epoch == 0 and self.trainer.global_step == 0
+            self.optimizers().step()  # type: ignore[union-attr]
+            self.log("d_loss", torch.tensor(float("nan") if bad else 0.25), on_step=False, on_epoch=True)
+
+    watch = Watch(tmp_path / "run", log_every=4, policy="budget", say=None)
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(
+        **quiet, callbacks=[WatchCallback(watch, generator="nets")], enable_checkpointing=False, max_epochs=2
+    )
+    trainer.fit(Averaging(), DataLoader(TensorDataset(torch.zeros(40, 1)), batch_size=4))
+    assert (watch.samples, watch.verdict) == (80, None)

@@ -508,19 +508,27 @@ def fails(folder: Path) -> None:
     raise OSError("full")
 
 
-@pytest.mark.parametrize(("keep", "error"), [(3, UserError), (fails, OSError)])
-def test_a_keep_that_fails_leaves_nothing_half_done(tmp_path: Path, real: np.ndarray, keep: Any, error: Any) -> None:
-    watch = evaluated(tmp_path / "run", real, -0.5)
+def test_a_first_keep_that_cannot_be_leaves_nothing_half_done(tmp_path: Path, real: np.ndarray) -> None:
+    watch = opened(tmp_path / "run", real)
     watch.step(10)
     state = watch.state_dict()
-    files = sorted(path.name for path in (tmp_path / "run").rglob("*"))
-    with pytest.raises(error):
-        watch.evaluate(Shifted(0.5), keep=keep)
+    with pytest.raises(UserError):
+        watch.evaluate(Shifted(0.5), keep={"words": np.array(["a"])})
     assert {**watch.state_dict(), "seconds": 0} == {**state, "seconds": 0}
-    assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == files
-    assert watch.evaluate(Shifted(0.5))  # and it goes on
+    assert not (tmp_path / "run" / "best").exists()
+
+
+@pytest.mark.parametrize("keep", [3, fails])
+def test_a_later_keep_that_fails_is_an_event_and_its_score_counts(tmp_path: Path, real: np.ndarray, keep: Any) -> None:
+    watch = evaluated(tmp_path / "run", real, -0.5)
+    watch.step(10)
+    assert watch.evaluate(Shifted(0.5), keep=keep)
+    assert "not kept" in events(tmp_path / "run")
+    assert mean_in(tmp_path / "run" / "best") == -0.5
+    watch.step(10)
+    assert len(scores(tmp_path / "run")) == 2
     watch.close()
-    assert samples_tested(tmp_path / "run") == 20
+    assert samples_tested(tmp_path / "run") == 10  # the only one that was kept
 
 
 def test_two_evaluations_at_the_same_samples_keep_the_better_one(tmp_path: Path, real: np.ndarray) -> None:

@@ -15,13 +15,13 @@ from equipoise.runs.candidates import keep
 from equipoise.storage.files import verify
 from equipoise.storage.records import Score
 from equipoise.watch.generators import copied, drawing
-from equipoise.watch.keeping import filler
+from equipoise.watch.keeping import content_of
 
 SCORE = Score(samples=1, seconds=0.0, loss=1.0)
 
 
 def kept(folder: Path, what: Any) -> Path:
-    keep(folder, filler(what), SCORE)
+    keep(folder, content_of(what).fill, SCORE)
     return folder
 
 

@@ -331,7 +331,7 @@ REFUSED: list[tuple[Callable[[Watch], Any], Any, Any]] = [
     (lambda watch: watch.score(fid=1.0, keep=3), Option("keep", "int"), None),
     (lambda watch: watch.score(fid=0.0), Option("fid", 0.0), Option("fid_error", 0.01)),
     (lambda watch: watch.score(fid=-1.5), Option("fid", -1.5), Option("fid_error", 0.01)),
-    (lambda watch: watch.step(0), Option("samples", 0), None),
+    (lambda watch: watch.step(-1), Option("samples", -1), None),
     (lambda watch: watch.step(1.5), Option("samples", 1.5), None),  # type: ignore[arg-type]
     (lambda watch: watch.step(8, generator_los=1.0), Option("generator_los"), Near("generator_loss")),
     (lambda watch: watch.step(8, accuracy="high"), Option("accuracy"), None),

@@ -60,19 +60,30 @@ class Meter:
     def __init__(self) -> None:
         self._sums: dict[str, Sum] = {}
         self._pending: dict[str, list[Any]] = {}
+        self._of_empty: dict[str, list[Any]] = {}  # of steps on no samples
 
-    def add(self, numbers: Mapping[str, Any]) -> None:
-        """Add one step's numbers: floats, or tensors of one element, which are not read yet."""
+    def add(self, numbers: Mapping[str, Any], *, is_empty: bool = False) -> None:
+        """Add one step's numbers: floats, or tensors of one element, which are not read yet.
+
+        Of an empty batch, what is not finite is no number at all: it is the mean of nothing.
+        """
+        pending = self._of_empty if is_empty else self._pending
         for name, value in numbers.items():
-            self._pending.setdefault(name, []).append(value)
+            pending.setdefault(name, []).append(value)
 
     def fold(self) -> dict[str, Sum]:
-        """Read what waits and return the sums by name."""
-        for name, values in self._pending.items():
+        """Read what waits and return the sums by name; what cannot be read is lost, and raises."""
+        pending = self._pending
+        of_empty = self._of_empty
+        self._pending = {}
+        self._of_empty = {}
+        for name, values in pending.items():
             of_name = self._sums.setdefault(name, Sum())
             for value in _read(values):
                 of_name.add(value)
-        self._pending = {}
+        for name, values in of_empty.items():
+            for value in filter(math.isfinite, _read(values)):
+                self._sums.setdefault(name, Sum()).add(value)
         return self._sums
 
     def mean(self, name: str) -> float:
@@ -83,6 +94,7 @@ class Meter:
         """Begin again."""
         self._sums = {}
         self._pending = {}
+        self._of_empty = {}
 
     def state_dict(self) -> dict[str, list[float]]:
         """Return the sums as plain JSON."""
@@ -91,6 +103,7 @@ class Meter:
     def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
         """Take the sums back exactly; raises TypeError or ValueError for anything else."""
         self._pending = {}
+        self._of_empty = {}
         self._sums = {name: Sum(float(total), int(num), int(bad)) for name, (total, num, bad) in state.items()}
 
 
@@ -138,13 +151,86 @@ def is_tensor(value: Any) -> bool:
 
 
 def reduced(name: str, value: Any) -> Any:
-    """Return a number as a float, or as a tensor of one element: the mean of what was given. Raises UserError."""
-    if is_tensor(value):
-        if value.numel() == 0 or value.is_complex():
-            problem = f"a tensor of shape {tuple(value.shape)}; give a number, or one per sample [N]"
-            raise UserError(Option(name), problem)
-        return value.detach().float().mean()
+    """Return a number as a float, or as a tensor of one element: the mean of what was given. Raises UserError.
+
+    Tensors, also in lists, are not read: nothing waits for them.
+    """
+    if isinstance(value, int | float):
+        return float(value)
+    tensor = joined(name, value)
+    if tensor is not None:
+        if tensor.numel() == 0:
+            raise UserError(Option(name), f"{received(value)} is empty; give a number, or one per sample [N]")
+        return tensor.mean()
+    array = array_of(value)
+    if array is not None and array.size:
+        return float(array.mean())
     return statistics.fmean(flat(name, value))
+
+
+def joined(name: str, value: Any) -> Any:
+    """Return a tensor, or a list of tensors however nested, as one flat float tensor where it is; None for what has no
+    tensor. Raises UserError for numbers that have no order, such as complex ones.
+    """
+    parts = _tensors_in(value)
+    if not parts:
+        return None
+    torch = sys.modules["torch"]
+    try:
+        flats = [_local(part).detach().flatten() for part in parts]
+        if any(part.is_complex() for part in flats):
+            raise TypeError("complex numbers")
+        if len(flats) == 1:
+            return flats[0].float()
+        return torch.cat([part.float().to(flats[0].device) for part in flats])
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        problem = f"{received(value)} cannot be read ({error}); give a number, a tensor or an array of numbers"
+        raise UserError(Option(name), problem) from None
+
+
+def array_of(value: Any) -> Any:
+    """Return an array of any library, or a list of arrays, as one flat NumPy array of floats; None for anything else.
+
+    Without NumPy there are none.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None or is_tensor(value):
+        return None
+    if isinstance(value, list | tuple):
+        parts = [array_of(part) for part in value]
+        return numpy.concatenate(parts) if parts and all(part is not None for part in parts) else None
+    if not hasattr(value, "__array__"):
+        return None
+    try:
+        array = numpy.asarray(value)
+        return None if array.dtype.kind in "cOSUmM" else array.astype(float).ravel()
+    except Exception:  # whatever another library raises
+        return None
+
+
+def has_tensors(value: Any) -> bool:
+    """Return whether a value is a tensor, or a list of nothing but tensors."""
+    return bool(_tensors_in(value))
+
+
+def _tensors_in(value: Any) -> list[Any]:
+    """Return the tensors in a list, however nested, itself where it is one; none where anything else is in it."""
+    if is_tensor(value):
+        return [value]
+    if not isinstance(value, list | tuple):
+        return []
+    found: list[Any] = []
+    for part in value:
+        tensors = _tensors_in(part)
+        if not tensors:
+            return []
+        found += tensors
+    return found
+
+
+def _local(tensor: Any) -> Any:
+    """Return the part of a tensor that this process holds: for the rest it would wait for the others."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def flat(name: str, value: Any) -> list[float]:
@@ -152,17 +238,27 @@ def flat(name: str, value: Any) -> list[float]:
     if isinstance(value, int | float):
         return [float(value)]
     if is_tensor(value):
-        return value.detach().float().flatten().tolist()
+        return joined(name, value).tolist()
     if not isinstance(value, list | tuple):
         try:
             plain = value.numpy() if hasattr(value, "numpy") else value  # TensorFlow
             value = plain.tolist() if hasattr(plain, "tolist") else float(plain)
-        except (TypeError, ValueError, AttributeError):
-            raise UserError(Option(name), f"{type(value).__name__}; give a number, a tensor or an array") from None
+        except Exception:  # whatever an object of another library raises where it is no number
+            raise UserError(Option(name), f"{received(value)}; give a number, a tensor or an array") from None
         return flat(name, value)
     if not value:
         raise UserError(Option(name), "empty; give a number, or one per sample")
     return [number for part in value for number in flat(name, part)]
+
+
+def received(value: Any) -> str:
+    """Say what was given in a few words: its kind, and its shape or the number itself."""
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"{type(value).__name__} of shape {list(shape)}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__} of {len(value)}"
+    return type(value).__name__
 
 
 def _read(values: list[Any]) -> list[float]:

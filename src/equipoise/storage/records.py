@@ -48,6 +48,11 @@ EventKind: TypeAlias = Literal[
     "not tested",
     "not found",
     "set aside",
+    "not said",
+    "not written",
+    "ignored",
+    "statistics never updated",
+    "watch failed",
 ]
 Role: TypeAlias = Literal["floor", "rival", "ceiling"]
 ExhibitKind: TypeAlias = Literal["picture", "sound", "series", "rows", "lines", "animation"]

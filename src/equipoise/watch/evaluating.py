@@ -18,9 +18,10 @@ from equipoise.runs.folder import RunFolder
 from equipoise.stopping.monitor import Monitor
 from equipoise.storage.files import readable
 from equipoise.storage.records import Score
-from equipoise.watch.generators import Draw, Generate, copied, drawing
+from equipoise.watch.generators import Draw, Generate, copied, drawing, num_untrained_in_keras
 from equipoise.watch.images import GivenImages
-from equipoise.watch.keeping import Event, is_keras, is_module, take
+from equipoise.watch.keeping import Content, Event, Keeper, is_keras, is_module
+from equipoise.watch.modules import num_untrained_statistics, refuse_sharded
 
 NOT_EVALUATED = (
     "No generator was evaluated after the resume, so the best one could not be loaded: call evaluate(generator) once "
@@ -29,6 +30,11 @@ NOT_EVALUATED = (
 FUNCTION = (
     "The generator is a function, which cannot be copied, so only its score is left. Give evaluate a torch module or a "
     "Keras model."
+)
+NEVER_UPDATED = (
+    "the batch statistics of this generator are as they began, mean 0 and variance 1, in all of its {num} batch norms, "
+    "so its images are not what training saw. An average of weights needs statistics of its own: "
+    "torch.optim.swa_utils.update_bn, or AveragedModel(..., use_buffers=True); in an average of yours, copy the buffers"
 )
 LOST = "The best generator's weights are missing, damaged, or of another network than the one evaluated last."
 
@@ -43,9 +49,11 @@ class Evaluator:
     generate: Generate | None
     timeout: float
     event: Event
+    keeper: Keeper
     best: Contender | None = None  # a copy of the best generator
     like: Any = None  # the module or Keras model that was evaluated last: kept weights are loaded into its copy
     has_evaluated: bool = False
+    has_warned: bool = False  # of batch statistics that were never updated
 
     @cached_property
     def judge(self) -> FeatureJudge:
@@ -63,10 +71,14 @@ class Evaluator:
 
         Where the judge's protocol is not that of the scores so far, the candidates are scored again before.
         """
+        if is_module(generator):
+            refuse_sharded(generator)
         self.has_evaluated = True
         self.like = None
         if is_module(generator) or is_keras(generator):
             self.like = generator
+            if samples:
+                self._warn_of_statistics(generator)
         draw = drawing(generator, self.generate)
         if self.monitor.last is None:
             self.given.refuse_misfit(draw)
@@ -108,6 +120,14 @@ class Evaluator:
             found.not_selected = why
         return found, why
 
+    def _warn_of_statistics(self, generator: Any) -> None:
+        """Say once that batch norms of a generator are as they began: an average of weights has to bring its own."""
+        count = num_untrained_in_keras if is_keras(generator) else num_untrained_statistics
+        num = count(generator)
+        if num and not self.has_warned:
+            self.has_warned = True
+            self.event("statistics never updated", NEVER_UPDATED.format(num=num))
+
     def _score(self, draw: Draw, samples: int) -> Score:
         contender = Contender(draw, samples)
         return evaluate(self.given, self.judge, contender, self.best, Deadline(self.timeout)).score
@@ -140,7 +160,7 @@ class Evaluator:
             text = f"the generator of {samples:,} samples: {type(error).__name__}: {error}"
             self.event("evaluation failed", text)
             return
-        if take(self.run, self.monitor, score, copying(folder), self.event, keeps_all=True):
+        if self.keeper.take(score, Content(copying(folder)), keeps_all=True):
             self.best = Contender(draw, samples)
 
     def _recall_best(self) -> None:

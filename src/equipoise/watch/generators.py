@@ -1,6 +1,5 @@
 """Drawing from generators that Equipoise did not build: torch modules, Keras models, functions of latents."""
 
-import copy
 import itertools
 import sys
 from collections.abc import Callable
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 from equipoise.errors import UserError
 from equipoise.runs.candidates import GENERATOR
 from equipoise.storage.checkpoints import load_module, load_tensors
-from equipoise.tasks.base import evaluating
 from equipoise.watch.keeping import KERAS_WEIGHTS, is_keras
+from equipoise.watch.modules import bare, copy_of, modules_of, num_shells, same_randomness, shelled, untouched
 
 Generate = Callable[[Any, Tensor], Any]  # (generator, latents [N, …]) to images [N, C, H, W] in [-1, 1]
 Draw = Callable[[Tensor], Tensor]  # from latents to images in float32 on the CPU
@@ -25,13 +24,13 @@ Draw = Callable[[Tensor], Tensor]  # from latents to images in float32 on the CP
 def drawing(generator: Any, generate: Generate | None) -> Draw:
     """Return what draws from a generator as it is at that moment; its mode and all randomness stay as they are.
 
-    A module draws in evaluation mode; a Keras model's images are turned into [N, C, H, W].
+    A module draws in evaluation mode, out of its wrappers; a Keras model's images are turned into [N, C, H, W].
     """
     if is_keras(generator):
-        return partial(_draw, generate or _call_keras, generator)
+        return partial(_draw_keras, generate or _call_keras, generator)
     if isinstance(generator, nn.Module):
-        return partial(_draw_module, generate or _call, generator)
-    return partial(_draw, generate or _call, generator)
+        return partial(_draw_module, generate or _call, bare(generator), num_shells(generator))
+    return partial(_draw_function, generate or _call, generator)
 
 
 def copied(generator: Any, generate: Generate | None, folder: Path | None = None) -> Draw | None:
@@ -44,13 +43,25 @@ def copied(generator: Any, generate: Generate | None, folder: Path | None = None
     if not isinstance(generator, nn.Module) or (folder is not None and not (folder / GENERATOR).is_file()):
         return None
     try:
-        module = copy.deepcopy(generator).requires_grad_(False).eval()
+        module = copy_of(generator).requires_grad_(False).eval()
         if folder is not None:
             tensors = load_tensors(folder / GENERATOR)
             load_module("generator", module, {f"generator.{name}": tensor for name, tensor in tensors.items()})
     except Exception:  # tensors in the midst of a graph, locks; damaged weights, or another network's
         return None
-    return drawing(module, generate)
+    return partial(_draw_module, generate or _call, module, num_shells(generator))
+
+
+def num_untrained_in_keras(generator: Any) -> int:
+    """Return how many batch norms a Keras model has, if not one has ever updated its moving statistics; else 0."""
+    ops = sys.modules["keras"].ops
+    begun = {"moving_mean": 0.0, "moving_variance": 1.0}
+    found = [(one, one.path.rpartition("/")[2]) for one in generator.non_trainable_variables]
+    statistics = [(one, name) for one, name in found if name in begun]
+    for one, name in statistics:
+        if not bool((ops.convert_to_numpy(one) == begun[name]).all()):
+            return 0
+    return len(statistics) // 2
 
 
 def _copied_keras(generator: Any, generate: Generate | None, folder: Path | None) -> Draw | None:
@@ -89,17 +100,32 @@ def _draw(generate: Generate, generator: Any, latents: Tensor) -> Tensor:
         raise UserError("generator", f"it gave {type(images).__name__}; images [N, C, H, W] are needed") from None
 
 
-def _draw_module(generate: Generate, module: nn.Module, latents: Tensor) -> Tensor:
-    devices = []
-    first = next(itertools.chain(module.parameters(), module.buffers()), None)
+def _draw_module(generate: Generate, network: nn.Module, shells: int, latents: Tensor) -> Tensor:
+    first = next(itertools.chain(network.parameters(), network.buffers()), None)
     if first is not None:
         latents = latents.to(first.device)
         if first.is_floating_point():
             latents = latents.to(first.dtype)
-        if first.is_cuda:
-            devices.append(first.device)
-    with evaluating(module), torch.random.fork_rng(devices):
-        return _draw(generate, module, latents)
+    with untouched([network, *modules_of(generate)]):
+        return _draw(generate, shelled(network, shells).eval(), latents)
+
+
+def _draw_function(generate: Generate, function: Any, latents: Tensor) -> Tensor:
+    with untouched([*modules_of(function), *modules_of(generate)]):
+        return _draw(generate, function, latents)
+
+
+def _draw_keras(generate: Generate, generator: Any, latents: Tensor) -> Tensor:
+    """Draw from a Keras model, and put back whatever is no weight of it: batch statistics, states of randomness."""
+    keras = sys.modules["keras"]
+    kept = [(one, np.array(keras.ops.convert_to_numpy(one))) for one in generator.non_trainable_variables]
+    try:
+        with same_randomness():
+            return _draw(generate, generator, latents)
+    finally:
+        for one, value in kept:
+            if not np.array_equal(keras.ops.convert_to_numpy(one), value):
+                one.assign(value)
 
 
 def _call(generator: Any, latents: Tensor) -> Any:

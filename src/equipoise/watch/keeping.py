@@ -6,6 +6,8 @@ A torch module or a dict of tensors or arrays becomes `generator.safetensors`, a
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +17,110 @@ from equipoise.runs.candidates import GENERATOR, Fill, keep_candidate, promote, 
 from equipoise.runs.folder import RunFolder
 from equipoise.stopping.monitor import Monitor
 from equipoise.storage.records import EventKind, Score
+from equipoise.watch.writing import Writer, why
 
 KERAS_WEIGHTS = "generator.weights.h5"
 
 Event = Callable[[EventKind, str], None]
 
 
-def take(run: RunFolder, monitor: Monitor, score: Score, fill: Fill | None, event: Event, *, keeps_all: bool) -> bool:
-    """Take a score in, keep what belongs to it, log it, and return whether it is the best; nothing is half-done.
+@dataclass(frozen=True)
+class Content:
+    """What belongs to a score: how it is written now, and how the same is written later, where that can be had."""
 
-    With `keeps_all`, what may be selected at the end is kept, too, else the best alone.
-    """
-    before = monitor.state_dict()
-    is_best = monitor.score(score)
-    try:
-        _keep(run, monitor, score, fill, event, is_best=is_best, keeps_all=keeps_all)
-        run.log_score(score, is_best=is_best)
-    except BaseException:  # a full disk, or an error in a function of the loop's
-        monitor.load_state_dict(before)
-        raise
-    return is_best
+    fill: Fill
+    later: Callable[[], Fill] | None = None
 
 
-def _keep(
-    run: RunFolder, monitor: Monitor, score: Score, fill: Fill | None, event: Event, *, is_best: bool, keeps_all: bool
-) -> None:
-    if fill is None:
-        if is_best and run.best.exists():
-            event("not kept", "a new best score came without keep=, so best/ holds an earlier generator")
-        return
-    of_these_samples = [other for other in monitor.candidates if other.samples == score.samples]
-    is_first = bool(of_these_samples) and of_these_samples[0] is score  # else their folder is the better one's
-    if is_first and (is_best or keeps_all):
-        folder = keep_candidate(run, score, fill)
-        if is_best:
-            promote(run, folder)
+@dataclass(frozen=True)
+class Unkept:
+    """What the disk did not take, to be written once it does."""
+
+    score: Score
+    fill: Fill
 
 
-def filler(what: Any) -> Fill:
+class Keeper:
+    """Keeps the generators that may be the best one; what cannot be written now is an event, and is tried again."""
+
+    def __init__(self, run: RunFolder, monitor: Monitor, writer: Writer, event: Event) -> None:
+        self.run = run
+        self.monitor = monitor
+        self.writer = writer
+        self.event = event
+        self._unkept: list[Unkept] = []
+
+    def take(self, score: Score, content: Content | None, *, keeps_all: bool, refuses: bool = False) -> bool:
+        """Take a score in, log it, keep what belongs to it, and return whether it is the best.
+
+        With `keeps_all`, what may be selected at the end is kept, too, else the best alone. With `refuses`, a UserError
+        of the content is raised, and nothing is half-done; else whatever keeping raises is an event.
+        """
+        before = self.monitor.state_dict()
+        is_best = self.monitor.score(score)
+        try:
+            self._keep(score, content, is_best=is_best, keeps_all=keeps_all)
+        except Exception as error:
+            if refuses and isinstance(error, UserError):
+                self.monitor.load_state_dict(before)
+                raise
+            self._note_unkept(score, content, error)
+        except BaseException:  # Ctrl-C
+            self.monitor.load_state_dict(before)
+            raise
+        self.writer.log("scores.jsonl", score.samples, lambda: self.run.log_score(score, is_best=is_best))
+        return is_best
+
+    def keep_again(self) -> None:
+        """Try again to write what the disk did not take, as long as it may be selected."""
+        waiting = [one for one in self._unkept if any(one.score is other for other in self.monitor.candidates)]
+        self._unkept = [one for one in waiting if not self.writer.attempt("candidates", partial(self._write, one))]
+
+    def forget(self) -> None:
+        """Forget what could not be written: the run goes back to a time before it."""
+        self._unkept = []
+
+    def _keep(self, score: Score, content: Content | None, *, is_best: bool, keeps_all: bool) -> None:
+        if content is None:
+            if is_best and self.run.best.exists():
+                self.event("not kept", "a new best score came without keep=, so best/ holds an earlier generator")
+            return
+        of_these_samples = [other for other in self.monitor.candidates if other.samples == score.samples]
+        is_first = bool(of_these_samples) and of_these_samples[0] is score  # else their folder is the better one's
+        if is_first and (is_best or keeps_all) and not self.writer.is_lost:
+            folder = keep_candidate(self.run, score, content.fill)
+            if is_best:
+                promote(self.run, folder)
+
+    def _write(self, one: Unkept) -> None:
+        folder = keep_candidate(self.run, one.score, one.fill)
+        if one.score is self.monitor.best:
+            promote(self.run, folder)
+
+    def _note_unkept(self, score: Score, content: Content | None, error: Exception) -> None:
+        then = "best/ stays as it is"
+        if content is not None and content.later is not None:
+            try:
+                self._unkept.append(Unkept(score, content.later()))
+                then = "they are in memory, and writing them is tried again"
+            except Exception:  # no memory for them either
+                then = "there is no memory to hold them, either"
+        self.event("not kept", f"the weights of {score.samples:,} samples: {why(error)}; {then}")
+
+
+def content_of(what: Any) -> Content:
     """Return what writes something into a folder; raises UserError if it is nothing that can be written."""
     if is_keras(what):  # first: under the torch backend it is a torch module, too
-        return lambda folder: what.save_weights(folder / KERAS_WEIGHTS)
+        return Content(lambda folder: what.save_weights(folder / KERAS_WEIGHTS))
     if is_module(what):
-        return lambda folder: _write(folder, what.state_dict())
+        from equipoise.watch.modules import plain_state, refuse_sharded
+
+        refuse_sharded(what)
+        return _of_values(lambda: plain_state(what))
     if isinstance(what, Mapping):
-        return lambda folder: _write(folder, what)
+        return _of_values(lambda: what)
     if callable(what):
-        return what
+        return Content(what)
     problem = "give a torch module, a dict of tensors or arrays, a Keras model, or a function that writes into a folder"
     raise UserError(Option("keep", type(what).__name__), problem)
 
@@ -78,12 +137,27 @@ def is_keras(what: Any) -> bool:
     return keras is not None and isinstance(what, keras.Model)
 
 
-def _write(folder: Path, values: Mapping[str, Any]) -> None:
-    """Write named tensors or arrays as one safetensors file."""
+def _of_values(values: Callable[[], Mapping[str, Any]]) -> Content:
+    def later() -> Fill:
+        copies = _copied(values())
+        return lambda folder: _write(folder, copies)
+
+    return Content(lambda folder: _write(folder, values()), later)
+
+
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return copies of named tensors or arrays, as they are now."""
     if values and all(map(is_tensor, values.values())):
         from equipoise.storage.checkpoints import copied
 
-        tensors(copied(dict(values)))(folder)  # copies, because tensors that share memory are refused
+        return copied(dict(values))
+    return {name: _array(name, value).copy() for name, value in values.items()}
+
+
+def _write(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write named tensors or arrays as one safetensors file."""
+    if values and all(map(is_tensor, values.values())):
+        tensors(_copied(values))(folder)  # copies, because tensors that share memory are refused
         return
     import safetensors.numpy
 

@@ -1,19 +1,27 @@
 """The numbers that a custom training loop gives: of a step, and of a score it took itself. Checked, and by name."""
 
+import contextlib
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from equipoise.errors import Command, Option, UserError, listed, suggested
-from equipoise.health.stats import NAMES, flat, is_tensor, reduced
+from equipoise.health.stats import NAMES, array_of, flat, has_tensors, joined, received, reduced
 from equipoise.recipe import LossName
-from equipoise.storage.records import Score
+from equipoise.storage.records import Score, StepStats
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 GIVEN = ("real_logits", "fake_logits")  # from which some of the stats are computed
 LOSSES = ("discriminator_loss", "generator_loss")
+PER_SAMPLE = (*LOSSES, "penalty")  # one number, or one for each sample
+SHARES = ("accuracy", "real_probability", "fake_probability")
+TOLERANCE = 1e-3  # a sum of shares in half precision may be a little more than 1
 OF_PROBABILITIES = {"real_logit": "real_probability", "fake_logit": "fake_probability", "accuracy": "accuracy"}
 
 
@@ -26,15 +34,146 @@ def stat_names(names: Mapping[str, str]) -> dict[str, str]:
     return {name: name for name in known} | dict(names)
 
 
-def step_numbers(loss: LossName | None, real_logits: Any, fake_logits: Any, stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one step's numbers by name, those that follow from others included; raises UserError."""
+def step_numbers(
+    loss: LossName | None, samples: Any, given: Mapping[str, Any], *, reads: bool
+) -> tuple[int, dict[str, Any], list[UserError]]:
+    """Return on how many samples a step was, its numbers by name, those that follow from others included, and mistakes.
+
+    What is a mistake is left out of the numbers. With `reads`, also the values are looked at, which may wait for an
+    accelerator.
+    """
+    mistakes: list[UserError] = []
+    num = 0
+    numbers: dict[str, Any] = {}
+    try:
+        num = whole("samples", samples, least=0)
+    except UserError as error:
+        mistakes.append(error)
+    for found in (_of_logits, _of_probabilities, *(partial(_of_stat, name) for name in given if name not in GIVEN)):
+        try:
+            numbers |= found(_Step(loss, num, given, reads))
+        except UserError as error:
+            mistakes.append(error)
+    return num, numbers, mistakes
+
+
+@dataclass(frozen=True)
+class _Step:
+    loss: LossName | None
+    num: int
+    given: Mapping[str, Any]
+    reads: bool
+
+    def many(self, name: str) -> Any:
+        """Return what was given under a name, None for nothing; an empty batch has no logits and no losses."""
+        value = self.given.get(name)
+        return None if value is None or (self.num == 0 and _size(value) == 0) else value
+
+
+def _of_logits(step: _Step) -> dict[str, Any]:
+    return logit_numbers(step.loss, step.many("real_logits"), step.many("fake_logits"))
+
+
+def _of_probabilities(step: _Step) -> dict[str, Any]:
+    real = step.many("real_probability")
+    fake = step.many("fake_probability")
+    for name, value in (("real_probability", real), ("fake_probability", fake)):
+        if value is not None:
+            _refuse_no_share(name, value, step)
+    return probability_numbers(real, fake)
+
+
+def _of_stat(name: str, step: _Step) -> dict[str, Any]:
+    """Return one number that is given by its name; raises UserError where it is none, or of something else."""
     known = (*NAMES, *GIVEN)
-    for name in stats:
-        if name not in NAMES:
-            raise UserError(Option(name), f"a step has no such number; it has {listed(known)}", *suggested(name, known))
-    numbers = logit_numbers(loss, real_logits, fake_logits)
-    numbers |= probability_numbers(stats.get("real_probability"), stats.get("fake_probability"))
-    return numbers | {name: reduced(name, value) for name, value in stats.items() if value is not None}
+    if name not in NAMES:
+        raise UserError(Option(name), f"a step has no such number; it has {listed(known)}", *suggested(name, known))
+    value = step.many(name)
+    if value is None:
+        return {}
+    if name in PER_SAMPLE:
+        _refuse_several(name, value, step.num)
+    if name in SHARES:
+        _refuse_no_share(name, value, step)
+    return {name: reduced(name, value)}
+
+
+def _refuse_several(name: str, value: Any, num: int) -> None:
+    """Raise UserError where a loss is neither one number nor one for each sample: its mean would mean nothing."""
+    size = _size(value)
+    if size is None or size <= 1 or num == 0 or _is_per_sample(value, num):
+        return
+    problem = f"{received(value)}: {size} numbers for {num} samples; give one number, or one for each sample"
+    several = f"Of [loss, accuracy], as Keras' train_on_batch gives them: {name}=values[0], accuracy=values[1]"
+    raise UserError(Option(name), problem, several, "Of several losses give their sum or their mean")
+
+
+def _is_per_sample(value: Any, num: int) -> bool:
+    """Return whether there are one or more numbers for each sample, as far as the shape tells."""
+    size = _size(value)
+    if size == num or size is None:
+        return True
+    if isinstance(value, list | tuple):
+        return num > 1 and all(_is_per_sample(part, num) for part in value)
+    is_flat = len(getattr(value, "shape", ())) == 1
+    return size % num == 0 and not (num == 1 and is_flat)
+
+
+def _refuse_no_share(name: str, value: Any, step: _Step) -> None:
+    """Raise UserError where what should be a share between 0 and 1 is none."""
+    if has_tensors(value) and not step.reads:
+        return  # looked at once an interval is over
+    for one in _extremes(name, value):
+        if one < -TOLERANCE or one > 1 + TOLERANCE:
+            raise _no_share(name, one)
+
+
+def _extremes(name: str, value: Any) -> tuple[float, float]:
+    """Return the smallest and the largest number in a value; NaN where one is none."""
+    tensor = joined(name, value)
+    if tensor is not None:
+        return (float(tensor.min()), float(tensor.max())) if tensor.numel() else (math.nan, math.nan)
+    array = array_of(value)
+    if array is not None:
+        return (float(array.min()), float(array.max())) if array.size else (math.nan, math.nan)
+    values = flat(name, value)
+    return min(values), max(values)
+
+
+def _no_share(name: str, value: float) -> UserError:
+    problem = f"it is {value:.6g}, and a share from 0 to 1 is meant"
+    if name == "accuracy" and 1 < value <= 100:
+        return UserError(Option(name), f"{problem}, not per cent", f"Divide by 100: accuracy={value / 100:.6g}")
+    if name == "accuracy":
+        return UserError(Option(name), problem)
+    return UserError(Option(name), problem, f"Before the sigmoid it is a logit: {name.split('_')[0]}_logits")
+
+
+def drop_impossible(stats: StepStats) -> tuple[StepStats, dict[str, str]]:
+    """Return an interval's stats without shares that are none, and what is wrong with these, by name."""
+    mistakes: dict[str, str] = {}
+    for name in SHARES:
+        value = getattr(stats, name)
+        if value < -TOLERANCE or value > 1 + TOLERANCE:
+            mistakes[name] = str(_no_share(name, value))
+    if not mistakes:
+        return stats, {}
+    return msgspec.structs.replace(stats, **dict.fromkeys(mistakes, math.nan)), mistakes
+
+
+def _size(value: Any) -> int | None:
+    """Return how many numbers there are in a value, None where that cannot be told; reads nothing."""
+    if isinstance(value, list | tuple):
+        sizes = [_size(part) for part in value]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if len(known) == len(sizes) else None
+    shape = getattr(value, "shape", None)
+    if shape is None:
+        return 1 if isinstance(value, int | float) else None
+    try:
+        return math.prod(int(side) for side in shape)
+    except (TypeError, ValueError):
+        return None
 
 
 def logit_numbers(loss: LossName | None, real: Any, fake: Any) -> dict[str, Any]:
@@ -84,15 +223,16 @@ def score_of(metric: str, numbers: Mapping[str, float | None], samples: int, sec
     )
 
 
-def whole(name: str, value: Any) -> int:
-    """Return a whole number of at least 1; raises UserError."""
-    try:
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number of at least `least`; raises UserError."""
+    with contextlib.suppress(Exception):  # whatever an object of another library raises where it is no number
         number = int(value)
-    except (TypeError, ValueError):
-        number = 0
-    if number < 1 or number != value:
-        raise UserError(Option(name, value), "give a whole number of at least 1")
-    return number
+        if number >= least and bool(number == value):
+            return number
+    if getattr(value, "shape", ()) or isinstance(value, list | tuple):
+        problem = f"{received(value)}; give how many samples it holds, a whole number"
+        raise UserError(Option(name), problem, f"Try: {name}=len(…)")
+    raise UserError(Option(name, value), f"give a whole number of at least {least}")
 
 
 def _of_many(loss: LossName, real: Any, fake: Any) -> dict[str, Any]:
@@ -106,11 +246,15 @@ def _of_many(loss: LossName, real: Any, fake: Any) -> dict[str, Any]:
 
 
 def _tensor(name: str, value: Any) -> "Tensor":
-    """Return numbers as a flat tensor; one that is a tensor already is not read, so nothing waits for it."""
+    """Return numbers as a flat tensor; what is tensors already is not read, so nothing waits for it."""
     import torch
 
-    if is_tensor(value):
-        return value.detach().float().flatten()
+    tensor = joined(name, value)
+    if tensor is not None:
+        return tensor
+    array = array_of(value)
+    if array is not None:
+        return torch.from_numpy(array.astype("float32"))
     return torch.tensor(flat(name, value))
 
 

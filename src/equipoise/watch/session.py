@@ -1,9 +1,10 @@
 """A run that a watch follows: where it stands, what is due, when to stop, and how it is saved and gone back to."""
 
+import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -19,8 +20,11 @@ from equipoise.stopping.monitor import Monitor
 from equipoise.stopping.verdicts import Stop
 from equipoise.storage.files import read_json, write_json
 from equipoise.storage.records import EventKind, NotNegativeInt, RunState, Score, plain
-from equipoise.watch.numbers import LOSSES
+from equipoise.watch.keeping import Keeper
+from equipoise.watch.numbers import LOSSES, drop_impossible
+from equipoise.watch.saying import Say, in_words, said
 from equipoise.watch.settings import intervals_of
+from equipoise.watch.writing import Writer
 
 STATE = "watch.json"
 SAY_SECONDS = 15.0  # between two lines on how the game is going
@@ -30,8 +34,6 @@ DIVERGED = (
     "A player's loss has not been finite once for three intervals: the training has diverged, and the present weights "
     "are probably lost. Go back to the best generator, and try lower learning rates."
 )
-
-Say = Callable[[str], None]
 
 
 class WatchState(msgspec.Struct, kw_only=True):
@@ -50,14 +52,20 @@ class WatchState(msgspec.Struct, kw_only=True):
 
 
 class Session:
-    """One session of a run that a watch follows; holds all that a later one must find."""
+    """One session of a run that a watch follows; holds all that a later one must find.
+
+    Nothing that happens to it ends a training: what could not be done is an event, and what could not be written is
+    tried again.
+    """
 
     def __init__(self, run: RunFolder, recipe: Recipe, monitor: Monitor, say: Say) -> None:
         """Begin at the beginning; `resume` goes to where an earlier session ended."""
         self.run = run
         self.recipe = recipe
         self.monitor = monitor
-        self.say = say
+        self.is_over = False  # closed: nothing is written any more
+        self.writer = Writer(run, lambda text: self.event("not written", text))
+        self.keeper = Keeper(run, monitor, self.writer, self.event)
         self.now = WatchState(meter={}, monitor={})
         self.stop: Stop | None = None
         self._due_at: float | None = None  # when a score became due
@@ -65,6 +73,8 @@ class Session:
         self._clock: Clock | None = None
         self._intervals = intervals_of(recipe, None, None)
         self._pinned: list[list[int]] = []  # samples of the candidates of the states that were given out last
+        self._say = say
+        self._noted: set[str] = set()  # what was an event once, and is none again
         self._said_at = -math.inf
         self._saved_at = -math.inf
 
@@ -92,6 +102,12 @@ class Session:
         self.now.seconds = self.seconds
         self._clock = None
 
+    def go_on(self) -> None:
+        """Go on after an end, as it was: what the end has selected is a candidate as before."""
+        self.is_over = False
+        self.put_back_best()
+        self.save()
+
     @property
     def is_evaluation_due(self) -> bool:
         """Whether it is time for a score: the first once the speed is known, one an interval, and one at the end."""
@@ -109,8 +125,34 @@ class Session:
 
     def event(self, kind: EventKind, text: str) -> None:
         """Write an event down, and say it."""
-        self.run.log_event(self.now.samples, self.seconds, kind, text)
+        self._log_event(kind, text)
         self.say(f"{kind}: {text}")
+
+    def event_once(self, about: str, kind: EventKind, text: str) -> None:
+        """Make an event of something, unless that about the same was one before in this session."""
+        if about not in self._noted:
+            self._noted.add(about)
+            self.event(kind, text)
+
+    def say(self, text: str) -> None:
+        """Say a line; that it could not be said is written down, the first time."""
+        failure = said(self._say, text)
+        if failure is not None and "say" not in self._noted:
+            self._noted.add("say")
+            self._log_event("not said", f"a line could not be given to say ({failure}); the training goes on")
+
+    @contextlib.contextmanager
+    def going_on(self, what: str) -> Iterator[None]:
+        """Let nothing that fails meanwhile end the training: it is an event. Ctrl-C goes through."""
+        try:
+            yield
+        except Exception as error:
+            self.event_once(f"{what}: {type(error).__name__}", "watch failed", f"{what}: {in_words(error)}")
+
+    def _log_event(self, kind: EventKind, text: str) -> None:
+        samples = self.now.samples
+        seconds = self.seconds
+        self.writer.log("events.jsonl", None, lambda: self.run.log_event(samples, seconds, kind, text))
 
     @property
     def waited(self) -> float:
@@ -120,8 +162,8 @@ class Session:
     # Steps and scores
 
     def step(self, num: int, numbers: Mapping[str, Any]) -> None:
-        """Take in a step on `num` real samples with its numbers."""
-        self._meter.add(numbers)
+        """Take in a step on `num` real samples with its numbers; on none, a number that is not finite says nothing."""
+        self._meter.add(numbers, is_empty=num == 0)
         self.now.has_accuracy |= "accuracy" in numbers
         self.now.samples += num
         is_first = self._clock is None
@@ -156,6 +198,9 @@ class Session:
         if self.monitor.metric.signed or not math.isfinite(score.error):
             return
         self.monitor.metric = msgspec.structs.replace(self.monitor.metric, signed=True)
+        self.writer.attempt("data.json", self._write_metric)
+
+    def _write_metric(self) -> None:
         data = self.run.read_data()
         if data is not None:
             self.run.write_data(msgspec.structs.replace(data, metrics=(self.monitor.metric,)))
@@ -170,26 +215,28 @@ class Session:
         if found.reason == "diverged":  # the monitor's words are for Equipoise's own loop, which refuses such steps
             found = Stop("diverged", DIVERGED)
         self.stop = found
-        self.run.log_event(self.now.samples, self.seconds, "stop", found.message)
+        self._log_event("stop", found.message)
         self.say(f"Time to stop ({found.reason}): {found.message}")
 
     def _set_intervals(self) -> None:
         self._intervals = intervals_of(self.recipe, self.now.speed, self.now.evaluation_seconds)
-        self.run.write_intervals(self._intervals.record())
+        self.writer.attempt("intervals.json", lambda: self.run.write_intervals(self._intervals.record()))
 
     def _log(self, speed: float) -> None:
         """Write down the means since the last log line; now and then, say how the game is going."""
-        stats = interval_stats(self._meter, self.now.samples, self.seconds, speed)
+        stats, mistakes = drop_impossible(interval_stats(self._meter, self.now.samples, self.seconds, speed))
         sums = self._meter.fold()
         missing = {name: 0.0 for name in LOSSES if name not in sums}
         observed = msgspec.structs.replace(stats, **missing)  # a loss that was not given is no sign of divergence
         self.now.is_broken = not (math.isfinite(observed.discriminator_loss) and math.isfinite(observed.generator_loss))
         self.monitor.observe(observed)
-        self.run.log_step(stats)
+        self.writer.log("steps.jsonl", stats.samples, lambda: self.run.log_step(stats))
         bad = max((sums[name].num_not_finite for name in LOSSES if name in sums), default=0)
         self._meter.clear()
         if bad:
             self.event("not finite", f"{bad} of the last steps had a loss that is not a finite number")
+        for name, text in mistakes.items():
+            self.event_once(name, "ignored", text)
         if time.monotonic() - self._said_at >= SAY_SECONDS:
             self._show()
         if time.monotonic() - self._saved_at >= SAVE_SECONDS:
@@ -229,9 +276,19 @@ class Session:
     def save(self) -> None:
         """Write what a later session takes back; only then remove the candidates that it no longer speaks of."""
         self._saved_at = time.monotonic()
-        self.run.write_state(self.standing(status="running"))  # first: it says of an ended run that it goes on
-        write_json(self.run.path / STATE, self.state() | {"pinned": self._pinned})
-        prune(self.run, {*itertools.chain(*self._pinned), *self._candidates()}.__contains__)
+        if self.is_over:
+            return
+        self.writer.check_holder()
+        self.writer.flush()
+        self.keeper.keep_again()
+        # First: it says of an ended run that it goes on.
+        self.writer.attempt("state.json", lambda: self.run.write_state(self.standing(status="running")))
+        if self.writer.attempt(STATE, lambda: write_json(self.run.path / STATE, self._saved())):
+            kept = {*itertools.chain(*self._pinned), *self._candidates()}
+            self.writer.attempt("candidates", lambda: prune(self.run, kept.__contains__))
+
+    def _saved(self) -> dict[str, Any]:
+        return self.state() | {"pinned": self._pinned}
 
     def standing(self, **values: Any) -> RunState:
         """Return how the run stands."""
@@ -258,13 +315,18 @@ class Session:
         self._due_at = None
         self.stop = None
         self._intervals = intervals_of(self.recipe, found.speed, found.evaluation_seconds)
-        self.run.cut_logs(found.samples)
-        self._put_back_best()
+        self.writer.forget(found.samples)
+        self.keeper.forget()
+        self.writer.attempt("log", lambda: self.run.cut_logs(found.samples))
+        self.put_back_best()
         self.decide()
         self.save()
 
+    def put_back_best(self) -> None:
+        """Make `best/` that of the present state again, and set a later one aside; a failing disk is an event."""
+        self.writer.attempt("best", self._put_back_best)
+
     def _put_back_best(self) -> None:
-        """Make `best/` that of the present state again, and set a later one aside."""
         best = self.monitor.best
         moved = set_later_aside(self.run, self.monitor)
         if moved is not None:

@@ -6,23 +6,21 @@ to evaluate images, and where it is given logits for each sample.
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from equipoise import formatting
 from equipoise.errors import Command, UserError
 from equipoise.recipe import LossName, PolicyName, Recipe
-from equipoise.report.report import write_report
-from equipoise.runs.candidates import find, promote
 from equipoise.stopping.monitor import Monitor
 from equipoise.stopping.verdicts import Stop
-from equipoise.storage.records import DataRecord, RunState, Score, Status, StopReason
-from equipoise.watch.keeping import filler, is_keras, is_module, take
-from equipoise.watch.numbers import score_of, step_numbers, whole
+from equipoise.storage.records import DataRecord, EventKind, RunState, Score, Status, StopReason
+from equipoise.watch.ending import concluded, outcome, reported
+from equipoise.watch.keeping import Content, content_of, is_keras, is_module
+from equipoise.watch.numbers import score_of, step_numbers
+from equipoise.watch.saying import in_words, said
 from equipoise.watch.session import Session
 from equipoise.watch.settings import (
     data_of,
@@ -38,10 +36,6 @@ if TYPE_CHECKING:
     from equipoise.watch.evaluating import Evaluator
     from equipoise.watch.generators import Generate
     from equipoise.watch.images import GivenImages
-
-SELF_SCORED = (
-    "The loop took its own scores, so no generator was evaluated again: the one with the lowest score is kept."
-)
 
 
 class Watch:
@@ -106,6 +100,11 @@ class Watch:
         self.metric = "kid" if real is not None else metric or "loss"
         self._loss: LossName | None = loss
         self._say = say or _silent
+        self._lock = threading.RLock()  # `close` may come from another thread
+        self._closed_by = 0  # the thread that closed it
+        self._is_entered = False  # in a `with` block
+        self._has_stepped = False  # in this session: only what comes first is refused
+        self._has_scored = False
         self._stage_said = ""
         self._selected: Score | None = None  # at the end
         self._evaluator: Evaluator | None = None
@@ -180,11 +179,21 @@ class Watch:
                 `fake_probability`, and both players' gradient norms and rates; of several values the mean is taken.
 
         Raises:
-            UserError: for a name that does not exist, and for what is no number.
+            UserError: at the first step, for a name that does not exist, for what is no number, for a loss that is
+                several numbers, and for a share beyond 0..1. Later, what is wrong is an event, and is left out.
         """
-        self._refuse_closed()
-        num = whole("samples", samples)
-        self._session.step(num, step_numbers(self._loss, real_logits, fake_logits, stats))
+        if self._is_shut():
+            return
+        with self._lock:
+            given = {"real_logits": real_logits, "fake_logits": fake_logits, **stats}
+            num, numbers, mistakes = step_numbers(self._loss, samples, given, reads=not self._has_stepped)
+            if mistakes and not self._has_stepped:
+                raise mistakes[0]
+            self._has_stepped = True
+            for mistake in mistakes:
+                self._session.event_once(f"step: {mistake.subject}", "ignored", f"in a step: {mistake}")
+            with self._session.going_on("a step"):
+                self._session.step(num, numbers)
 
     def score(self, *, keep: Any = None, **numbers: float | None) -> bool:
         """Take in a score of your own and return whether it is the best so far; what belongs to it is then kept.
@@ -196,84 +205,64 @@ class Watch:
                 or it comes with its standard error, `<metric>_error`. Others, such as `coverage`, may be added.
 
         Raises:
-            UserError: where the deciding number is missing or says nothing, and for what cannot be kept.
+            UserError: at the first score, where the deciding number is missing or says nothing, and for what cannot be
+                kept. Later, what is wrong is an event, and counts as no improvement.
         """
-        self._refuse_closed()
-        if self._evaluator is not None:
-            raise UserError("score()", "the watch has real images and takes its own scores", "Use evaluate(generator)")
-        fill = None if keep is None else filler(keep)
-        seconds = self._session.waited
-        found = score_of(self.metric, numbers, self.samples, seconds, self._protocol)
-        best = self._monitor.best
-        if best is not None and best.protocol != found.protocol:
-            problem = f"the scores so far are of another protocol ({best.protocol}), so they are not comparable"
-            raise UserError("score()", problem, "Use the same protocol= for the whole run")
-        if not found.is_finite:
-            failure = f"{self.metric} is {found.loss}"
-            self._session.event("no score", f"{failure}: it counts as no improvement")
-            return self._failed(failure, seconds)
-        self._session.note_error(found)
-        is_best = take(self._run, self._monitor, found, fill, self._session.event, keeps_all=False)
-        return self._taken(seconds, is_best=is_best)
+        if self._is_shut():
+            return False
+        with self._lock:
+            return self._taken_in(lambda: self._score(keep, numbers), "no score")
 
     def evaluate(self, generator: Any, keep: Any = None) -> bool:
         """Evaluate a generator beside the best so far, on the same latents; return whether it is the new best.
 
         Args:
             generator: a torch module or a Keras model, which is kept where it may be selected at the end; or a function
-                of latents `[N, …]`, which cannot be copied and is compared by its score alone.
+                of latents `[N, …]`, which cannot be copied and is compared by its score alone. A module is taken out of
+                its wrappers: DistributedDataParallel, AveragedModel, `torch.compile`. Nothing of it is changed.
             keep: what to keep in its place, as in `score`.
 
         Raises:
-            UserError: where no real images were given, and for images of another shape or range. Whatever else goes
-                wrong is an event, and counts as no improvement.
+            UserError: at the first evaluation, where no real images were given, for images of another shape or range,
+                and for weights that are shared out over processes. Whatever else goes wrong is an event, and counts as
+                no improvement.
         """
-        self._refuse_closed()
-        if self._evaluator is None:
-            remedy = "Give real and latents to the watch, or take scores of your own: score()"
-            raise UserError("evaluate()", "there are no real images to evaluate by", remedy)
-        if not callable(generator):
-            problem = f"{type(generator).__name__}; give a torch module, a Keras model or a function of latents"
-            raise UserError("generator", problem)
-        if keep is None and (is_module(generator) or is_keras(generator)):
-            keep = generator
-        fill = None if keep is None else filler(keep)
-        try:
-            found = self._evaluator.score(generator, self.samples)
-        except UserError:
-            raise
-        except Exception as error:  # an evaluation must never end a training: the event says what went wrong
-            failure = f"{type(error).__name__}: {error}"
-            self._session.event("evaluation failed", failure)
-            return self._failed(failure, 1.0)
-        is_copied = self._evaluator.like is not None
-        is_best = take(self._run, self._monitor, found, fill, self._session.event, keeps_all=is_copied)
-        if is_best:
-            self._evaluator.adopt(generator, self.samples)
-        self._evaluator.snapshot(generator, self.samples)
-        seconds = found.seconds
-        if not found.compared_with:
-            seconds *= 2  # a later one has a best generator to draw from, too
-        return self._taken(seconds, is_best=is_best)
+        if self._is_shut():
+            return False
+        with self._lock:
+            return self._taken_in(lambda: self._evaluate(generator, keep), "evaluation failed")
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything the watch knows, as plain JSON, for a checkpoint of your own.
 
         What is kept on the disk for the last two of these states stays there, so that one can go back to them.
         """
-        self._session.pin()
-        return self._session.state()
+        with self._lock:
+            self._session.pin()
+            return self._session.state()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take a state back exactly, and cut the run's logs back to it; raises UserError if it is none."""
-        self._refuse_closed()
-        self._session.load(state)
-        self._before = None
-        if self._evaluator is not None:
-            self._evaluator.best = None
-        self._session.pin()
+        with self._lock:
+            if self._is_shut():
+                return
+            self._session.load(state)
+            self._before = None
+            if self._evaluator is not None:
+                self._evaluator.best = None
+            self._session.pin()
 
     # How a run ends
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the run was ended: nothing more is taken in, unless it is opened again by `reopen`."""
+        return self._is_closed
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether the watch is in a `with` block, which ends the run."""
+        return self._is_entered
 
     def close(self) -> None:
         """End the run: evaluate the candidates again, test the best once, write the report; once is enough."""
@@ -290,16 +279,38 @@ class Watch:
 
     def fail(self, error: BaseException) -> None:
         """End the run because the loop raised an error, as far as the disk allows."""
-        message = f"{type(error).__name__}: {error}"
-        with contextlib.suppress(OSError, UserError):  # a full disk may be what ended the loop
-            self._end("failed", None, message)
+        self._end("failed", None, in_words(error))
+
+    def pause(self) -> None:
+        """Let the clock stand until the next step, between two trainings of one run."""
+        with self._lock:
+            if not self._is_closed:
+                self._session.halt_clock()
+                self._session.save()
+
+    def reopen(self) -> bool:
+        """Go on with a run that was closed, from where it ended, and return whether that is so; never raises.
+
+        Another training may have taken its folder meanwhile: that is said.
+        """
+        with self._lock:
+            if not self._is_closed:
+                return True
+            try:
+                self._open_again()
+            except Exception as error:
+                said(self._say, f"This training is not watched, as the run cannot be continued: {in_words(error)}")
+                return False
+            return True
 
     def __enter__(self) -> "Watch":
+        self._is_entered = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_entered = False
         if error is None:
             self.close()
         elif isinstance(error, KeyboardInterrupt):
@@ -323,7 +334,7 @@ class Watch:
         self._monitor = Monitor(recipe.stopping, recipe.budget, data.metrics, noun=data.noun)
         self._session = Session(self._run, recipe, self._monitor, self._say)
         before = self._run.read_state()
-        self._run.write_environment(environment())
+        self._session.writer.attempt("environment.json", lambda: self._run.write_environment(environment()))
         if not self._session.resume():
             self._session.save()
         elif before.status == "finished" and before.test is not None:
@@ -332,85 +343,150 @@ class Watch:
             from equipoise.watch.evaluating import Evaluator
 
             timeout = recipe.evaluation.timeout
-            self._evaluator = Evaluator(self._run, self._monitor, given, generate, timeout, self._session.event)
-            self._evaluator.judge_rivals()
+            session = self._session
+            self._evaluator = Evaluator(
+                self._run, self._monitor, given, generate, timeout, session.event, session.keeper
+            )
+            with session.going_on("the baselines"):
+                self._evaluator.judge_rivals()
+
+    def _taken_in(self, take: Callable[[], bool], kind: EventKind) -> bool:
+        """Take a score in: a mistake is raised where it is the first; all else that goes wrong is an event."""
+        try:
+            is_best = take()
+        except UserError as error:
+            if not self._has_scored:
+                raise
+            failure = str(error)
+        except Exception as error:  # neither an evaluation nor a score may end a training
+            failure = in_words(error)
+        else:
+            self._has_scored = True
+            return is_best
+        self._has_scored = True
+        with self._session.going_on("a score"):
+            self._session.event(kind, failure)
+            self._failed(failure, 1.0 if self._evaluator is not None else self._session.waited)
+        return False
+
+    def _score(self, keep: Any, numbers: Mapping[str, float | None]) -> bool:
+        if self._evaluator is not None:
+            raise UserError("score()", "the watch has real images and takes its own scores", "Use evaluate(generator)")
+        content = self._content(keep)
+        seconds = self._session.waited
+        found = score_of(self.metric, numbers, self.samples, seconds, self._protocol)
+        best = self._monitor.best
+        if best is not None and best.protocol != found.protocol:
+            problem = f"the scores so far are of another protocol ({best.protocol}), so they are not comparable"
+            raise UserError("score()", problem, "Use the same protocol= for the whole run")
+        if not found.is_finite:
+            failure = f"{self.metric} is {found.loss}"
+            self._session.event("no score", f"{failure}: it counts as no improvement")
+            return self._failed(failure, seconds)
+        self._session.note_error(found)
+        is_best = self._session.keeper.take(found, content, keeps_all=False, refuses=not self._has_scored)
+        return self._taken(seconds, is_best=is_best)
+
+    def _evaluate(self, generator: Any, keep: Any) -> bool:
+        evaluator = self._evaluator
+        if evaluator is None:
+            remedy = "Give real and latents to the watch, or take scores of your own: score()"
+            raise UserError("evaluate()", "there are no real images to evaluate by", remedy)
+        if not callable(generator):
+            problem = f"{type(generator).__name__}; give a torch module, a Keras model or a function of latents"
+            raise UserError("generator", problem)
+        if keep is None and (is_module(generator) or is_keras(generator)):
+            keep = generator
+        content = self._content(keep)
+        found = evaluator.score(generator, self.samples)
+        is_copied = evaluator.like is not None
+        is_best = self._session.keeper.take(found, content, keeps_all=is_copied, refuses=not self._has_scored)
+        if is_best:
+            evaluator.adopt(generator, self.samples)
+        with self._session.going_on("a picture"):
+            evaluator.snapshot(generator, self.samples)
+        seconds = found.seconds
+        if not found.compared_with:
+            seconds *= 2  # a later one has a best generator to draw from, too
+        return self._taken(seconds, is_best=is_best)
+
+    def _content(self, keep: Any) -> Content | None:
+        """Return what is to be kept; what cannot be is refused at the first score, and is an event later."""
+        if keep is None:
+            return None
+        try:
+            return content_of(keep)
+        except UserError as error:
+            if not self._has_scored:
+                raise
+            self._session.event("not kept", str(error))
+            return None
 
     def _taken(self, seconds: float, *, is_best: bool) -> bool:
         """Do what follows a score that took so long."""
         self._before = None
-        self._session.scored(seconds)
+        if not self._is_closed:  # a handler of a signal may have closed it meanwhile
+            self._session.scored(seconds)
         return is_best
 
     def _failed(self, failure: str, seconds: float) -> bool:
         """Do what follows a score that came to nothing."""
         return self._taken(seconds, is_best=self._monitor.score(None, failure))
 
+    def _open_again(self) -> None:
+        with contextlib.ExitStack() as stack, in_words_of_a_watch():
+            stack.enter_context(self._run.lock())
+            before = self._run.read_state()
+            if before.samples != self.samples:
+                raise UserError(self.folder, "another training has gone on in this folder")
+            self._run.tidy()
+            self._open = stack.pop_all()
+        self._is_closed = False
+        self._selected = None
+        if before.status == "finished" and before.test is not None:
+            self._before = before
+        self._session.go_on()
+
     def _end(self, status: Status, reason: StopReason | None, message: str) -> None:
-        """Write how the run ended, and let go of its folder; once is enough."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self._session.halt_clock()
-        try:
-            self._session.save()
-            if status == "failed":
-                self._session.event("failed", message)
-            state = self._session.standing(status=status, stop_reason=reason, message=message)
-            state = self._concluded(state)
-            self._run.write_state(state)
-            write_report(self._run)
-        finally:
-            self._open.close()
-        self._say(f"{_outcome(state, self._monitor.metric.shown)} Report: {self._run.report}")
-
-    def _concluded(self, state: RunState) -> RunState:
-        """Select and test the best generator, and return the state with what was found.
-
-        An end of before, to which no score was added, stays as it was.
-        """
-        if self._evaluator is None:
-            return msgspec.structs.replace(state, not_selected=SELF_SCORED)
-        if state.status == "failed":
-            return state
-        before = self._before
-        if state.status == "finished" and before is not None and before.best is not None:
-            folder = find(self._run, before.best)
-            if folder is not None:
-                promote(self._run, folder)
-                self._selected = before.best
-                kept = ("best", "test", "rivals", "selection", "not_selected", "not_tested")
-                return msgspec.structs.replace(state, **{name: getattr(before, name) for name in kept})
-        found, not_tested = self._evaluator.conclude(self._stage, is_final=state.status == "finished")
-        if found.selection is not None:
-            self._selected = found.selection.best.found
-        return msgspec.structs.replace(
-            state,
-            best=self.best,
-            test=found.test,
-            rivals=found.rivals,
-            selection=found.selection,
-            not_selected=found.not_selected,
-            not_tested=not_tested,
-        )
+        """Write how the run ended, and let go of its folder; once is enough, and nothing is raised but Ctrl-C."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._closed_by = threading.get_ident()
+            session = self._session
+            session.halt_clock()
+            try:
+                session.save()
+                session.is_over = True
+                if status == "failed":
+                    session.event("failed", message)
+                state = session.standing(status=status, stop_reason=reason, message=message)
+                state, self._selected = concluded(
+                    self._run, state, self._evaluator, self._before, self._stage, session.event
+                )
+                session.writer.attempt("state.json", lambda: self._run.write_state(state))
+                report = "" if session.writer.is_lost else reported(self._run, session.event)
+            finally:
+                with contextlib.suppress(OSError):
+                    self._open.close()
+            said(self._say, f"{outcome(state, self._monitor.metric.shown)} {report}")
 
     def _stage(self, text: str, share: float) -> None:
         if text != self._stage_said:
             self._stage_said = text
-            self._say(f"{text} …")
+            said(self._say, f"{text} …")
 
-    def _refuse_closed(self) -> None:
-        if self._is_closed:
+    def _is_shut(self) -> bool:
+        """Return whether another thread has closed the watch; raises UserError where this one has.
+
+        A loop that closes its watch and goes on with it has a mistake; one whose watch is closed from outside has none.
+        """
+        if not self._is_closed:
+            return False
+        if self._closed_by == threading.get_ident():
             raise UserError("Watch", "this watch is closed", Command("Watch", self._run.path, resume=True))
-
-
-def _outcome(state: RunState, label: str) -> str:
-    """Return the end of a run in a line: the best generator and its test, or why there is none."""
-    if state.best is None:
-        return f"{state.message} There is no best generator."
-    text = f"Best: {label} {formatting.score(state.best)} after {state.best.samples:,} samples"
-    if state.test is not None:
-        text += f", {formatting.score(state.test)} on the test split"
-    return f"{text}."
+        return True
 
 
 def _silent(_: str) -> None:

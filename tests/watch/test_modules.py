@@ -1,0 +1,119 @@
+"""Modules out of their wrappers, left as they were, and by their plain names."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from equipoise.errors import UserError
+from equipoise.watch.generators import copied, drawing
+from equipoise.watch.keeping import content_of
+from equipoise.watch.modules import num_untrained_statistics, plain_state, refuse_sharded
+
+
+class Plain(nn.Module):
+    """A network of which one part has the name that wrappers use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = nn.Linear(2, 2)
+        self.norm = nn.BatchNorm1d(2)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.norm(self.module(latents))
+
+
+NAMES = set(Plain().state_dict())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, AveragedModel, torch.compile, lambda one: AveragedModel(nn.DataParallel(one))],
+    ids=["parallel", "averaged", "compiled", "both"],
+)
+def test_wrapped_weights_are_kept_and_loaded_under_plain_names(tmp_path: Path, wrap: Any) -> None:
+    network = Plain().eval()
+    wrapped = wrap(network)
+    content_of(wrapped).fill(tmp_path)
+    assert set(load_file(tmp_path / "generator.safetensors")) == NAMES
+    other = wrap(Plain())
+    draw = copied(other, None, tmp_path)
+    assert draw is not None
+    torch.testing.assert_close(draw(torch.ones(3, 2)), network(torch.ones(3, 2)).detach())
+
+
+def test_wrappers_within_a_network_leave_no_names_and_are_not_copied(tmp_path: Path) -> None:
+    nested = nn.Sequential(nn.DataParallel(Plain()), AveragedModel(nn.Linear(2, 2)))
+    expected = set(nn.Sequential(Plain(), nn.Linear(2, 2)).state_dict())
+    assert set(plain_state(nested)) == expected
+    content_of(nested).fill(tmp_path)
+    assert copied(nested, None, tmp_path) is not None
+
+
+def test_generate_may_speak_of_the_wrapper_or_of_the_network() -> None:
+    wrapped = AveragedModel(Plain())
+    for generate in (lambda one, latents: one.module.norm(latents), lambda one, latents: one.norm(latents)):
+        assert drawing(wrapped, generate)(torch.ones(3, 2)).shape == (3, 2)
+        draw = copied(wrapped, generate)
+        assert draw is not None
+        assert draw(torch.ones(3, 2)).shape == (3, 2)
+
+
+def test_whatever_generate_does_nothing_of_the_network_is_changed() -> None:
+    network = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2)), nn.BatchNorm1d(2)).eval()
+    decoder = nn.BatchNorm1d(2)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    states = (random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist(), torch.get_rng_state())  # noqa: NPY002
+
+    def generate(one: Any, latents: Tensor) -> Tensor:
+        one.train().requires_grad_(False)
+        random.random()
+        np.random.rand()  # noqa: NPY002
+        one[1].running_var = torch.full((2,), 9.0)
+        return decoder(one.double()(latents.double()).float() + torch.randn(2))
+
+    drawing(network, generate)(torch.randn(16, 2, generator=torch.Generator().manual_seed(0)))
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+        assert value.dtype == before[name].dtype
+    assert not network.training
+    assert all(weight.requires_grad for weight in network.parameters())
+    assert int(decoder.num_batches_tracked or 0) == 0
+    assert random.getstate() == states[0]
+    assert np.random.get_state(legacy=False)["state"]["key"].tolist() == states[1]  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_a_function_that_trains_changes_no_statistics_either() -> None:
+    network = Plain().train()
+    drawing(lambda latents: network(latents), None)(torch.randn(8, 2))
+    assert int(network.norm.num_batches_tracked or 0) == 0
+    assert network.training
+
+
+def test_a_network_with_old_spectral_norm_is_copied_after_a_training_step() -> None:
+    network = nn.utils.spectral_norm(nn.Linear(2, 2))
+    network(torch.ones(1, 2)).sum().backward()
+    assert copied(network, None) is not None
+
+
+def test_statistics_that_were_never_updated_are_counted() -> None:
+    assert num_untrained_statistics(AveragedModel(Plain())) == 1
+    trained = Plain()
+    trained(torch.randn(8, 2))
+    assert num_untrained_statistics(trained) == num_untrained_statistics(nn.Linear(2, 2)) == 0
+
+
+def test_weights_that_are_shared_out_over_processes_are_refused() -> None:
+    class FSDPModule(nn.Linear):
+        """As torch names what `fully_shard` makes."""
+
+    with pytest.raises(UserError) as error:
+        refuse_sharded(nn.Sequential(FSDPModule(2, 2)))
+    assert error.value.subject == "generator"
