@@ -593,9 +593,9 @@ def examples() -> list[doctest.DocTest]:
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
 def test_the_example_in_a_docstring_runs_and_gives_what_it_says(
-    small: None, tmp_path: Path, example: doctest.DocTest
+    small: None, tmp_path: Path, shapes: Path, example: doctest.DocTest
 ) -> None:
-    example.globs = {"FOLDER": str(tmp_path / "run")}
+    example.globs = {"FOLDER": str(tmp_path / "run"), "PHOTOS": str(shapes)}
     told: list[str] = []
     doctest.DocTestRunner().run(example, out=told.append, clear_globs=False)
     assert not told, "".join(told)

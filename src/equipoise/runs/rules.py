@@ -159,6 +159,12 @@ def taken(path: Path) -> UserError:
 
 def busy(path: Path, holder: Holder | None) -> RunBusyError:
     """Return the mistake of training where somebody trains."""
+    if holder and locks.is_this_process(holder):
+        problem = "this very process holds it: a watch that is still open, or a training in another thread"
+        close = (
+            "Close the watch: watch.close(). Where its name is lost, restart the process (in a notebook, the kernel)"
+        )
+        return RunBusyError(path, problem, close, elsewhere(path))
     who = "another process"
     if holder and holder != UNKNOWN:
         who = f"process {holder.pid} on {holder.host}"

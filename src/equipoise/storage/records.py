@@ -47,6 +47,8 @@ EventKind: TypeAlias = Literal[
     "not tested",
     "not found",
     "set aside",
+    "doubtful images",
+    "trained on held-out images",
 ]
 Role: TypeAlias = Literal["floor", "rival", "ceiling"]
 ExhibitKind: TypeAlias = Literal["picture", "sound", "series", "rows", "lines", "animation"]
