@@ -4,7 +4,7 @@ import difflib
 import errno
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -94,6 +94,13 @@ class RunBusyError(UserError):
 
 class StorageError(UserError):
     """What the disk did not take, or gave up, while something was being written; the command line exits with 4."""
+
+
+def together(settings: Sequence[Setting]) -> tuple[Part, ...]:
+    """Return settings as one remedy, as each needs the others; none where there are none."""
+    if len(settings) <= 1:
+        return tuple(settings)
+    return (Together(tuple(settings)),)
 
 
 def suggested(word: str, allowed: Iterable[str]) -> tuple[Near, ...]:

@@ -15,7 +15,7 @@ from equipoise.data.augment import augment, random_flip
 from equipoise.data.pool import Pool, gather, prepare, to_float, to_uint8, train_indices, with_scale
 from equipoise.data.sources import subject_of
 from equipoise.data.splits import enough_shares, split
-from equipoise.errors import Option, Part, Setting, Together, UserError, suggested
+from equipoise.errors import Option, Part, Setting, UserError, suggested, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
 from equipoise.game.updates import Players, Terms
@@ -392,14 +392,13 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
     refuse_few(pool, source)
     missing, settings, num_train = missing_of(pool)
     if num_train < recipe.game.batch:
-        missing.append(f"{num_train} are left to train on, fewer than one batch of {recipe.game.batch}")
+        missing.append(f"{num_train} images are left to train on, fewer than one batch of {recipe.game.batch}")
         settings.append(Setting("game.batch", max(2, num_train // 2)))
     if recipe.networks.conditional and not pool.classes:
         missing.append("networks.conditional needs classes, but there are no sub-folders with images")
         settings.append(Setting("networks.conditional", False))
     if missing:
-        together = (Together(tuple(settings)),) if settings else ()
-        raise UserError(source, with_left_out("; ".join(missing), pool), "Add images", *together)
+        raise UserError(source, with_left_out("; ".join(missing), pool), "Add images", *together(settings))
     _, channels, size, _ = pool.images.shape
     num_classes = len(pool.classes) if recipe.networks.conditional else 0
     with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
@@ -424,8 +423,8 @@ def missing_of(pool: Pool) -> tuple[list[str], list[Setting], int]:
     if min(held_out) >= LEAST_HELD_OUT:
         return [], [], num_train
     missing = (
-        f"of {len(pool.images):,} images {held_out[0]} are held out for validation and {held_out[1]} for the test; "
-        f"at least {LEAST_HELD_OUT} of each are needed"
+        f"{len(pool.images):,} images, of which {held_out[0]} validation and {held_out[1]} test images; at least "
+        f"{LEAST_HELD_OUT} of each are needed"
     )
     shares = enough_shares(pool.hashes, LEAST_HELD_OUT, least_train=2)
     if shares is None:

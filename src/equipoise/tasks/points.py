@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, enough_shares, split, to_hashes
-from equipoise.errors import Option, Setting, Together, UserError, shortened
+from equipoise.errors import Option, Setting, UserError, shortened, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
 from equipoise.game.updates import Players, Terms
@@ -254,8 +254,7 @@ class PointSource:
             missing.append(f"{num_train} points to train on, fewer than one batch of {recipe.game.batch}")
             settings.append(Setting("game.batch", max(2, num_train // 2)))
         if missing:
-            together = (Together(tuple(settings)),) if settings else ()
-            raise UserError(subject_of(self.name), "; ".join(missing), "Give more points", *together)
+            raise UserError(subject_of(self.name), "; ".join(missing), "Give more points", *together(settings))
 
     def summary(self, recipe: Recipe) -> str:
         """Say in a line what was found."""

@@ -20,7 +20,7 @@ from equipoise.data.photos import Photos, read_photo, read_photos
 from equipoise.data.pool import to_float, to_uint8
 from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, enough_shares, split
-from equipoise.errors import Command, Option, Setting, Together, UserError
+from equipoise.errors import Command, Option, Setting, UserError, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms
 from equipoise.game.updates import Players, Terms
@@ -246,10 +246,10 @@ class PhotoSource:
                 f"test; at least {LEAST_PHOTOS} are needed, {LEAST_HELD_OUT} of them in each"
             )
             shares = enough_shares(self.photos.hashes, LEAST_HELD_OUT, least_train=1) if num >= LEAST_PHOTOS else None
-            larger = ()
+            larger = []
             if shares is not None:
-                larger = (Together((Setting("data.validation", shares[0]), Setting("data.test", shares[1]))),)
-            raise UserError(subject_of(self.name), problem, "Add photographs", *larger)
+                larger = [Setting("data.validation", shares[0]), Setting("data.test", shares[1])]
+            raise UserError(subject_of(self.name), problem, "Add photographs", *together(larger))
         settings = _settings(recipe)
         if settings.patch % settings.scale:
             problem = f"not a multiple of task.scale={settings.scale}"

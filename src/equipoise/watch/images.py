@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equipoise.data.pool import Pool, gather, names_of, prepare, to_float
 from equipoise.data.splits import content_digests, split, to_hashes
-from equipoise.errors import Option, Setting, Together, UserError
+from equipoise.errors import Option, Setting, UserError, together
 from equipoise.host.device import chosen_device
 from equipoise.metrics.feature_judge import FeatureJudge
 from equipoise.metrics.features.load import Features
@@ -155,9 +155,8 @@ def given_images(real: Any, latents: Any, recipe: Recipe, stage: Callable[[str, 
     refuse_few(pool, subject)
     missing, settings, _ = missing_of(pool)
     if missing:
-        together = (Together(tuple(settings)),) if settings else ()
         remedy = f"Give at least {ENOUGH} images"
-        raise UserError(subject, with_left_out("; ".join(missing), pool), remedy, *together)
+        raise UserError(subject, with_left_out("; ".join(missing), pool), remedy, *together(settings))
     shape = tuple(np.atleast_1d(latents).tolist())
     features = features_of(pool, recipe.evaluation.features, chosen_device("auto"), stage)
     return GivenImages(pool, features, recipe.evaluation.num_samples, shape, recipe.seed, _folder(real), names)
