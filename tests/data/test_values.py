@@ -144,9 +144,9 @@ def test_negative_floats_are_kept(tmp_path: Path) -> None:
 # Arrays
 
 
-def array_pool(tmp_path: Path, images: np.ndarray, **settings: float) -> Pool:
+def array_pool(tmp_path: Path, images: np.ndarray, white: float | None = None) -> Pool:
     np.savez(tmp_path / "a.npz", images=images)
-    return prepare(Data(source=str(tmp_path / "a.npz")), Images(size=8, **settings), cache=tmp_path / "cache")
+    return prepare(Data(source=str(tmp_path / "a.npz")), Images(size=8, white=white), cache=tmp_path / "cache")
 
 
 @pytest.mark.parametrize(

@@ -315,7 +315,7 @@ def _notes_of_pages(listed: SourceImages, sample: np.ndarray, executor: ThreadPo
     """Say how many files of a sample hold several pages or frames, of which the first is taken."""
     if listed.array is not None:
         return []
-    paged = [index for index in sample.tolist() if Path(listed.names[index]).suffix.lower() in PAGED]
+    paged = [index for index in map(int, sample) if Path(listed.names[index]).suffix.lower() in PAGED]
     found = executor.map(partial(_attempt, listed, num_frames), paged)
     counts = [num for num in found if isinstance(num, int) and num > 1]
     if not counts:
