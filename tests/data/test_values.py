@@ -61,6 +61,7 @@ def test_what_is_given_is_kept_and_an_empty_or_constant_set_has_a_scale() -> Non
     assert scale_of([np.linspace(0, 4_000, 100)], low=-50, high=2_000) == Scale(-50, 2_000)
     assert scale_of([]) == Scale(0.0, 255.0)
     assert scale_of([np.full(10, 2.0**30)]) == Scale(0.0, 2.0**31 - 1)
+    assert scale_of([np.full(10, -5.0)]) == Scale(-5.0, -4.0)
     assert len(some_of(np.array([1.0, np.nan]))) == 0
 
 

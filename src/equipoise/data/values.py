@@ -63,7 +63,7 @@ def scale_of(samples: Sequence[np.ndarray], low: float | None = None, high: floa
     if lower < 0 and bound == HIGHEST[0] and least >= -1 - LITTLE:
         found = (-1.0, 1.0)
     elif lower < 0 or least < -LITTLE * bound or (NARROW * bound < least < most):
-        found = (least, most)
+        found = (least, most if most > least else least + 1.0)  # a constant one has a scale, too
     chosen = Scale(found[0] if low is None else low, found[1] if high is None else high)
     if chosen.high <= chosen.low:
         given = Setting("task.white", high) if high is not None else Setting("task.black", low)
