@@ -23,7 +23,7 @@ from trainings import Recorder, TrainSmall
 import equipoise as eq
 from equipoise import api, tasks
 from equipoise.data import pool
-from equipoise.errors import Command, Near, Option, Setting, UserError
+from equipoise.errors import Command, Near, Option, Setting, Together, UserError
 from equipoise.game.losses import loss_named
 from equipoise.recipe import (
     Augment,
@@ -399,17 +399,31 @@ def test_what_can_be_known_is_refused_before_the_data_are_read(
     refusal(lambda: eq.train(**options))
 
 
-@pytest.mark.parametrize(("share", "is_advised"), [("0.05", True), ("0.3", False)])
-def test_larger_splits_are_advised_only_where_they_are_not_large_already(
-    small: None, tmp_path: Path, share: str, is_advised: bool
-) -> None:
+@pytest.mark.parametrize("share", ["0.05", "0.3"])
+def test_the_one_remedy_for_few_images_is_enough(small: None, tmp_path: Path, share: str) -> None:
     (tmp_path / "few").mkdir()
     for index in range(25):
         Image.fromarray(np.full((8, 8), 10 * index, np.uint8)).save(tmp_path / "few" / f"{index}.png")
-    shares = [f"data.validation={share}", f"data.test={share}", "game.batch=2"]
-    error = refusal(lambda: eq.train(tmp_path / "few", settings=shares, out=tmp_path / "run"))
-    assert (Setting("data.validation", 0.3) in error.remedies) == is_advised
+    given = [*SMALL, "game.batch=8", f"data.validation={share}", f"data.test={share}"]
+    error = refusal(lambda: eq.train(tmp_path / "few", budget="80", settings=given, out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+    (together,) = [part for part in error.remedies if isinstance(part, Together)]
+    assert {setting.field for setting in together.settings} == {"data.validation", "data.test", "game.batch"}
+    given += [f"{setting.field}={setting.value}" for setting in together.settings]
+    run = eq.train(tmp_path / "few", budget="80", settings=given, out=tmp_path / "run")
+    assert run.state.status == "finished"
+
+
+def test_of_a_folder_of_which_little_is_used_the_refusal_says_what_was_left_out(small: None, tmp_path: Path) -> None:
+    (tmp_path / "few").mkdir()
+    for index in range(120):
+        (tmp_path / "few" / f"{index}.heic").write_bytes(b"")
+    for index in range(10):
+        Image.fromarray(np.full((8, 8), 10 * index, np.uint8)).save(tmp_path / "few" / f"{index}.png")
+    error = refusal(lambda: eq.train(tmp_path / "few", out=tmp_path / "run"))
+    for part in ("10 distinct", "120 of 130", ".heic", "22"):
+        assert part in error.problem
+    assert "12" in str(error.remedies)
 
 
 def test_a_task_that_breaks_its_contract_is_refused_before_there_is_a_folder(small: None, tmp_path: Path) -> None:
@@ -593,9 +607,9 @@ def examples() -> list[doctest.DocTest]:
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
 def test_the_example_in_a_docstring_runs_and_gives_what_it_says(
-    small: None, tmp_path: Path, example: doctest.DocTest
+    small: None, tmp_path: Path, shapes: Path, example: doctest.DocTest
 ) -> None:
-    example.globs = {"FOLDER": str(tmp_path / "run")}
+    example.globs = {"FOLDER": str(tmp_path / "run"), "PHOTOS": str(shapes)}
     told: list[str] = []
     doctest.DocTestRunner().run(example, out=told.append, clear_globs=False)
     assert not told, "".join(told)

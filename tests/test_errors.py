@@ -18,6 +18,7 @@ from equipoise.errors import (
     listed,
     shortened,
     suggested,
+    together,
     what_failed,
 )
 
@@ -51,6 +52,16 @@ RENDERED: list[tuple[UserError, str, str]] = [
         UserError(Setting("augment"), "is a group", Setting("augment.kinds", ("a", "b")), Setting("x.y", None)),
         "augment: is a group. Try: --set augment.kinds=a,b, or --set x.y=none",
         'augment: is a group. Try: settings=["augment.kinds=a,b"], or settings=["x.y=none"]',
+    ),
+    (
+        UserError("few", "is few", "Add some", *together([Setting("a.b", 0.3), Setting("c.d", 2)])),
+        "few: is few. Add some. Try: --set a.b=0.3 --set c.d=2",
+        'few: is few. Add some. Try: settings=["a.b=0.3", "c.d=2"]',
+    ),
+    (
+        UserError("few", "is few", *together([Setting("a.b", 0.3)]), *together([])),
+        "few: is few. Try: --set a.b=0.3",
+        'few: is few. Try: settings=["a.b=0.3"]',
     ),
     (
         UserError(Setting("a.b", 0.5), "with c=1", Setting("a.b", True), Setting("c d", "e f")),

@@ -10,7 +10,12 @@ import equipoise
 
 TASKS = {"Images", "Points", "SuperResolution", "Custom", "SHAPES"}
 OF_TASKS = {"tasks", "recipe", "recipes"}  # which may know one task from another
-READ_IMAGES = {"data/pool.py", "data/audit/check.py", "datasets.py"}  # `Images` is also how a source's images are read
+READ_IMAGES = {
+    "data/pool.py",
+    "data/audit/check.py",
+    "datasets.py",
+    "watch/images.py",
+}  # `Images` is also how a source's images are read
 ROOT = Path(equipoise.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # The order of the rooms, as in docs/design.md: each may import those before it. Nothing imports `cli`.
@@ -23,6 +28,8 @@ WITHOUT_TORCH = {"errors", "recipe", "recipes", "storage", "formatting", "health
 WITHOUT_TORCH |= {"host", "watch", "cli"}  # but for what is imported once there is something to compute
 WITH_TORCH = {
     ROOT / "watch" / "images.py",
+    ROOT / "watch" / "leaks.py",
+    ROOT / "watch" / "reading.py",
     ROOT / "watch" / "generators.py",
     ROOT / "watch" / "modules.py",
     ROOT / "host" / "device.py",

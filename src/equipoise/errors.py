@@ -4,7 +4,7 @@ import difflib
 import errno
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,6 +28,13 @@ class Setting:
     value: Any = None
 
 
+@dataclass(frozen=True)
+class Together:
+    """Settings of which each needs the others: `--set A --set B` in a shell, `settings=[A, B]` in Python."""
+
+    settings: tuple[Setting, ...]
+
+
 @dataclass(frozen=True, init=False)
 class Command:
     """A command with its arguments and options: `equipoise resume RUN --budget 20m`, `equipoise.resume("RUN", …)`."""
@@ -49,7 +56,8 @@ class Near:
     word: str
 
 
-Part: TypeAlias = str | Path | Option | Setting | Command | Near
+Part: TypeAlias = str | Path | Option | Setting | Together | Command | Near
+Typed: TypeAlias = Option | Setting | Together | Command  # what a remedy asks to type
 IN_PYTHON = ("train", "resume", "load", "evaluate", "Watch")  # commands that Python has under the same name
 
 
@@ -69,7 +77,7 @@ class UserError(Exception):
     def told(self, *, in_shell: bool) -> str:
         """Return the three parts as one line, in the words of the command line or of Python."""
         text = f"{_subject(self.subject, in_shell)}: {self.problem.rstrip('.')}."
-        to_type = [typed(part, in_shell) for part in self.remedies if isinstance(part, Option | Setting | Command)]
+        to_type = [typed(part, in_shell) for part in self.remedies if isinstance(part, Typed)]
         near = [f'Did you mean "{part.word}"?' for part in self.remedies if isinstance(part, Near)]
         sentences = [f"{str(part).rstrip('.')}." for part in self.remedies if isinstance(part, str | Path)]
         tries = [f"Try: {', or '.join(to_type)}"] if to_type else []
@@ -86,6 +94,13 @@ class RunBusyError(UserError):
 
 class StorageError(UserError):
     """What the disk did not take, or gave up, while something was being written; the command line exits with 4."""
+
+
+def together(settings: Sequence[Setting]) -> tuple[Part, ...]:
+    """Return settings as one remedy, as each needs the others; none where there are none."""
+    if len(settings) <= 1:
+        return tuple(settings)
+    return (Together(tuple(settings)),)
 
 
 def suggested(word: str, allowed: Iterable[str]) -> tuple[Near, ...]:
@@ -123,22 +138,27 @@ def what_failed(error: OSError) -> str:
 def _subject(part: Part, in_shell: bool) -> str:
     if isinstance(part, Setting):
         return part.field if part.value is None else f"{part.field}={_plain(part.value)}"
-    if isinstance(part, Option | Command):
+    if isinstance(part, Option | Together | Command):
         return typed(part, in_shell)
     return str(part)
 
 
-def typed(part: Option | Setting | Command, in_shell: bool) -> str:
-    """Return an argument, a setting or a command as it is typed in a shell, or in Python."""
+def typed(part: Typed, in_shell: bool) -> str:
+    """Return an argument, settings or a command as they are typed in a shell, or in Python."""
     match part:
         case Option(name, value):
             if in_shell:
                 dashed = f"--{name.replace('_', '-')}"
                 return dashed if value is None else f"{dashed} {shlex.quote(str(value))}"
             return f"{name}=" if value is None else f"{name}={_python(value)}"
-        case Setting(field, value):
-            setting = f"{field}={_plain(value)}"
-            return f"--set {shlex.quote(setting)}" if in_shell else f'settings=["{setting}"]'
+        case Setting():
+            return typed(Together((part,)), in_shell)
+        case Together(settings):
+            written = [f"{setting.field}={_plain(setting.value)}" for setting in settings]
+            if in_shell:
+                return " ".join(f"--set {shlex.quote(setting)}" for setting in written)
+            listed_settings = ", ".join(f'"{setting}"' for setting in written)
+            return f"settings=[{listed_settings}]"
         case Command(name, arguments, options):
             if in_shell or name not in IN_PYTHON:
                 words = [shlex.quote(str(argument)) for argument in arguments]

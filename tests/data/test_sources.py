@@ -244,29 +244,13 @@ def test_npz_training_and_test_parts_are_joined_with_their_labels(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (np.array([0.0, 0.5, 1.0]), [0, 128, 255]),
-        (np.array([-1.0, 0.0, 1.0], dtype=np.float32), [0, 128, 255]),
-        (np.array([0, 128, 255], dtype=np.int64), [0, 128, 255]),
-        (np.array([0, 32896, 65535], dtype=np.uint16), [0, 128, 255]),
-        (np.array([False, True, True]), [0, 255, 255]),
-    ],
-)
-def test_npz_values_of_every_range_become_0_to_255(tmp_path: Path, values: np.ndarray, expected: list[int]):
-    array = loaded(saved(tmp_path / "a.npz", images=np.tile(values[:, None, None], (1, 8, 8)))).array
-    assert array is not None
-    assert array[:, 0, 0, 0].tolist() == expected
-
-
-@pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"pictures": np.zeros((2, 8, 8), np.uint8)}, "pictures"),
         ({"images": np.zeros((2, 8), np.uint8)}, "shape (2, 8)"),
         ({"images": np.zeros((0, 8, 8), np.uint8)}, "no images"),
-        ({"images": np.full((2, 8, 8), 254.5)}, "float64 from 254.5 to 254.5"),
-        ({"images": np.full((2, 8, 8), np.nan)}, "nan"),
+        ({"images": np.full((2, 8, 8), np.nan)}, "2 of 2"),
+        ({"images": np.full((2, 8, 8), 1j)}, "complex"),
         ({"images": np.full((2, 8, 8), "a")}, "<U1"),
         ({"images": np.full((2, 8, 8), None)}, "objects"),
         ({"images": np.zeros((2, 8, 8), np.uint8), "labels": np.zeros(3)}, "of 2"),
@@ -391,8 +375,64 @@ def test_a_table_of_points_is_answered_with_its_task(tmp_path: Path):
     assert error.remedies == (Option("task", "points"),)
 
 
+def test_archives_without_images_are_answered_with_a_remedy_that_overwrites_nothing(tmp_path: Path):
+    path = saved(tmp_path / "a.npz", labels=np.zeros(3), pictures=np.zeros((30, 8, 8), np.uint8))
+    saved(tmp_path / "a-images.npz", other=np.zeros(3))
+    (remedy,) = refused(path).remedies
+    content = path.read_bytes()
+    exec(str(remedy).partition(": ")[2], {"np": np})  # noqa: S102
+    assert path.read_bytes() == content
+    assert len(loaded(tmp_path / "a-images-2.npz").names) == 30
+    assert refused(saved(tmp_path / "b.npz", labels=np.zeros(3))).remedies == ()
+
+
+def test_statistics_for_fid_are_no_images_and_are_told_so(tmp_path: Path):
+    error = refused(saved(tmp_path / "fid.npz", mu=np.zeros(2048), sigma=np.zeros((20, 20))), "FID")
+    assert "savez" not in str(error)
+
+
+def test_arrays_of_an_archive_that_are_not_read_are_named(tmp_path: Path):
+    images = np.zeros((3, 8, 8), np.uint8)
+    found = loaded(saved(tmp_path / "a.npz", x_train=images, y_train=np.arange(3), x_val=images, y_val=np.arange(3)))
+    (note,) = found.notes
+    assert "x_val, y_val" in note
+
+
+def test_parts_of_two_kinds_of_number_have_no_one_scale(tmp_path: Path):
+    parts = {"x_train": np.zeros((3, 8, 8), np.uint8), "x_test": np.zeros((3, 8, 8), np.float32)}
+    refused(saved(tmp_path / "a.npz", **parts), "uint8", "float32")
+
+
+def test_a_single_file_is_answered_with_what_can_be_done_with_it(tmp_path: Path):
+    np.save(tmp_path / "a.npy", np.arange(30 * 64, dtype=np.uint16).reshape(30, 8, 8))
+    (remedy,) = refused(tmp_path / "a.npy").remedies
+    exec(str(remedy).partition(": ")[2], {"np": np})  # noqa: S102
+    assert len(loaded(tmp_path / "a.npz").names) == 30
+    fill(tmp_path, "b.tar", "c.h5", "d.mp4")
+    for name, word in (("b.tar", "Unpack"), ("c.h5", "savez"), ("d.mp4", "frames")):
+        assert word in str(refused(tmp_path / name).remedies)
+    frames = [Image.new("L", (8, 8), index) for index in range(0, 250, 50)]
+    frames[0].save(tmp_path / "e.gif", save_all=True, append_images=frames[1:])
+    refused(tmp_path / "e.gif", "5 pages")
+
+
+def test_images_under_names_of_no_image_are_found_by_their_content(tmp_path: Path):
+    (tmp_path / "odd").mkdir()
+    for index in range(5):
+        (tmp_path / "odd" / f"{index}.dat").write_bytes(png(index))
+    error = refused(tmp_path / "odd", "PNG", "5 .dat")
+    assert ".png" in str(error.remedies[0])
+
+
+def test_a_folder_around_an_archive_is_answered_with_the_archive(tmp_path: Path):
+    path = saved(tmp_path / "set.npz", images=np.zeros((3, 8, 8), np.uint8))
+    assert str(path) in str(refused(tmp_path).remedies)
+
+
 def test_files_that_are_no_source_are_refused(tmp_path: Path):
     fill(tmp_path, "single.png", "words.txt", "nothing")
+    assert str(tmp_path) not in str(refused(tmp_path / "single.png", "single").remedies), "one image is no set"
+    fill(tmp_path, *(f"{index}.png" for index in range(21)))
     assert str(tmp_path) in str(refused(tmp_path / "single.png", "single").remedies)
     refused(tmp_path / "words.txt", ".txt file")
     refused(tmp_path / "nothing", "suffix")

@@ -61,6 +61,7 @@ def test_what_is_given_is_kept_and_an_empty_or_constant_set_has_a_scale() -> Non
     assert scale_of([np.linspace(0, 4_000, 100)], low=-50, high=2_000) == Scale(-50, 2_000)
     assert scale_of([]) == Scale(0.0, 255.0)
     assert scale_of([np.full(10, 2.0**30)]) == Scale(0.0, 2.0**31 - 1)
+    assert scale_of([np.full(10, -5.0)]) == Scale(-5.0, -4.0)
     assert len(some_of(np.array([1.0, np.nan]))) == 0
 
 
@@ -139,3 +140,63 @@ def test_negative_floats_are_kept(tmp_path: Path) -> None:
     ramp = np.linspace(-1, 1, 256, dtype=np.float32).reshape(16, 16)
     pool = prepared(deep_set(tmp_path / "signed", *[ramp] * 30), tmp_path)
     assert pool.images[0, 0, 8, 0] == pytest.approx(128, abs=1)
+
+
+# Arrays
+
+
+def array_pool(tmp_path: Path, images: np.ndarray, white: float | None = None) -> Pool:
+    np.savez(tmp_path / "a.npz", images=images)
+    return prepare(Data(source=str(tmp_path / "a.npz")), Images(size=8, white=white), cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "scale"),
+    [
+        (np.array([0.0, 0.5, 1.0]), [0, 128, 255], (0, 1)),
+        (np.array([-1.0, 0.0, 1.0], dtype=np.float32), [0, 128, 255], (-1, 1)),
+        (np.array([0.0, 128, 255], dtype=np.float32), [0, 128, 255], (0, 255)),
+        (np.array([-0.3, 0.4, 0.6]), [89, 178, 204], (-1, 1)),
+        (np.array([0, 128, 255], dtype=np.int64), [0, 128, 255], None),
+        (np.array([0, 1, 1], dtype=np.int32), [0, 255, 255], (0, 1)),
+        (np.array([0, 2056, 4095], dtype=np.uint16), [0, 128, 255], (0, 4095)),
+        (np.array([0, 32896, 65535], dtype=np.uint16), [0, 128, 255], (0, 65535)),
+        (np.array([1000.0, 1200, 1400]), [0, 128, 255], (1000, 1400)),
+        (np.array([False, True, True]), [0, 255, 255], (0, 1)),
+        (np.array([0, 1, 1], dtype=np.uint8), [0, 1, 1], None),
+    ],
+)
+def test_arrays_of_every_range_are_put_on_one_scale(
+    tmp_path: Path, values: np.ndarray, expected: list[int], scale: tuple[float, float] | None
+) -> None:
+    pool = array_pool(tmp_path, np.tile(values[:, None, None], (10, 8, 8)))
+    assert pool.images[:3, 0, 0, 0].tolist() == expected
+    assert pool.scale == (None if scale is None else pytest.approx(scale, rel=1e-3))
+
+
+def test_the_scale_of_an_array_is_said_can_be_given_and_what_is_nearly_black_is_warned_of(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 4_096, (40, 8, 8)).astype(np.uint16)
+    assert any("4,095" in note for note in array_pool(tmp_path, images).notes)
+    given = array_pool(tmp_path, images, white=8_190)
+    assert given.images.max() == 128
+    assert given.scale == (0, 8_190)
+    for dark in ((images % 17).astype(np.uint8), images % 17, (images % 17).astype(np.float32)):
+        assert any("black" in note for note in array_pool(tmp_path, dark).notes), dark.dtype
+    assert array_pool(tmp_path, (images % 17).astype(np.float32), white=16).images.max() == 255
+    assert any("effect" in note for note in array_pool(tmp_path, (images % 256).astype(np.uint8), white=16).notes)
+
+
+def test_files_of_8_bits_that_are_nearly_black_are_warned_of(tmp_path: Path) -> None:
+    masks = np.random.default_rng(0).integers(0, 3, (30, 16, 16)).astype(np.uint8)
+    assert any("black" in note for note in prepared(deep_set(tmp_path / "masks", *masks), tmp_path).notes)
+    assert prepared(deep_set(tmp_path / "bright", *(masks * 100)), tmp_path).notes == ()
+
+
+def test_frames_and_pages_that_are_not_read_are_said(tmp_path: Path) -> None:
+    folder = deep_set(tmp_path / "set", *np.random.default_rng(0).integers(0, 256, (28, 16, 16)).astype(np.uint8))
+    pages = [Image.new("L", (16, 16), 60 * index) for index in range(4)]
+    pages[1].save(folder / "paged.tif", save_all=True, append_images=pages[2:])
+    pages[1].save(folder / "animated.gif", save_all=True, append_images=pages[2:])
+    (note,) = prepared(folder, tmp_path).notes
+    assert note.startswith("2 of 30")
+    assert "3" in note

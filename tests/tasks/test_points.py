@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from equipoise.errors import Option, Setting, UserError
+from equipoise.errors import Option, Setting, Together, UserError
 from equipoise.evaluation.rivals import judge_rivals
 from equipoise.game.terms import StepContext
 from equipoise.game.updates import Players
@@ -276,13 +276,16 @@ def test_too_few_points_are_refused_with_what_is_there(open_source: Callable[...
     with pytest.raises(UserError) as error:
         source.settled(recipe)
     assert "5 distinct" in error.value.problem
-    assert Setting("data.test", 0.3) in error.value.remedies
+    (shares,) = [part for part in error.value.remedies if isinstance(part, Together)]
+    settings = [f"{setting.field}={setting.value}" for setting in shares.settings]
+    recipe, source = open_source("points", five, *settings)
+    assert source.settled(recipe) == recipe
     many = written(tmp_path / "many.csv", drawn(400))
     recipe, source = open_source("points", many, "game.batch=512")
     with pytest.raises(UserError) as error:
         source.settled(recipe)
     assert "512" in error.value.problem
-    (remedy,) = error.value.remedies
+    (remedy,) = [part for part in error.value.remedies if isinstance(part, Setting)]
     recipe, source = open_source("points", many, f"game.batch={remedy.value}")  # type: ignore[union-attr]
     assert source.settled(recipe) == recipe
 

@@ -1,5 +1,6 @@
 """Real images given to a watch: how they are split, described and refused, and which latents are drawn."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from shifted import Shifted, opened
 from torch import Tensor
 
-from equipoise.errors import Option, UserError
+from equipoise.errors import Option, Setting, Together, UserError
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
@@ -105,7 +106,6 @@ def test_a_watch_with_images_takes_no_scores_of_the_loops_own(tmp_path: Path, re
 REFUSED: list[tuple[dict[str, Any], Any]] = [
     ({"real": np.zeros((400, 8, 8, 1))}, Option("real")),
     ({"real": np.zeros((400, 8, 8))}, Option("real")),
-    ({"real": np.random.default_rng(0).random((400, 1, 8, 8))}, Option("real")),
     ({"real": np.full((400, 1, 8, 8), np.nan)}, Option("real")),
     ({"real": np.full((400, 1, 8, 8), 200.0)}, Option("real")),
     ({"real": np.zeros((400, 1, 8, 8), np.int64)}, Option("real")),
@@ -122,3 +122,107 @@ def test_images_of_no_use_leave_no_folder(tmp_path: Path, options: dict[str, Any
         opened(tmp_path / "run", **options)
     assert error.value.subject == subject
     assert not (tmp_path / "run").exists()
+
+
+def events(folder: Path, kind: str) -> list[str]:
+    return [event["message"] for event in records(folder / "log" / "events.jsonl") if event["kind"] == kind]
+
+
+def sigmoid(latents: Tensor) -> Tensor:
+    return torch.sigmoid(latents.repeat(1, 16)).view(-1, 1, 8, 8)
+
+
+@pytest.fixture
+def contrasted() -> np.ndarray:
+    """Return 600 distinct images over the whole of 0..255."""
+    return np.random.default_rng(0).integers(0, 256, (600, 1, 8, 8)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("generator", "word"),
+    [
+        (sigmoid, "generate="),
+        (lambda latents: 5 * latents.repeat(1, 16).view(-1, 1, 8, 8), "tanh"),
+        (lambda latents: torch.tanh(latents.repeat(1, 16)).view(-1, 1, 8, 8), None),
+        (lambda latents: 2 * sigmoid(latents) - 1, None),
+        (lambda latents: (sigmoid(latents) * 255).to(torch.uint8), None),
+        (lambda latents: np.rint(sigmoid(latents).numpy() * 255).astype(np.int32), None),
+    ],
+)
+def test_a_doubtful_range_of_a_generator_is_said_once_and_ends_nothing(
+    tmp_path: Path, contrasted: np.ndarray, generator: Any, word: str | None
+) -> None:
+    watch = opened(tmp_path / "run", contrasted)
+    for _ in range(4):
+        watch.step(10)
+        watch.evaluate(generator)
+    watch.close()
+    told = events(tmp_path / "run", "doubtful images")
+    assert len(told) == (word is not None)
+    assert all(word is not None and word in text for text in told)
+    assert len(records(tmp_path / "run" / "log" / "scores.jsonl")) == 4
+
+
+def test_little_contrast_is_doubted_only_after_the_beginning(tmp_path: Path, contrasted: np.ndarray) -> None:
+    watch = opened(tmp_path / "run", contrasted)
+    for expected in (0, 0, 1, 1):
+        watch.step(10)
+        watch.evaluate(lambda latents: 0.1 * torch.tanh(latents.repeat(1, 16)).view(-1, 1, 8, 8))
+        assert len(events(tmp_path / "run", "doubtful images")) == expected
+    watch.close()
+
+
+def test_whole_numbers_of_a_generator_score_as_the_same_images_in_floats(
+    tmp_path: Path, contrasted: np.ndarray
+) -> None:
+    losses = []
+    for name, generator in (("a", lambda latents: (sigmoid(latents) * 255).to(torch.uint8)), ("b", None)):
+        watch = opened(tmp_path / name, contrasted)
+        watch.step(10)
+        watch.evaluate(generator or (lambda latents: (sigmoid(latents) * 255).floor() / 127.5 - 1))
+        assert watch.best is not None
+        losses.append(watch.best.loss)
+        watch.close()
+    assert losses[0] == pytest.approx(losses[1])
+
+
+def test_what_the_images_are_is_said_at_the_beginning(tmp_path: Path, shapes: Path) -> None:
+    told: list[str] = []
+    folder = tmp_path / "set"
+    shutil.copytree(shapes, folder)
+    for index in range(100):
+        (folder / f"{index}.heic").write_bytes(b"")
+    opened(tmp_path / "run", folder, say=told.append).close()
+    (line,) = [text for text in told if ".heic" in text]
+    assert line.index("100 of 340") < line.index("240 images"), "a large share is said first"
+    assert "train_paths" in line
+    noise = torch.rand(400, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    opened(tmp_path / "array", noise * 4095, say=told.append).close()
+    assert any("4,095" in text and "train_indices" in text for text in told)
+
+
+@pytest.mark.parametrize("num", [24, 40, 90])
+def test_the_one_remedy_for_few_images_is_enough(tmp_path: Path, real: np.ndarray, num: int) -> None:
+    with pytest.raises(UserError) as error:
+        opened(tmp_path / "run", real[:num])
+    (together,) = [part for part in error.value.remedies if isinstance(part, Together)]
+    settings = [f"{setting.field}={setting.value}" for setting in together.settings]
+    watch = opened(tmp_path / "run", real[:num], settings=["evaluation.num_samples=100", *settings])
+    assert len(watch.train_indices) >= 2
+    watch.step(10)
+    watch.evaluate(Shifted())
+    watch.close()
+    assert watch.best is not None
+
+
+def test_settings_of_images_need_images_that_they_apply_to(tmp_path: Path, real: np.ndarray) -> None:
+    for options in ({"real": None, "latents": None}, {"real": real}):
+        with pytest.raises(UserError) as error:
+            opened(tmp_path / "run", **options, settings=["task.size=16"])
+        assert isinstance(error.value.subject, Setting)
+        assert error.value.subject.field == "task.size"
+    with pytest.raises(UserError):
+        opened(tmp_path / "run", real, settings=["task.flip=true"])
+    watch = opened(tmp_path / "run", real, settings=["task.black=-2", "task.white=2"])
+    assert watch.folder.joinpath("recipe.json").read_text().count('"white": 2') == 1
+    watch.close()

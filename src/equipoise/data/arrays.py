@@ -1,6 +1,7 @@
-"""Images and labels out of `.npz` files, as uint8 [N, H, W, C] and int64 [N]."""
+"""Images and labels out of `.npz` files, as numbers [N, H, W, C] and int64 [N]."""
 
 import math
+import os
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -8,34 +9,69 @@ from typing import IO
 import numpy as np
 
 from equipoise.data import archives
-from equipoise.errors import UserError, listed, shortened
+from equipoise.errors import Part, UserError, listed, shortened
 
 IMAGE_KEYS = ("images", "x", "x_train", "arr_0")
 LABEL_KEYS = ("labels", "y", "y_train")
 MAX_BYTES = 2**36  # 64 GiB unpacked
 MAX_ARRAYS = 10_000
 _BLOCK = 2**20
-_RANGES = "allowed are uint8, or floats in [0, 1] or [-1, 1]"
 
 
-def read_images(path: Path, subject: str) -> np.ndarray:
-    """Return all images as uint8 [N, H, W, C]; `x_test` is joined to `x_train`; raises UserError."""
+def read_images(path: Path, subject: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return all images as [N, H, W, C] in the numbers they are stored as, and the names of arrays left unread.
+
+    `x_test` is joined to `x_train`; raises UserError.
+    """
     keys = _keys(path, subject)
     key = _first(keys, IMAGE_KEYS)
     if key is None:
-        found = shortened(", ".join(keys)) or "no arrays"
-        problem = f"it holds {found}; the array of images must be named {listed(IMAGE_KEYS)}"
-        raise UserError(subject, problem, f'Use: np.savez_compressed("{path.name}", images=images)')
-    images = _as_uint8_images(_read(path, key, subject), _array(subject, key))
+        raise _without_images(path, keys, subject)
+    images = _images(path, key, subject)
+    read = {key, *LABEL_KEYS}
     if key == "x_train" and "x_test" in keys:
-        rest = _as_uint8_images(_read(path, "x_test", subject), _array(subject, "x_test"))
-        if rest.shape[1:] != images.shape[1:]:
-            problem = f"x_train and x_test differ in shape: {images.shape[1:]} and {rest.shape[1:]}"
-            raise UserError(subject, problem)
-        images = np.concatenate([images, rest])
+        images = _joined(images, _images(path, "x_test", subject), subject)
+        read |= {"x_test", "y_test"}
     if not len(images):
         raise UserError(_array(subject, key), "no images")
-    return images
+    return images, tuple(name for name in keys if name not in read)
+
+
+def _without_images(path: Path, keys: list[str], subject: str) -> UserError:
+    """Return the error that says what an archive holds instead of images; no remedy overwrites it."""
+    found = shortened(", ".join(keys)) or "no arrays"
+    if {"mu", "sigma"} <= set(keys):
+        problem = f"it holds {found}: statistics for FID, from which no image can be had back"
+        return UserError(
+            subject, problem, "Give the images themselves: a folder, a zip, or an .npz with an array images"
+        )
+    problem = f"it holds {found}; the array of images must be named {listed(IMAGE_KEYS)}"
+    key = next((key for key in keys if _may_be_images(path, key)), None)
+    if key is None:
+        return UserError(subject, f"{problem}, and none of these has the shape of images [N, H, W, C] or [N, H, W]")
+    another = free_name(path.with_name(f"{path.stem}-images.npz"))
+    remedy = f'Write a new file: np.savez("{another}", images=np.load("{path}")["{key}"])'
+    return UserError(subject, problem, remedy)
+
+
+def _may_be_images(path: Path, key: str) -> bool:
+    """Return whether an array has the shape of images, by its header alone."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
+            shape, _, dtype = _header(file)
+    except Exception:  # a damaged archive fails in zipfile, zlib or numpy
+        return False
+    return len(shape) in (3, 4) and min(shape) > 0 and dtype.kind in "biuf"
+
+
+def free_name(path: Path) -> Path:
+    """Return a path where nothing is yet: this one, or with a number."""
+    found = path
+    number = 2
+    while os.path.lexists(found):
+        found = path.with_stem(f"{path.stem}-{number}")
+        number += 1
+    return found
 
 
 def read_labels(path: Path, subject: str, num_images: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -155,7 +191,11 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError(f"its header is damaged ({type(error).__name__})") from None
 
 
-def _as_uint8_images(values: np.ndarray, subject: str) -> np.ndarray:
+def _images(path: Path, key: str, subject: str) -> np.ndarray:
+    """Read images as [N, H, W, C] in the numbers they are stored as; raises UserError."""
+    stored = _read(path, key, subject)
+    values = stored
+    name = _array(subject, key)
     if values.ndim == 3:
         values = values[..., None]
     allowed = (1, 2, 3, 4)
@@ -163,27 +203,32 @@ def _as_uint8_images(values: np.ndarray, subject: str) -> np.ndarray:
         values = values.transpose(0, 2, 3, 1)
     if values.ndim != 4 or values.shape[3] not in allowed or 0 in values.shape[1:]:
         problem = f"shape {values.shape}; allowed are [N, H, W], [N, H, W, C] and [N, C, H, W]"
+        raise UserError(name, problem)
+    if values.dtype.kind not in "biuf":
+        raise UserError(name, f"type {values.dtype}; allowed are whole numbers, floats and booleans")
+    refuse_not_finite(stored, name)
+    return np.ascontiguousarray(values)
+
+
+def refuse_not_finite(images: np.ndarray, subject: Part) -> None:
+    """Raise UserError where images `[N, …]` hold values that are not finite numbers."""
+    if images.dtype.kind != "f":
+        return
+    bad = [index for index in range(len(images)) if not np.isfinite(images[index]).all()]
+    if bad:
+        problem = f"{len(bad):,} of {len(images):,} images hold NaN or infinite values, the first is image {bad[0]}"
+        axes = tuple(range(1, images.ndim))
+        raise UserError(subject, problem, f"Leave them out: images[np.isfinite(images).all(axis={axes})]")
+
+
+def _joined(images: np.ndarray, rest: np.ndarray, subject: str) -> np.ndarray:
+    """Return x_train and x_test as one array; raises UserError where they are of another shape or kind of number."""
+    if rest.shape[1:] != images.shape[1:]:
+        problem = f"x_train and x_test differ in shape: {images.shape[1:]} and {rest.shape[1:]}"
         raise UserError(subject, problem)
-    return np.ascontiguousarray(_as_uint8(values, subject))
-
-
-def _as_uint8(values: np.ndarray, subject: str) -> np.ndarray:
-    kind = values.dtype.kind
-    if values.dtype == np.uint8 or not values.size:
-        return values.astype(np.uint8)
-    if kind == "b":
-        return values.astype(np.uint8) * np.uint8(255)
-    if kind not in "iuf":
-        raise UserError(subject, f"type {values.dtype}; {_RANGES}")
-    low = values.min()
-    high = values.max()
-    if kind in "iu" and low >= 0 and high <= 255:
-        return values.astype(np.uint8)
-    if values.dtype == np.uint16:
-        return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    if kind == "f" and low >= 0 and high <= 1:  # false for NaN as well
-        return np.rint(values.astype(np.float32) * 255.0).astype(np.uint8)
-    if kind == "f" and low >= -1 and high <= 1:
-        return np.rint((values.astype(np.float32) + 1.0) * 127.5).astype(np.uint8)
-    remedy = "Use images.astype(np.uint8) on values of 0 to 255"
-    raise UserError(subject, f"{values.dtype} from {low} to {high}; {_RANGES}", remedy)
+    whole = "iu"
+    same = images.dtype.kind == rest.dtype.kind or (images.dtype.kind in whole and rest.dtype.kind in whole)
+    if not same:
+        problem = f"x_train is {images.dtype} and x_test {rest.dtype}, so no one scale of pixel values fits both"
+        raise UserError(subject, problem, "Give both in one type")
+    return np.concatenate([images, rest])

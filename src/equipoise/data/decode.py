@@ -165,6 +165,15 @@ def smaller_side(raw: bytes | np.ndarray) -> int:
     return min(open_image(raw).size)
 
 
+def num_frames(raw: bytes | np.ndarray) -> int:
+    """Return how many frames or pages a file holds, 1 where that cannot be said; raises BrokenImage."""
+    image = open_image(raw)
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # a damaged second frame does not matter
+        return 1
+
+
 def has_color(raw: bytes | np.ndarray, background: tuple[int, int, int]) -> bool:
     """Return whether any pixel, seen on the background, is not grey; raises BrokenImage."""
     image = open_image(raw)
@@ -188,6 +197,12 @@ def deep_values(raw: bytes | np.ndarray) -> np.ndarray | None:
 
     _guarded(image, load)
     return found[0]
+
+
+def byte_values(raw: bytes | np.ndarray) -> np.ndarray:
+    """Return some of the values 0..255 that an image is shown in, on white; raises BrokenImage."""
+    image = open_image(raw)
+    return some_of(np.asarray(_guarded(image, lambda: _flat(image, (255, 255, 255)))))
 
 
 def decode(raw: bytes | np.ndarray, target: Target) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from equipoise.data.decode import BrokenImage, open_image, upright
-from equipoise.data.pool import MAX_REJECTED, MAX_REJECTED_SHARE
+from equipoise.data.pool import MAX_REJECTED, MAX_REJECTED_SHARE, of_bytes
 from equipoise.data.sources import SourceImages, open_source, subject_of
 from equipoise.data.splits import content_digests, to_hashes
 from equipoise.errors import UserError
@@ -31,6 +31,8 @@ class Photos:
     digest: str  # SHA-256 of all pixels and sizes
     rejected: tuple[Rejected, ...]
     num_left_out: int  # for want of memory
+    num_skipped: int = 0  # files ignored because their names are not those of images
+    notes: tuple[str, ...] = ()  # what was inferred of an array's pixel values
 
 
 def read_photos(
@@ -41,7 +43,7 @@ def read_photos(
     One with a side below `least_side` is rejected. `progress` is called with (done, total).
     """
     opened = open_source(source)
-    images = opened.load()
+    images, _ = of_bytes(opened.load())
     num = len(images.names)
     names: list[str] = []
     kept: list[np.ndarray] = []
@@ -67,7 +69,9 @@ def read_photos(
     digest = hashlib.sha256(hashes.tobytes())
     for image in kept:
         digest.update(_with_size(image).tobytes())
-    return Photos(tuple(names), tuple(kept), hashes, digest.hexdigest(), tuple(rejected), num_left_out)
+    notes = images.notes if images.array is not None else ()  # those of a folder speak of classes
+    made = (tuple(names), tuple(kept), hashes, digest.hexdigest(), tuple(rejected), num_left_out)
+    return Photos(*made, images.num_skipped, notes)
 
 
 def read_photo(raw: bytes | np.ndarray, max_side: int | None = None) -> np.ndarray:

@@ -5,9 +5,9 @@ import hashlib
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
@@ -26,15 +26,17 @@ from equipoise.data.cache import writing_to
 from equipoise.data.decode import (
     BrokenImage,
     Target,
+    byte_values,
     decode,
     deep_values,
     has_color,
+    num_frames,
     parse_background,
     smaller_side,
 )
-from equipoise.data.sources import Source, SourceImages, labelled, open_source, subject_of
+from equipoise.data.sources import PAGED, Source, SourceImages, labelled, open_source, subject_of
 from equipoise.data.splits import Splits, split
-from equipoise.data.values import Scale, notes_of, scale_of
+from equipoise.data.values import Scale, array_to_uint8, doubts_of_bytes, notes_of, scale_of, scale_of_array
 from equipoise.errors import Setting, UserError
 from equipoise.randomness import Randomness, stream_seed
 from equipoise.storage.records import Rejected
@@ -44,6 +46,7 @@ MAX_REJECTED = 3  # broken files that are tolerated in any case
 MAX_REJECTED_SHARE = 0.1
 _NUM_SCANNED = 1_000  # images that decide on the size
 _NUM_CHECKED = 16  # images checked for colour at once
+_NUM_DARK = 32  # images of 8 bits by which it is said that a set is nearly black
 _CHUNK = 256  # images decoded between two reports of progress
 _BLOCK = 16  # images decoded by a thread at once: handing over single small ones costs more than decoding
 _SLICE = 8_192  # images copied between two reports of progress
@@ -79,6 +82,8 @@ class Pool:
     num_skipped: int  # files ignored because their names are not those of images
     notes: tuple[str, ...] = ()  # what was inferred, such as classes
     scale: tuple[float, ...] | None = None  # the pixel values that became black and white, where images are deep
+    skipped: Mapping[str, int] = field(default_factory=dict)  # what was ignored, by suffix or by why
+    hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))  # uint64 [N], by which it is split
 
 
 def prepare(
@@ -110,6 +115,24 @@ def prepare(
             # A run's recipe holds the size, channels and scale found here: asked for, they are the same.
             store.note(cache, _key(source, with_scale(images, found[1].scale), size, channels), found[1])
         return _pool(*found, data)
+
+
+def names_of(data: recipe.Data, pool: Pool) -> tuple[str, ...]:
+    """Return the name of each image of a pool: a path below the folder, a member of the zip, or its place.
+
+    Raises UserError where the source has changed since it was prepared.
+    """
+    source = open_source(data.source)
+    left_out = [item.name for item in pool.rejected]
+    names = []
+    for name in labelled(source.load()).names:
+        if left_out and name == left_out[0]:  # both are in one order
+            left_out.pop(0)
+        else:
+            names.append(name)
+    if left_out or len(names) != len(pool.images):
+        raise UserError(subject_of(source.name), "it was changed while it was read", "Try again")
+    return tuple(names)
 
 
 def with_scale(images: recipe.Images, scale: Sequence[float] | None) -> recipe.Images:
@@ -186,6 +209,8 @@ def _pool(stored: store.Stored, listing: store.Listing, data: recipe.Data) -> Po
         num_skipped=listing.num_skipped,
         notes=tuple(listing.notes),
         scale=None if listing.scale is None else tuple(listing.scale),
+        skipped=listing.skipped,
+        hashes=stored.hashes,
     )
 
 
@@ -203,7 +228,10 @@ def reading(
     rejected: list[tuple[str, str]] = []
     num_threads = min(16, os.cpu_count() or 1)
     with ThreadPoolExecutor(num_threads) as executor, _quiet():  # Pillow releases the interpreter's lock
+        listed, scale = of_bytes(listed, images.black, images.white)
         target, notes = _target(listed, images, background, max_size, executor)
+        if scale is not None:
+            target = replace(target, scale=scale)
         listed = replace(listed, notes=(*listed.notes, *notes))
         if listed.array is not None and _is_ready(listed.array, target):
             batches = _sliced(listed.array, progress)
@@ -211,6 +239,17 @@ def reading(
             batches = _decoded(listed, lambda raw: decoding(raw, target), executor, rejected, progress)
         batches = _unless_broken(batches, source.name, rejected, len(listed.names))
         yield Reading(listed, target, rejected, batches)
+
+
+def of_bytes(
+    listed: SourceImages, black: float | None = None, white: float | None = None
+) -> tuple[SourceImages, Scale | None]:
+    """Return images with their array as uint8, and its scale; raises UserError. Where there is no array, they stay."""
+    if listed.array is None:
+        return listed, None
+    scale, notes = scale_of_array(listed.array, black, white)
+    array = array_to_uint8(listed.array, scale)
+    return replace(listed, array=array, read=array.__getitem__, notes=(*listed.notes, *notes)), scale
 
 
 @contextlib.contextmanager
@@ -229,7 +268,9 @@ def _build(
         content = store.write(cache, read.batches, read.images.labels, read.images.classes)
     notes = [*read.images.notes, *loss_notes(counts, read.target, images.background)]
     scale = None if read.target.scale is None else [read.target.scale.low, read.target.scale.high]
-    store.note(cache, key, store.Listing(content, read.rejected, read.images.num_skipped, notes, scale))
+    listed = read.images
+    listing = store.Listing(content, read.rejected, listed.num_skipped, notes, scale, dict(listed.skipped))
+    store.note(cache, key, listing)
 
 
 def _target(
@@ -252,6 +293,7 @@ def _target(
     if channels is None:
         channels = 3 if _any_color(listed, sample, background, executor) else 1
     scale, notes = _scale(listed, images, sample, executor)
+    notes += _notes_of_pages(listed, sample, executor)
     return Target(size, channels, images.fit, background, scale), notes
 
 
@@ -259,16 +301,30 @@ def _scale(
     listed: SourceImages, images: recipe.Images, sample: np.ndarray, executor: ThreadPoolExecutor
 ) -> tuple[Scale | None, list[str]]:
     """Return the one scale of all images of more than 8 bits or floats; None where a sample has none of them."""
+    if listed.array is not None:  # it was put on its scale before
+        return None, []
     is_given = images.black is not None or images.white is not None
     without = ["task.black and task.white have no effect: no image has more than 8 bits"] if is_given else []
-    if listed.array is not None:
-        return None, without
     found = executor.map(partial(_attempt, listed, deep_values), sample)
     deep = [values for values in found if isinstance(values, np.ndarray)]
     if not deep:
-        return None, without
+        some = executor.map(partial(_attempt, listed, byte_values), sample[:: max(1, len(sample) // _NUM_DARK)])
+        return None, [*without, *doubts_of_bytes([values for values in some if isinstance(values, np.ndarray)])]
     scale = scale_of(deep, images.black, images.white)
     return scale, notes_of(scale, deep)
+
+
+def _notes_of_pages(listed: SourceImages, sample: np.ndarray, executor: ThreadPoolExecutor) -> list[str]:
+    """Say how many files of a sample hold several pages or frames, of which the first is taken."""
+    if listed.array is not None:
+        return []
+    paged = [index for index in map(int, sample) if Path(listed.names[index]).suffix.lower() in PAGED]
+    found = executor.map(partial(_attempt, listed, num_frames), paged)
+    counts = [num for num in found if isinstance(num, int) and num > 1]
+    if not counts:
+        return []
+    of = f"{len(counts):,} of {len(sample):,} files" + (" looked at" if len(sample) < len(listed.names) else "")
+    return [f"{of} hold several pages or frames, up to {max(counts):,}: the first of each is taken"]
 
 
 def _median_side(listed: SourceImages, sample: np.ndarray, executor: ThreadPoolExecutor) -> int:

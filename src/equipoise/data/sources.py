@@ -17,32 +17,41 @@ from typing import Any
 import numpy as np
 
 from equipoise.data import archives, arrays
-from equipoise.data.decode import FORMATS, BrokenImage, format_of
+from equipoise.data.decode import FORMATS, BrokenImage, format_of, num_frames
 from equipoise.data.labels import DATASET, labels_of
-from equipoise.errors import Near, Option, UserError, listed, suggested
+from equipoise.errors import Near, Option, UserError, listed, shortened, suggested
 from equipoise.storage.safe_open import open_regular
 
 SUFFIXES = frozenset(
     f".{name}"
     for name in "png jpg jpeg jpe jfif webp gif bmp dib tif tiff ppm pgm pbm pnm".split()  # noqa: SIM905
 )
+ARCHIVES = frozenset((".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"))
+OF_ARRAYS = frozenset(
+    (".pt", ".pth", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".parquet", ".safetensors", ".tfrecord")
+)
+VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm"))
+PAGED = frozenset((".gif", ".tif", ".tiff", ".webp", ".png"))  # formats with frames or pages
+LEAST = 22  # images with which anything can be trained
+NUM_SNIFFED = 64  # files whose first bytes are looked at, to say what a folder without images holds
 MAX_FILE_BYTES = 2**28  # 256 MiB a file, encoded
 MAX_MEMBERS = 2_000_000  # files in a zip: zipfile takes about 700 bytes of memory for each, so 1.4 GB
 MAX_DEPTH = 64  # folders in one another around a file
+FORMAT_SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
 KINDS = "mnist, a folder of images, a zip of images, an .npz file or hub:NAME"
 IMAGE_FORMATS = f"Allowed image formats: {', '.join(FORMATS)}"  # a remedy
 
 
 @dataclass(frozen=True)
 class SourceImages:
-    """The images of a source: `read(index)` gives an encoded file or uint8 [H, W, C], or raises BrokenImage."""
+    """The images of a source: `read(index)` gives an encoded file or an array [H, W, C], or raises BrokenImage."""
 
     names: Sequence[str]
     read: Callable[[int], bytes | np.ndarray]
     labels: np.ndarray | None = None  # int64 [N]
     classes: tuple[str, ...] = ()
     num_skipped: int = 0  # files ignored because of their names
-    array: np.ndarray | None = None  # all images at once, uint8 [N, H, W, C], where they lie in memory
+    array: np.ndarray | None = None  # all images at once, [N, H, W, C], where they lie in memory; `reading` scales them
     skipped: Mapping[str, int] = field(default_factory=dict)  # what was ignored, by suffix or by why
     notes: tuple[str, ...] = ()  # what was inferred
 
@@ -88,16 +97,52 @@ def open_source(source: str) -> Source:
         raise UserError(subject, f"neither a file nor a folder; allowed are {KINDS}")
     match path.suffix.lower():
         case ".npz":
-            return Source(source, _file_fingerprint(path), partial(_load_npz, path, subject))
+            fingerprint = f"{_file_fingerprint(path)} on one scale"  # not as an earlier version read the numbers
+            return Source(source, fingerprint, partial(_load_npz, path, subject))
         case ".zip":
             return Source(source, _file_fingerprint(path), partial(_load_zip, path, subject))
         case ".csv":
             raise UserError(subject, "a CSV file; images were expected", Option("task", "points"))
-        case suffix if suffix in SUFFIXES:
-            raise UserError(subject, "a single image; many are needed", f"Use its folder: {path.parent}")
-        case suffix:
-            kind = f"a {suffix} file" if suffix else "a file without a suffix"
-            raise UserError(subject, f"{kind}; images were expected", f"Allowed are {KINDS}")
+        case _:
+            raise _single_file(path, subject)
+
+
+def _single_file(path: Path, subject: str) -> UserError:
+    """Return the error for one file that is no source, with what can be done with such a file."""
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return _single_image(path, subject)
+    kind = f"a {suffix} file" if suffix else "a file without a suffix"
+    problem = f"{kind}; images were expected"
+    another = arrays.free_name(path.with_suffix(".npz"))
+    if suffix == ".npy":
+        remedy = f'Write an .npz of it: np.savez("{another}", images=np.load("{path}"))'
+        return UserError(subject, problem, remedy)
+    if suffix in ARCHIVES:
+        return UserError(subject, problem, "Unpack it, then give the folder", f"Allowed are {KINDS}")
+    if suffix in OF_ARRAYS:
+        remedy = f'Write its images into a new file: np.savez("{another}", images=images)'
+        return UserError(subject, problem, remedy, f"Allowed are {KINDS}")
+    if suffix in VIDEOS:
+        return UserError(subject, problem, "Save its frames as images, then give their folder")
+    return UserError(subject, problem, f"Allowed are {KINDS}")
+
+
+def _single_image(path: Path, subject: str) -> UserError:
+    """Return the error for one image, with the folder around it where many lie there."""
+    num_pages = 1
+    with contextlib.suppress(BrokenImage):
+        num_pages = num_frames(_read_file(path.parent, path.name))
+    if num_pages > 1:
+        problem = f"a single file of {num_pages:,} pages or frames, of which only the first would be read"
+        return UserError(subject, problem, "Save each as an image of its own, then give their folder")
+    num = 0
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        num = sum(Path(entry.name).suffix.lower() in SUFFIXES for entry in itertools.islice(entries, 10_000))
+    problem = "a single image; many are needed"
+    if num < LEAST:
+        return UserError(subject, problem, f"Put {LEAST} images or more into a folder, then give it")
+    return UserError(subject, problem, f"Use its folder: {path.parent} ({num:,} images)")
 
 
 def _neighbours(path: Path, source: str) -> tuple[Near, ...]:
@@ -116,16 +161,19 @@ def _file_fingerprint(path: Path) -> str:
 
 
 def _load_npz(path: Path, subject: str) -> SourceImages:
-    array = arrays.read_images(path, subject)
+    array, unread = arrays.read_images(path, subject)
     labels, classes = arrays.read_labels(path, subject, len(array))
     names = [f"image {index}" for index in range(len(array))]
-    return SourceImages(names, array.__getitem__, labels, classes, array=array)
+    notes = (f"arrays that are not read: {shortened(', '.join(unread))}",) if unread else ()
+    return SourceImages(names, array.__getitem__, labels, classes, array=array, notes=notes)
 
 
 # Choosing files by name
 
 
-def _chosen(names: Sequence[str], head: Callable[[int], bytes], subject: str) -> tuple[list[int], Counter[str]]:
+def _chosen(
+    names: Sequence[str], head: Callable[[int], bytes], subject: str, path: Path
+) -> tuple[list[int], Counter[str]]:
     """Return the indices of names that may be images, and counts of the others; raises UserError."""
     chosen: list[int] = []
     skipped = Counter[str]()
@@ -143,12 +191,15 @@ def _chosen(names: Sequence[str], head: Callable[[int], bytes], subject: str) ->
         else:
             skipped[suffix or "without a suffix"] += 1
     if not chosen:
-        raise _without_images(subject, len(names), skipped)
+        raise _without_images(subject, names, skipped, head, path)
     return chosen, skipped
 
 
-def _without_images(subject: str, num: int, skipped: Counter[str]) -> UserError:
-    """Return the error that says what a folder or a zip holds instead of images."""
+def _without_images(
+    subject: str, names: Sequence[str], skipped: Counter[str], head: Callable[[int], bytes], path: Path
+) -> UserError:
+    """Return the error that says what a folder or a zip holds instead of images, and what can be done with that."""
+    num = len(names)
     if not num:
         return UserError(subject, "empty; images were expected", "Put images in it", f"Allowed are {KINDS}")
     files = "file" if num == 1 else "files"
@@ -156,7 +207,17 @@ def _without_images(subject: str, num: int, skipped: Counter[str]) -> UserError:
     found = f"{num} {files} ({', '.join(f'{count} {kind}' for kind, count in skipped.most_common(5))})"
     if first.startswith(".") and not others:
         found = f"{num} {first} {files}"
-    return UserError(subject, f"{found}; images were expected", IMAGE_FORMATS)
+    problem = f"{found}; images were expected"
+    kinds = Counter(filter(None, (format_of(head(index)) for index in range(min(num, NUM_SNIFFED)))))
+    if kinds:
+        (kind, count), *_ = kinds.most_common(1)
+        problem = f"{found}; by their content, {count} of the first {min(num, NUM_SNIFFED)} are {kind} images"
+        suffix = FORMAT_SUFFIXES.get(kind, f".{kind.lower()}")
+        return UserError(subject, problem, f"Let their names end in {suffix}, in no hidden folder", IMAGE_FORMATS)
+    usable = [name for name in names if Path(name).suffix.lower() in (".npz", ".zip") and "/" not in name]
+    if usable and path.is_dir():
+        return UserError(subject, problem, f"Give the file itself: {path / usable[0]}", IMAGE_FORMATS)
+    return UserError(subject, problem, IMAGE_FORMATS)
 
 
 def _is_deep(name: str) -> bool:
@@ -230,7 +291,7 @@ def _open_folder(path: Path, subject: str) -> Source:
     except OSError as error:
         raise UserError(subject, f"{error.filename} cannot be read ({error.strerror})") from None
     names = [name for name, _ in found]
-    chosen, skipped = _chosen(names, lambda index: _head(path / names[index]), subject)
+    chosen, skipped = _chosen(names, lambda index: _head(path / names[index]), subject, path)
     labelling = [index for index, name in enumerate(names) if _is_dataset(name)]
     listing = "\n".join(f"{found[index][0]}\t{found[index][1]}" for index in (*chosen, *labelling))
     digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
@@ -317,7 +378,7 @@ def _load_zip(path: Path, subject: str) -> SourceImages:
     if members and not safe:
         raise UserError(subject, f'every file name in it is unsafe, such as "{members[0].filename[:80]}"')
     all_names = [member.filename for member in safe]
-    chosen, skipped = _chosen(all_names, lambda index: _member_head(archive, safe[index]), subject)
+    chosen, skipped = _chosen(all_names, lambda index: _member_head(archive, safe[index]), subject, path)
     skipped += Counter({"with an unsafe name": len(members) - len(safe)})
     kept = [safe[index] for index in chosen]
     names = [member.filename for member in kept]

@@ -1,6 +1,7 @@
 """Train, validation and test by content: an image's pixels alone decide its side."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +9,8 @@ import numpy as np
 
 Split = Literal["train", "validation", "validation, second half", "test"]
 JudgedSplit = Literal["validation", "validation, second half", "test"]  # a generator is judged by
+EVEN_SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)
+SHARE_DIGITS = 6  # after the point, as a setting is written
 MIN_DISTINCT = 10  # from this many distinct images on, no split with a share above 0 is empty
 
 
@@ -46,6 +49,38 @@ def split(hashes: np.ndarray, validation: float, test: float) -> Splits:
     bounds = np.append(first, len(order))
     end_test, end_validation = (int(bounds[cut]) for cut in cuts)
     return Splits(order[end_validation:], order[end_test:end_validation], order[:end_test])
+
+
+def enough_shares(hashes: np.ndarray, num: int, least_train: int) -> tuple[float, float] | None:
+    """Return shares for validation and test that leave `num` examples in each and `least_train` to train on, or None.
+
+    Even ones where such do, else the least that fit these hashes.
+    """
+    distinct = np.unique(hashes) / 2.0**64
+    even = [(share, share) for share in EVEN_SHARES]
+    for validation, test in [*even, *_least_shares(distinct, num)]:
+        found = split(hashes, validation, test)
+        if min(len(found.validation), len(found.test)) >= num and len(found.train) >= least_train:
+            return validation, test
+    return None
+
+
+def _least_shares(distinct: np.ndarray, num: int) -> list[tuple[float, float]]:
+    """Return the shares that put the first `num` distinct examples into the test split, the next into validation."""
+    if len(distinct) <= 2 * num:
+        return []
+    test = _between(distinct[num - 1], distinct[num])
+    end = _between(distinct[2 * num - 1], distinct[2 * num])
+    return [(round(end - test, SHARE_DIGITS), test)]
+
+
+def _between(low: float, high: float) -> float:
+    """Return a short number above `low` and below `high`."""
+    for digits in range(2, SHARE_DIGITS):
+        found = math.floor(low * 10**digits + 1) / 10**digits
+        if low < found < high:
+            return found
+    return round((low + high) / 2, SHARE_DIGITS)
 
 
 def _with_none_empty(end_test: int, end_validation: int, num: int, validation: float, test: float) -> tuple[int, int]:

@@ -40,6 +40,7 @@ class Listing:
     num_skipped: int
     notes: list[str] = field(default_factory=list)  # what was inferred, such as classes
     scale: list[float] | None = None  # the pixel values that became black and white, where images are deep
+    skipped: dict[str, int] = field(default_factory=dict)  # what was ignored, by suffix or by why
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +61,9 @@ def find(cache: Path, key: str) -> tuple[Stored, Listing] | None:
         rejected = [(str(name), str(reason)) for name, reason in values["rejected"]]
         notes = [str(text) for text in values["notes"]]
         scale = None if values["scale"] is None else [float(value) for value in values["scale"]]
-        listing = Listing(str(values["content"]), rejected, int(values["num_skipped"]), notes, scale)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        skipped = {str(kind): int(num) for kind, num in values.get("skipped", {}).items()}
+        listing = Listing(str(values["content"]), rejected, int(values["num_skipped"]), notes, scale, skipped)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     if not re.fullmatch("[0-9a-f]{64}", listing.content):  # it becomes a part of a path
         return None

@@ -17,6 +17,8 @@ DARK = 0.5  # share of the range; where nothing is brighter, contrast is lost
 NEARLY_BLACK = 0.125
 CLIPPED = 0.01
 NUM_KEPT = 4_096  # pixels of an image by which a set's range is found
+NUM_LOOKED_AT = 1_000  # images of an array by which its range is found
+PART = 2**22  # values converted at once
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Scale:
         """Return values on this scale as uint8, clipped."""
         scaled = (values.astype(np.float64) - self.low) / (self.high - self.low)
         return np.rint(scaled.clip(0, 1) * 255).astype(np.uint8)
+
+
+SIGNED = Scale(-1.0, 1.0)
+NO_RINGING = -0.05  # below it values of [0, 1] are not what resampling leaves a little outside
+ROUNDING = 1e-3
 
 
 def some_of(values: np.ndarray) -> np.ndarray:
@@ -56,7 +63,7 @@ def scale_of(samples: Sequence[np.ndarray], low: float | None = None, high: floa
     if lower < 0 and bound == HIGHEST[0] and least >= -1 - LITTLE:
         found = (-1.0, 1.0)
     elif lower < 0 or least < -LITTLE * bound or (NARROW * bound < least < most):
-        found = (least, most)
+        found = (least, most if most > least else least + 1.0)  # a constant one has a scale, too
     chosen = Scale(found[0] if low is None else low, found[1] if high is None else high)
     if chosen.high <= chosen.low:
         given = Setting("task.white", high) if high is not None else Setting("task.black", low)
@@ -67,18 +74,69 @@ def scale_of(samples: Sequence[np.ndarray], low: float | None = None, high: floa
 
 def notes_of(scale: Scale, samples: Sequence[np.ndarray]) -> list[str]:
     """Say what becomes of the values, and what looks wrong about that."""
-    notes = [f"pixel values {scale.low:,.10g} to {scale.high:,.10g} become 0 to 255"]
+    found = f"pixel values {scale.low:,.10g} to {scale.high:,.10g} become 0 to 255"
+    return [found, *_doubts(scale, samples, "with task.white={most:.6g} {better}")]
+
+
+def doubts_of_bytes(samples: Sequence[np.ndarray]) -> list[str]:
+    """Say what looks wrong about values that are 0 to 255 as they are, and on which task.white has no effect."""
+    return _doubts(Scale(0.0, 255.0), samples, "multiplied by {factor:.3g} {better}")
+
+
+def _doubts(scale: Scale, samples: Sequence[np.ndarray], remedy: str) -> list[str]:
     values = np.concatenate([*samples, np.zeros(0)])
     if not len(values):
-        return notes
+        return []
     span = scale.high - scale.low
     most = float(np.quantile(values, 1 - QUANTILE))
     clipped = float(((values < scale.low) | (values > scale.high)).mean())
     brightest = (most - scale.low) / span
+    factor = 1.0 / brightest if brightest > 0 else 1.0
+    notes = []
     if clipped > CLIPPED:
         notes.append(f"{clipped:.0%} of the pixels lie outside and are clipped")
-    if brightest <= NEARLY_BLACK:
-        notes.append(f"the images are nearly black then; with --set task.white={most:.6g} they would not be")
+    if brightest <= 0:
+        notes.append("the images are black then: no value is brighter")
+    elif brightest <= NEARLY_BLACK:
+        better = remedy.format(most=most, factor=factor, better="they would not be")
+        notes.append(f"the images are nearly black then: nothing is brighter than {most:.6g}; {better}")
     elif brightest < DARK:
-        notes.append(f"nothing is brighter than {brightest:.0%} of that; --set task.white={most:.6g} uses all of it")
+        better = remedy.format(most=most, factor=factor, better="all of it is used")
+        notes.append(f"nothing is brighter than {brightest:.0%} of that; {better}")
     return notes
+
+
+def scale_of_array(
+    images: np.ndarray, low: float | None = None, high: float | None = None
+) -> tuple[Scale | None, list[str]]:
+    """Return the scale of images `[N, …]` of finite numbers, and what is to be said of it; raises UserError.
+
+    It is None where they are 0 to 255 as they are: uint8, and whole numbers within it unless another scale is given.
+    """
+    is_given = low is not None or high is not None
+    some = np.unique(np.linspace(0, len(images) - 1, min(len(images), NUM_LOOKED_AT)).astype(np.int64))
+    samples = [some_of(images[index]) for index in some.tolist()]
+    if images.dtype == np.uint8:
+        without = ["task.black and task.white have no effect: the values are 0 to 255 already"] if is_given else []
+        return None, [*without, *doubts_of_bytes(samples)]
+    if images.dtype == np.bool_:
+        return Scale(0.0, 1.0), []
+    if images.dtype.kind in "iu" and not is_given and len(images) and images.min() >= 0 and 1 < images.max() <= 255:
+        return None, _doubts(Scale(0.0, 255.0), samples, "with task.white={most:.6g} {better}")
+    if not is_given and images.dtype.kind == "f" and len(images) and images.max() <= SIGNED.high + ROUNDING:
+        least = images.min()
+        if SIGNED.low - ROUNDING <= least < NO_RINGING:  # arrays of floats are [0, 1] or [-1, 1] by convention
+            return SIGNED, notes_of(SIGNED, samples)
+    scale = scale_of(samples, low, high)
+    return scale, notes_of(scale, samples)
+
+
+def array_to_uint8(images: np.ndarray, scale: Scale | None) -> np.ndarray:
+    """Return images `[N, …]` as uint8 on a scale; without one they are 0 to 255 as they are."""
+    if scale is None:
+        return images.astype(np.uint8, copy=False)
+    found = np.empty(images.shape, np.uint8)
+    part = max(1, PART // max(1, math.prod(images.shape[1:])))
+    for begin in range(0, len(images), part):
+        found[begin : begin + part] = scale.to_uint8(images[begin : begin + part])
+    return found

@@ -104,7 +104,11 @@ class Meter:
         """Take the sums back exactly; raises TypeError or ValueError for anything else."""
         self._pending = {}
         self._of_empty = {}
-        self._sums = {name: Sum(float(total), int(num), int(bad)) for name, (total, num, bad) in state.items()}
+        sums = {}
+        for name, (total, num, bad) in state.items():
+            found = math.nan if total is None else float(total)  # JSON has no number for a sum that ran over
+            sums[name] = Sum(found, int(num), int(bad))
+        self._sums = sums
 
 
 def present_rate(steps: Sequence[StepStats], evaluate_every: int | None = None) -> float:

@@ -5,7 +5,7 @@ import html
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from equipoise import formatting
@@ -14,6 +14,7 @@ from equipoise.errors import shortened
 Tone = Literal["accent", "ink", "gold", "blue", "rose"]
 
 TONES: tuple[Tone, ...] = ("accent", "ink", "gold", "blue", "rose")  # of a chart's lines, in their order
+MOST_DRAWABLE = 1e100  # in a chart, above and, as its inverse, below
 MOST_POINTS = 240  # a line of more points is averaged into this many
 TOP, BOTTOM, LEFT = 14, 30, 46
 LETTER = 7.2  # width of a letter of a label, in pixels
@@ -74,13 +75,20 @@ class Axis:
         return self.start + (place - low) / (high - low) * (self.end - self.start)
 
 
+def drawable(value: float) -> float:
+    """Return a number, or the nearest whose ratios and differences with others can be computed."""
+    size = min(max(abs(value), 1 / MOST_DRAWABLE), MOST_DRAWABLE) if value else 0.0
+    return math.copysign(size, value)
+
+
 def line_of(
     label: str, xs: Sequence[float], ys: Sequence[float], errors: Sequence[float] | None = None, tone: Tone = "accent"
 ) -> Line:
     """Make a line of finite values; the band is ± the error, or the range of what was averaged into a point."""
     if errors is None:
         errors = [0.0] * len(ys)
-    rows = [row for row in zip(xs, ys, errors, strict=True) if math.isfinite(row[1])]
+    given = zip(xs, ys, errors, strict=True)
+    rows = [(x, drawable(y), min(error, MOST_DRAWABLE)) for x, y, error in given if math.isfinite(y)]
     if len(rows) > MOST_POINTS:
         return Line(label, tuple(_averaged(rows)), tone)
     points = [Point(x, y, y - e, y + e) if math.isfinite(e) else Point(x, y, y, y) for x, y, e in rows]
@@ -107,6 +115,12 @@ def line_chart(
     lines = [line for line in lines if len(line.points) >= 2]
     if not lines:
         return Svg()
+    levels = [replace(level, y=drawable(level.y)) for level in levels]
+    rings = [(at, drawable(level)) for at, level in rings]
+    if bounds is not None:
+        bounds = (drawable(bounds[0]), drawable(bounds[1]))
+    if mark is not None:
+        mark = (mark[0], drawable(mark[1]), mark[2])
     low, high = bounds or _range_with(levels, lines, log)
     if mark is not None:  # leave room for its label below it
         low = low / (high / low) ** 0.14 if log else low - 0.14 * (high - low)

@@ -159,6 +159,15 @@ def taken(path: Path) -> UserError:
 
 def busy(path: Path, holder: Holder | None) -> RunBusyError:
     """Return the mistake of training where somebody trains."""
+    if holder and locks.is_this_process(holder):
+        problem = (
+            f"process {holder.pid} on {holder.host} is training here, and that is this very process: a watch is still "
+            "open, or another thread trains"
+        )
+        close = (
+            "Close the watch: watch.close(). Where its name is lost, restart the process (in a notebook, the kernel)"
+        )
+        return RunBusyError(path, problem, close, elsewhere(path))
     who = "another process"
     if holder and holder != UNKNOWN:
         who = f"process {holder.pid} on {holder.host}"

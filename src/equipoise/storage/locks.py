@@ -75,6 +75,11 @@ def holder_of(folder: Path) -> Holder | None:
         os.close(descriptor)
 
 
+def is_this_process(holder: Holder) -> bool:
+    """Return whether the holder is the process that asks: another lock of its own is still open."""
+    return holder == Holder(socket.gethostname(), os.getpid())
+
+
 def is_lock_file(descriptor: int) -> bool:
     """Return whether an open file is empty or says who held a folder: then it is one of these locks."""
     return not os.pread(descriptor, 1, 0) or _read_holder(descriptor) is not None

@@ -53,6 +53,8 @@ EventKind: TypeAlias = Literal[
     "ignored",
     "statistics never updated",
     "watch failed",
+    "doubtful images",
+    "trained on held-out images",
 ]
 Role: TypeAlias = Literal["floor", "rival", "ceiling"]
 ExhibitKind: TypeAlias = Literal["picture", "sound", "series", "rows", "lines", "animation"]

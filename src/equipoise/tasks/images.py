@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from equipoise.data.augment import augment, random_flip
 from equipoise.data.pool import Pool, gather, prepare, to_float, to_uint8, train_indices, with_scale
 from equipoise.data.sources import subject_of
-from equipoise.errors import Option, Setting, UserError, suggested
+from equipoise.data.splits import enough_shares, split
+from equipoise.errors import Option, Part, Setting, UserError, suggested, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
 from equipoise.game.updates import Players, Terms
@@ -47,6 +48,8 @@ MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for m
 MAX_SIZE_GPU = 256
 LEAST_DISTINCT = 22  # images without which no setting helps
 LEAST_HELD_OUT = 10
+ENOUGH = 200  # with which no setting has to be changed
+LARGE_SHARE = 0.1  # of files left out, in images that are used; said first
 
 
 class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -320,26 +323,45 @@ class ImageSource:
 
     def summary(self, recipe: Recipe) -> str:
         """Say in a line what was found."""
-        pool = self.pool
-        num, channels, height, width = pool.images.shape
-        kinds = [f"{width}×{height}", colours_of(channels)]
-        if pool.classes:
-            kinds.append(f"{len(pool.classes)} classes")
-        text = f"{num:,} images of {recipe.data.source} ({', '.join(kinds)}), {len(pool.splits.train):,} to train on"
-        if pool.rejected:
-            shown = [f"{item.name}: {item.reason}" for item in pool.rejected[:3]]
-            shown += ["…"] * (len(pool.rejected) > 3)
-            text += f"; {len(pool.rejected)} could not be used ({'; '.join(shown)})"
-        if pool.num_skipped:
-            files = "1 file" if pool.num_skipped == 1 else f"{pool.num_skipped:,} files"
-            text += f"; {files} ignored (equipoise data check lists them)"
-        notes = [note for note in (*pool.notes, size_note(recipe, width)) if note]
-        return ". ".join([text, *(f"{note[:1].upper()}{note[1:]}" for note in notes)])
+        return summary_of(self.pool, f"images of {recipe.data.source}", size_note(recipe, self.pool.images.shape[-1]))
 
     def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> ImageTask:
         """Return the task; the evaluation encoder is trained here, where the cache has none."""
         features = features_of(self.pool, recipe.evaluation.features, self.device, stage)
         return ImageTask(recipe, self.pool, features, loss, self.device, precision)
+
+
+def summary_of(pool: Pool, what: str, *more: str) -> str:
+    """Say in a line what was found, left out and inferred, and more where it is not empty; `what` the images are."""
+    num, channels, height, width = pool.images.shape
+    kinds = [f"{width}×{height}", colours_of(channels)]
+    if pool.classes:
+        kinds.append(f"{len(pool.classes)} classes")
+    text = f"{num:,} {what} ({', '.join(kinds)}), {len(pool.splits.train):,} to train on"
+    left_out = left_out_of(pool)
+    if left_out and len(pool.rejected) + pool.num_skipped > LARGE_SHARE * num:
+        text = f"{left_out[:1].upper()}{left_out[1:]}. {text}"  # first, as it is more than a detail
+    elif left_out:
+        text = f"{text}; {left_out}"
+    notes = [note for note in (*pool.notes, *more) if note]
+    return ". ".join([text, *(f"{note[:1].upper()}{note[1:]}" for note in notes)])
+
+
+def left_out_of(pool: Pool) -> str:
+    """Say which files could not be used, and which were ignored; empty where there are none."""
+    parts = []
+    every = len(pool.images) + len(pool.rejected) + pool.num_skipped
+    if pool.rejected:
+        shown = [f"{item.name}: {item.reason}" for item in pool.rejected[:3]]
+        shown += ["…"] * (len(pool.rejected) > 3)
+        parts.append(f"{len(pool.rejected):,} of {every:,} files could not be used ({'; '.join(shown)})")
+    if pool.num_skipped:
+        kinds = sorted(pool.skipped.items(), key=lambda item: (-item[1], item[0]))
+        shown = [f"{count:,} {kind}" for kind, count in kinds[:4]]
+        shown += ["…"] * (len(kinds) > 4)
+        why = f": {', '.join(shown)}" if shown else ""
+        parts.append(f"{pool.num_skipped:,} of {every:,} files ignored{why} (equipoise data check lists them)")
+    return "; ".join(parts)
 
 
 def opened(recipe: Recipe, device: torch.device, stage: Stage) -> ImageSource:
@@ -366,38 +388,57 @@ def largest(device: torch.device) -> int:
 
 
 def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
-    """Raise UserError where recipe and images do not fit, before any network is built."""
+    """Raise UserError where recipe and images do not fit, before any network is built; it says all that is missing."""
     refuse_idle_augmentation(recipe.augment)
     source = subject_of(recipe.data.source)
-    num_train = len(pool.splits.train)
-    num_distinct = len(pool.images) - pool.num_duplicates
-    held_out = (len(pool.splits.validation), len(pool.splits.test))
-    if num_distinct < LEAST_DISTINCT:
-        problem = (
-            f"{num_distinct} distinct images; at least {LEAST_DISTINCT} are needed (10 for validation, 10 for the "
-            "test, 2 to train on)"
-        )
-        raise UserError(source, problem, "Add images")
+    refuse_few(pool, source)
+    missing, settings, num_train = missing_of(pool)
     if num_train < recipe.game.batch:
-        problem = f"{num_train} images are left to train on, fewer than one batch of {recipe.game.batch}"
-        raise UserError(source, problem, "Add images", Setting("game.batch", max(2, num_train // 2)))
-    if min(held_out) < LEAST_HELD_OUT:
-        problem = (
-            f"{held_out[0]} validation and {held_out[1]} test images; at least {LEAST_HELD_OUT} of each are needed"
-        )
-        larger = ()
-        if min(recipe.data.validation, recipe.data.test) < 0.3:
-            larger = (Setting("data.validation", 0.3), Setting("data.test", 0.3))
-        raise UserError(source, problem, "Add images", *larger)
+        missing.append(f"{num_train} images are left to train on, fewer than one batch of {recipe.game.batch}")
+        settings.append(Setting("game.batch", max(2, num_train // 2)))
     if recipe.networks.conditional and not pool.classes:
-        problem = "networks.conditional needs classes, but there are no sub-folders with images"
-        raise UserError(
-            source, problem, "Sort the images into one folder a class", Setting("networks.conditional", False)
-        )
+        missing.append("networks.conditional needs classes, but there are no sub-folders with images")
+        settings.append(Setting("networks.conditional", False))
+    if missing:
+        raise UserError(source, with_left_out("; ".join(missing), pool), "Add images", *together(settings))
     _, channels, size, _ = pool.images.shape
     num_classes = len(pool.classes) if recipe.networks.conditional else 0
     with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
         make_players(recipe.networks, size=size, channels=channels, num_classes=num_classes)
+
+
+def refuse_few(pool: Pool, subject: Part) -> None:
+    """Raise UserError where there are so few images that no setting helps."""
+    num_distinct = len(pool.images) - pool.num_duplicates
+    if num_distinct < LEAST_DISTINCT:
+        problem = (
+            f"{num_distinct} distinct images; at least {LEAST_DISTINCT} are needed (10 for validation, 10 for the "
+            f"test, 2 to train on), and about {ENOUGH} where no settings are changed"
+        )
+        raise UserError(subject, with_left_out(problem, pool), f"Add at least {LEAST_DISTINCT - num_distinct} images")
+
+
+def missing_of(pool: Pool) -> tuple[list[str], list[Setting], int]:
+    """Return what the held-out splits lack, the settings that give it, and how many images these leave to train on."""
+    num_train = len(pool.splits.train)
+    held_out = (len(pool.splits.validation), len(pool.splits.test))
+    if min(held_out) >= LEAST_HELD_OUT:
+        return [], [], num_train
+    missing = (
+        f"{len(pool.images):,} images, of which {held_out[0]} validation and {held_out[1]} test images; at least "
+        f"{LEAST_HELD_OUT} of each are needed"
+    )
+    shares = enough_shares(pool.hashes, LEAST_HELD_OUT, least_train=2)
+    if shares is None:
+        return [missing], [], num_train
+    num_train = len(split(pool.hashes, *shares).train)
+    return [missing], [Setting("data.validation", shares[0]), Setting("data.test", shares[1])], num_train
+
+
+def with_left_out(problem: str, pool: Pool) -> str:
+    """Return a problem with what was left out, as that may be its cause."""
+    left_out = left_out_of(pool)
+    return f"{problem}; {left_out}" if left_out else problem
 
 
 def _settings(recipe: Recipe) -> Images:

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from equipoise.data.sources import subject_of
-from equipoise.data.splits import Splits, content_digests, split, to_hashes
-from equipoise.errors import Option, Setting, UserError, shortened
+from equipoise.data.splits import Splits, content_digests, enough_shares, split, to_hashes
+from equipoise.errors import Option, Setting, UserError, shortened, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
 from equipoise.game.updates import Players, Terms
@@ -235,18 +235,26 @@ class PointSource:
         return recipe
 
     def _refuse_few(self, recipe: Recipe) -> None:
+        num = len(self.points) - self.num_duplicates
         num_train = len(self.splits.train)
-        num_validation = len(self.splits.validation)
-        num_test = len(self.splits.test)
+        held_out = (len(self.splits.validation), len(self.splits.test))
+        missing: list[str] = []
+        settings: list[Setting] = []
+        if min(held_out) < LEAST_HELD_OUT:
+            missing.append(
+                f"{num} distinct points, of which {held_out[0]} validation and {held_out[1]} test points; at least "
+                f"{LEAST_HELD_OUT} of each are needed"
+            )
+            hashes = hashes_of(self.points)
+            shares = enough_shares(hashes, LEAST_HELD_OUT, least_train=2)
+            if shares is not None:
+                settings += [Setting("data.validation", shares[0]), Setting("data.test", shares[1])]
+                num_train = len(split(hashes, *shares).train)
         if num_train < recipe.game.batch:
-            problem = f"{num_train} points to train on, fewer than one batch of {recipe.game.batch}"
-            raise UserError(subject_of(self.name), problem, Setting("game.batch", max(2, num_train // 2)))
-        if min(num_validation, num_test) < LEAST_HELD_OUT:
-            num = len(self.points) - self.num_duplicates
-            held_out = f"{num_validation} validation and {num_test} test points"
-            problem = f"{num} distinct points, of which {held_out}; at least {LEAST_HELD_OUT} of each are needed"
-            larger = (Setting("data.validation", 0.3), Setting("data.test", 0.3))
-            raise UserError(subject_of(self.name), problem, "Give more points", *larger)
+            missing.append(f"{num_train} points to train on, fewer than one batch of {recipe.game.batch}")
+            settings.append(Setting("game.batch", max(2, num_train // 2)))
+        if missing:
+            raise UserError(subject_of(self.name), "; ".join(missing), "Give more points", *together(settings))
 
     def summary(self, recipe: Recipe) -> str:
         """Say in a line what was found."""
@@ -478,7 +486,7 @@ def opened(recipe: Recipe, device: torch.device) -> PointSource:
     else:
         generator = torch.Generator().manual_seed(stream_seed(DATA_SEED, f"points of {name}", 0))
         points = mixture.draw(NUM_POINTS, generator)
-    hashes = to_hashes(content_digests(np.ascontiguousarray(points.numpy()).view(np.uint8)))
+    hashes = hashes_of(points)
     splits = split(hashes, recipe.data.validation, recipe.data.test)
     return PointSource(name, points, splits, mixture, device, len(hashes) - len(np.unique(hashes)))
 
@@ -500,6 +508,11 @@ def read_points(path: Path, name: str) -> Tensor:
     if len(points) < LEAST:
         raise UserError(source, f"{len(points)} points; at least {LEAST} are needed", "Give more points")
     return torch.tensor(points, dtype=torch.float32)
+
+
+def hashes_of(points: Tensor) -> np.ndarray:
+    """Return the content hash uint64 [N] of each point."""
+    return to_hashes(content_digests(np.ascontiguousarray(points.numpy()).view(np.uint8)))
 
 
 def _points(text: str, source: str) -> list[tuple[float, float]]:

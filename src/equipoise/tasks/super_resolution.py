@@ -19,8 +19,8 @@ from equipoise.data.decode import BrokenImage
 from equipoise.data.photos import Photos, read_photo, read_photos
 from equipoise.data.pool import to_float, to_uint8
 from equipoise.data.sources import subject_of
-from equipoise.data.splits import Splits, split
-from equipoise.errors import Command, Option, Setting, UserError
+from equipoise.data.splits import Splits, enough_shares, split
+from equipoise.errors import Command, Option, Setting, UserError, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms
 from equipoise.game.updates import Players, Terms
@@ -242,9 +242,14 @@ class PhotoSource:
         held_out = min(len(self.splits.validation), len(self.splits.test))
         if num < LEAST_PHOTOS or held_out < LEAST_HELD_OUT:
             problem = (
-                f"{num} photographs, {held_out} held out; at least {LEAST_PHOTOS} are needed, {LEAST_HELD_OUT} held out"
+                f"{num} photographs, {len(self.splits.validation)} for validation and {len(self.splits.test)} for the "
+                f"test; at least {LEAST_PHOTOS} are needed, {LEAST_HELD_OUT} of them in each"
             )
-            raise UserError(subject_of(self.name), problem, "Add photographs")
+            shares = enough_shares(self.photos.hashes, LEAST_HELD_OUT, least_train=1) if num >= LEAST_PHOTOS else None
+            larger = []
+            if shares is not None:
+                larger = [Setting("data.validation", shares[0]), Setting("data.test", shares[1])]
+            raise UserError(subject_of(self.name), problem, "Add photographs", *together(larger))
         settings = _settings(recipe)
         if settings.patch % settings.scale:
             problem = f"not a multiple of task.scale={settings.scale}"
@@ -260,7 +265,9 @@ class PhotoSource:
             text += f"; {len(self.photos.rejected)} could not be used ({first})"
         if self.photos.num_left_out:
             text += f"; {self.photos.num_left_out} left out, as they do not fit into memory"
-        return text
+        if self.photos.num_skipped:
+            text += f"; {self.photos.num_skipped:,} files ignored, as their names are not those of images"
+        return ". ".join([text, *(f"{note[:1].upper()}{note[1:]}" for note in self.photos.notes)])
 
     def everything(self) -> NoReturn:
         """Raise UserError: without their inputs, large images cannot be judged."""

@@ -23,6 +23,7 @@ from equipoise.watch.images import GivenImages
 from equipoise.watch.keeping import Content, Event, Keeper, is_keras, is_module
 from equipoise.watch.modules import num_untrained_statistics, refuse_sharded
 
+LOOKS = (1, 3, 10)  # evaluations at which the range of generated images is looked at, until one is doubtful
 NOT_EVALUATED = (
     "No generator was evaluated after the resume, so the best one could not be loaded: call evaluate(generator) once "
     "before the watch is closed."
@@ -54,6 +55,8 @@ class Evaluator:
     like: Any = None  # the module or Keras model that was evaluated last: kept weights are loaded into its copy
     has_evaluated: bool = False
     has_warned: bool = False  # of batch statistics that were never updated
+    num_evaluations: int = 0  # of this session
+    has_doubted: bool = False  # that the range of the images is the right one: once is enough
 
     @cached_property
     def judge(self) -> FeatureJudge:
@@ -80,11 +83,27 @@ class Evaluator:
             if samples:
                 self._warn_of_statistics(generator)
         draw = drawing(generator, self.generate)
-        if self.monitor.last is None:
-            self.given.refuse_misfit(draw)
+        self._look_at(draw)
         self._adopt_protocol()
         self._recall_best()
         return self._score(draw, samples)
+
+    def _look_at(self, draw: Draw) -> None:
+        """Refuse images that cannot be meant, before the first score; say once what is only doubtful."""
+        self.num_evaluations += 1
+        is_first = self.monitor.last is None
+        is_looked_at = self.num_evaluations in LOOKS and not self.has_doubted
+        if not is_first and not is_looked_at:
+            return
+        images = self.given.tried(draw)
+        if is_first:
+            self.given.refuse_misfit(images)
+        doubt = None
+        if is_looked_at:  # the first ones may have little contrast, which later ones have not
+            doubt = self.given.doubt(images, is_early=self.num_evaluations == LOOKS[0])
+        if doubt is not None:
+            self.has_doubted = True
+            self.event("doubtful images", doubt)
 
     def adopt(self, generator: Any, samples: int) -> None:
         """Make a copy of this generator the best one; one that cannot be copied leaves none."""

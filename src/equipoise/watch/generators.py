@@ -17,14 +17,15 @@ from equipoise.storage.checkpoints import load_module, load_tensors
 from equipoise.watch.keeping import KERAS_WEIGHTS, is_keras
 from equipoise.watch.modules import bare, copy_of, modules_of, num_shells, same_randomness, shelled, untouched
 
-Generate = Callable[[Any, Tensor], Any]  # (generator, latents [N, …]) to images [N, C, H, W] in [-1, 1]
+Generate = Callable[[Any, Tensor], Any]  # (generator, latents [N, …]) to images [N, C, H, W] in [-1, 1], or bytes
 Draw = Callable[[Tensor], Tensor]  # from latents to images in float32 on the CPU
 
 
 def drawing(generator: Any, generate: Generate | None) -> Draw:
     """Return what draws from a generator as it is at that moment; its mode and all randomness stay as they are.
 
-    A module draws in evaluation mode, out of its wrappers; a Keras model's images are turned into [N, C, H, W].
+    A module draws in evaluation mode, out of its wrappers; a Keras model's images are turned into [N, C, H, W]. Whole
+    numbers are 0..255.
     """
     if is_keras(generator):
         return partial(_draw_keras, generate or _call_keras, generator)
@@ -92,12 +93,22 @@ def _draw_lent(generator: Any, generate: Generate | None, weights: list[Any], la
 @torch.no_grad()
 def _draw(generate: Generate, generator: Any, latents: Tensor) -> Tensor:
     images = generate(generator, latents)
-    if isinstance(images, Tensor):
-        return images.detach().float().cpu()
-    try:
-        return torch.from_numpy(np.array(images, dtype=np.float32))
-    except (TypeError, ValueError):
-        raise UserError("generator", f"it gave {type(images).__name__}; images [N, C, H, W] are needed") from None
+    if not isinstance(images, Tensor):
+        try:
+            images = torch.from_numpy(_array(images))
+        except (TypeError, ValueError):
+            raise UserError("generator", f"it gave {type(images).__name__}; images [N, C, H, W] are needed") from None
+    is_whole = not images.is_floating_point() and not images.is_complex() and images.dtype != torch.bool
+    found = images.detach().float().cpu()
+    return found / 127.5 - 1 if is_whole else found  # whole numbers can only be meant as 0..255
+
+
+def _array(images: Any) -> np.ndarray:
+    """Return a copy as numbers that torch takes; raises TypeError or ValueError."""
+    found = np.array(images)
+    if found.dtype.kind in "iu":
+        return found.astype(np.int64)
+    return found.astype(np.float32)
 
 
 def _draw_module(generate: Generate, network: nn.Module, shells: int, latents: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equipoise.data.pool import Pool, prepare
+from equipoise.data.pool import Pool, gather, names_of, prepare, to_float
 from equipoise.data.splits import content_digests, split, to_hashes
-from equipoise.errors import Option, UserError
+from equipoise.errors import Option, Setting, UserError, together
 from equipoise.host.device import chosen_device
 from equipoise.metrics.feature_judge import FeatureJudge
 from equipoise.metrics.features.load import Features
 from equipoise.randomness import Randomness
-from equipoise.recipe import Data, Recipe
+from equipoise.recipe import Data, Images, Recipe
 from equipoise.storage.records import DataRecord
 from equipoise.tasks.base import Evaluated, Exhibit, JudgedSplit, Rival, Split
 from equipoise.tasks.image_judging import (
@@ -31,13 +31,20 @@ from equipoise.tasks.image_judging import (
     num_shown,
     snapshot_of,
 )
-from equipoise.tasks.images import LEAST_HELD_OUT
+from equipoise.tasks.images import ENOUGH, missing_of, refuse_few, summary_of, with_left_out
 from equipoise.watch.generators import Draw
+from equipoise.watch.reading import read
 
-HELD_OUT = 0.1  # of the distinct images, for validation, and as many for the test
-NUM_TRIED = 8
+GIVEN = "images given to the watch"
+NUM_TRIED = 16
+NUM_COMPARED = 64  # real images whose range is compared with that of generated ones
+MOST_VALUES = 1_000_000
 LARGEST = 1.5  # values beyond are no images in [-1, 1] that overshoot a little
-PART = 4096  # images converted at once
+OF_BYTES = 20.0  # values beyond, with none as far below zero, are meant as 0..255
+SLIGHTLY_MORE = 1.1
+CLIPPED = 0.05  # share of values that are cut, from which on it is said
+BELOW_ZERO = -0.2  # real images that reach below it use the lower half of [-1, 1], too
+NARROW = 0.5  # of the real images' range
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class GivenImages(Evaluated):
     num_samples: int
     latents: tuple[int, ...]  # the shape of one
     seed: int
+    folder: Path | None = None  # where the images are files of a folder
+    names: tuple[str, ...] | None = None  # of the pool's images, where they come from a source
 
     def outputs(self, generator: Draw, randomness: Randomness, split: Split, begin: int, size: int) -> Tensor:
         """Draw `size` images `[size, C, H, W]` in [-1, 1]; raises UserError for images of another shape."""
@@ -61,7 +70,12 @@ class GivenImages(Evaluated):
             problem = (
                 f"for {size} latents it gave {list(images.shape)}; the real images ask for {expected} [N, C, H, W]"
             )
-            raise UserError("generator", problem)
+            remedies = []
+            if images.ndim == 4 and list(images.permute(0, 3, 1, 2).shape) == expected:
+                remedies.append(
+                    "Move the channels: generate=lambda generator, latents: generator(latents).permute(0, 3, 1, 2)"
+                )
+            raise UserError("generator", problem, *remedies)
         return images
 
     def judge(self, split: JudgedSplit) -> FeatureJudge | None:
@@ -82,72 +96,126 @@ class GivenImages(Evaluated):
         images = self.outputs(generator, Randomness(0), "validation", 0, num)
         return image_exhibits(images, images[:NUM_NEAREST], self.pool, self.features)
 
-    def refuse_misfit(self, generator: Draw) -> None:
-        """Raise UserError where a first few images have another shape, or another range than [-1, 1]."""
-        largest = float(self._drawn(generator, Randomness(0), NUM_TRIED).abs().max())
-        if largest > LARGEST:
-            problem = f"its images reach {largest:.3g}; values in [-1, 1] are needed, as a final tanh gives them"
-            raise UserError("generator", problem, "Rescale them by generate=, a function of (generator, latents)")
+    def tried(self, generator: Draw) -> Tensor:
+        """Return a first few images as the generator gives them."""
+        return self._drawn(generator, Randomness(0), NUM_TRIED)
+
+    def refuse_misfit(self, images: Tensor) -> None:
+        """Raise UserError where generated images are of 0..255 and not of [-1, 1], beyond any doubt."""
+        least = float(images.min())
+        most = float(images.max())
+        if most > OF_BYTES and least >= -LARGEST:
+            problem = f"its images reach {most:.3g}; values in [-1, 1] are needed, as a final tanh gives them"
+            remedy = "Give generate=lambda generator, latents: generator(latents) / 127.5 - 1"
+            raise UserError("generator", problem, remedy)
+
+    def doubt(self, images: Tensor, *, is_early: bool) -> str | None:
+        """Say what looks wrong about the range of generated images, None where nothing does.
+
+        Early in a training they may well have little contrast.
+        """
+        low, high = _usual(images)
+        real = to_float(gather(self.pool, self.pool.splits.train[:NUM_COMPARED]))
+        real_low, real_high = _usual(real)
+        beyond = float((images.abs() > SLIGHTLY_MORE).float().mean())
+        seen = f"the generator's images are in {low:.2g}..{high:.2g}, the real ones in {real_low:.2g}..{real_high:.2g}"
+        if beyond > CLIPPED:
+            return f"{seen}; {beyond:.0%} of the values lie beyond [-1, 1] and are cut: let it end in a tanh"
+        if float(images.min()) >= 0 and float(images.max()) <= 1 and real_low < BELOW_ZERO:
+            return (
+                f"{seen}; as from a sigmoid. They are taken as half the contrast of [-1, 1]. If 0 means black, give "
+                "generate=lambda generator, latents: 2 * generator(latents) - 1"
+            )
+        if not is_early and high - low < NARROW * (real_high - real_low):
+            return f"{seen}: they have little contrast. If their range is another, rescale them to [-1, 1] by generate="
+        return None
+
+
+def _usual(images: Tensor) -> tuple[float, float]:
+    """Return the values between which all but one per cent at each end lie."""
+    values = images.flatten().float()
+    values = values[:: max(1, len(values) // MOST_VALUES)]  # quantile takes no more than 16 million
+    found = torch.quantile(values, torch.tensor([0.01, 0.99]))
+    return float(found[0]), float(found[1])
 
 
 def given_images(real: Any, latents: Any, recipe: Recipe, stage: Callable[[str, float], None]) -> GivenImages:
     """Split real images by content, and train the evaluation encoder; raises UserError for images of no use.
 
-    They are a source as `equipoise train` takes it, or all images [N, C, H, W], uint8 or floats in [-1, 1]; `latents`
-    is the size of one latent, or its shape.
+    They are a source as `equipoise train` takes it, or what `reading.read` takes; `latents` is the size of one latent,
+    or its shape.
     """
-    pool = prepare(Data(source=str(real))) if isinstance(real, str | Path) else _pool(_as_uint8(real))
-    held_out = (len(pool.splits.validation), len(pool.splits.test))
-    if min(held_out) < LEAST_HELD_OUT:
-        problem = (
-            f"of {len(pool.images)} images {held_out[0]} are held out for validation and {held_out[1]} for the test; "
-            f"{LEAST_HELD_OUT} of each are needed"
-        )
-        raise UserError(Option("real"), problem, "Give at least 200 images")
+    names = None
+    if isinstance(real, str | Path):
+        pool = _prepared(str(real), recipe, stage)
+        names = names_of(_data(str(real), recipe), pool)
+    else:
+        pool = _pool_of(real, recipe, stage)
+    subject = Option("real")
+    refuse_few(pool, subject)
+    missing, settings, _ = missing_of(pool)
+    if missing:
+        remedy = f"Give at least {ENOUGH} images"
+        raise UserError(subject, with_left_out("; ".join(missing), pool), remedy, *together(settings))
     shape = tuple(np.atleast_1d(latents).tolist())
     features = features_of(pool, recipe.evaluation.features, chosen_device("auto"), stage)
-    return GivenImages(pool, features, recipe.evaluation.num_samples, shape, recipe.seed)
+    return GivenImages(pool, features, recipe.evaluation.num_samples, shape, recipe.seed, _folder(real), names)
 
 
 def record_of(given: GivenImages, real: Any) -> DataRecord:
     """Return what a run writes down of its real images."""
     if isinstance(real, str | Path):
         return describe(given.pool, str(real))
-    return msgspec.structs.replace(describe(given.pool, "images given to the watch"), path=None)
+    return msgspec.structs.replace(describe(given.pool, GIVEN), path=None)
 
 
-def _as_uint8(real: Any) -> np.ndarray:
-    """Return images as uint8 [N, C, H, W]; raises UserError for another shape, type or range."""
-    images = real.detach().cpu() if isinstance(real, Tensor) else torch.as_tensor(np.asarray(real))
-    subject = Option("real")
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or min(images.shape) < 1:
-        remedy = "C is 1 for grey and 3 for colour"
-        if images.ndim == 4 and images.shape[-1] in (1, 3):
-            remedy = "Move the channels: np.moveaxis(images, -1, 1)"
-        raise UserError(subject, f"its shape is {list(images.shape)}; give [N, C, H, W]", remedy)
-    if images.dtype == torch.uint8:
-        return np.ascontiguousarray(images.numpy())
-    allowed = "give uint8 0..255, or floats in [-1, 1]"
-    if not images.is_floating_point():
-        raise UserError(subject, f"its type is {str(images.dtype).removeprefix('torch.')}; {allowed}")
-    low, high = float(images.min()), float(images.max())
-    if not (-1.001 <= low <= high <= 1.001):  # also where one is NaN
-        raise UserError(subject, f"its values are in {low:.3g}..{high:.3g}; {allowed}")
-    if low >= 0:
-        raise UserError(subject, f"its values are in {low:.3g}..{high:.3g}; {allowed}", "Rescale them: 2 * images - 1")
-    parts = [part.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8) for part in images.split(PART)]
-    return np.ascontiguousarray(torch.cat(parts).numpy())
+def summary_of_given(given: GivenImages, real: Any) -> str:
+    """Say in a line what the real images are, what was left out of them, and which to train on."""
+    what = GIVEN
+    train_on = "Train on those of watch.train_indices alone"
+    if isinstance(real, str | Path):
+        what = f"images of {real}"
+        train_on = "Train on watch.train_names alone"
+    if given.folder is not None:
+        train_on = "Train on watch.train_paths alone"
+    return f"{summary_of(given.pool, what)}. {train_on}."
 
 
-def _pool(images: np.ndarray) -> Pool:
-    digests = content_digests(images)
+def _folder(real: Any) -> Path | None:
+    if isinstance(real, str | Path) and str(real) != "mnist" and Path(real).expanduser().is_dir():
+        return Path(real).expanduser()
+    return None
+
+
+def _data(source: str, recipe: Recipe) -> Data:
+    return replace(recipe.data, source=source)
+
+
+def _prepared(source: str, recipe: Recipe, stage: Callable[[str, float], None]) -> Pool:
+    assert isinstance(recipe.task, Images)
+    progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
+    return prepare(_data(source, recipe), recipe.task, progress=progress)
+
+
+def _pool_of(real: Any, recipe: Recipe, stage: Callable[[str, float], None]) -> Pool:
+    """Return images that a loop gives as a pool; raises UserError."""
+    settings = recipe.task
+    assert isinstance(settings, Images)
+    for field in ("size", "channels", "fit", "background"):
+        value = getattr(settings, field)
+        if value != getattr(Images(), field):
+            problem = "it is for images of a folder, a zip or an .npz; those given are taken as they are"
+            raise UserError(Setting(f"task.{field}", value), problem, "Leave it out")
+    progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
+    found = read(real, Option("real"), settings.black, settings.white, progress)
+    digests = content_digests(found.images)
     hashes = to_hashes(digests)
-    splits = split(hashes, HELD_OUT, HELD_OUT)
-    digest = hashlib.sha256(f"{images.shape[1:]}".encode() + b"".join(digests))
+    splits = split(hashes, recipe.data.validation, recipe.data.test)
+    digest = hashlib.sha256(f"{found.images.shape[1:]}".encode() + b"".join(digests))
     for part in (splits.train, splits.validation, splits.test):
         digest.update(f"/{len(part)}/".encode() + part.tobytes())
     return Pool(
-        images=images,
+        images=found.images,
         labels=None,
         classes=(),
         splits=splits,
@@ -155,4 +223,7 @@ def _pool(images: np.ndarray) -> Pool:
         rejected=(),
         num_duplicates=len(hashes) - len(np.unique(hashes)),
         num_skipped=0,
+        notes=found.notes,
+        scale=None if found.scale is None else (found.scale.low, found.scale.high),
+        hashes=hashes,
     )

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 NO_BUDGET = Budget(samples=None, seconds=None)
 AS_IF = Budget(samples=None, seconds=2000.0)  # for how often to evaluate where no budget says how long a run is
 LABELS = {"kid": "KID", "fid": "FID"}
+OF_IMAGES = (  # settings of how real images are read and split
+    *("data.validation", "data.test", "task.black", "task.white"),
+    *("task.size", "task.channels", "task.fit", "task.background"),
+)
 LOSS_NAMES = tuple(name for name in get_args(LossName) if name != "custom")
 
 
@@ -45,15 +49,15 @@ def recipe_of(
     evaluate_every: int | None,
     log_every: int | None,
     seed: int,
+    *,
+    has_images: bool = False,
 ) -> Recipe:
     """Return the settings that apply to a custom loop as a recipe; the rest of it means nothing. Raises UserError."""
     _refuse_unknown("policy", policy, get_args(PolicyName))
     if loss is not None:
         _refuse_unknown("loss", loss, LOSS_NAMES)
     for setting in settings:
-        if not setting.startswith(("evaluation.", "stopping.")):
-            problem = "a watch has only settings of evaluation and stopping"
-            raise UserError(Setting(setting.partition("=")[0]), problem, Setting("stopping.patience.evaluations", 20))
+        _refuse_inapplicable(setting.partition("=")[0].strip(), has_images=has_images)
     if policy == "discriminator-threshold" and loss is None:
         problem = "this policy needs to know what the logits mean"
         raise UserError(Option("policy", policy), problem, Option("loss", "non-saturating"))
@@ -79,6 +83,8 @@ def recorded(recipe: Recipe, loss: LossName | None, *, has_images: bool) -> dict
     values = {"name": recipe.name, "stopping": every["stopping"]}
     if has_images:
         values |= {"evaluation": every["evaluation"], "seed": recipe.seed}
+        usual = to_dict(Recipe())
+        values |= {name: every[name] for name in ("data", "task") if every[name] != usual[name]}
     if recipe.budget != NO_BUDGET:
         values["budget"] = every["budget"]
     if loss is not None:
@@ -172,6 +178,18 @@ def opened(path: Path, recipe: Recipe, loss: LossName | None, data: DataRecord) 
         run.write_recipe(values)
         run.write_data(data)
         yield run
+
+
+def _refuse_inapplicable(field: str, *, has_images: bool) -> None:
+    """Raise UserError for a setting that means nothing to a watch."""
+    if field.startswith(("evaluation.", "stopping.")):
+        return
+    if field in OF_IMAGES and has_images:
+        return
+    if field in OF_IMAGES:
+        raise UserError(Setting(field), "it is for real images, and none were given", "Give real and latents, too")
+    problem = f"a watch has only settings of evaluation and stopping, and for real images {listed(OF_IMAGES)}"
+    raise UserError(Setting(field), problem, Setting("stopping.patience.evaluations", 20))
 
 
 def _whole(name: str, value: int | None) -> int | None:

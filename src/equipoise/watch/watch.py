@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from equipoise.watch.evaluating import Evaluator
     from equipoise.watch.generators import Generate
     from equipoise.watch.images import GivenImages
+    from equipoise.watch.leaks import TrainingCheck
 
 
 class Watch:
@@ -43,17 +44,19 @@ class Watch:
 
     Args:
         folder: becomes a run folder, which `equipoise status`, `compare` and `replay` read.
-        real: real images to evaluate by: all of them `[N, C, H, W]`, uint8 or floats in [-1, 1], or a folder, a zip or
-            an `.npz`. Train on `train_indices` of them alone. Without, `score` takes scores of your own.
+        real: real images to evaluate by: all of them, as an array or tensor `[N, C, H, W]` of any range, as a list or
+            data set of images or (image, label), or as a folder, a zip or an `.npz`. Train on `train_indices` of them
+            alone, or `train_paths`. Without, `score` takes scores of your own.
         latents: the size of one latent, or its shape; the generator takes latents `[N, latents]`.
-        generate: a function of (generator, latents) that returns images `[N, C, H, W]` in [-1, 1], where calling the
-            generator is not enough.
+        generate: a function of (generator, latents) that returns images `[N, C, H, W]` in [-1, 1], or whole numbers
+            0..255, where calling the generator is not enough.
         loss: the name of the loss, which says what logits mean; without, only their differences count.
         metric: the name of the number that decides where you take scores of your own, "loss" by default; lower is
             better. With real images it is KID.
         budget: a time ("90s", "10m", "2h") or a number of samples ("500k"); without, only the policy stops.
         policy: what says stop before: "evidence", "patience", "discriminator-threshold" or "budget".
-        settings: such as "evaluation.num_samples=5000" or "stopping.patience.evaluations=20".
+        settings: such as "evaluation.num_samples=5000" or "stopping.patience.evaluations=20"; for real images also
+            "data.validation=0.3", "data.test=0.3", and the pixel values "task.black=0" and "task.white=4095".
         evaluate_every: samples between two scores; without, as often as takes 5 % of the time.
         log_every: samples between two log lines; without, about one a second.
         protocol: how you take your own scores, in words; scores of two protocols are never compared.
@@ -110,7 +113,7 @@ class Watch:
         self._evaluator: Evaluator | None = None
         self._before: RunState | None = None  # an end of the run, as long as no score has followed it
         self._is_closed = False
-        recipe = recipe_of(loss, budget, policy, settings, evaluate_every, log_every, seed)
+        recipe = recipe_of(loss, budget, policy, settings, evaluate_every, log_every, seed, has_images=real is not None)
         path = Path(folder)
         with in_words_of_a_watch():
             refuse_unfit(path, self.metric, resume=resume)
@@ -147,10 +150,66 @@ class Watch:
 
     @property
     def train_indices(self) -> Any:
-        """The places of the real images to train on, int64 `[n]`; no score is taken on them. Raises UserError."""
-        if self._evaluator is None:
-            raise UserError("train_indices", "no real images were given to split", "Give real and latents to the watch")
-        return self._evaluator.given.pool.splits.train.copy()
+        """The places of the real images to train on, int64 `[n]`; no score is taken on them. Raises UserError.
+
+        They count what was given: the items of an array, a list or a data set. Of a folder or a zip they count the
+        images that could be used, by their names in the order of Python's `sorted`; files that are broken or no images
+        have no place, so that a listing of your own may count otherwise: use `train_paths` or `train_names` there.
+        """
+        return self._real("train_indices").pool.splits.train.copy()
+
+    @property
+    def train_names(self) -> list[str]:
+        """The names of the images to train on, as paths below the folder or members of the zip. Raises UserError."""
+        given = self._real("train_names")
+        if given.names is None:
+            problem = "the real images are an array or a data set, and have no names"
+            raise UserError("train_names", problem, "Use watch.train_indices")
+        return [given.names[place] for place in given.pool.splits.train.tolist()]
+
+    @property
+    def train_paths(self) -> list[Path]:
+        """The files to train on, where real is a folder; no score is taken on them. Raises UserError.
+
+        Example:
+            >>> import equipoise
+            >>> from torch.utils.data import DataLoader
+            >>> with equipoise.Watch(FOLDER, real=PHOTOS, latents=100, say=None) as watch:
+            ...     files = watch.train_paths  # open these in your data set
+            ...     check = watch.check_training(files)
+            >>> len(files) == len(check.train), len(check.held_out)
+            (True, 0)
+        """
+        given = self._real("train_paths")
+        if given.folder is None:
+            remedy = (
+                "Use watch.train_indices" if given.names is None else "Use watch.train_names, or watch.train_indices"
+            )
+            raise UserError("train_paths", "the real images are not files of a folder", remedy)
+        return [given.folder / name for name in self.train_names]
+
+    def check_training(self, images: Any) -> "TrainingCheck":
+        """Find which of the images that your loop trains on are held out, and say it.
+
+        Args:
+            images: what you train on: paths or names, places, images as `real` takes them, a data set such as
+                torchvision's `ImageFolder` or a part of one, or a loader. By paths where there are any, else by
+                content: also images that were resized or saved again are found, but not augmented ones.
+
+        Returns:
+            The places of what you gave in `train`, `held_out` and `unknown`, and a `message`.
+
+        Raises:
+            UserError: where no real images were given to the watch, and for what holds no images.
+        """
+        from equipoise.watch.leaks import check_training
+
+        found = check_training(self._real("check_training()"), images)
+        if len(found.held_out) and not self._is_closed:
+            self._session.event("trained on held-out images", found.message)
+        else:
+            self._say(found.message)
+        return found
 
     @property
     def is_evaluation_due(self) -> bool:
@@ -320,12 +379,19 @@ class Watch:
 
     # What follows is for the watch itself.
 
+    def _real(self, name: str) -> "GivenImages":
+        if self._evaluator is None:
+            raise UserError(name, "no real images were given to split", "Give real and latents to the watch")
+        return self._evaluator.given
+
     def _given(self, real: Any, latents: Any, recipe: Recipe) -> "GivenImages | None":
         if real is None:
             return None
-        from equipoise.watch.images import given_images
+        from equipoise.watch.images import given_images, summary_of_given
 
-        return given_images(real, latents, recipe, self._stage)
+        given = given_images(real, latents, recipe, self._stage)
+        self._say(summary_of_given(given, real))
+        return given
 
     def _begin(
         self, recipe: Recipe, data: DataRecord, given: "GivenImages | None", generate: "Generate | None"

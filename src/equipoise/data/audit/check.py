@@ -170,6 +170,8 @@ def _pool(read: Reading, content: _Content, data: Data) -> Pool:
         rejected=tuple(Rejected(name, reason) for name, reason in read.rejected),
         num_duplicates=num - len(np.unique(content.hashes)),
         num_skipped=read.images.num_skipped,
+        skipped=read.images.skipped,
+        hashes=content.hashes,
     )
 
 

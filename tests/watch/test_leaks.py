@@ -1,0 +1,159 @@
+"""What a loop trains on is held against what is held out: by path, by place, by content."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from shifted import Shifted, opened
+from torch.utils.data import DataLoader, Dataset, Subset, SubsetRandomSampler, TensorDataset
+
+from equipoise.errors import UserError
+from equipoise.storage.logs import records
+from equipoise.watch.watch import Watch
+
+pytestmark = pytest.mark.usefixtures("small", "unsynced")
+
+
+class Files(Dataset):
+    """Images of a folder as a loop reads them, in the order of torchvision's ImageFolder."""
+
+    def __init__(self, folder: Path, side: int = 8) -> None:
+        self.samples = [(str(path), 0) for place in sorted(folder.iterdir()) for path in sorted(place.glob("*.png"))]
+        self.side = side
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        image = Image.open(self.samples[index][0]).convert("L").resize((self.side, self.side))
+        return torch.tensor(np.array(image))[None].float() / 255, 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shapes: Path) -> Path:
+    """Return a folder of odd names, one broken file and one that is no image."""
+    target = tmp_path / "pets"
+    names = ("cat", "cat-big", "cat 2", "Zebra")
+    for name in names:
+        (target / name).mkdir(parents=True)
+    for index, path in enumerate(sorted(shapes.rglob("*.png"))):
+        shutil.copy(path, target / names[index % 4] / path.name)
+    (target / "cat" / "0.png").write_bytes(b"no image")
+    (target / "cat" / "notes.txt").write_bytes(b"words")
+    return target
+
+
+@pytest.fixture
+def watch(tmp_path: Path, folder: Path) -> Watch:
+    return opened(tmp_path / "run", folder)
+
+
+def test_paths_names_and_places_speak_of_the_same_images(watch: Watch, folder: Path) -> None:
+    paths = watch.train_paths
+    assert all(path.is_file() for path in paths)
+    assert [path.relative_to(folder).as_posix() for path in paths] == watch.train_names
+    usable = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    usable.remove("cat/0.png")
+    assert [usable[place] for place in watch.train_indices] == watch.train_names, "the order that is documented"
+    watch.close()
+
+
+def test_a_listing_in_another_order_is_found_to_train_on_held_out_images(watch: Watch, folder: Path) -> None:
+    usual = [Path(path) for path, _ in Files(folder).samples]
+    mine = [usual[place] for place in watch.train_indices]
+    held_out = set(usual) - set(watch.train_paths) - {folder / "cat" / "0.png"}
+    found = watch.check_training(mine)
+    assert [mine[place] for place in found.held_out] == [path for path in mine if path in held_out]
+    assert len(found.held_out) > 0
+    assert found.how == "paths"
+    assert sum(event["kind"] == "trained on held-out images" for event in records(watch.folder / "log/events.jsonl"))
+    right = watch.check_training(watch.train_paths)
+    assert (len(right.train), len(right.held_out), len(right.unknown)) == (len(watch.train_indices), 0, 0)
+    watch.close()
+
+
+def test_a_data_set_of_files_parts_and_loaders_are_checked_by_their_paths(watch: Watch, folder: Path) -> None:
+    files = Files(folder)
+    every = watch.check_training(files)
+    assert len(every.unknown) == 1, "the broken file"
+    for given in (Subset(files, every.train.tolist()), DataLoader(Subset(files, every.train.tolist()))):
+        assert len(watch.check_training(given).held_out) == 0
+    sampled = DataLoader(files, sampler=SubsetRandomSampler(every.held_out.tolist()))
+    assert len(watch.check_training(sampled).held_out) == len(every.held_out)
+    watch.close()
+
+
+def test_paths_are_understood_from_wherever_they_are_written(
+    watch: Watch, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    first = watch.train_names[0]
+    os.symlink(folder, folder.parent / "link")
+    for path in (first, f"pets/{first}", f"link/{first}", str(folder / first), folder / first):
+        assert len(watch.check_training([path]).train) == 1, path
+    assert len(watch.check_training(["pets/no.png", "cat/0.png", "cat/notes.txt"]).unknown) == 3
+    watch.close()
+
+
+def test_images_are_found_by_their_content(tmp_path: Path, folder: Path) -> None:
+    shutil.make_archive(str(tmp_path / "pets"), "zip", folder)
+    watch = opened(tmp_path / "zipped", tmp_path / "pets.zip")
+    (folder / "cat" / "0.png").unlink()
+    files = Files(folder)
+    by_name = watch.check_training([str(Path(path).relative_to(folder)) for path, _ in files.samples])
+    assert len(by_name.unknown) == 0
+    for given in (files, torch.stack([image * 2 - 1 for image, _ in files])):
+        found = watch.check_training(given)
+        assert found.how == "content"
+        assert found.held_out.tolist() == by_name.held_out.tolist()
+    with pytest.raises(UserError):
+        _ = watch.train_paths
+    assert len(watch.train_names) == len(watch.train_indices)
+    watch.close()
+
+
+def test_images_that_were_resized_are_found_by_their_content(tmp_path: Path) -> None:
+    draws = np.random.default_rng(1)
+    (tmp_path / "photos" / "all").mkdir(parents=True)
+    for index in range(240):
+        coarse = Image.fromarray(draws.integers(0, 256, (5, 6)).astype(np.uint8))
+        coarse.resize((32, 32), Image.Resampling.BICUBIC).save(tmp_path / "photos" / "all" / f"{index:03d}.png")
+    watch = opened(tmp_path / "run", tmp_path / "photos")
+    files = Files(tmp_path / "photos")
+    by_path = watch.check_training(files)
+    resized = torch.stack([image for image, _ in Files(tmp_path / "photos", side=24)])
+    found = watch.check_training(resized)
+    assert found.how == "content"
+    assert len(found.unknown) <= 5
+    assert set(found.held_out) <= set(by_path.held_out)
+    assert len(watch.check_training(1 - resized).unknown) == 240, "another picture is another picture"
+    watch.close()
+
+
+def test_of_an_array_there_are_places_and_no_paths(tmp_path: Path, real: np.ndarray) -> None:
+    watch = opened(tmp_path / "run", TensorDataset(torch.as_tensor(real)))
+    train = watch.train_indices
+    assert len(watch.check_training(train).train) == len(train)
+    assert len(watch.check_training(real).held_out) == len(real) - len(train)
+    assert watch.check_training(range(len(real))).held_out.tolist() == sorted(set(range(600)) - set(train.tolist()))
+    assert len(watch.check_training([-1, 600]).unknown) == 2
+    assert len(watch.check_training(np.zeros((5, 1, 8, 8), np.uint8)).unknown) == 5
+    for call in (lambda: watch.train_paths, lambda: watch.train_names, lambda: watch.check_training(["a.png"])):
+        with pytest.raises(UserError):
+            call()
+    watch.step(10)
+    watch.evaluate(Shifted())
+    watch.close()
+
+
+def test_without_real_images_nothing_can_be_checked(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "run", say=None)
+    for call in (lambda: watch.train_paths, lambda: watch.train_names, lambda: watch.check_training([1])):
+        with pytest.raises(UserError):
+            call()
+    watch.close()
