@@ -1,6 +1,7 @@
 """Every number that README and docs quote is what the records of the measurements say."""
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -87,3 +88,5 @@ def test_the_recipes_command_quotes_the_records() -> None:
     for name, about in ABOUT.items():
         assert about.result == found[f"recipes.{name}"], f"{name}: {about.result}"
     assert found["recipes.setting"] == SETTING
+    runs = json.loads((ROOT / "bench" / "records" / "recipes.json").read_text())["runs"]
+    assert {run["recipe"]: run["samples"] for run in runs} == {name: about.samples for name, about in ABOUT.items()}

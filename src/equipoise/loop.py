@@ -29,6 +29,7 @@ from equipoise.host.writer import BackgroundWriter
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
 from equipoise.runs.candidates import prune
+from equipoise.runs.expectation import expectation
 from equipoise.runs.folder import RunFolder
 from equipoise.state import TrainingState, first_nonfinite, restore, roll_back, save
 from equipoise.stopping.monitor import LEAST_PRICE, Monitor
@@ -124,13 +125,15 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
         while True:
             # Once in a while: evaluate the averaged generator beside the best one.
             if is_evaluation_due(state, recipe, host):
-                evaluate(task, recipe, state, judge, monitor, run, host)
+                evaluate(task, recipe, state, judge, monitor, run, host, observer)
             state.seconds = host.clock.seconds()
 
             # Decide. Here alone.
             verdict = host.interruption.verdict() or monitor.verdict(state.spent, state.seconds, state.attempt)
             if isinstance(verdict, Stop) and not host.is_interrupted and state.evaluated < state.samples:
-                evaluate(task, recipe, state, judge, monitor, run, host)  # what is returned must have been evaluated
+                evaluate(
+                    task, recipe, state, judge, monitor, run, host, observer
+                )  # what is returned must have been evaluated
                 verdict = host.interruption.verdict() or verdict
 
             # Save when due, and at the end; nothing that is not finite.
@@ -200,9 +203,16 @@ def step_of(state: TrainingState, recipe: Recipe) -> int:
 
 
 def evaluate(
-    task: Task, recipe: Recipe, state: TrainingState, judge: Judge, monitor: Monitor, run: RunFolder, host: Host
+    task: Task,
+    recipe: Recipe,
+    state: TrainingState,
+    judge: Judge,
+    monitor: Monitor,
+    run: RunFolder,
+    host: Host,
+    observer: Observer,
 ) -> None:
-    """Score the averaged generator; the first time, also settle the intervals by what was measured.
+    """Score the averaged generator; the first time, also settle the intervals, and tell what the budget pays for.
 
     One that a signal interrupts leaves no trace, and a resume takes it again.
     """
@@ -218,6 +228,7 @@ def evaluate(
     if state.intervals.is_known:
         return
     pace = state.recorded.pop(state.spent, None)
+    is_new = False
     if pace is None:
         pace = Pace(
             spent=state.spent,
@@ -226,7 +237,10 @@ def evaluate(
             evaluation_seconds=first_price(score),
         )
         run.log_pace(pace)
+        is_new = True
     follow(pace, state, recipe, run)
+    if is_new:
+        observer.message(expectation(recipe, speed, state.intervals.horizon or 0))
     state.is_unsaved = True  # a resume must find them
 
 

@@ -48,6 +48,7 @@ class About:
     purpose: str
     whom: str  # who takes it, and when
     result: str  # measured by bench/demo.py --name recipes
+    samples: int  # shown until then
     sizes: tuple[int, ...] = ()  # pixels a side that its networks were made for; empty: no size in particular
 
 
@@ -231,12 +232,14 @@ ABOUT: dict[RecipeName, About] = {
         purpose="the default: relativistic pairs, R1 + R2, averaged generator",
         whom="everybody with images of their own; when you have no reason to take another one",
         result="90.9 (8.0 %)",
+        samples=89_664,
     ),
     "dcgan": About(
         paper="arXiv:1511.06434",
         purpose="the convolutional baseline, with batch normalisation",
         whom="those who compare; when you need the reference that most papers name",
         result="290 (4.2 %)",
+        samples=94_528,
         sizes=(64,),
     ),
     "wgan": About(
@@ -244,6 +247,7 @@ ABOUT: dict[RecipeName, About] = {
         purpose="to see weight clipping at work; slow",
         whom="students of the Wasserstein distance; when you want to watch the clipping, not soon have good images",
         result="1508 (0.0 %)",
+        samples=159_040,
         sizes=(64,),
     ),
     "wgan-gp": About(
@@ -251,6 +255,7 @@ ABOUT: dict[RecipeName, About] = {
         purpose="a gradient penalty in place of clipping; five critic steps",
         whom="students of gradient penalties, with time; when you compare with wgan",
         result="1593 (0.0 %)",
+        samples=93_440,
         sizes=(64,),
     ),
     "lsgan": About(
@@ -258,6 +263,7 @@ ABOUT: dict[RecipeName, About] = {
         purpose="least squares: gradients that do not vanish far away",
         whom="those who compare losses; when you want dcgan with another loss and all else the same",
         result="475 (4.1 %)",
+        samples=92_864,
         sizes=(64,),
     ),
     "hinge-sn": About(
@@ -265,6 +271,7 @@ ABOUT: dict[RecipeName, About] = {
         purpose="residual networks under spectral normalisation",
         whom="those whose images have classes; when you ask for one of them, with networks.conditional=true",
         result="831 (1.6 %)",
+        samples=36_736,
         sizes=(32, 128),
     ),
     "mlp-classic": About(
@@ -272,6 +279,7 @@ ABOUT: dict[RecipeName, About] = {
         purpose="teaches: the perceptron GAN of most tutorials",
         whom="beginners; when you follow a tutorial, or want to see what every other recipe should beat",
         result="848 (0.1 %)",
+        samples=215_232,
         sizes=(28,),
     ),
     "dcgan-64": About(
@@ -279,6 +287,7 @@ ABOUT: dict[RecipeName, About] = {
         purpose="teaches: the DCGAN as published, 64×64; wants a GPU",
         whom="readers of the paper who have a GPU; when you want its networks and settings as they were",
         result="2682 (0.0 %)",
+        samples=6_144,
         sizes=(64,),
     ),
     "conv-28": About(
@@ -286,6 +295,7 @@ ABOUT: dict[RecipeName, About] = {
         purpose="teaches: dropout, and patience on a validation score",
         whom="beginners; when you want to see a training that stops by patience",
         result="6240 (0.0 %)",
+        samples=28_928,
         sizes=(28,),
     ),
 }

@@ -1,0 +1,33 @@
+"""What a budget pays for on this machine, said as soon as its speed is known."""
+
+from equipoise.formatting import duration
+from equipoise.recipe import Recipe
+from equipoise.recipes import Facts, about_of, build
+
+
+def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
+    """Say what the budget pays for at this speed, and when the measured result of the recipe's table is reached.
+
+    `horizon` is the samples that the budget pays for, its evaluations counted.
+    """
+    text = f"This machine trains about {_rounded(samples_per_second):,} samples a second: "
+    if recipe.budget.seconds is not None:
+        text += f"the budget of {duration(recipe.budget.seconds)} pays for about {_rounded(horizon):,} samples"
+    else:
+        text += f"{horizon:,} samples take about {duration(horizon / samples_per_second)}, and the evaluations more"
+    found = about_of(recipe.name)
+    if found is None:
+        return f"{text}."
+    name, about = found
+    if type(recipe.task) is not type(build(name, Facts()).task):
+        return f"{text}."  # the measured result is of the recipe's own task
+    seconds = duration(about.samples / samples_per_second)
+    return (
+        f"{text}. The result of {name} in equipoise recipes came after {about.samples:,} samples of digits, about "
+        f"{seconds} at this speed. Larger images and images in colour need more."
+    )
+
+
+def _rounded(number: float) -> int:
+    """Return a number with two significant digits: a measurement of seconds says no more."""
+    return int(float(f"{number:.2g}"))

@@ -1,0 +1,33 @@
+"""What a budget pays for: the numbers in the sentence."""
+
+import dataclasses
+import re
+
+from equipoise.recipe import Budget, Points, Recipe
+from equipoise.recipes import ABOUT, Facts, build
+from equipoise.runs.expectation import expectation
+
+
+def numbers(text: str) -> list[str]:
+    """Return the numbers and times of a sentence."""
+    return re.findall(r"\d[\d,:]*\d|\d", text)
+
+
+def test_of_a_time_budget_it_says_the_samples_and_when_the_result_of_the_table_is_reached():
+    recipe = dataclasses.replace(build("modern", Facts(), None), budget=Budget(samples=None, seconds=300.0))
+    shown = ABOUT["modern"].samples
+    minutes, seconds = divmod(round(shown / 1149.0), 60)
+    found = numbers(expectation(recipe, 1149.0, 327_450))
+    assert found == ["1,100", "5:00", "330,000", f"{shown:,}", f"{minutes}:{seconds:02}"]
+
+
+def test_of_a_budget_in_samples_it_says_the_time():
+    recipe = dataclasses.replace(build("modern", Facts(), None), budget=Budget(samples=200_000, seconds=None))
+    assert numbers(expectation(recipe, 100.0, 200_000))[:3] == ["100", "200,000", "33:20"]
+
+
+def test_of_a_recipe_without_a_measured_result_it_says_nothing_more():
+    time = Budget(samples=None, seconds=300.0)
+    points = dataclasses.replace(build("modern", Facts(), Points()), budget=time)
+    assert len(numbers(expectation(points, 1000.0, 300_000))) == 3
+    assert len(numbers(expectation(Recipe(name="my own", budget=time), 1000.0, 300_000))) == 3
