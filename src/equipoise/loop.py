@@ -131,9 +131,8 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
             # Decide. Here alone.
             verdict = host.interruption.verdict() or monitor.verdict(state.spent, state.seconds, state.attempt)
             if isinstance(verdict, Stop) and not host.is_interrupted and state.evaluated < state.samples:
-                evaluate(
-                    task, recipe, state, judge, monitor, run, host, observer
-                )  # what is returned must have been evaluated
+                # What is returned must have been evaluated.
+                evaluate(task, recipe, state, judge, monitor, run, host, observer)
                 verdict = host.interruption.verdict() or verdict
 
             # Save when due, and at the end; nothing that is not finite.
