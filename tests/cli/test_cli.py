@@ -133,7 +133,7 @@ def test_broken_files_are_named_and_the_training_continues(output: Command, shap
     shutil.copytree(shapes, tmp_path / "images")
     (tmp_path / "images" / "lying" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     text = output("train", tmp_path / "images", "--budget", "80", "--out", tmp_path / "run", *SMALL)
-    assert re.search(r"\b1 \D*\(lying/torn[.]png: ", text)
+    assert re.search(r"\b1 of 241 \D*\(lying/torn[.]png: ", text)
 
 
 @pytest.mark.parametrize("name", ["[bold red] ünïcode 数字 a$b'c\"d", "x" * 255, "-n"])
