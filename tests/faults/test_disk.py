@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import lives
 import pytest
@@ -155,6 +154,11 @@ def public(shapes: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+def compiled() -> None:
+    """Compile the report's template, which imports what Python's own folders may hide from another user."""
+    report._templates().get_template("template.html.j2")
+
+
 @pytest.mark.faults
 def test_a_permission_taken_away_in_the_middle_ends_the_training_and_given_back_lets_it_go_on(
     command: lives.Command, tmp_path: Path, public: Path
@@ -163,15 +167,14 @@ def test_a_permission_taken_away_in_the_middle_ends_the_training_and_given_back_
     mine = lives.Command(public / "shapes", public / "cache")
     mine.cache.mkdir()
     os.chown(mine.cache, NOBODY, NOBODY)
-    late: Any = report._templates  # imports what Python's own folders may hide from another user
     hidden = partial(lives.at, ROUND, 30, partial(lives.lock_up, public / "run"))
-    life = mine.begun(public / "run", partial(lives.both, late, lives.ordinary, hidden))
+    life = mine.begun(public / "run", partial(lives.both, compiled, lives.ordinary, hidden))
     assert life.ended() == 4, f"{life.said()} {life.told()}"
     told = lives.one_line(life.told())
     assert os.strerror(errno.EACCES) in told
     assert f"equipoise resume {public / 'run'}" in told
     lives.unlock(public / "run")
-    life = mine.begun(public / "run", partial(lives.both, late, lives.ordinary))
+    life = mine.begun(public / "run", partial(lives.both, compiled, lives.ordinary))
     assert life.ended() == 0, life.told()
     assert lives.parts_of(public / "run") == lives.expected(command)
 
