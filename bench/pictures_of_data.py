@@ -1,4 +1,4 @@
-"""The pictures of docs/data.md: drawn files of every kind, each beside what the generator is shown of it.
+"""The pictures of docs/data.md: drawn files of every kind, each beside what the training sees of it.
 
     python bench/pictures_of_data.py          # writes docs/images/data-*.png
 
@@ -194,7 +194,7 @@ def fitted(picture: Image.Image) -> Image.Image:
 
 
 def drawn(rows: list[Row]) -> Image.Image:
-    """Draw rows of pictures: the file, an arrow, and what the generator is shown."""
+    """Draw rows of pictures: the file, an arrow, and what the training sees."""
     font = ImageFont.load_default(13)
     columns = 1 + max(len(row.seen) for row in rows)
     width = GAP + columns * (BOX + GAP) + GAP

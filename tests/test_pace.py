@@ -107,6 +107,19 @@ def test_a_machine_that_becomes_faster_is_told_of_and_the_intervals_follow(
     assert statistics.median(gaps) == pytest.approx(1.0, abs=0.1), "a line a second again"
 
 
+def test_a_machine_that_changes_all_the_time_is_told_of_once_a_minute(
+    train_small: TrainSmall, machine: Machine
+) -> None:
+    """All of it is in the events."""
+    machine.seconds_of_round = lambda seconds: 0.05 if seconds % 50 < 25 else 0.12
+    observer = Recorder()
+    run = train_small("run", *OPEN, budget="200s", source="ring", observer=observer)
+    changes = events(run, "speed changed")
+    told = [change["seconds"] for change in changes if change["message"] in observer.messages]
+    assert 2 <= len(told) < len(changes)
+    assert all(later - before >= 60 for before, later in itertools.pairwise(told))
+
+
 def test_a_steady_machine_changes_no_interval(train_small: TrainSmall, machine: Machine) -> None:
     run = train_small("run", *OPEN, budget="100s", source="ring")
     assert not events(run, "speed changed")

@@ -52,7 +52,10 @@ def with_error(number: float | None, error: float | None) -> str:
     places = max(0, digits - math.floor(math.log10(float(f"{error:.{digits}e}"))))
     if number != 0 and float(f"{number:.{places}f}") == 0:  # a distance of 0.000 would read as perfect
         places += 1
-    return f"{number:.{places}f} ± {error:.{places}f}"
+    text = f"{number:.{places}f}"
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    return f"{text} ± {error:.{places}f}"
 
 
 def printable(text: str) -> str:

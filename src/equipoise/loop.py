@@ -37,6 +37,8 @@ from equipoise.stopping.verdicts import Continue, Remedy, Stop, Verdict, diverge
 from equipoise.storage.records import Pace, Score
 from equipoise.tasks.base import Judge, Task
 
+TELL_SECONDS = 60.0  # of training between two lines on this machine's speed
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -82,12 +84,13 @@ class Outcome:
 
 @dataclass
 class Host:
-    """What only this process has: signals of the system, the background writer, the clock."""
+    """What only this process has: signals of the system, the background writer, the clock, threads to choose."""
 
     interruption: Interruption
     writer: BackgroundWriter
     clock: Clock
     threads: ThreadChoice
+    told_at: float = -math.inf  # seconds of training when a change of this machine's speed was shown last
 
     @property
     def is_interrupted(self) -> bool:
@@ -262,7 +265,7 @@ def keep_pace(
         choose_threads(state, run, host, observer)
         pace = measured_pace(state, monitor, host)
         run.log_pace(pace)  # also where nothing has changed: a resume shall not measure here
-        tell_change(pace, state, run, observer)
+        tell_change(pace, state, run, host, observer)
     elif pace.threads is not None:
         host.threads = ThreadChoice(most=host.threads.most, settled=pace.threads)
     follow(pace, state, recipe, run)
@@ -309,8 +312,11 @@ def measured_pace(state: TrainingState, monitor: Monitor, host: Host) -> Pace:
     )
 
 
-def tell_change(pace: Pace, state: TrainingState, run: RunFolder, observer: Observer) -> None:
-    """Tell that this machine, or an evaluation, has become faster or slower, where it has."""
+def tell_change(pace: Pace, state: TrainingState, run: RunFolder, host: Host, observer: Observer) -> None:
+    """Tell that this machine, or an evaluation, has become faster or slower, where it has.
+
+    On a machine that changes all the time, all of it is in the events, and a line a minute is shown.
+    """
     before = state.intervals
     if math.isnan(pace.samples_per_second):
         return
@@ -322,7 +328,9 @@ def tell_change(pace: Pace, state: TrainingState, run: RunFolder, observer: Obse
         )
     text += " The intervals between evaluations, checkpoints and log lines were adjusted."
     run.log_event(state.samples, state.seconds, "speed changed", text, state.attempt)
-    observer.message(text)
+    if state.seconds - host.told_at >= TELL_SECONDS:
+        host.told_at = state.seconds
+        observer.message(text)
 
 
 def follow(pace: Pace, state: TrainingState, recipe: Recipe, run: RunFolder) -> None:

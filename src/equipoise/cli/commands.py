@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from equipoise.tasks.formats import Formats
 
 Options = argparse.Namespace
+PAGE = "comparison.html"  # an example
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -215,7 +216,7 @@ def sample(options: Options) -> int:
     from equipoise import api
 
     best = api.load(options.run).best
-    with _writing(formats, out):
+    with _writing(Option("out", out), formats.example):
         _print(best.model.write(best.batches(options.num, options.seed, options.label), out))
     return 0
 
@@ -235,7 +236,7 @@ def apply(options: Options) -> int:
     from equipoise import api
 
     best = api.load(options.run).best
-    with _writing(formats, options.out):
+    with _writing(Option("out", options.out), formats.example):
         _print(best.model.write_applied(best.apply(options.input), options.out))
     return 0
 
@@ -262,20 +263,24 @@ def _refuse_out(formats: "Formats", out: Path, force: bool, num: int | None = No
         problem = f"cannot be read ({error.strerror})"
         raise UserError(Option("out", out), problem, Option("out", formats.example)) from None
     if is_taken and not force:
-        remedy = "Give another name, or overwrite it with the option"
-        raise UserError(Option("out", out), "exists already", remedy, Option("force"))
+        raise _taken(Option("out", out))
+
+
+def _taken(option: Option) -> UserError:
+    """Return the error for an output that would overwrite something."""
+    return UserError(option, "exists already", "Give another name, or overwrite it with the option", Option("force"))
 
 
 @contextlib.contextmanager
-def _writing(formats: "Formats", out: Path) -> Iterator[None]:
-    """Report in one line that outputs cannot be written."""
+def _writing(option: Option, example: str) -> Iterator[None]:
+    """Report in one line that what an option names cannot be written."""
     try:
         yield
     except OSError as error:
-        subject = Option("out", out)
         if is_of_disk(error):
-            raise StorageError(subject, what_failed(error), "Free some space, or write to another disk") from None
-        raise UserError(subject, f"cannot be written ({error.strerror})", Option("out", formats.example)) from None
+            raise StorageError(option, what_failed(error), "Free some space, or write to another disk") from None
+        problem = f"cannot be written ({error.strerror})"
+        raise UserError(option, problem, Option(option.name, example)) from None
 
 
 def evaluate(options: Options) -> int:
@@ -352,24 +357,17 @@ def compare(options: Options) -> int:
 def _refuse_page(path: Path, force: bool) -> None:
     """Raise UserError where a page cannot be written under a name, or would overwrite something."""
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
-        raise UserError(Option("html", path), "give a name that ends in .html", Option("html", "comparison.html"))
+        raise UserError(Option("html", path), "give a name that ends in .html", Option("html", PAGE))
     if path.exists() and not force:
-        remedy = "Give another name, or overwrite it with the option"
-        raise UserError(Option("html", path), "exists already", remedy, Option("force"))
+        raise _taken(Option("html", path))
 
 
 def _write_page(path: Path, folders: "Sequence[RunFolder]") -> None:
     from equipoise.report.comparison import write_comparison
 
-    try:
+    with _writing(Option("html", path), PAGE):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_comparison(path, folders)
-    except OSError as error:
-        subject = Option("html", path)
-        if is_of_disk(error):
-            raise StorageError(subject, what_failed(error), "Free some space, or write to another disk") from None
-        problem = f"cannot be written ({error.strerror})"
-        raise UserError(subject, problem, Option("html", "comparison.html")) from None
 
 
 def replay(options: Options) -> int:

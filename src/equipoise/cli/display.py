@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from equipoise import formatting
+from equipoise.cli.text import POLICIES
 from equipoise.formatting import printable
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ SENTENCE = 165  # letters of a long sentence about the game
 STOPPING = 162  # and of one about the stopping
 BEST = 80  # and of the best score
 EARLY = {  # what ended a training before its budget, in words
-    "evidence": "by the policy evidence",
-    "patience": "by the policy patience",
-    "discriminator-threshold": "by the policy discriminator-threshold",
+    **{policy: f"by the policy {policy}" for policy in POLICIES},
     "diverged": "as it diverged",
     "evaluation-failed": "as its evaluations failed",
 }

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from equipoise import formatting
-from equipoise.cli.text import typed, way_on
+from equipoise.cli.text import POLICIES, typed, way_on
 from equipoise.errors import Command
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
@@ -16,7 +16,6 @@ from equipoise.runs.stopping_status import metrics_of
 from equipoise.storage.records import RunState, deciding
 from equipoise.tasks import formats_of
 
-POLICIES = ("evidence", "patience", "discriminator-threshold")  # that stop a run before its budget is spent
 INDENT = 8
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from equipoise.recipe import TaskSettings
 
 WIDTH = 80
+POLICIES = ("evidence", "patience", "discriminator-threshold")  # that stop a run before its budget is spent
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

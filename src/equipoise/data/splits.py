@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from equipoise.errors import Setting
+
 Split = Literal["train", "validation", "validation, second half", "test"]
 JudgedSplit = Literal["validation", "validation, second half", "test"]  # a generator is judged by
 EVEN_SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)
@@ -63,6 +65,18 @@ def enough_shares(hashes: np.ndarray, num: int, least_train: int) -> tuple[float
         if min(len(found.validation), len(found.test)) >= num and len(found.train) >= least_train:
             return validation, test
     return None
+
+
+def larger_shares(hashes: np.ndarray, num: int, least_train: int) -> tuple[list[Setting], int]:
+    """Return the settings that hold out `num` examples in each split, and how many these leave to train on.
+
+    Where no shares do, there are no settings, and none is left.
+    """
+    shares = enough_shares(hashes, num, least_train)
+    if shares is None:
+        return [], 0
+    settings = [Setting("data.validation", shares[0]), Setting("data.test", shares[1])]
+    return settings, len(split(hashes, *shares).train)
 
 
 def _least_shares(distinct: np.ndarray, num: int) -> list[tuple[float, float]]:

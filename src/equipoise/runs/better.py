@@ -212,7 +212,7 @@ def _basis(group: Sequence[Entry], sides: Sequence[Side], pairs: Sequence[Pair])
     if any(pair.over_seeds for pair in pairs):
         return f"{text} The errors are those over the seeds: {_seeds(sides)}."
     if pairs:
-        text += " One run each: this says which generator is better, and another seed may give another one."
+        text += " This is of one run each; with another seed the order may be another."
     return text
 
 

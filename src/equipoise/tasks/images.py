@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from equipoise.data.augment import augment, random_flip
 from equipoise.data.pool import Pool, gather, prepare, to_float, to_uint8, train_indices, with_scale
 from equipoise.data.sources import subject_of
-from equipoise.data.splits import enough_shares, split
+from equipoise.data.splits import larger_shares
 from equipoise.errors import Option, Part, Setting, UserError, suggested, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
@@ -428,11 +428,10 @@ def missing_of(pool: Pool) -> tuple[list[str], list[Setting], int]:
         f"{len(pool.images):,} images, of which {held_out[0]} validation and {held_out[1]} test images; at least "
         f"{LEAST_HELD_OUT} of each are needed"
     )
-    shares = enough_shares(pool.hashes, LEAST_HELD_OUT, least_train=2)
-    if shares is None:
+    settings, num_left = larger_shares(pool.hashes, LEAST_HELD_OUT, least_train=2)
+    if not settings:
         return [missing], [], num_train
-    num_train = len(split(pool.hashes, *shares).train)
-    return [missing], [Setting("data.validation", shares[0]), Setting("data.test", shares[1])], num_train
+    return [missing], settings, num_left
 
 
 def with_left_out(problem: str, pool: Pool) -> str:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from equipoise.data.sources import subject_of
-from equipoise.data.splits import Splits, content_digests, enough_shares, split, to_hashes
+from equipoise.data.splits import Splits, content_digests, larger_shares, split, to_hashes
 from equipoise.errors import Option, Setting, UserError, shortened, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
@@ -245,11 +245,9 @@ class PointSource:
                 f"{num} distinct points, of which {held_out[0]} validation and {held_out[1]} test points; at least "
                 f"{LEAST_HELD_OUT} of each are needed"
             )
-            hashes = hashes_of(self.points)
-            shares = enough_shares(hashes, LEAST_HELD_OUT, least_train=2)
-            if shares is not None:
-                settings += [Setting("data.validation", shares[0]), Setting("data.test", shares[1])]
-                num_train = len(split(hashes, *shares).train)
+            settings, num_left = larger_shares(hashes_of(self.points), LEAST_HELD_OUT, least_train=2)
+            if settings:
+                num_train = num_left
         if num_train < recipe.game.batch:
             missing.append(f"{num_train} points to train on, fewer than one batch of {recipe.game.batch}")
             settings.append(Setting("game.batch", max(2, num_train // 2)))

@@ -19,7 +19,7 @@ from equipoise.data.decode import BrokenImage
 from equipoise.data.photos import Photos, read_photo, read_photos
 from equipoise.data.pool import to_float, to_uint8
 from equipoise.data.sources import subject_of
-from equipoise.data.splits import Splits, enough_shares, split
+from equipoise.data.splits import Splits, larger_shares, split
 from equipoise.errors import Command, Option, Setting, UserError, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms
@@ -245,10 +245,9 @@ class PhotoSource:
                 f"{num} photographs, {len(self.splits.validation)} for validation and {len(self.splits.test)} for the "
                 f"test; at least {LEAST_PHOTOS} are needed, {LEAST_HELD_OUT} of them in each"
             )
-            shares = enough_shares(self.photos.hashes, LEAST_HELD_OUT, least_train=1) if num >= LEAST_PHOTOS else None
-            larger = []
-            if shares is not None:
-                larger = [Setting("data.validation", shares[0]), Setting("data.test", shares[1])]
+            larger: list[Setting] = []
+            if num >= LEAST_PHOTOS:
+                larger, _ = larger_shares(self.photos.hashes, LEAST_HELD_OUT, least_train=1)
             raise UserError(subject_of(self.name), problem, "Add photographs", *together(larger))
         settings = _settings(recipe)
         if settings.patch % settings.scale:

@@ -82,7 +82,8 @@ def reported(run: RunFolder, event: Event) -> str:
         write_report(run)
     except Exception as error:
         reason = why(error) if isinstance(error, OSError) else in_words(error)
-        event("final stage failed", f"Writing the report failed ({reason}). Try again: equipoise report {run.path}")
+        remedy = "It is written when the run is opened with resume=True and closed again."
+        event("final stage failed", f"Writing the report failed ({reason}). {remedy}")
         return "No report was written."
     return f"Report: {run.report}"
 

@@ -208,7 +208,7 @@ class Watch:
         if len(found.held_out) and not self._is_closed:
             self._session.event("trained on held-out images", found.message)
         else:
-            self._say(found.message)
+            said(self._say, found.message)
         return found
 
     @property
@@ -390,7 +390,7 @@ class Watch:
         from equipoise.watch.images import given_images, summary_of_given
 
         given = given_images(real, latents, recipe, self._stage)
-        self._say(summary_of_given(given, real))
+        said(self._say, summary_of_given(given, real))
         return given
 
     def _begin(

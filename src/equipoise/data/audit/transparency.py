@@ -10,6 +10,7 @@ from equipoise.data.decode import parse_background
 
 # Backgrounds to suggest, the plain ones first: a bright one leaves its colour at soft edges.
 COLORS = ("white", "black", "gray", "magenta", "lime", "cyan", "blue", "red", "yellow")
+PALETTE = tuple(map(parse_background, COLORS))
 GREYS = ("white", "black", "gray")
 ALIKE = 32  # of 255 in every channel: closer colours are hard to tell apart
 SEEN = 128  # of 255: pixels as opaque as this count as seen
@@ -48,7 +49,7 @@ class Tally:
     def add(self, rgba: np.ndarray) -> None:
         """Count one image, uint8 [H, W, 4]."""
         seen = rgba[rgba[..., 3] >= SEEN][:, :3].astype(np.int16)
-        colors = np.array([self.background, *map(parse_background, COLORS)], dtype=np.int16)
+        colors = np.array([self.background, *PALETTE], dtype=np.int16)
         shares = np.zeros(len(colors))
         if len(seen):
             shares = np.array([(np.abs(seen - color).max(axis=1) <= ALIKE).mean() for color in colors])
