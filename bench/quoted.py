@@ -21,7 +21,7 @@ def numbers() -> dict[str, str]:
     """Return every quoted number by its name."""
     of_images = demo() | overhead() | precision() | startup() | recipes()
     of_stopping = frontier() | forecast() | stopping()
-    return of_images | of_stopping | kept() | super_resolution() | points()
+    return of_images | of_stopping | kept() | super_resolution() | points() | waiting()
 
 
 def demo() -> dict[str, str]:
@@ -184,6 +184,16 @@ def points() -> dict[str, str]:
         "points.good": f"{100 * min(run['test']['good'] for run in runs):.1f} %",
         "points.modes": str(min(round(run["test"]["modes"]) for run in runs)),
     }
+
+
+def waiting() -> dict[str, str]:
+    """Return the samples a second with threads that are chosen, and with all of them, alone and beside other work."""
+    record = _read("waiting")
+    found = {"waiting.date": record["date"]}
+    for condition, ways in record["samples_per_second"]["modern"].items():
+        for name, way in (("chosen", "threads chosen by speed"), ("all", "as torch does")):
+            found[f"waiting.{condition}_{name}"] = f"{statistics.median(ways[way]):,.0f}"
+    return found
 
 
 def kept() -> dict[str, str]:
