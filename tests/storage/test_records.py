@@ -251,3 +251,10 @@ def test_every_kind_of_event_is_one_that_something_logs() -> None:
     texts = [path.read_text() for path in root.rglob("*.py") if path.name != "records.py"]
     unused = [kind for kind in get_args(EventKind) if not any(f'"{kind}"' in text for text in texts)]
     assert not unused
+
+
+def test_a_whole_number_that_no_float_can_hold_is_damage_however_deep_it_lies() -> None:
+    for change in ({"samples": 10**400}, {"best": plain(Score(samples=64, seconds=1.0)) | {"samples": 10**400}}):
+        with pytest.raises(msgspec.ValidationError):
+            strict(RunState, plain(STATE) | change)
+    assert strict(RunState, plain(STATE) | {"samples": 2**53}).samples == 2**53

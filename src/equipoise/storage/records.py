@@ -304,8 +304,21 @@ def plain(record: msgspec.Struct) -> dict[str, Any]:
 
 
 def strict(kind: type[Record], values: Any) -> Record:
-    """Build a record from plain values; raises msgspec.ValidationError where one is missing or of another type."""
+    """Build a record from plain values; raises msgspec.ValidationError where one is missing or of another type.
+
+    So it does for a whole number of more than 64 bits: none is ever written, and to divide by one would fail.
+    """
+    if _is_too_long(values):
+        raise msgspec.ValidationError("a whole number of more than 64 bits")
     return msgspec.convert(_with_nan(kind, values), kind)
+
+
+def _is_too_long(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_is_too_long, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_is_too_long, value))
+    return isinstance(value, int) and value.bit_length() > 64
 
 
 def lenient(kind: type[Record], values: Mapping[str, Any]) -> Record:
