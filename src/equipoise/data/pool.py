@@ -77,6 +77,7 @@ class Pool:
     num_skipped: int  # files ignored because their names are not those of images
     notes: tuple[str, ...] = ()  # what was inferred, such as classes
     scale: tuple[float, ...] | None = None  # the pixel values that became black and white, where images are deep
+    hashes: np.ndarray | None = None  # uint64 [N], of the pixels of each image
 
 
 def prepare(
@@ -170,21 +171,27 @@ def _permutation(seed: int, num: int) -> Tensor:
 
 def _pool(stored: store.Stored, listing: store.Listing, data: recipe.Data) -> Pool:
     splits = split(stored.hashes, data.validation, data.test)
-    digest = hashlib.sha256(listing.content.encode())
-    for part in (splits.train, splits.validation, splits.test):
-        digest.update(f"/{len(part)}/".encode() + part.tobytes())
     return Pool(
         images=stored.images,
         labels=stored.labels,
         classes=stored.classes,
         splits=splits,
-        digest=digest.hexdigest(),
+        digest=digest_of(listing.content, splits),
         rejected=tuple(Rejected(name, reason) for name, reason in listing.rejected),
         num_duplicates=len(stored.hashes) - len(np.unique(stored.hashes)),
         num_skipped=listing.num_skipped,
         notes=tuple(listing.notes),
         scale=None if listing.scale is None else tuple(listing.scale),
+        hashes=stored.hashes,
     )
+
+
+def digest_of(content: str, splits: Splits) -> str:
+    """Return the digest of a pool: of what the cache keeps, by its name there, and how it is split."""
+    digest = hashlib.sha256(content.encode())
+    for part in (splits.train, splits.validation, splits.test):
+        digest.update(f"/{len(part)}/".encode() + part.tobytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
