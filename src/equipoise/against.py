@@ -25,7 +25,7 @@ from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.setup import from_its_place, loss_of, with_source
 from equipoise.storage.records import DataRecord, Metric, RivalScore
-from equipoise.tasks.base import Judge, JudgedSplit, Task
+from equipoise.tasks.base import Judge, JudgedSplit, SourceTask, Task
 from equipoise.tasks.sides import Caution, Side
 
 NEVER = Deadline(float("inf"))
@@ -79,8 +79,10 @@ def evaluated_run(
     if real.is_own:  # what they are like, the training has seen
         cautions = [caution for caution in cautions if caution.kind not in ("sizes", "colours", "sheets")]
     sizes = {} if drawn is None or drawn.ndim != 4 else {(drawn.shape[3], drawn.shape[2]): measured.num}
-    counts = {"num_found": measured.num, "num_used": measured.num, "num_compared": measured.num}
-    generated = Side(source=str(folder.path), **counts, sizes=sizes)
+    num_drawn = measured.num
+    generated = Side(
+        source=str(folder.path), num_found=num_drawn, num_used=num_drawn, num_compared=num_drawn, sizes=sizes
+    )
     return concluded(made, judge, measured, opened, real, generated, cautions, observer)
 
 
@@ -166,7 +168,7 @@ def evaluated_own(
 
 
 def concluded(
-    made: Any,
+    made: SourceTask,
     judge: Judge,
     measured: Measured,
     opened: tasks.Source,

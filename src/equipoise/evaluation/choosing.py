@@ -15,7 +15,7 @@ from equipoise.host.deadline import Deadline
 from equipoise.metrics.units import Measured
 from equipoise.storage.records import Metric, RivalScore, deciding
 from equipoise.tasks import Source
-from equipoise.tasks.base import Judge
+from equipoise.tasks.base import Judge, SourceTask
 from equipoise.tasks.sides import Caution
 
 SplitName: TypeAlias = Literal["test", "validation", "train"]
@@ -145,7 +145,7 @@ def refuse_few(
 
 
 def baselines(
-    made: Any, judge: Judge, measured: Measured, real: Chosen, on_failure: Callable[[str], None]
+    made: SourceTask, judge: Judge, measured: Measured, real: Chosen, on_failure: Callable[[str], None]
 ) -> tuple[RivalScore, ...]:
     """Score a task's baselines; what they learn from, or are, is never among the real examples that they meet.
 
@@ -160,7 +160,9 @@ def baselines(
     task = made.judging(real.indices).halved()
     if task is None:
         return ()
-    of_half = task.judge("test").sized(measured.num)
+    of_half = task.judge("test")
+    assert of_half is not None
+    of_half = of_half.sized(measured.num)
     found = compared_with(judge_rivals(task.rivals(), of_half, Deadline(math.inf), on_failure, task.chunk), measured)
     if of_half.protocol.get("num_real") == judge.protocol.get("num_real"):
         return found.scores

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from equipoise.game.losses import Loss
     from equipoise.recipes import Facts
     from equipoise.storage.records import DataRecord
-    from equipoise.tasks.base import Model, Task
+    from equipoise.tasks.base import Model, SourceTask, Task
     from equipoise.tasks.sides import Caution, Side
 
 NAMES = ("images", "points", "super-resolution")
@@ -83,7 +83,7 @@ class Source(Protocol):
         """Say what may explain that there are so few examples; empty where nothing does."""
         ...
 
-    def cautions(self, indices: "np.ndarray", generated: "Source | None", drawn: Any) -> "list[Caution]":
+    def cautions(self, indices: "np.ndarray", generated: Any, drawn: Any) -> "list[Caution]":
         """Return what is doubtful about comparing these real examples with a source, or with what a run has drawn."""
         ...
 
@@ -103,7 +103,7 @@ class Source(Protocol):
         """Say in a line what was found."""
         ...
 
-    def task(self, recipe: Recipe, loss: "Loss", precision: "torch.dtype", stage: Any) -> "Task":
+    def task(self, recipe: Recipe, loss: "Loss", precision: "torch.dtype", stage: Any) -> "SourceTask":
         """Return the task of the final recipe."""
         ...
 

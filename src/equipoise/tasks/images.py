@@ -332,11 +332,16 @@ class ImageSource:
         return self.pool.splits
 
     @cached_property
-    def hashes(self) -> np.ndarray:
+    def _hashes(self) -> np.ndarray:
         """The hashes uint64 [N] of the images' pixels."""
         if self.pool.hashes is not None:
             return self.pool.hashes
         return to_hashes(content_digests(self.pool.images))
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """The hashes uint64 [N] of what they are."""
+        return self._hashes
 
     @cached_property
     def found(self) -> Glance:

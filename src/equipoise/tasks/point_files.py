@@ -31,7 +31,7 @@ def read_points(path: Path, name: str) -> Tensor:
         raise UserError(source, f"not text; points come from a CSV file of x,y, {shapes}") from None
     points = _points(text, source)
     if not points:
-        raise UserError(source, "no points; each line holds two numbers x,y", "Give more points")
+        raise UserError(source, "0 points; each line holds two numbers x,y", "Give more points")
     return torch.tensor(points, dtype=torch.float32)
 
 

@@ -226,9 +226,14 @@ class PointSource:
         return self.points[torch.from_numpy(indices_of(self.splits, part))]
 
     @cached_property
-    def hashes(self) -> np.ndarray:
+    def _hashes(self) -> np.ndarray:
         """The hashes uint64 [N] of the points."""
         return hashes_of(self.points)
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """The hashes uint64 [N] of what they are."""
+        return self._hashes
 
     @property
     def noun(self) -> str:
