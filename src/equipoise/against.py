@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from equipoise.runs.folder import RunFolder
 from equipoise.setup import from_its_place, loss_of, with_source
 from equipoise.storage.records import DataRecord, Metric, RivalScore
 from equipoise.tasks.base import Judge, JudgedSplit, SourceTask, Task
-from equipoise.tasks.sides import Caution, Side
+from equipoise.tasks.sides import Caution, Side, num_same
 
 NEVER = Deadline(float("inf"))
 NUM_SHOWN = 64  # drawn from a run to see whether they are all alike
@@ -122,8 +122,10 @@ def evaluated_samples(
     measured = judge.measure(told(samples.everything(), num, observer))
     observer.stage("comparing the pictures", 0.0)
     cautions = opened.cautions(real.indices, samples, None)
-    every = np.arange(num)
-    return concluded(made, judge, measured, opened, real, samples.side(every, None, 0), cautions, observer)
+    generated = replace(
+        samples.side(np.arange(num), None, 0), num_same=num_same(opened.hashes[real.indices], samples.hashes)
+    )
+    return concluded(made, judge, measured, opened, real, generated, cautions, observer)
 
 
 def opened_both(

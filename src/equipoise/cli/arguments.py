@@ -149,8 +149,9 @@ def _add_evaluate(commands: Any) -> None:
         Command("evaluate", "generated/", against="photos/", split="test"),
     )
     sub.description = (
-        f"{sub.description}\nAll images of both folders are compared. A run is never compared with what it has\n"
-        "seen: of its own data the test split is used, of other data what it was not trained on."
+        f"{sub.description}\nAll images of both folders are compared. A run is never compared with\n"
+        "what it has seen: of its own data the test split is used, of other data what it\n"
+        "was neither trained on nor chosen by."
     )
     add = sub.add_argument
     text = "a run's folder, or a source of generated samples"

@@ -88,6 +88,8 @@ def _counts(side: "Side") -> str:
         text += f", {side.num_seen:,} left out that the run has seen"
     if side.num_distinct is not None and side.num_distinct < side.num_compared:
         text += f", {side.num_distinct:,} different"
+    if side.num_same:
+        text += f", {side.num_same:,} also real ones"
     return f"{text}: {side.source}"
 
 

@@ -10,6 +10,8 @@ EVERY_STEP = 1.4  # and the weakest of them
 LEAST_IN_A_ROW = 4  # tiles of a sheet with one row alone
 LEAST_OF_FOUR = 24  # pixels a side of the pictures on a sheet of 2 × 2: a small picture is parted so by chance
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
 Tiles = tuple[int, int]  # rows, columns
 
 
@@ -42,8 +44,15 @@ def _by_lines(values: np.ndarray) -> Tiles | None:
 
 
 def _is_line(values: np.ndarray, axis: int) -> np.ndarray:
-    """Return for each row (axis 1) or column (axis 0) of [H, W, C] whether it is of one colour."""
-    return values.std(axis).max(1) <= EVEN
+    """Return for each row (axis 1) or column (axis 0) of [H, W, C] whether it is of one brightness.
+
+    Colours are not asked for: a JPEG lets those of the pictures run into a thin line between them.
+    """
+    return (values @ _weights(values.shape[2])).std(axis) <= EVEN
+
+
+def _weights(channels: int) -> np.ndarray:
+    return LUMA if channels == 3 else np.full(channels, 1 / channels, np.float32)
 
 
 def _spaced(is_line: np.ndarray) -> int | None:
