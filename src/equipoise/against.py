@@ -192,7 +192,8 @@ def concluded(
         "real": side.values(),
     }
     dimension = getattr(getattr(judge, "features", None), "dimension", 0)
-    few = few_cautions(measured, judge.metrics, judge.protocol, dimension, opened.noun)
+    num_left = 0 if real.is_own or real.num_seen else len(opened.hashes) - len(real.indices)
+    few = few_cautions(measured, judge.metrics, judge.protocol, dimension, opened.noun, num_left)
     warnings = (*cautions, *real.cautions, *few)
     return Evaluation(measured, protocol, judge.metrics, rivals, side, generated, warnings)
 

@@ -464,6 +464,19 @@ def test_evaluate_a_run_and_a_folder(output: Command, trained: Path, shapes: Pat
     assert [warning["kind"] for warning in real["warnings"]] == ["same"]
 
 
+def test_evaluate_shows_both_sides_and_warns_above_the_numbers(output: Command, shapes: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(shapes, tmp_path / "folder"))
+    (folder / "lying" / "broken.png").write_bytes(b"no picture")
+    text = output("evaluate", folder, "--against", shapes)
+    lines = text.splitlines()
+    assert lines[0].startswith("Warning: ")
+    assert max(map(len, lines)) <= 80 + len(str(tmp_path))
+    assert "broken.png" in text
+    rows = {row[0]: row[1:] for row in map(str.split, lines) if row}
+    assert (rows["generated"][0], rows["real"][0]) == ("240,", "240,")
+    assert rows["brought"][1].startswith("8×8")
+
+
 def test_evaluate_says_what_it_is_at_where_there_is_no_terminal(
     quick: None, trained: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 INDENT = 12
 MOST_SIZES = 3
 MOST_REJECTED = 3
-FITS = {"crop": "rectangles cropped", "pad": "rectangles padded", "stretch": "rectangles stretched"}
 SHOWN_APART = ("generated", "real", "size", "channels", "fit", "background", "split", "num_real", "num_generated")
 
 
@@ -71,7 +70,7 @@ def _sides_lines(found: "Evaluation") -> Iterator[str]:
                 yield from (f"  {line}" for line in labelled(label, text, INDENT))
     if size := found.protocol.get("size"):
         colours = "grey" if found.protocol.get("channels") == 1 else "colour"
-        text = f"{size}×{size}, {colours}; {FITS[found.protocol['fit']]}"
+        text = f"{size}×{size}, {colours}, fit: {found.protocol['fit']}"
         yield from (f"  {line}" for line in labelled("brought to", text, INDENT))
 
 

@@ -170,9 +170,17 @@ def baselines(
 
 
 def few_cautions(
-    measured: Measured, metrics: tuple[Metric, ...], protocol: dict[str, Any], dimension: int, noun: str
+    measured: Measured,
+    metrics: tuple[Metric, ...],
+    protocol: dict[str, Any],
+    dimension: int,
+    noun: str,
+    num_left: int = 0,
 ) -> list[Caution]:
-    """Say what so few examples leave unsure: the score, what goes by neighbours, and FID."""
+    """Say what so few examples leave unsure: the score, what goes by neighbours, and FID.
+
+    `num_left` real ones more would be compared without the split that was asked for.
+    """
     neighbours = protocol.get("neighbours")
     if neighbours is None:
         return []
@@ -195,4 +203,7 @@ def few_cautions(
         return []
     sides = f"{measured.num:,} generated and {num_real:,} real {noun} are few"
     least = max(FEW, dimension + 1 if any(metric.name == "fid" for metric in metrics) else 0)
-    return [Caution("few", f"{sides}: {'; '.join(parts)}", f"Give at least {least:,} of each, if there are more")]
+    remedy = f"Give at least {least:,} of each, if there are more"
+    if num_left and num_real < least:
+        remedy = f"Leave the split out, which compares with {num_left:,} more real {noun}"
+    return [Caution("few", f"{sides}: {'; '.join(parts)}", remedy)]
