@@ -8,20 +8,25 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
 from equipoise import tasks
+from equipoise.against import (
+    Evaluation,
+    device_of,
+    evaluated_own,
+    evaluated_run,
+    evaluated_samples,
+    read_data,
+    reading_facts,
+)
 from equipoise.data.audit.check import Check, check
 from equipoise.errors import Command, Option, UserError
-from equipoise.evaluation.evaluate import measure
-from equipoise.evaluation.rivals import compared_with, judge_rivals
+from equipoise.evaluation.choosing import SplitName, checked_split
 from equipoise.game.losses import Loss
-from equipoise.host.deadline import Deadline
 from equipoise.host.device import chosen_device, chosen_precision, threads_of
 from equipoise.loop import Observer, Progress
-from equipoise.metrics.units import Measured
 from equipoise.recipe import FeaturesName, PolicyName, Recipe, TaskSettings, parsed_budget, task_name, with_settings
 from equipoise.recipes import Facts, RecipeName, build, checked_name
 from equipoise.report.report import write_missing_report
@@ -33,11 +38,10 @@ from equipoise.runs.resume_rules import adopt, recipe_to_resume
 from equipoise.setup import Training, fail, from_its_place, loss_of, new_run, placed_at, run_training, with_source
 from equipoise.storage.checkpoints import load_weights
 from equipoise.storage.files import readable
-from equipoise.storage.records import DataRecord, Metric, RivalScore, RunState, Score
-from equipoise.tasks.base import Judge, Model, Task
+from equipoise.storage.records import DataRecord, RunState, Score
+from equipoise.tasks.base import Model, Task
 from equipoise.tasks.contract import refuse_broken
 
-NEVER = Deadline(float("inf"))
 NUM_READS = 9  # attempts to read a best generator that a training is replacing
 
 
@@ -324,21 +328,14 @@ def load(path: str | Path, *, task: Task | None = None) -> Run:
     return Run(folder, task)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found: the metrics by name, their protocol, what they are, and the baselines beside them."""
-
-    measured: Measured
-    protocol: dict[str, Any]
-    metrics: tuple[Metric, ...]
-    rivals: tuple[RivalScore, ...] = ()
-
-
 def evaluate(
     target: str | Path,
     against: str | Path,
     *,
     task: str | Task | None = None,
+    split: SplitName | None = None,
+    size: int | None = None,
+    fit: str | None = None,
     num: int | None = None,
     features: FeaturesName = "auto",
     device: str = "auto",
@@ -346,20 +343,24 @@ def evaluate(
 ) -> Evaluation:
     """Score a run's best generator, or generated samples, against a source of real ones.
 
-    The real ones are the source's held-out test split, so a generator is never compared with what it has seen.
+    All of both sides are compared. A run is never compared with what it has seen: of its own data the held-out test
+    split is taken, of other data all that it was neither trained on nor chosen by.
 
     Args:
         target: a run's folder, or a source of generated samples.
         against: a source of real ones.
         task: what the samples are, where `target` is not a run: "images" (if left out) or "points"; of a run of
             `train(task=…)` the same task, whose own test split it is then scored against.
+        split: "test", "validation" or "train" of `against`, as a training would make it, in place of the above.
+        size: pixels a side that generated and real images are brought to; None for what the real ones have.
+        fit: how rectangles become square: "crop" (if left out), "pad" or "stretch".
         num: how many are drawn from a run; None for what the judge takes.
         features: of images: "auto", "encoder", "inception" or "dinov2".
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         observer: is shown the stages.
 
     Returns:
-        The metrics with their protocol.
+        The metrics with their protocol, and warnings where the comparison is doubtful.
 
     Raises:
         UserError: where either cannot be read, or they do not fit together.
@@ -371,55 +372,28 @@ def evaluate(
         >>> sorted(found.measured.values)[:2]
         ['coverage', 'good']
     """
+    checked_split(split)
     asked = [f"evaluation.features={features}", f"device={device}"]
     chosen = chosen_device(with_settings(Recipe(), asked).device)
-    if RunFolder.is_run(Path(target)):
-        run = load(target, task=None if isinstance(task, str) else task)
-        made = run.task or task_against(run, against, asked, chosen, observer)
-        judge = judge_of_test(made, against)
-        judge = judge if num is None else sized(judge, num)
-        observer.stage("scoring", 0.0)
-        generator = run.best.generator.to(device_of(made))
-        measured = measure(made, judge, generator, judge.seed, NEVER)
-    else:
-        settings = tasks.task_settings(task, str(against))
-        recipe = with_settings(with_source(recipe_for("modern", Facts(), settings), against), asked)
-        opened = tasks.opened(recipe, chosen, observer.stage)
-        recipe = opened.fitted(recipe)
-        made = opened.task(recipe, loss_of(recipe, None), torch.float32, observer.stage)
-        batches = list(tasks.opened(with_source(recipe, target), chosen, observer.stage).everything())
-        judge = judge_of_test(made, against).sized(sum(len(batch) for batch in batches))
-        observer.stage("scoring", 0.0)
-        measured = judge.measure(batches)
-    observer.stage("scoring the baselines", 0.0)
-    rivals = compared_with(judge_rivals(made.rivals(), judge, NEVER, observer.message, made.chunk), measured)
-    return Evaluation(measured, dict(judge.protocol), judge.metrics, rivals.scores)
-
-
-def task_against(run: Run, against: str | Path, asked: list[str], device: torch.device, observer: Observer) -> Task:
-    """Return a run's task with another source's examples, of which its test split holds none that the run has seen."""
+    fitting = {"size": size, "fit": fit}
+    given = [(name, value) for name, value in fitting.items() if value is not None]
+    if not RunFolder.is_run(Path(target)):
+        if num is not None:
+            problem = "it says how many a run draws; these are samples already, and all are used"
+            raise UserError(Option("num", num), problem, "Leave it out")
+        first = recipe_for("modern", Facts(), tasks.task_settings(task, str(against)))
+        asked += [f"task.{name}={value}" for name, value in given]
+        recipe = with_settings(with_source(first, against), asked)
+        return evaluated_samples(target, recipe, split, chosen, observer)
+    for name, value in given:
+        problem = "a run's images have a size and a fit of their own"
+        raise UserError(Option(name, value), problem, "Leave it out, or draw samples and evaluate their folder")
+    run = load(target, task=None if isinstance(task, str) else task)
     rules.refuse_custom_loop(run.folder)
+    if run.task is not None:
+        return evaluated_own(run.task, run.best.generator, against, split, num, observer)
     recipe = with_settings(with_source(run.recipe, against), asked)
-    opened = tasks.opened(recipe, device, observer.stage)
-    with reading_facts(run.folder):
-        opened = opened.unseen(read_data(run.folder))
-    return opened.task(recipe, loss_of(Recipe(), None), torch.float32, observer.stage)
-
-
-def sized(judge: Judge, num: int) -> Judge:
-    """Return a judge for another number of outputs; raises UserError where it takes one to each real example."""
-    found = judge.sized(num)
-    if found.num != num:
-        raise UserError(Option("num", num), f"all {found.num} examples of the test split are scored", "Leave it out")
-    return found
-
-
-def judge_of_test(task: Task, against: str | Path) -> Judge:
-    """Return a task's judge by its test split; raises UserError where that is too small."""
-    judge = task.judge("test")
-    if judge is None:
-        raise UserError(Option("against", against), "its test split is too small to score by", "Give more examples")
-    return judge
+    return evaluated_run(run.folder, recipe, run.best.generator, split, num, chosen, observer)
 
 
 def check_data(
@@ -477,13 +451,6 @@ def joined(batches: list[Any]) -> Any:
     return [output for batch in batches for output in batch]
 
 
-def device_of(task: Task) -> torch.device:
-    """Return the device on which a task made in Python computes: that of its generator's weights."""
-    with torch.random.fork_rng():
-        weights = list(task.players().generator.parameters())
-    return weights[0].device
-
-
 def refuse_ignored(recipe: Recipe, loss: Loss | None, device: torch.device) -> None:
     """Raise UserError for what a task from Python, which computes on this device, would take no notice of."""
     if loss is not None:
@@ -526,20 +493,3 @@ def with_options(
         recipe = dataclasses.replace(recipe, budget=parsed_budget(budget))
     of_loss = [] if loss is None else ["game.loss=custom"]
     return with_settings(recipe, [*settings, *of_loss])
-
-
-@contextlib.contextmanager
-def reading_facts(folder: RunFolder) -> Iterator[None]:
-    """Report that what a run wrote down of its data lacks what the task needs of it."""
-    try:
-        yield
-    except msgspec.ValidationError as error:
-        raise UserError(folder.path / "data.json", f"damaged ({error})", "Restore it from a copy") from None
-
-
-def read_data(folder: RunFolder) -> DataRecord:
-    """Read what a run's data are; raises UserError where that is gone or damaged."""
-    data = folder.read_data()
-    if data is None:
-        raise UserError(folder.path / "data.json", "is missing", "Restore it from a copy")
-    return data

@@ -443,7 +443,7 @@ def test_evaluate_a_run_and_a_folder(output: Command, trained: Path, shapes: Pat
     rows = {row[0]: row[1:] for row in map(str.split, text.splitlines()) if row}
     assert rows["KID"][1] == "±"
     assert {"FID", "precision", "recall", "density", "coverage"} <= rows.keys()
-    assert rows["split"] == ["test"]
+    assert "test" in " ".join(rows["real"])
     assert max(map(len, text.splitlines())) <= 80
     values = json.loads(output("evaluate", trained, "--against", shapes, "-n", "200", "--json"))
     assert values["metric"] == "kid"
@@ -451,10 +451,28 @@ def test_evaluate_a_run_and_a_folder(output: Command, trained: Path, shapes: Pat
     assert values["error"] > 0
     assert (values["protocol"]["num_generated"], values["protocol"]["num_real"]) == (200, 20)
     output("sample", trained, "-n", "200", "-o", tmp_path / "generated")
-    generated = json.loads(output("evaluate", tmp_path / "generated", "--against", shapes, "--json"))
-    assert generated["protocol"] == values["protocol"]
+    command = ("evaluate", tmp_path / "generated", "--against", shapes, "--json")
+    generated = json.loads(output(*command, "--split", "test"))["protocol"]
+    assert generated.pop("generated")["compared"] == values["protocol"].pop("generated")["compared"] == 200
+    assert generated == values["protocol"]
+    whole = json.loads(output(*command))
+    assert (whole["protocol"]["split"], whole["protocol"]["num_real"]) == ("all", 240)
     real = json.loads(output("evaluate", shapes, "--against", shapes, "--json"))
     assert real["values"]["fid"] < values["values"]["fid"]
+    assert [warning["kind"] for warning in real["warnings"]] == ["same"]
+
+
+def test_evaluate_shows_both_sides_and_warns_above_the_numbers(output: Command, shapes: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(shapes, tmp_path / "folder"))
+    (folder / "lying" / "broken.png").write_bytes(b"no picture")
+    text = output("evaluate", folder, "--against", shapes)
+    lines = text.splitlines()
+    assert lines[0].startswith("Warning: ")
+    assert max(map(len, lines)) <= 80 + len(str(tmp_path))
+    assert "broken.png" in text
+    rows = {row[0]: row[1:] for row in map(str.split, lines) if row}
+    assert (rows["generated"][0], rows["real"][0]) == ("240,", "240,")
+    assert rows["brought"][1].startswith("8×8")
 
 
 def test_evaluate_says_what_it_is_at_where_there_is_no_terminal(

@@ -66,6 +66,8 @@ TYPED = [
     (["apply", "x", "y"], "apply: missing: -o", "equipoise apply"),
     (["evaluate", "x"], "evaluate: missing: --against", "equipoise evaluate"),
     (["evaluate", "x", "--against", "mnist", "--features", "incption"], "--features incption: ", '"inception"?'),
+    (["evaluate", "x", "--against", "mnist", "--split", "tset"], "--split tset: ", '"test"?'),
+    (["evaluate", "x", "--against", "mnist", "--size", "4"], "--size 4: ", "--size 32"),
     (["evaluate", "does-not-exist", "--against", "mnist"], "does-not-exist: ", "equipoise evaluate"),
     (["compare", "x"], "compare: ", "equipoise compare"),
     (["recipes", "modern"], '"modern"', "equipoise recipes"),

@@ -180,7 +180,6 @@ def test_numbers_too_large_to_compute_with_are_refused(tmp_path: Path, cell: str
     [
         (b"", "0 points"),
         (b"x,y\n", "0 points"),
-        (b"1,2\n" * 99, "99 points"),
         (b"\xff\xfe\0\0", "CSV"),
         (b"\x89PNG\r\n\x1a\n", "CSV"),
         (b"1,2\n" * 100 + b'3,"' + b"9" * 200_000, "CSV"),
@@ -290,8 +289,16 @@ def test_too_few_points_are_refused_with_what_is_there(open_source: Callable[...
     assert source.settled(recipe) == recipe
 
 
-def test_another_look_at_the_same_points_has_seen_none_of_the_test(ring: PointTask) -> None:
-    assert ring.source.unseen(ring.describe()) is ring.source
+def test_too_few_points_to_train_on_are_still_read(open_source: Callable[..., Any], tmp_path: Path) -> None:
+    few = written(tmp_path / "few.csv", [f"{index},{index}" for index in range(99)])
+    recipe, source = open_source("points", few)
+    assert len(source.points) == 99
+    with pytest.raises(UserError) as error:
+        source.settled(recipe)
+    assert "99" in error.value.problem
+
+
+def test_the_test_split_holds_no_point_of_another(ring: PointTask) -> None:
     test = {tuple(point) for point in ring.source.of("test").tolist()}
     for split in ("train", "validation"):
         assert test.isdisjoint(tuple(point) for point in ring.source.of(split).tolist())

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from equipoise.data.photos import read_photos
 from equipoise.data.splits import JudgedSplit, Splits
 from equipoise.errors import Option, Setting, UserError
+from equipoise.evaluation.choosing import Trained, choose
 from equipoise.evaluation.rivals import judge_rivals
 from equipoise.game.losses import loss_named
 from equipoise.game.terms import StepContext
@@ -480,13 +481,18 @@ def test_an_encoder_without_a_photograph_to_learn_from_is_refused(
 def test_a_test_elsewhere_takes_all_that_the_run_has_not_seen(source: PhotoSource) -> None:
     data = made(source).describe()
     again = msgspec.json.decode(msgspec.json.encode(data), type=type(data))
-    assert list(source.unseen(again).splits.test) == list(source.splits.test)
+    trained = Trained("another digest", super_resolution.hashes_seen(again), is_same_place=True)
+    assert list(choose(source, None, trained, "photographs").indices) == list(source.splits.test)
+    own = dataclasses.replace(trained, digest=source.digest)
+    assert list(choose(source, None, own, "photographs").indices) == list(source.splits.test)
     names = {name: index for index, name in enumerate(source.photos.names)}
     hashes = source.photos.hashes.copy()
     new = [names["00.png"], names["01.png"]]
     hashes[new] = [7, 2**64 - 1]  # two that this run has never met
     other = dataclasses.replace(source, photos=dataclasses.replace(source.photos, hashes=hashes))
-    test = other.unseen(again).splits.test
+    found = choose(other, None, trained, "photographs")
+    test = found.indices
+    assert found.num_seen == 36 - len(set(new) - set(source.splits.test))
     assert set(test) == set(source.splits.test) | set(new)
     assert list(other.photos.hashes[test]) == sorted(other.photos.hashes[test]), "in the order of content, not of names"
 

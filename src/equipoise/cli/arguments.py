@@ -140,11 +140,30 @@ def _add_apply(commands: Any) -> None:
 
 def _add_evaluate(commands: Any) -> None:
     text = "score a run, or generated samples, against real ones"
-    sub = _added(commands, "evaluate", text, Command("evaluate", RUN, against="mnist"))
+    sub = _added(
+        commands,
+        "evaluate",
+        text,
+        Command("evaluate", RUN, against="mnist"),
+        Command("evaluate", "generated/", against="photos/"),
+        Command("evaluate", "generated/", against="photos/", split="test"),
+    )
+    sub.description = (
+        f"{sub.description}\nAll images of both folders are compared. A run is never compared with\n"
+        "what it has seen: of its own data the test split is used, of other data what it\n"
+        "was neither trained on nor chosen by."
+    )
     add = sub.add_argument
     text = "a run's folder, or a source of generated samples"
     add("target", metavar="RUN_OR_SOURCE", type=_path("RUN_OR_SOURCE"), help=text)
-    add("--against", metavar="SOURCE", required=True, help="the real samples; their test split is used")
+    add("--against", metavar="SOURCE", required=True, help="the real samples")
+    splits = _one_of("split", "test", "validation", "train")
+    text = "test, validation or train: a split of SOURCE, as a training would make it (default: see above)"
+    add("--split", metavar="NAME", type=splits, help=text)
+    text = "pixels a side that both are brought to, 8 to 256 (default: that of the real images)"
+    add("--size", metavar="N", type=_whole("size", 8, 256, 32), help=text)
+    fit = _one_of("fit", "crop", "pad", "stretch")
+    add("--fit", metavar="HOW", type=fit, help="make rectangles square: crop, pad or stretch (default: crop)")
     text = "what the samples are, where it is not a run: images or points (default: what SOURCE is)"
     add("--task", metavar="NAME", type=_one_of("task", *_tasks()), help=text)
     num = _whole("num", 6, 10_000_000, 5_000)

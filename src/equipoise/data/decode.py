@@ -210,18 +210,29 @@ def decode(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
     return _decoded(open_image(raw), target)
 
 
+def header_of(raw: bytes | np.ndarray) -> Header:
+    """Return what a file says of its image, without decoding it; raises BrokenImage."""
+    image = open_image(raw)
+    kind = "array" if isinstance(raw, np.ndarray) else format_of(raw[:16]) or ""
+    return _header(image, kind, _mode_in_words(image, kind), image.size)
+
+
 def decode_described(raw: bytes | np.ndarray, target: Target) -> Described:
     """Return what `decode` does, and what the file said of its image; raises BrokenImage."""
     image = open_image(raw)
     kind = "array" if isinstance(raw, np.ndarray) else format_of(raw[:16]) or ""
     mode = _mode_in_words(image, kind)
-    width, height = image.size  # before decoding, which changes the size of a JPEG that is decoded smaller
+    size = image.size  # before decoding, which changes the size of a JPEG that is decoded smaller
     pixels = _decoded(image, target)
+    return Described(pixels, _header(image, kind, mode, size), _transparent(image))
+
+
+def _header(image: Image.Image, kind: str, mode: str, size: tuple[int, int]) -> Header:
+    width, height = size
     orientation = _orientation(image)
     if orientation >= 5:
         width, height = height, width
-    header = Header(kind, mode, width, height, orientation != 1, _is_animated(image))
-    return Described(pixels, header, _transparent(image))
+    return Header(kind, mode, width, height, orientation != 1, _is_animated(image))
 
 
 def upright(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:

@@ -195,15 +195,12 @@ def _permutation(seed: int, num: int) -> Tensor:
 
 def _pool(stored: store.Stored, listing: store.Listing, data: recipe.Data) -> Pool:
     splits = split(stored.hashes, data.validation, data.test)
-    digest = hashlib.sha256(listing.content.encode())
-    for part in (splits.train, splits.validation, splits.test):
-        digest.update(f"/{len(part)}/".encode() + part.tobytes())
     return Pool(
         images=stored.images,
         labels=stored.labels,
         classes=stored.classes,
         splits=splits,
-        digest=digest.hexdigest(),
+        digest=digest_of(listing.content, splits),
         rejected=tuple(Rejected(name, reason) for name, reason in listing.rejected),
         num_duplicates=len(stored.hashes) - len(np.unique(stored.hashes)),
         num_skipped=listing.num_skipped,
@@ -212,6 +209,14 @@ def _pool(stored: store.Stored, listing: store.Listing, data: recipe.Data) -> Po
         skipped=listing.skipped,
         hashes=stored.hashes,
     )
+
+
+def digest_of(content: str, splits: Splits) -> str:
+    """Return the digest of a pool: of what the cache keeps, by its name there, and how it is split."""
+    digest = hashlib.sha256(content.encode())
+    for part in (splits.train, splits.validation, splits.test):
+        digest.update(f"/{len(part)}/".encode() + part.tobytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

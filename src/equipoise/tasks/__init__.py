@@ -8,12 +8,15 @@ from equipoise.recipe import Custom, Images, Points, Recipe, SuperResolution, Ta
 from equipoise.tasks.formats import Formats
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
+    from equipoise.data.splits import Splits
     from equipoise.game.losses import Loss
     from equipoise.recipes import Facts
     from equipoise.storage.records import DataRecord
-    from equipoise.tasks.base import Model, Task
+    from equipoise.tasks.base import Model, SourceTask, Task
+    from equipoise.tasks.sides import Caution, Side
 
 NAMES = ("images", "points", "super-resolution")
 SHAPES = ("ring", "grid", "spiral")  # sources that mean points
@@ -37,11 +40,51 @@ class Source(Protocol):
         """Return what the run of a recipe writes down of the data."""
         ...
 
-    def unseen(self, data: "DataRecord") -> "Source":
-        """Return the same source with a test split of which a run on these data has seen nothing.
+    @property
+    def name(self) -> str:
+        """The source, as it was given."""
+        ...
+
+    @property
+    def noun(self) -> str:
+        """What one calls the examples."""
+        ...
+
+    @property
+    def splits(self) -> "Splits":
+        """How the examples are split, as a training would do it."""
+        ...
+
+    @property
+    def hashes(self) -> "np.ndarray":
+        """The hashes uint64 [N] of the examples' contents."""
+        ...
+
+    def judged_like(self, data: "DataRecord") -> "Source":
+        """Return the same source, judged by the features of a run on these data as long as the cache has them.
 
         Raises msgspec.ValidationError where what the run wrote down is damaged.
         """
+        ...
+
+    def most_compared(self, split: str) -> int:
+        """Return how many real examples of a split, or of "all", an evaluation takes at most."""
+        ...
+
+    def side(self, indices: "np.ndarray", split: str | None, num_seen: int) -> "Side":
+        """Return what one side of an evaluation is made of, where these examples of the source are compared."""
+        ...
+
+    def fitting(self) -> dict[str, Any]:
+        """Return what all examples were brought to, as plain values for the protocol."""
+        ...
+
+    def hint(self) -> str:
+        """Say what may explain that there are so few examples; empty where nothing does."""
+        ...
+
+    def cautions(self, indices: "np.ndarray", generated: Any, drawn: Any) -> "list[Caution]":
+        """Return what is doubtful about comparing these real examples with a source, or with what a run has drawn."""
         ...
 
     def fitted(self, recipe: Recipe) -> Recipe:
@@ -60,7 +103,7 @@ class Source(Protocol):
         """Say in a line what was found."""
         ...
 
-    def task(self, recipe: Recipe, loss: "Loss", precision: "torch.dtype", stage: Any) -> "Task":
+    def task(self, recipe: Recipe, loss: "Loss", precision: "torch.dtype", stage: Any) -> "SourceTask":
         """Return the task of the final recipe."""
         ...
 
@@ -130,6 +173,26 @@ def model_of(recipe: Recipe, data: "DataRecord") -> "Model":
             return super_resolution.model_of(recipe, data)
         case Custom(name=name):
             raise _needs_python(name)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def hashes_seen(recipe: Recipe, data: "DataRecord") -> "np.ndarray | None":
+    """Return the hashes of the examples that a run was trained on or chosen by, None where no record has them.
+
+    Raises msgspec.ValidationError where what the run wrote down is damaged.
+    """
+    match recipe.task:
+        case Images():
+            from equipoise.tasks import images
+
+            return images.hashes_seen(recipe, data)
+        case SuperResolution():
+            from equipoise.tasks import super_resolution
+
+            return super_resolution.hashes_seen(data)
+        case Points() | Custom():
+            return None
         case _ as unreachable:
             assert_never(unreachable)
 

@@ -211,6 +211,18 @@ class Task(Evaluated, Protocol):
         ...
 
 
+class SourceTask(Task, Protocol):
+    """A task of a source, of which any examples can be compared with; an own task from Python has its own splits."""
+
+    def judging(self, indices: np.ndarray) -> "SourceTask":
+        """Return this task with these examples of the source as its test split, all of them."""
+        ...
+
+    def halved(self) -> "SourceTask | None":
+        """Return this task with one half of its test split to learn from and the other to test by; None of too few."""
+        ...
+
+
 class SplitLogits(NamedTuple):
     """A discriminator's logits `[N]` of samples it trains on, of others, and of generated ones."""
 

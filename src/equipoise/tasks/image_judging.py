@@ -42,8 +42,10 @@ def judged_indices(pool: Pool, split: JudgedSplit) -> np.ndarray:
     return judged(split, pool.splits.validation, pool.splits.test)
 
 
-def feature_judge(pool: Pool, features: Features, split: JudgedSplit, num_samples: int) -> FeatureJudge | None:
-    """Return the judge by up to 5,000 real images of what `judged_indices` returns, None where there are none.
+def feature_judge(
+    pool: Pool, features: Features, split: JudgedSplit, num_samples: int, num_real: int | None = None
+) -> FeatureJudge | None:
+    """Return the judge by up to `num_real` images (5,000) of what `judged_indices` returns, None where there are none.
 
     The training's judge takes `num_samples` generated images, and also looks for copies of up to 2,000 training images.
     The candidates are judged by at least twice as many: the choice is between close scores.
@@ -61,7 +63,7 @@ def feature_judge(pool: Pool, features: Features, split: JudgedSplit, num_sample
         train = batches(pool, pool.splits.train[:NUM_FOR_COPYING])
     return make_feature_judge(
         features,
-        batches(pool, indices[:NUM_REAL]),
+        batches(pool, indices[: num_real or NUM_REAL]),
         data_digest=pool.digest,
         split=split,
         num_generated=num_generated[split],
@@ -70,8 +72,14 @@ def feature_judge(pool: Pool, features: Features, split: JudgedSplit, num_sample
     )
 
 
-def features_of(pool: Pool, name: FeaturesName, device: torch.device, stage: Stage) -> Features:
-    """Return the judge's features; on a CPU `auto` is always the small encoder, as Inception would take minutes."""
+def features_of(
+    pool: Pool, name: FeaturesName, device: torch.device, stage: Stage, preferred: str | None = None
+) -> Features:
+    """Return the judge's features; on a CPU `auto` is always the small encoder, as Inception would take minutes.
+
+    Where the cache has an encoder under `preferred`, it is that one. With no training split all images teach it.
+    """
+    learned_from = pool.splits.train if len(pool.splits.train) else np.arange(len(pool.images))
     if name == "auto" and device.type == "cpu":
         name = "encoder"
     num = min(NUM_FOR_ENCODER, max(1, BYTES_FOR_ENCODER // pool.images[0].nbytes))
@@ -79,9 +87,10 @@ def features_of(pool: Pool, name: FeaturesName, device: torch.device, stage: Sta
     with writing_to(cache):
         return load_features(
             name,
-            train_images=pool.images[pool.splits.train[:num]],  # a split's order is random, so any first ones will do
+            train_images=pool.images[learned_from[:num]],  # a split's order is random, so any first ones will do
             cache=cache,
             pool_digest=pool.digest,
+            preferred=preferred,
             device=device,
             report=lambda share: stage(
                 "training the evaluation encoder, which measures the images (once for this data set)", share

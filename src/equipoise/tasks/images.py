@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.data.augment import augment, random_flip
-from equipoise.data.pool import Pool, gather, prepare, to_float, to_uint8, train_indices, with_scale
+from equipoise.data.glance import Glance, glance
+from equipoise.data.pool import AS_FOUND, Pool, gather, prepare, to_float, to_uint8, train_indices, with_scale
 from equipoise.data.sources import subject_of
-from equipoise.data.splits import larger_shares
+from equipoise.data.splits import Splits, content_digests, larger_shares, to_hashes
 from equipoise.errors import Option, Part, Setting, UserError, suggested, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
 from equipoise.game.updates import Players, Terms
-from equipoise.metrics.feature_judge import FeatureJudge
+from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge
 from equipoise.metrics.features.load import Features
 from equipoise.nets.made_for import size_note
 from equipoise.nets.players import make_players
@@ -30,8 +32,10 @@ from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord
 from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Model, Rival, Split, Task, chunks, indices_of
 from equipoise.tasks.exhibits import as_picture, grid
+from equipoise.tasks.image_cautions import Seen, image_cautions
 from equipoise.tasks.image_judging import (
     NUM_NEAREST,
+    NUM_REAL,
     Stage,
     batches,
     colours_of,
@@ -43,6 +47,9 @@ from equipoise.tasks.image_judging import (
     num_shown,
     snapshot_of,
 )
+from equipoise.tasks.image_sides import hashes_seen as hashes_seen
+from equipoise.tasks.image_sides import image_side, seen, sheet_hint
+from equipoise.tasks.sides import Caution, Side, halved
 
 MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
 MAX_SIZE_GPU = 256
@@ -151,6 +158,7 @@ class ImageTask(Task):
     loss: Loss
     device: torch.device
     precision: torch.dtype
+    num_real: int | None = None  # real images that it is judged by, at most; None: as many as in a training
 
     @cached_property
     def _model(self) -> ImageModel:
@@ -234,7 +242,23 @@ class ImageTask(Task):
 
     def judge(self, split: JudgedSplit) -> FeatureJudge | None:
         """Return the judge by a split's images."""
-        return feature_judge(self.pool, self.features, split, self.recipe.evaluation.num_samples)
+        return feature_judge(self.pool, self.features, split, self.recipe.evaluation.num_samples, self.num_real)
+
+    def judging(self, indices: np.ndarray) -> "ImageTask":
+        """Return this task with these images as its test split, all of them."""
+        return self._resplit(self.pool.splits.train, indices)
+
+    def halved(self) -> "ImageTask | None":
+        """Return this task with one half of its test split to learn from and the other to test by; None of too few."""
+        test = self.pool.splits.test
+        first, second = halved(to_hashes(content_digests(self.pool.images[test])))
+        if min(len(first), len(second)) <= NEIGHBOURS:
+            return None
+        return self._resplit(test[first[:NUM_REAL]], test[second[:NUM_REAL]])
+
+    def _resplit(self, train: np.ndarray, test: np.ndarray) -> "ImageTask":
+        splits = replace(self.pool.splits, train=train, test=test)
+        return replace(self, pool=replace(self.pool, splits=splits), num_real=len(test))
 
     def rivals(self) -> tuple[Rival, ...]:
         """Return the floor (the mean training image with noise) and the ceiling (training images)."""
@@ -285,6 +309,10 @@ class ImageSource:
 
     pool: Pool
     device: torch.device
+    name: str = ""
+    settings: Images = AS_FOUND
+    stage: Stage = lambda text, share: None
+    encoder: str | None = None  # the key of a run's evaluation encoder, where these are another's images
 
     @property
     def facts(self) -> Facts:
@@ -301,9 +329,65 @@ class ImageSource:
         """Return what the images are."""
         return describe(self.pool, recipe.data.source)
 
-    def unseen(self, data: DataRecord) -> "ImageSource":
-        """Return itself: an image's content decides its split, so other test splits hold no a training image."""
-        return self
+    @property
+    def splits(self) -> Splits:
+        """How the images are split."""
+        return self.pool.splits
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """The hashes uint64 [N] of the images' pixels."""
+        return self.pool.hashes
+
+    @cached_property
+    def found(self) -> Glance:
+        """What the files say of themselves, and a look at some of them."""
+        return glance(self.name, lambda share: self.stage("looking at the files", share))
+
+    @property
+    def noun(self) -> str:
+        """What one calls them."""
+        return "images"
+
+    def judged_like(self, data: DataRecord) -> "ImageSource":
+        """Return the same images, judged by a run's evaluation encoder as long as the cache has it."""
+        return replace(self, encoder=data.digest)
+
+    def most_compared(self, split: str) -> int:
+        """Return how many images are compared: of the test split as many as after a training, else all."""
+        return NUM_REAL if split == "test" else len(self.pool.images)
+
+    def side(self, indices: np.ndarray, split: str | None, num_seen: int) -> Side:
+        """Return what one side of an evaluation is made of, where these images are compared."""
+        return image_side(self.name, self.pool, self.settings.fit, self.found, self.hashes[indices], split, num_seen)
+
+    def fitting(self) -> dict[str, Any]:
+        """Return what all images were brought to, for the protocol."""
+        _, channels, size, _ = self.pool.images.shape
+        settings = self.settings
+        found: dict[str, Any] = {"size": size, "channels": channels, "fit": settings.fit}
+        if settings.fit == "pad":
+            found["background"] = settings.background
+        if self.pool.scale is not None:
+            found |= {"black": self.pool.scale[0], "white": self.pool.scale[1]}
+        return found
+
+    def hint(self) -> str:
+        """Say why there may be fewer images than expected: each file may show many."""
+        return sheet_hint(self.found, self.name)
+
+    def cautions(self, indices: np.ndarray, generated: "ImageSource | None", drawn: Tensor | None) -> list[Caution]:
+        """Return what is doubtful about comparing these images with those of a source, or with drawn ones."""
+        real = seen("real", self.name, self.pool, self.hashes, indices, self.found)
+        if generated is not None:
+            every = np.arange(len(generated.pool.images))
+            other = seen("generated", generated.name, generated.pool, generated.hashes, every, generated.found)
+            return image_cautions(real, other, self.pool.images.shape[-1])
+        pixels = real.pixels[:0]
+        if drawn is not None:
+            pixels = to_uint8(drawn).cpu().numpy()
+        other = Seen("generated", "the run", pixels, to_hashes(content_digests(pixels)))
+        return image_cautions(real, other, self.pool.images.shape[-1])
 
     def fitted(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the size and channels that were found."""
@@ -327,7 +411,7 @@ class ImageSource:
 
     def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> ImageTask:
         """Return the task; the evaluation encoder is trained here, where the cache has none."""
-        features = features_of(self.pool, recipe.evaluation.features, self.device, stage)
+        features = features_of(self.pool, recipe.evaluation.features, self.device, stage, self.encoder)
         return ImageTask(recipe, self.pool, features, loss, self.device, precision)
 
 
@@ -368,7 +452,7 @@ def opened(recipe: Recipe, device: torch.device, stage: Stage) -> ImageSource:
     """Read the images of a recipe's source, at most as large as this device trains when no size is asked for."""
     progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
     pool = prepare(recipe.data, _settings(recipe), max_size=largest(device), progress=progress)
-    return ImageSource(pool, device)
+    return ImageSource(pool, device, recipe.data.source, _settings(recipe), stage)
 
 
 def model_of(recipe: Recipe, data: DataRecord) -> ImageModel:

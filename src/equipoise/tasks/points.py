@@ -4,9 +4,10 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +16,11 @@ from torch import Tensor, nn
 
 from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, larger_shares, split, to_hashes
-from equipoise.errors import Option, Setting, UserError, shortened, together
+from equipoise.errors import Option, Setting, UserError, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
 from equipoise.game.updates import Players, Terms
-from equipoise.metrics.feature_judge import FeatureJudge, make_feature_judge, plain_features
+from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge, make_feature_judge, plain_features
 from equipoise.metrics.kid import gaussian_kernel
 from equipoise.nets.points import PointDiscriminator, PointGenerator
 from equipoise.randomness import Randomness, stream_seed
@@ -27,7 +28,7 @@ from equipoise.recipe import Networks, Points, Recipe, refuse_without_effect
 from equipoise.recipes import Facts
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord, Metric
-from equipoise.storage.safe_open import read_bytes, writable_text
+from equipoise.storage.safe_open import writable_text
 from equipoise.tasks.base import (
     SEEDS,
     Examples,
@@ -43,16 +44,17 @@ from equipoise.tasks.base import (
     judged,
 )
 from equipoise.tasks.exhibits import picture, rows
+from equipoise.tasks.point_files import read_points
+from equipoise.tasks.sides import Caution, Side, halved, num_distinct, repeated, same_on_both
 
 NUM_POINTS = 100_000  # of a mixture (arXiv:1712.04086)
 NUM_JUDGED = 2_500  # real points and generated ones a score
+NUM_OF_MIXTURE = 10_000  # real points of a mixture where none of its splits is asked for: it has any number of them
 NUM_SHOWN = 2_500
 WIDTHS = (0.03, 0.1, 0.3, 1.0)  # of the kernel, in standard deviations of the data
 GOOD = 3.0  # deviations from the nearest centre within which a point counts as good
 LEAST = 100
 LEAST_HELD_OUT = 10
-LARGEST = 1e12  # of a coordinate: squares and sums of larger ones overflow in float32
-MAX_BYTES = 2**28
 SIDE = 420  # pixels of a picture
 FLOOR_SEED, RIVAL_SEED, DATA_SEED = 3, 4, 0
 
@@ -171,6 +173,11 @@ class PointModel(Model):
         return f"{num} points in {out}"
 
 
+def hashes_of(points: Tensor) -> np.ndarray:
+    """Return the hashes uint64 [N] of points [N, 2]."""
+    return to_hashes(content_digests(np.ascontiguousarray(points.float().numpy()).view(np.uint8)))
+
+
 @dataclass(frozen=True, eq=False)
 class PointSource:
     """Points that were read and not yet a task."""
@@ -218,9 +225,61 @@ class PointSource:
         """Return the points of a split, in its random and fixed order."""
         return self.points[torch.from_numpy(indices_of(self.splits, part))]
 
-    def unseen(self, data: DataRecord) -> "PointSource":
-        """Return itself: a point's content decides its split, so other test splits hold no a training point."""
+    @cached_property
+    def _hashes(self) -> np.ndarray:
+        """The hashes uint64 [N] of the points."""
+        return hashes_of(self.points)
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """The hashes uint64 [N] of what they are."""
+        return self._hashes
+
+    @property
+    def noun(self) -> str:
+        """What one calls them."""
+        return "points"
+
+    def judged_like(self, data: DataRecord) -> "PointSource":
+        """Return itself: points are compared as they are."""
         return self
+
+    def most_compared(self, split: str) -> int:
+        """Return how many points are compared: of the test split as many as after a training, else all of a file."""
+        if split == "test":
+            return NUM_JUDGED
+        return len(self.points) if self.mixture is None else NUM_OF_MIXTURE
+
+    def side(self, indices: np.ndarray, split: str | None, num_seen: int) -> Side:
+        """Return what one side of an evaluation is made of, where these points are compared."""
+        return Side(
+            source=self.name,
+            num_found=len(self.points),
+            num_used=len(self.points),
+            num_compared=len(indices),
+            num_distinct=num_distinct(self.hashes[indices]),
+            split=split,
+            num_seen=num_seen,
+        )
+
+    def fitting(self) -> dict[str, Any]:
+        """Return nothing: points stay as they are."""
+        return {}
+
+    def hint(self) -> str:
+        """Say nothing: a line is a point."""
+        return ""
+
+    def cautions(self, indices: np.ndarray, generated: "PointSource | None", drawn: Tensor | None) -> list[Caution]:
+        """Return what is doubtful about comparing these points with those of a source, or with drawn ones."""
+        real = self.hashes[indices]
+        found = repeated("real", self.name, "points", real)
+        if generated is not None:
+            found += repeated("generated", generated.name, "points", generated.hashes)
+            found += same_on_both(real, generated.hashes, "points")
+        elif drawn is not None:
+            found += repeated("generated", "the run", "points", hashes_of(drawn.cpu()))
+        return found
 
     def fitted(self, recipe: Recipe) -> Recipe:
         """Return the recipe as it is: points bring nothing to it."""
@@ -231,6 +290,9 @@ class PointSource:
         refuse_without_effect(recipe, "points", IDLE)
         if self.mixture is None:
             refuse_without_effect(recipe, "points of a file", {"task.deviation": None})
+        if len(self.points) < LEAST:
+            problem = f"{len(self.points)} points; at least {LEAST} are needed"
+            raise UserError(subject_of(self.name), problem, "Give more points")
         self._refuse_few(recipe)
         return recipe
 
@@ -280,6 +342,8 @@ class PointTask(Task):
     source: PointSource
     loss: Loss
     device: torch.device
+    num_real: int | None = None  # real points that it is judged by, at most; None: as many as in a training
+    moments: tuple[Tensor, Tensor] | None = None  # mean and deviation that points are compared on; None: its own
 
     @cached_property
     def _train(self) -> Tensor:
@@ -287,7 +351,11 @@ class PointTask(Task):
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
+        if self.moments is not None:
+            return self.moments
         train = self._train.double()
+        if len(train) < 2:
+            train = self.source.points.double()
         return train.mean(0).float(), train.std(0).clamp(min=1e-12).float()
 
     def model(self) -> PointModel:
@@ -354,7 +422,7 @@ class PointTask(Task):
             num = max(NUM_JUDGED, num)
         return make_feature_judge(
             plain_features("points", 2, *self._moments),
-            [real[:NUM_JUDGED]],
+            [real[: self.num_real or NUM_JUDGED]],
             data_digest=self.source.digest,
             split=split,
             num_generated=num,
@@ -364,10 +432,27 @@ class PointTask(Task):
             more=more,
         )
 
+    def judging(self, indices: np.ndarray) -> "PointTask":
+        """Return this task with these points as its test split, all of them."""
+        return self._resplit(self.source.splits.train, indices)
+
+    def halved(self) -> "PointTask | None":
+        """Return this task with one half of its test split to learn from and the other to test by; None of too few."""
+        test = self.source.splits.test
+        first, second = halved(self.source.hashes[test])
+        if min(len(first), len(second)) <= NEIGHBOURS:
+            return None
+        return self._resplit(test[first], test[second])
+
+    def _resplit(self, train: np.ndarray, test: np.ndarray) -> "PointTask":
+        source = replace(self.source, splits=replace(self.source.splits, train=train, test=test))
+        return replace(self, source=source, num_real=len(test), moments=self._moments)
+
     def rivals(self) -> tuple[Rival, ...]:
         """Return one Gaussian, a kernel density estimate, and real points."""
         train = self._train
-        mean, deviation = self._moments
+        mean = train.double().mean(0).float()
+        deviation = train.double().std(0).clamp(min=1e-12).float()
         bandwidth = deviation * len(train) ** (-1 / 6)  # Scott's rule in two dimensions
         root = _root(torch.cov(train.double().T)).float()
 
@@ -487,64 +572,6 @@ def opened(recipe: Recipe, device: torch.device) -> PointSource:
     hashes = hashes_of(points)
     splits = split(hashes, recipe.data.validation, recipe.data.test)
     return PointSource(name, points, splits, mixture, device, len(hashes) - len(np.unique(hashes)))
-
-
-def read_points(path: Path, name: str) -> Tensor:
-    """Read a CSV file with the columns x and y, a line of names or not; raises UserError that names the line."""
-    source = subject_of(name)
-    shapes = "or a source: ring, grid, spiral"
-    for is_none, what in ((path.is_dir(), "a folder"), (not path.exists(), "no such file")):
-        if is_none:
-            raise UserError(source, f"{what}; points come from a CSV file of x,y, {shapes}", Option("task", "images"))
-    try:
-        text = read_bytes(path, MAX_BYTES).decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(source, f"cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError:
-        raise UserError(source, f"not text; points come from a CSV file of x,y, {shapes}") from None
-    points = _points(text, source)
-    if len(points) < LEAST:
-        raise UserError(source, f"{len(points)} points; at least {LEAST} are needed", "Give more points")
-    return torch.tensor(points, dtype=torch.float32)
-
-
-def hashes_of(points: Tensor) -> np.ndarray:
-    """Return the content hash uint64 [N] of each point."""
-    return to_hashes(content_digests(np.ascontiguousarray(points.numpy()).view(np.uint8)))
-
-
-def _points(text: str, source: str) -> list[tuple[float, float]]:
-    """Return the points of a CSV file, whose first line may hold names; raises UserError that names the line."""
-    points: list[tuple[float, float]] = []
-    reader = csv.reader(io.StringIO(text, newline=None))
-    try:
-        for cells in reader:
-            is_names = reader.line_num == 1 and not any(map(_is_number, cells))
-            if is_names or not any(cell.strip() for cell in cells):
-                continue
-            points.append(_point(cells, f"{source}, line {reader.line_num}"))
-    except csv.Error as error:
-        raise UserError(f"{source}, line {reader.line_num}", f"cannot be read as CSV ({error})") from None
-    return points
-
-
-def _point(cells: list[str], place: str) -> tuple[float, float]:
-    """Return the two numbers of a line; raises UserError where it holds anything else."""
-    if len(cells) != 2 or not all(map(_is_number, cells)) or not all(math.isfinite(float(cell)) for cell in cells):
-        raise UserError(place, f'"{shortened(",".join(cells), 40)}" is not two finite numbers x,y')
-    x, y = map(float, cells)
-    if max(abs(x), abs(y)) > LARGEST:
-        problem = f"{max(abs(x), abs(y)):g} is too large; at most {LARGEST:g} can be computed with"
-        raise UserError(place, problem, "Give the points in a larger unit")
-    return x, y
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def model_of(recipe: Recipe, data: DataRecord) -> PointModel:

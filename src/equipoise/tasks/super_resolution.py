@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, NoReturn, get_args
+from typing import Any, NamedTuple, NoReturn, get_args
 
 import msgspec
 import numpy as np
@@ -35,6 +35,7 @@ from equipoise.storage.records import DataRecord
 from equipoise.storage.safe_open import read_bytes, writable_text
 from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, digest_with, indices_of, judged
 from equipoise.tasks.exhibits import grid, picture, png
+from equipoise.tasks.sides import Caution, Side, num_distinct, repeated
 
 NUM_FOR_ENCODER = 20_000  # patches of training photographs that the evaluation encoder learns from
 RAMP = 0.1  # of the budget, over which the adversarial term comes in
@@ -225,12 +226,51 @@ class PhotoSource:
             },
         )
 
-    def unseen(self, data: DataRecord) -> "PhotoSource":
-        """Return the same photographs; all that a run has not seen are for the test, as test sets are small."""
-        facts = msgspec.convert(data.facts, PhotoFacts)
-        seen = np.isin(self.photos.hashes, np.array(facts.seen, np.uint64))
-        order = np.argsort(self.photos.hashes, kind="stable")
-        return replace(self, splits=replace(self.splits, test=order[~seen[order]]), encoder=facts.encoder)
+    @property
+    def hashes(self) -> np.ndarray:
+        """The hashes uint64 [N] of the photographs."""
+        return self.photos.hashes
+
+    @property
+    def noun(self) -> str:
+        """What one calls them."""
+        return "photographs"
+
+    def judged_like(self, data: DataRecord) -> "PhotoSource":
+        """Return the same photographs, judged by a run's evaluation encoder as long as the cache has it."""
+        return replace(self, encoder=msgspec.convert(data.facts, PhotoFacts).encoder)
+
+    def most_compared(self, split: str) -> int:
+        """Return how many photographs are compared: all."""
+        return len(self.photos.images)
+
+    def side(self, indices: np.ndarray, split: str | None, num_seen: int) -> Side:
+        """Return what the photographs are that outputs are compared with."""
+        photos = self.photos
+        return Side(
+            source=self.name,
+            num_found=len(photos.images) + len(photos.rejected) + photos.num_left_out,
+            num_used=len(photos.images),
+            num_compared=len(indices),
+            num_distinct=num_distinct(self.hashes[indices]),
+            split=split,
+            num_seen=num_seen,
+            rejected=photos.rejected,
+            sizes=Counter((image.shape[2], image.shape[1]) for image in photos.images),
+            notes=(f"{photos.num_left_out} left out for want of memory",) if photos.num_left_out else (),
+        )
+
+    def fitting(self) -> dict[str, Any]:
+        """Return nothing: photographs keep their size."""
+        return {}
+
+    def hint(self) -> str:
+        """Say nothing."""
+        return ""
+
+    def cautions(self, indices: np.ndarray, generated: "PhotoSource | None", drawn: Any) -> list[Caution]:
+        """Return where the photographs are one and the same."""
+        return repeated("real", self.name, "photographs", self.hashes[indices])
 
     def fitted(self, recipe: Recipe) -> Recipe:
         """Return the recipe as it is."""
@@ -435,6 +475,15 @@ class SuperTask(Task):
             protocol={"data_digest": self.source.digest, "split": split},
         )
 
+    def judging(self, indices: np.ndarray) -> "SuperTask":
+        """Return this task with these photographs as its test split."""
+        splits = replace(self.source.splits, test=indices)
+        return replace(self, source=replace(self.source, splits=splits))
+
+    def halved(self) -> "SuperTask":
+        """Return this task: its baselines learn nothing, so all photographs test them."""
+        return self
+
     def rivals(self) -> tuple[Rival, ...]:
         """Return nearest-neighbour and bicubic enlargement, and the originals themselves."""
         return (
@@ -534,6 +583,11 @@ def opened(recipe: Recipe, device: torch.device, stage: Stage) -> PhotoSource:
         lambda done, total: stage("reading the photographs", done / total),
     )
     return PhotoSource(name, photos, split(photos.hashes, recipe.data.validation, recipe.data.test), device)
+
+
+def hashes_seen(data: DataRecord) -> np.ndarray:
+    """Return the hashes uint64 of the photographs that a run was trained on or chosen by."""
+    return np.array(msgspec.convert(data.facts, PhotoFacts).seen, np.uint64)
 
 
 def model_of(recipe: Recipe, data: DataRecord) -> SuperModel:

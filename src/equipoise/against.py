@@ -1,0 +1,238 @@
+"""What `evaluate` does once it is known what is scored against what: a run, or samples, against real examples."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from equipoise import tasks
+from equipoise.errors import Option, UserError
+from equipoise.evaluation.choosing import Chosen, SplitName, Trained, baselines, choose, few_cautions, refuse_few
+from equipoise.evaluation.evaluate import measure
+from equipoise.evaluation.rivals import compared_with, judge_rivals
+from equipoise.host.deadline import Deadline
+from equipoise.loop import Observer
+from equipoise.metrics.feature_judge import NEIGHBOURS
+from equipoise.metrics.units import Measured
+from equipoise.randomness import Randomness
+from equipoise.recipe import Recipe
+from equipoise.runs.folder import RunFolder
+from equipoise.setup import from_its_place, loss_of, with_source
+from equipoise.storage.records import DataRecord, Metric, RivalScore
+from equipoise.tasks.base import Judge, JudgedSplit, SourceTask, Task
+from equipoise.tasks.sides import Caution, Side, num_same
+
+NEVER = Deadline(float("inf"))
+NUM_SHOWN = 64  # drawn from a run to see whether they are all alike
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found: the metrics by name, their protocol with both sides, baselines, and what is doubtful.
+
+    `str(warning)` of each of the `warnings` says what was found and what to do.
+    """
+
+    measured: Measured
+    protocol: dict[str, Any]
+    metrics: tuple[Metric, ...]
+    rivals: tuple[RivalScore, ...] = ()
+    real: Side | None = None  # what was found on both sides; a task from Python has none
+    generated: Side | None = None
+    warnings: tuple[Caution, ...] = ()
+
+
+def evaluated_run(
+    folder: RunFolder,
+    recipe: Recipe,
+    generator: nn.Module,
+    split: SplitName | None,
+    num: int | None,
+    device: torch.device,
+    observer: Observer,
+) -> Evaluation:
+    """Score a run's best generator against the source of a recipe, which is else the run's."""
+    against = recipe.data.source
+    data = read_data(folder)
+    opened = tasks.opened(recipe, device, observer.stage)
+    with reading_facts(folder):
+        trained = trained_on(folder, data, opened, device, observer)
+        opened = opened.judged_like(data)
+    real = choose(opened, split, trained, data.noun)
+    takes_inputs = tasks.formats_of(recipe.task).takes_inputs
+    least = 1 if takes_inputs else NEIGHBOURS + 1
+    refuse_few(real, num or least, least, folder.path, against, data.noun, [opened.hint()])
+    made = opened.task(recipe, loss_of(Recipe(), None), torch.float32, observer.stage)
+    judge = judge_of(made.judging(real.indices), "test", against)
+    judge = judge if num is None else sized(judge, num)
+    generator = generator.to(device_of(made))
+    drawn = None if takes_inputs else made.outputs(generator, Randomness(judge.seed, 0), "test", 0, NUM_SHOWN)
+    observer.stage("scoring", 0.0)
+    measured = measure(made.judging(real.indices), judge, generator, judge.seed, NEVER)
+    cautions = opened.cautions(real.indices, None, drawn)
+    if real.is_own:  # what they are like, the training has seen
+        cautions = [caution for caution in cautions if caution.kind not in ("sizes", "colours", "sheets")]
+    sizes = {} if drawn is None or drawn.ndim != 4 else {(drawn.shape[3], drawn.shape[2]): measured.num}
+    num_drawn = measured.num
+    generated = Side(
+        source=str(folder.path), num_found=num_drawn, num_used=num_drawn, num_compared=num_drawn, sizes=sizes
+    )
+    return concluded(made, judge, measured, opened, real, generated, cautions, observer)
+
+
+def trained_on(
+    folder: RunFolder, data: DataRecord, opened: tasks.Source, device: torch.device, observer: Observer
+) -> Trained:
+    """Return what is known of the data of a run: from what it wrote down, from the cache, or from where they lie."""
+    place = str(Path(opened.name).expanduser().resolve())
+    is_same_place = data.path == place or (data.path is None and data.source == opened.name)
+    if opened.digest == data.digest:
+        return Trained(data.digest, None, is_same_place)
+    recipe = folder.recipe()
+    hashes = tasks.hashes_seen(recipe, data)
+    if hashes is None:
+        with contextlib.suppress(UserError):
+            own = tasks.opened(from_its_place(folder, recipe, data, None), device, observer.stage)
+            if own.digest == data.digest:
+                hashes = own.hashes[[*own.splits.train, *own.splits.validation]]
+    return Trained(data.digest, hashes, is_same_place)
+
+
+def evaluated_samples(
+    target: str | Path, recipe: Recipe, split: SplitName | None, device: torch.device, observer: Observer
+) -> Evaluation:
+    """Score the samples of one source against those of a recipe's."""
+    against = recipe.data.source
+    opened, samples = opened_both(recipe, target, device, observer)
+    noun = opened.describe(recipe).noun
+    real = choose(opened, split, None, noun)
+    num = len(samples.hashes)
+    hints = [samples.hint(), opened.hint()]
+    refuse_few(real, num, NEIGHBOURS + 1, Path(target), against, noun, hints)
+    recipe = opened.fitted(recipe)
+    made = opened.task(recipe, loss_of(recipe, None), torch.float32, observer.stage)
+    judge = judge_of(made.judging(real.indices), "test", against).sized(num)
+    observer.stage("scoring", 0.0)
+    measured = judge.measure(told(samples.everything(), num, observer))
+    observer.stage("comparing the pictures", 0.0)
+    cautions = opened.cautions(real.indices, samples, None)
+    generated = replace(
+        samples.side(np.arange(num), None, 0), num_same=num_same(opened.hashes[real.indices], samples.hashes)
+    )
+    return concluded(made, judge, measured, opened, real, generated, cautions, observer)
+
+
+def opened_both(
+    recipe: Recipe, target: str | Path, device: torch.device, observer: Observer
+) -> tuple[tasks.Source, tasks.Source]:
+    """Read the real examples and the samples, fitted as they are; a UserError names what is wrong with both."""
+    try:
+        opened = tasks.opened(recipe, device, observer.stage)
+    except UserError as error:
+        try:
+            tasks.opened(with_source(recipe, target), device, observer.stage)
+        except UserError as other:
+            problem = f"{error.problem.rstrip('.')}. And {other.subject}: {other.problem}"
+            raise UserError(error.subject, problem, *dict.fromkeys([*error.remedies, *other.remedies])) from None
+        raise
+    return opened, tasks.opened(with_source(opened.fitted(recipe), target), device, observer.stage)
+
+
+def told(batches: Iterator[Any], num: int, observer: Observer) -> Iterator[Any]:
+    """Pass batches on, and tell how many of all have been."""
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        observer.stage("scoring", done / num)
+
+
+def evaluated_own(
+    made: Task, generator: nn.Module, against: str | Path, split: SplitName | None, num: int | None, observer: Observer
+) -> Evaluation:
+    """Score a generator of a task from Python, which knows its own splits."""
+    if split == "train":
+        problem = "a task from Python is judged by its own test or validation split"
+        raise UserError(Option("split", split), problem, Option("split", "test"))
+    judge = judge_of(made, split or "test", against)
+    judge = judge if num is None else sized(judge, num)
+    observer.stage("scoring", 0.0)
+    measured = measure(made, judge, generator.to(device_of(made)), judge.seed, NEVER)
+    observer.stage("scoring the baselines", 0.0)
+    rivals = compared_with(judge_rivals(made.rivals(), judge, NEVER, observer.message, made.chunk), measured)
+    return Evaluation(measured, dict(judge.protocol), judge.metrics, rivals.scores)
+
+
+def concluded(
+    made: SourceTask,
+    judge: Judge,
+    measured: Measured,
+    opened: tasks.Source,
+    real: Chosen,
+    generated: Side,
+    cautions: list[Caution],
+    observer: Observer,
+) -> Evaluation:
+    """Return an evaluation with its baselines, both sides and what is doubtful."""
+    observer.stage("scoring the baselines", 0.0)
+    rivals = baselines(made, judge, measured, real, observer.message)
+    side = opened.side(real.indices, real.split, real.num_seen)
+    protocol = {
+        **judge.protocol,
+        "data_digest": opened.digest,
+        "split": real.split,
+        **opened.fitting(),
+        "generated": generated.values(),
+        "real": side.values(),
+    }
+    dimension = getattr(getattr(judge, "features", None), "dimension", 0)
+    num_left = 0 if real.is_own or real.num_seen else len(opened.hashes) - len(real.indices)
+    few = few_cautions(measured, judge.metrics, judge.protocol, dimension, opened.noun, num_left)
+    warnings = (*cautions, *real.cautions, *few)
+    return Evaluation(measured, protocol, judge.metrics, rivals, side, generated, warnings)
+
+
+def sized(judge: Judge, num: int) -> Judge:
+    """Return a judge for another number of outputs; raises UserError where it takes one to each real example."""
+    found = judge.sized(num)
+    if found.num != num:
+        raise UserError(Option("num", num), f"all {found.num} examples of the test split are scored", "Leave it out")
+    return found
+
+
+def judge_of(task: Task, split: JudgedSplit, against: str | Path) -> Judge:
+    """Return a task's judge by a split; raises UserError where that is too small."""
+    judge = task.judge(split)
+    if judge is None:
+        raise UserError(Option("against", against), f"its {split} split is too small to score by", "Give more examples")
+    return judge
+
+
+def device_of(task: Task) -> torch.device:
+    """Return the device on which a task made in Python computes: that of its generator's weights."""
+    with torch.random.fork_rng():
+        weights = list(task.players().generator.parameters())
+    return weights[0].device
+
+
+@contextlib.contextmanager
+def reading_facts(folder: RunFolder) -> Iterator[None]:
+    """Report that what a run wrote down of its data lacks what the task needs of it."""
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        raise UserError(folder.path / "data.json", f"damaged ({error})", "Restore it from a copy") from None
+
+
+def read_data(folder: RunFolder) -> DataRecord:
+    """Read what a run's data are; raises UserError where that is gone or damaged."""
+    data = folder.read_data()
+    if data is None:
+        raise UserError(folder.path / "data.json", "is missing", "Restore it from a copy")
+    return data

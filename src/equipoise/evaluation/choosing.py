@@ -1,0 +1,209 @@
+"""Which real examples an evaluation compares with, what is refused as too few, and what few ones leave unsure."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import msgspec
+import numpy as np
+
+from equipoise.errors import Option, Part, UserError, suggested
+from equipoise.evaluation.rivals import compared_with, judge_rivals
+from equipoise.formatting import value
+from equipoise.host.deadline import Deadline
+from equipoise.metrics.units import Measured
+from equipoise.storage.records import Metric, RivalScore, deciding
+from equipoise.tasks import Source
+from equipoise.tasks.base import Judge, SourceTask
+from equipoise.tasks.sides import Caution
+
+SplitName: TypeAlias = Literal["test", "validation", "train"]
+ALL = "all"
+FEW = 200  # examples of a side below which it is said what a score does not tell
+BY_NEIGHBOURS = ("precision", "recall", "density", "coverage")
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What is known of the examples that a run was trained on or chosen by."""
+
+    digest: str
+    hashes: np.ndarray | None  # of their contents; None where they cannot be found any more
+    is_same_place: bool  # whether they lay where the real examples are now
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The real examples to compare with: which split, their places in its order, and how many a run had seen."""
+
+    split: str
+    indices: np.ndarray
+    num_seen: int = 0
+    is_own: bool = False  # the very data that the run was trained on
+    cautions: tuple[Caution, ...] = ()
+
+
+def checked_split(split: str | None) -> None:
+    """Raise UserError for a split that there is not."""
+    allowed = get_args(SplitName)
+    if split is not None and split not in allowed:
+        problem = f"allowed are {', '.join(allowed)}; without it, all examples are used"
+        raise UserError(Option("split", split), problem, *suggested(split, allowed))
+
+
+def choose(source: Source, split: SplitName | None, trained: Trained | None, noun: str) -> Chosen:
+    """Choose among a source's examples; a run is never compared with what it has seen, unless that is asked for.
+
+    Without a split it is all of them; of a run's own data the test split; of other data all that it has not seen.
+    """
+    if trained is None:
+        name = split or ALL
+        return Chosen(name, _indices(source, name))
+    if source.digest == trained.digest:
+        name = split or "test"
+        return Chosen(name, _indices(source, name), is_own=True, cautions=_of_own(name, noun))
+    name = split or ALL
+    if trained.hashes is None and split is None and trained.is_same_place:
+        name = "test"
+    indices = _indices(source, name)
+    if trained.hashes is None:
+        return Chosen(name, indices, cautions=_not_checked(name, len(indices), split, noun))
+    is_seen = np.isin(source.hashes[indices], trained.hashes)
+    num_seen = int(is_seen.sum())
+    return Chosen(name, indices[~is_seen], num_seen, cautions=_of_seen(num_seen, len(indices), noun))
+
+
+def _indices(source: Source, name: str) -> np.ndarray:
+    """Return the places of a split's examples, or of all, in a random and fixed order, as many as are compared."""
+    splits = source.splits
+    match name:
+        case "train":
+            found = splits.train
+        case "validation":
+            found = splits.validation
+        case "test":
+            found = splits.test
+        case _:
+            found = np.argsort(source.hashes, kind="stable")
+    return found[: source.most_compared(name)]
+
+
+def _of_own(name: str, noun: str) -> tuple[Caution, ...]:
+    match name:
+        case "train":
+            problem = f"The run was trained on these {noun}: a generator that copies them scores best"
+        case "validation":
+            problem = f"The best generator was chosen by these {noun}: its score looks better than it is"
+        case _:
+            return ()
+    return (Caution("seen", problem, Option("split", "test")),)
+
+
+def _of_seen(num_seen: int, num: int, noun: str) -> tuple[Caution, ...]:
+    if not num_seen:
+        return ()
+    problem = (
+        f"{num_seen:,} of the {num:,} real {noun} are left out: the run was trained on them or its best generator was "
+        "chosen by them, so it would be compared with what it has seen"
+    )
+    return (Caution("seen", problem, f"Give other {noun} if more are needed"),)
+
+
+def _not_checked(name: str, num: int, split: str | None, noun: str) -> tuple[Caution, ...]:
+    found = f"Whether the run was trained on some of these {noun} cannot be checked: its own are not found any more"
+    if split == "test":
+        return ()
+    if name == "test":
+        remedy = "Put the run's data back to compare with all that it has not seen"
+        problem = f"{found}. Only the test split ({num:,}) is used, of which it has seen none"
+        return (Caution("not checked", problem, remedy),)
+    return (Caution("not checked", found, "The test split holds none that it has seen", Option("split", "test")),)
+
+
+def refuse_few(
+    chosen: Chosen, num_generated: int, least: int, target: Part, against: str, noun: str, hints: Sequence[str]
+) -> None:
+    """Raise UserError where a side has fewer examples than can be scored, with what is missing on both."""
+    num_real = len(chosen.indices)
+    if min(num_real, num_generated) >= least:
+        return
+    split = "" if chosen.split == ALL else f" of the {chosen.split} split"
+    seen = f", {chosen.num_seen} that the run has seen left out" if chosen.num_seen else ""
+    problem = (
+        f"{num_generated} generated and {num_real} real {noun}{split}{seen}; at least {least} of each are needed, as a "
+        f"score goes by {least - 1} neighbours"
+    )
+    subject: Part = target if num_generated < least else Option("against", against)
+    lacking = [
+        f"{least - num} more {what}" for num, what in ((num_generated, "generated"), (num_real, "real")) if num < least
+    ]
+    remedies = [hint for hint in hints if hint] or [f"Give at least {' and '.join(lacking)} {noun}"]
+    if chosen.split != ALL and not chosen.is_own and num_real < least:
+        remedies.append("Without a split all are used")
+    raise UserError(subject, problem, *remedies)
+
+
+def baselines(
+    made: SourceTask, judge: Judge, measured: Measured, real: Chosen, on_failure: Callable[[str], None]
+) -> tuple[RivalScore, ...]:
+    """Score a task's baselines; what they learn from, or are, is never among the real examples that they meet.
+
+    Of a test or a validation split they learn from the training split. Where that is compared with, one random half of
+    the real examples teaches them and the other tests them: KID and MMD do not depend on how many there are, the other
+    metrics do and are left out.
+    """
+    if real.split in ("test", "validation"):
+        task = made.judging(real.indices)
+        found = compared_with(judge_rivals(task.rivals(), judge, Deadline(math.inf), on_failure, task.chunk), measured)
+        return found.scores
+    task = made.judging(real.indices).halved()
+    if task is None:
+        return ()
+    of_half = task.judge("test")
+    assert of_half is not None
+    of_half = of_half.sized(measured.num)
+    found = compared_with(judge_rivals(task.rivals(), of_half, Deadline(math.inf), on_failure, task.chunk), measured)
+    if of_half.protocol.get("num_real") == judge.protocol.get("num_real"):
+        return found.scores
+    return tuple(msgspec.structs.replace(score, values={}) for score in found.scores)
+
+
+def few_cautions(
+    measured: Measured,
+    metrics: tuple[Metric, ...],
+    protocol: dict[str, Any],
+    dimension: int,
+    noun: str,
+    num_left: int = 0,
+) -> list[Caution]:
+    """Say what so few examples leave unsure: the score, what goes by neighbours, and FID.
+
+    `num_left` real ones more would be compared without the split that was asked for.
+    """
+    neighbours = protocol.get("neighbours")
+    if neighbours is None:
+        return []
+    num_real = protocol["num_real"]
+    num = min(num_real, measured.num)
+    parts = []
+    if num < FEW:
+        name = deciding(metrics).shown
+        parts.append(
+            f"a difference in {name} below {value(2 * measured.error)}, twice its standard error, may be chance"
+        )
+        shares = [metric.name for metric in metrics if metric.name in BY_NEIGHBOURS]
+        if shares:
+            joined = f"{', '.join(shares[:-1])} and {shares[-1]}" if len(shares) > 1 else shares[0]
+            share = f"{100 * neighbours / num:.0f} %"
+            parts.append(f"{joined} go by {neighbours} neighbours, here {share} of a side, and are rough")
+    if num <= dimension and any(metric.name == "fid" for metric in metrics):
+        parts.append(f"FID is far too high, as its {dimension:,} features need more {noun} than that")
+    if not parts:
+        return []
+    sides = f"{measured.num:,} generated and {num_real:,} real {noun} are few"
+    least = max(FEW, dimension + 1 if any(metric.name == "fid" for metric in metrics) else 0)
+    remedy = f"Give at least {least:,} of each, if there are more"
+    if num_left and num_real < least:
+        remedy = f"Leave the split out, which compares with {num_left:,} more real {noun}"
+    return [Caution("few", f"{sides}: {'; '.join(parts)}", remedy)]

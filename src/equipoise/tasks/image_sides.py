@@ -1,0 +1,88 @@
+"""The sides of an evaluation of images: what was found in a folder, how it was fitted, what a run has seen of it."""
+
+from collections import Counter
+from typing import Literal, assert_never
+
+import numpy as np
+
+from equipoise.data.cache import default_cache
+from equipoise.data.decode import Header
+from equipoise.data.glance import Glance
+from equipoise.data.pool import Pool, digest_of
+from equipoise.data.splits import split
+from equipoise.data.store import kept_hashes
+from equipoise.recipe import Recipe
+from equipoise.storage.records import DataRecord
+from equipoise.tasks.image_cautions import NUM_COMPARED, Seen, sheet_caution
+from equipoise.tasks.sides import Side, num_distinct
+
+Fit = Literal["crop", "pad", "stretch"]
+
+
+def image_side(
+    name: str,
+    pool: Pool,
+    fit: Fit,
+    found: Glance,
+    hashes: np.ndarray,
+    split: str | None = None,
+    num_seen: int = 0,
+) -> Side:
+    """Return a side of an evaluation whose compared images have these hashes uint64 [n]."""
+    size = pool.images.shape[-1]
+    sizes = Counter[tuple[int, int]]()
+    modes = Counter[str]()
+    num_cropped = 0
+    num_enlarged = 0
+    for header, num in found.headers.items():
+        sizes[header.width, header.height] += num
+        modes[header.mode] += num
+        num_cropped += num * (header.width != header.height)
+        num_enlarged += num * (_fitted_side(header, fit) < size)
+    return Side(
+        source=name,
+        num_found=len(pool.images) + len(pool.rejected),
+        num_used=len(pool.images),
+        num_compared=len(hashes),
+        num_distinct=num_distinct(hashes),
+        split=split,
+        num_seen=num_seen,
+        rejected=pool.rejected,
+        num_passed_over=pool.num_skipped,
+        sizes=sizes,
+        modes=modes,
+        num_cropped=num_cropped,
+        num_enlarged=num_enlarged,
+        notes=pool.notes,
+    )
+
+
+def _fitted_side(header: Header, fit: Fit) -> int:
+    """Return the side of an image, in pixels, that becomes that of the square."""
+    match fit:
+        case "crop" | "stretch":
+            return min(header.width, header.height)
+        case "pad":
+            return max(header.width, header.height)
+        case _:
+            assert_never(fit)
+
+
+def seen(what: str, name: str, pool: Pool, hashes: np.ndarray, indices: np.ndarray, found: Glance | None) -> Seen:
+    """Return the images at these indices as one side of a comparison, the pixels of the first of them."""
+    return Seen(what, name, pool.images[np.sort(indices[:NUM_COMPARED])], hashes[indices], found)
+
+
+def sheet_hint(found: Glance, name: str) -> str:
+    """Say where a source has few images since each is a sheet of many; else nothing."""
+    caution = sheet_caution(found, "given", name)
+    return "" if caution is None else caution.told(in_shell=False)
+
+
+def hashes_seen(recipe: Recipe, data: DataRecord) -> np.ndarray | None:
+    """Return the hashes uint64 of a run's training and validation images, where the cache still has its images."""
+    for content, hashes in kept_hashes(default_cache()):
+        splits = split(hashes, recipe.data.validation, recipe.data.test)
+        if digest_of(content, splits) == data.digest:
+            return hashes[np.concatenate([splits.train, splits.validation])]
+    return None
