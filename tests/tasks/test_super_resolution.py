@@ -29,8 +29,9 @@ from equipoise.nets.super_resolution import SuperDiscriminator, SuperGenerator, 
 from equipoise.randomness import Randomness
 from equipoise.recipe import Networks, Recipe, SuperResolution
 from equipoise.storage.records import deciding
-from equipoise.tasks import super_resolution
-from equipoise.tasks.super_resolution import PhotoSource, SuperModel, SuperTask, reduced
+from equipoise.tasks import super_resolution, super_resolution_model
+from equipoise.tasks.super_resolution import PhotoSource, SuperTask, reduced
+from equipoise.tasks.super_resolution_model import SuperModel
 
 CPU = torch.device("cpu")
 
@@ -289,7 +290,7 @@ def test_bicubic_has_its_published_values(
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_enlarging_in_tiles_is_enlarging_at_once(monkeypatch: pytest.MonkeyPatch, scale: int) -> None:
-    monkeypatch.setattr(super_resolution, "TILE", 20)
+    monkeypatch.setattr(super_resolution_model, "TILE", 20)
     generator = stirred(8, scale)
     model = SuperModel(Networks(width=8), scale)
     small = torch.rand(3, 61, 43, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -309,12 +310,12 @@ def test_an_output_depends_on_no_pixel_beyond_the_margin(scale: int) -> None:
     rows = generator(small)[0, :, middle * scale : (middle + 1) * scale]
     (gradient,) = torch.autograd.grad(rows.sum(), small)
     reached = gradient.abs().sum((0, 1, 3)).nonzero()[:, 0] - middle
-    assert super_resolution.MARGIN - 3 <= reached.abs().max() <= super_resolution.MARGIN
+    assert super_resolution_model.MARGIN - 3 <= reached.abs().max() <= super_resolution_model.MARGIN
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 3), (20, 20), (21, 19)])
 def test_images_of_any_size_are_enlarged(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
-    monkeypatch.setattr(super_resolution, "TILE", 20)
+    monkeypatch.setattr(super_resolution_model, "TILE", 20)
     found = SuperModel(Networks(width=4), 2).enlarged(stirred(), torch.zeros(3, *size))
     assert found.shape == (3, 2 * size[0], 2 * size[1])
     assert found.isfinite().all()
