@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import statistics
 from functools import partial
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_a_measurement_is_the_measures_of_the_features_under_the_judges_protocol
     real, fake = _flat(1, 80), _flat(2, 60) * 0.8
     judge = _judge()
     found = judge.measure(fake.view(60, 3, 2, 2).split(25))
-    distance, shares = kid(real, fake), prdc(real, fake)
+    distance, shares = kid(real, fake), prdc(real[:60], fake)
     assert (found.loss, found.error) == (distance.value, distance.standard_error)
     assert found.values["kid"] == found.loss
     assert found.values["fid"] == pytest.approx(fid(moments(real), moments(fake)), rel=1e-9)
@@ -80,6 +81,7 @@ def test_protocol_names_all_that_two_scores_must_share_and_survives_json():
         "num_real": 80,
         "num_generated": 60,
         "neighbours": 5,
+        "neighbour_samples": 60,
         "seed": 1,
     }
     assert json.loads(json.dumps(judge.protocol)) == judge.protocol
@@ -87,10 +89,19 @@ def test_protocol_names_all_that_two_scores_must_share_and_survives_json():
 
 
 @pytest.mark.parametrize(
-    "changed", [{"seed": 2}, {"split": "test"}, {"data_digest": "e"}, {"num_generated": 50}, {"neighbours": 3}], ids=str
+    "changed",
+    [
+        {"seed": 2},
+        {"split": "test"},
+        {"data_digest": "e"},
+        {"num_generated": 50, "neighbour_samples": 50},
+        {"neighbours": 3},
+    ],
+    ids=str,
 )
 def test_another_way_of_judging_is_another_protocol(changed: dict[str, Any]):
-    assert _judge(**changed).protocol == _judge().protocol | changed
+    settings = {name: value for name, value in changed.items() if name != "neighbour_samples"}
+    assert _judge(**settings).protocol == _judge().protocol | changed
 
 
 def test_one_metric_decides_and_is_known_to_be_an_estimate_that_may_fall_below_zero():
@@ -130,9 +141,29 @@ def test_copying_uses_the_first_samples_where_there_are_many(monkeypatch: pytest
 def test_neighbour_measures_use_the_first_samples_where_there_are_many(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "NEIGHBOUR_SAMPLES", 30)
     found = _judge().measure([_images(2, 60)])
+    assert _judge().protocol["neighbour_samples"] == 30
     shares = prdc(_flat(1, 30), _flat(2, 30))
     assert (found.values["precision"], found.values["coverage"]) == (shares.precision, shares.coverage)
     assert found.loss == kid(_flat(1, 80), _flat(2, 60)).value
+
+
+def test_few_real_samples_meet_groups_of_as_many_generated_ones():
+    judge = make_feature_judge(PIXELS, [_images(1, 25)], data_digest="d", split="test", num_generated=60)
+    found = judge.measure([_images(2, 60)])
+    groups = [prdc(_flat(1, 25), _flat(2, 60)[begin : begin + 25]) for begin in (0, 25)]  # ten are left over
+    for name in ("precision", "recall", "density", "coverage"):
+        expected = statistics.fmean(getattr(group, name) for group in groups)
+        assert found.values[name] == pytest.approx(expected, abs=1e-12), name
+
+
+def test_coverage_of_few_real_samples_is_not_one_only_because_many_are_generated():
+    real = torch.randn(100, 12, generator=torch.Generator().manual_seed(1))
+    fake = 1.6 * torch.randn(5_000, 12, generator=torch.Generator().manual_seed(2))
+    judge = make_feature_judge(PIXELS, [real], data_digest="d", split="test", num_generated=5_000)
+    assert prdc(real, fake).coverage > 0.9
+    assert judge.measure([fake]).values["coverage"] < 0.6
+    honest = torch.randn(5_000, 12, generator=torch.Generator().manual_seed(3))
+    assert judge.measure([honest]).values["coverage"] == pytest.approx(0.97, abs=0.02)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -156,8 +187,11 @@ def test_a_judge_for_another_number_of_outputs_says_so_and_has_the_same_reals():
     judge = _judge()
     smaller = judge.sized(40)
     assert (smaller.num, judge.num) == (40, 60)
-    assert smaller.protocol == judge.protocol | {"num_generated": 40}
-    assert smaller.measure([_images(2, 40)]).loss == kid(_flat(1, 80), _flat(2, 40)).value
+    assert smaller.protocol == judge.protocol | {"num_generated": 40, "neighbour_samples": 40}
+    found = smaller.measure([_images(2, 40)])
+    assert found.loss == kid(_flat(1, 80), _flat(2, 40)).value
+    assert found.values["recall"] == prdc(_flat(1, 80)[:40], _flat(2, 40)).recall
+    assert same(smaller.sized(60).measure([_images(2, 60)]), judge.measure([_images(2, 60)]))
 
 
 def test_judging_changes_neither_the_global_stream_nor_the_mode_of_the_generator():

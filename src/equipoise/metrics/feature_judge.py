@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +17,12 @@ from equipoise.metrics.features.load import Features
 from equipoise.metrics.fid import Moments, fid, moments
 from equipoise.metrics.kid import Kernel, KernelSums, discrepancy, kernel_within, polynomial_kernel
 from equipoise.metrics.memorization import mann_whitney, nearest_distances
-from equipoise.metrics.prdc import prdc, squared_radii
+from equipoise.metrics.prdc import PRDC, prdc, squared_radii
 from equipoise.metrics.units import Measured
 from equipoise.storage.records import Metric
 
 NEIGHBOURS = 5
-NEIGHBOUR_SAMPLES = 10_000  # precision, recall, density and coverage use at most so many of each side, the first ones
+NEIGHBOUR_SAMPLES = 10_000  # of each side, the first ones, for precision, recall, density and coverage, at most
 COPYING_SAMPLES = 5_000  # and the test for copying at most so many
 
 METRICS = (
@@ -57,7 +58,7 @@ class FeatureJudge:
     real: Tensor
     real_kernel: KernelSums
     real_moments: Moments
-    real_radii: Tensor
+    real_radii: Tensor  # of the first `neighbour_samples`
     train: Tensor | None = None
     real_to_train: Tensor | None = None  # distances to the nearest of `train`
     kernel: Kernel = polynomial_kernel
@@ -81,7 +82,12 @@ class FeatureJudge:
 
     def sized(self, num: int) -> "FeatureJudge":
         """Return this judge for another number of generated samples; its scores compare by KID alone."""
-        return dataclasses.replace(self, protocol=self.protocol | {"num_generated": num})
+        size = neighbour_samples(len(self.real), num)
+        changes = {"num_generated": num, "neighbour_samples": size}
+        radii = self.real_radii
+        if size != len(radii):
+            radii = _radii(self.real[:size], self.protocol["neighbours"])
+        return dataclasses.replace(self, protocol=self.protocol | changes, real_radii=radii)
 
     def measure(self, outputs: Iterable[Tensor]) -> Measured:
         """Measure generated samples `[N, …]` in batches, as many as the protocol says.
@@ -96,12 +102,10 @@ class FeatureJudge:
             problem = f"{len(fake)} generated samples were given; the protocol says {self.num}"
             raise UserError("judge", problem, "Scores of different numbers are not comparable")
         found = discrepancy(self.real, fake, self.real_kernel, self.kernel)
-        part = fake[:NEIGHBOUR_SAMPLES]
-        shares = prdc(self.real[:NEIGHBOUR_SAMPLES], part, self.protocol["neighbours"], self.real_radii)
         values = {
             self.decides: found.estimate.value,
             "fid": fid(self.real_moments, moments(fake)),
-            **dataclasses.asdict(shares),
+            **self._by_neighbours(fake),
             "copying": self._copying(fake),
             **(self.more(fake) if self.more is not None else {}),
         }
@@ -112,6 +116,18 @@ class FeatureJudge:
     def decides(self) -> str:
         """The name of the metric that decides."""
         return next(metric.name for metric in self.metrics if metric.decides)
+
+    def _by_neighbours(self, fake: Tensor) -> dict[str, float]:
+        """Return precision, recall, density and coverage: means over groups of as many generated as real samples.
+
+        Of more generated samples some would lie in the wide balls of few real ones by chance alone, and coverage be 1.
+        """
+        size = self.protocol["neighbour_samples"]
+        groups = [group for group in fake[:NEIGHBOUR_SAMPLES].split(size) if len(group) == size]
+        near = self.real[:size]
+        found = [prdc(near, group, self.protocol["neighbours"], self.real_radii) for group in groups]
+        names = [field.name for field in dataclasses.fields(PRDC)]
+        return {name: statistics.fmean(getattr(one, name) for one in found) for name in names}
 
     def _copying(self, fake: Tensor) -> float:
         if self.train is None or self.real_to_train is None:
@@ -145,7 +161,7 @@ def make_feature_judge(
             f"Use a larger {split} split, or a larger evaluation.num_samples",
         )
     train = None if train_batches is None else extracted(features, train_batches)
-    near = real[:NEIGHBOUR_SAMPLES]
+    size = neighbour_samples(len(real), num_generated)
     return FeatureJudge(
         features=features,
         protocol={
@@ -156,18 +172,28 @@ def make_feature_judge(
             "num_real": len(real),
             "num_generated": num_generated,
             "neighbours": neighbours,
+            "neighbour_samples": size,
             "seed": seed,
         },
         real=real,
         real_kernel=kernel_within(real, kernel),
         real_moments=moments(real),
-        real_radii=squared_radii(near - near.mean(0), neighbours),
+        real_radii=_radii(real[:size], neighbours),
         train=train,
         real_to_train=None if train is None else nearest_distances(real[:COPYING_SAMPLES], train),
         kernel=kernel,
         metrics=metrics,
         more=more,
     )
+
+
+def neighbour_samples(num_real: int, num_generated: int) -> int:
+    """Return how many of each side precision, recall, density and coverage are measured on, the same of both."""
+    return min(num_real, num_generated, NEIGHBOUR_SAMPLES)
+
+
+def _radii(real: Tensor, neighbours: int) -> Tensor:
+    return squared_radii(real - real.mean(0), neighbours)
 
 
 @torch.no_grad()

@@ -71,6 +71,12 @@ def quality_of(now: Status) -> Quality | None:
     return Quality(grade, ", ".join(parts), _advice(now, grade, standing.share, num))
 
 
+def place_of(now: Status, score: Score) -> float:
+    """Return the share of the way from the ceiling (0) to the floor (1) at which a score stands, NaN without both."""
+    standing = _between(now, score)
+    return math.nan if standing is None else standing.share
+
+
 def _known(now: Status, role: Role) -> list[RivalScore]:
     return [one for one in now.rivals.scores if one.role == role and math.isfinite(one.loss)]
 
