@@ -115,12 +115,12 @@ def test_a_mistake_ends_the_lines_without_a_last_one() -> None:
 
 
 def rows(progress: Progress, width: int = 80) -> dict[str, str]:
-    """Return what stands beside each label of the panel, on one line."""
+    """Return what stands beside each label of the panel, on one line; hyphens stand for the spaces of a label."""
     found: dict[str, str] = {}
     label = ""
     for part in rendered(progress, width)[3:-1]:
         text = part.strip("│").removeprefix(" ").rstrip()
-        label = text[:10].strip() or label
+        label = text[:10].strip().replace(" ", "-") or label
         found[label] = f"{found.get(label, '')} {text[10:].strip()}".strip()
     return found
 
@@ -133,8 +133,8 @@ def test_the_panel_fits_80_columns_and_shows_everything() -> None:
     found = rows(PROGRESS)
     assert found["progress"].startswith("120k of 480k samples · 4,012 ")
     assert found["progress"].endswith(" · 1:30 left")
-    assert found["last score"].startswith("KID 0.034 ± 0.002,")
-    assert found["best score"] == "KID 0.031 ± 0.002, after 60k samples"
+    assert found["last-score"].startswith("KID 0.034 ± 0.002,")
+    assert found["best-score"] == "KID 0.031 ± 0.002, after 60k samples"
     assert found["game"] == SENTENCE
 
 
@@ -142,8 +142,8 @@ def test_the_panel_keeps_its_height_from_the_first_moment_on() -> None:
     first = dataclasses.replace(PROGRESS, last=None, best=None, sentence="Too early to say.", horizon=0)
     same = dataclasses.replace(PROGRESS, best=PROGRESS.last)
     assert len(rendered(first)) == len(rendered(PROGRESS)) == len(rendered(same))
-    assert rows(first)["best score"] == rows(first)["last score"] == "none yet"
-    assert "KID" not in rows(same)["best score"], "it is the last score, which stands above"
+    assert rows(first)["best-score"] == rows(first)["last-score"] == "none yet"
+    assert "KID" not in rows(same)["best-score"], "it is the last score, which stands above"
 
 
 def test_a_lower_last_score_that_is_not_significant_is_noted_in_the_same_height() -> None:
@@ -151,7 +151,7 @@ def test_a_lower_last_score_that_is_not_significant_is_noted_in_the_same_height(
     paired = {"compared_with": 1_980_000, "difference": -0.0004, "difference_error": 0.0005}
     last = Score(samples=2_000_000, seconds=1.0, loss=0.0062, error=0.0008, **paired)
     chance = dataclasses.replace(PROGRESS, last=last, best=best)
-    assert rows(chance)["best score"].startswith("KID 0.0066 ± 0.0008, after 1.98M samples; ")
+    assert rows(chance)["best-score"].startswith("KID 0.0066 ± 0.0008, after 1.98M samples; ")
     assert "(best 0.00660; " in line(chance)
     for width in (60, 80, 96):
         assert (
@@ -161,7 +161,7 @@ def test_a_lower_last_score_that_is_not_significant_is_noted_in_the_same_height(
         )
     higher = dataclasses.replace(chance, last=msgspec.structs.replace(last, loss=0.0067))
     for progress in (PROGRESS, higher):
-        assert ";" not in rows(progress)["best score"]
+        assert ";" not in rows(progress)["best-score"]
         assert ";" not in line(progress).partition("left")[2].partition(")")[0]
 
 

@@ -24,11 +24,11 @@ def on_screen(run: RunFolder) -> str:
 
 
 def rows(text: str) -> dict[str, str]:
-    """Return what stands beside each label, on one line."""
+    """Return what stands beside each label, on one line; hyphens stand for the spaces of a label."""
     found: dict[str, str] = {}
     label = ""
     for line in text.splitlines():
-        label = line[:12].strip() or label
+        label = line[:12].strip().replace(" ", "-") or label
         found[label] = f"{found.get(label, '')} {line[12:]}".strip()
     return found
 
@@ -37,10 +37,10 @@ def test_a_finished_run_on_one_screen(tmp_path, fake_run):
     found = rows(on_screen(fake_run(tmp_path / "run")))
     assert found["state"] == "finished"
     assert found["progress"] == "██████████  2.4M samples · 100 %"
-    assert found["best score"] == "KID 0.0066 ± 0.0008, coverage 0.906, at 1.98M samples"
-    assert found["on test"].startswith("KID 0.0104")
+    assert found["best-score"] == "KID 0.0066 ± 0.0008, coverage 0.906, at 1.98M samples"
+    assert found["on-test"].startswith("KID 0.0104")
     assert "0.310 ± 0.004" in found["scale"]
-    assert "10 min" in found["stopped by"]
+    assert "10 min" in found["stopped-by"]
     assert "62 %" in found["game"]
     assert "/s ·" not in found["progress"]  # no rate and no time left for what has ended
     assert "stopping" not in found
@@ -49,7 +49,7 @@ def test_a_finished_run_on_one_screen(tmp_path, fake_run):
 
 def test_a_new_run_without_anything(tmp_path):
     found = rows(on_screen(RunFolder.create(tmp_path / "run", Recipe())))
-    assert set(found) == {"run", "recipe", "source", "state", "progress", "trained", "best score"}
+    assert set(found) == {"run", "recipe", "source", "state", "progress", "trained", "best-score"}
 
 
 def test_a_running_one_shows_its_process_its_rate_and_the_time_left(tmp_path, fake_run):
@@ -99,7 +99,7 @@ def test_a_lower_last_score_comes_with_why_it_is_not_the_best(tmp_path):
             Score(samples=samples, seconds=1.0, loss=loss, error=0.01, difference_error=0.01, **compared), is_best=False
         )
     note = read_status(run).best_note
-    assert rows(on_screen(run))["best score"] == f"KID 0.050 ± 0.010, at 100 samples; {note}"
+    assert rows(on_screen(run))["best-score"] == f"KID 0.050 ± 0.010, at 100 samples; {note}"
 
 
 def test_a_lower_last_score_that_misses_a_limit_is_not_said_to_be_chance(tmp_path):
@@ -107,7 +107,7 @@ def test_a_lower_last_score_that_misses_a_limit_is_not_said_to_be_chance(tmp_pat
     paired = {"compared_with": 100, "difference": -0.04, "difference_error": 0.001}
     for samples, loss, more in ((100, 0.05, {}), (200, 0.01, {"broken": ("psnr",), **paired})):
         run.log_score(Score(samples=samples, seconds=1.0, loss=loss, error=0.01, **more), is_best=samples == 100)
-    shown = rows(on_screen(run))["best score"]
+    shown = rows(on_screen(run))["best-score"]
     assert "psnr" in shown
     assert "significant" not in shown
 
@@ -117,11 +117,11 @@ def test_a_long_reason_is_shown_in_full_where_there_is_room_and_else_says_where_
     run = fake_run(tmp_path / "run")
     run.report.write_text("a report")
     change_state(run, message=reason, stop_reason="evidence")
-    assert rows(on_screen(run))["stopped by"] == reason
+    assert rows(on_screen(run))["stopped-by"] == reason
     change_state(run, message=reason * 3)
     found = rows(on_screen(run))
-    assert found["stopped by"].startswith(reason[:60])
-    assert "…" in found["stopped by"]
+    assert found["stopped-by"].startswith(reason[:60])
+    assert "…" in found["stopped-by"]
     assert found["report"] == str(run.report)
 
 
@@ -130,7 +130,7 @@ def test_a_run_without_a_score_and_with_odd_letters_fits_too(tmp_path, fake_run)
     text = on_screen(run)
     assert "\x1b" not in text
     assert "…" in rows(text)["source"]
-    assert "KID" not in rows(text)["best score"]
+    assert "KID" not in rows(text)["best-score"]
 
 
 def test_metrics_are_those_of_the_run_and_nothing_is_said_of_images(tmp_path):
@@ -140,7 +140,7 @@ def test_metrics_are_those_of_the_run_and_nothing_is_said_of_images(tmp_path):
     values = {"mse": 0.5, "coverage": math.nan}
     run.log_score(Score(samples=100, seconds=1.0, loss=0.5, error=0.1, values=values), is_best=True)
     found = rows(on_screen(run))
-    assert found["best score"] == "MSE 0.50 ± 0.10, at 100 samples"
+    assert found["best-score"] == "MSE 0.50 ± 0.10, at 100 samples"
     assert "image" not in " ".join(value for label, value in found.items() if label != "run")
 
 

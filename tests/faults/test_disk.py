@@ -193,7 +193,7 @@ print(code, sorted({"torch", "numpy"} & set(sys.modules)))
 """
 
 
-@pytest.mark.parametrize("what", ["parent", "run", "resumed run", "begun run", "runs", "cache", "no cache"])
+@pytest.mark.parametrize("what", ["parent", "run", "resumed-run", "begun-run", "runs", "cache", "no-cache"])
 def test_what_cannot_be_written_is_refused_before_torch_is_imported(public: Path, what: str) -> None:
     """One line comes at once, as the true command line says it."""
     recipe = Recipe(data=Data(source=str(public / "shapes")))
@@ -210,11 +210,11 @@ def test_what_cannot_be_written_is_refused_before_torch_is_imported(public: Path
     arguments, place = {
         "parent": ([*train, theirs / "new"], theirs / "new"),
         "run": ([*train, theirs], theirs),
-        "resumed run": (["resume", run.path], run.path),
-        "begun run": ([*train, run.path, "--resume"], run.path),
+        "resumed-run": (["resume", run.path], run.path),
+        "begun-run": ([*train, run.path, "--resume"], run.path),
         "runs": (["train", public / "shapes"], Path("runs")),
         "cache": ([*train, public / "new"], theirs),
-        "no cache": ([*train, public / "new"], theirs / "deep" / "cache"),
+        "no-cache": ([*train, public / "new"], theirs / "deep" / "cache"),
     }[what]
     if "cache" in what:
         environment |= {"EQUIPOISE_CACHE": os.fspath(place)}
