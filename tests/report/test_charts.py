@@ -8,11 +8,14 @@ from equipoise.report.charts import (
     Level,
     Line,
     Svg,
+    finest_of,
     histogram,
     line_chart,
     line_of,
     log_ticks,
     reach,
+    signed_ticks,
+    stretched,
     ticks,
     wants_log,
     waveform,
@@ -76,6 +79,42 @@ def test_log_ticks_are_powers_of_ten_with_2_and_5_between_near_ones():
 )
 def test_a_log_axis_is_for_positive_values_far_apart(ys, expected):
     assert wants_log([line_of("", list(range(len(ys))), ys)]) is expected
+
+
+@pytest.mark.parametrize(
+    ("ys", "error", "expected"),
+    [
+        ([66.0, 8.0, 0.02, -0.01], 0.01, 0.025),
+        ([-66.0, -8.0, 0.02, -0.01], 0.01, 0.025),
+        ([0.5, 0.3, 0.1, -0.01], 0.01, 0.0),
+        ([1.0, 1.0, 1.0, 1.0], 0.0, 0.0),
+        ([], 0.0, 0.0),
+    ],
+)
+def test_a_scale_about_zero_is_for_lines_that_end_in_noise_far_below_their_start(ys, error, expected):
+    line = line_of("", list(range(len(ys))), ys, [error] * len(ys))
+    assert finest_of([line]) == pytest.approx(expected)
+
+
+def test_a_signed_scale_shows_the_end_of_a_line_the_levels_beside_it_and_its_start():
+    line = line_of("KID", [0, 1, 2, 3, 4], [66.0, 2.0, 0.04, 0.01, -0.01], [0.01] * 5)
+    finest = finest_of([line])
+    levels = [Level(3.0, "floor"), Level(0.001, "ceiling")]
+    flat = numbers(line_chart([line], **SIZE), "line")
+    chart = line_chart([line], **SIZE, finest=finest, levels=levels)
+    drawn = numbers(chart, "line")
+    assert flat[4][1] - flat[2][1] < 1 < 5 < drawn[4][1] - drawn[2][1]
+    assert len(heights(chart)) == 2
+    low, high = reach([line], log=False, finest=finest)
+    assert low < -0.01 < 66 < high
+    assert {"0", "0.1", "1", "10"} <= set(texts(chart))
+
+
+def test_ticks_of_a_signed_scale_are_zero_and_powers_of_ten_on_both_sides():
+    places = stretched(-0.5, 0.02), stretched(66.0, 0.02)
+    assert signed_ticks(*places, 0.02) == pytest.approx([-0.1, 0, 0.1, 1, 10])
+    assert signed_ticks(stretched(0.05, 1.0), stretched(0.5, 1.0), 1.0) == []
+    assert len(signed_ticks(stretched(-1e30, 1.0), stretched(1e30, 1.0), 1.0)) <= 11
 
 
 def test_an_axis_maps_its_ends_and_its_geometric_middle():

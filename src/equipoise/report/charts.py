@@ -17,6 +17,7 @@ TONES: tuple[Tone, ...] = ("accent", "ink", "gold", "blue", "rose")  # of a char
 MOST_DRAWABLE = 1e100  # in a chart, above and, as its inverse, below
 MOST_POINTS = 240  # a line of more points is averaged into this many
 TOP, BOTTOM, LEFT = 14, 30, 46
+FLATTENED = 20  # times as high as its later half is a line of which a linear axis would show the beginning only
 LETTER = 7.2  # width of a letter of a label, in pixels
 LONGEST_LABEL = 24  # letters
 
@@ -102,6 +103,7 @@ def line_chart(
     width: int,
     height: int,
     log: bool = False,
+    finest: float = 0.0,
     bounds: tuple[float, float] | None = None,
     levels: Sequence[Level] = (),
     mark: tuple[float, float, str] | None = None,
@@ -110,6 +112,7 @@ def line_chart(
 ) -> Svg:
     """Return a chart as an SVG element; `mark` is a point (x, y, label) to point out, `rings` are points to ring.
 
+    With `finest` above 0 the scale is even about zero as far as that, and logarithmic beyond, on both sides.
     Levels out of `reach` are left out. Returns an empty string if no line has two points.
     """
     lines = [line for line in lines if len(line.points) >= 2]
@@ -121,6 +124,12 @@ def line_chart(
         bounds = (drawable(bounds[0]), drawable(bounds[1]))
     if mark is not None:
         mark = (mark[0], drawable(mark[1]), mark[2])
+    if finest:
+        lines = [_stretched(line, finest) for line in lines]
+        levels = [replace(level, y=stretched(level.y, finest)) for level in levels]
+        rings = [(at, stretched(level, finest)) for at, level in rings]
+        bounds = bounds and (stretched(bounds[0], finest), stretched(bounds[1], finest))
+        mark = mark and (mark[0], stretched(mark[1], finest), mark[2])
     low, high = bounds or _range_with(levels, lines, log)
     if mark is not None:  # leave room for its label below it
         low = low / (high / low) ** 0.14 if log else low - 0.14 * (high - low)
@@ -136,7 +145,7 @@ def line_chart(
     parts = [
         f'<clipPath id="{clip}"><rect x="{LEFT - 5}" y="{TOP - 6}" width="{x.end - LEFT + 10:.1f}" '
         f'height="{height - TOP - BOTTOM + 8}"/></clipPath>',
-        *_grid(x, y, width, unit),
+        *_grid(x, y, width, unit, finest),
         *(f'<path class="level" d="M{LEFT} {y.at(level.y):.1f}H{x.end:.1f}"/>' for level in shown),
         f'<g clip-path="url(#{clip})">{"".join(inside)}</g>',
         *_end_labels(lines, x, y),
@@ -194,14 +203,56 @@ def wants_log(lines: Sequence[Line]) -> bool:
     return bool(values) and min(values) > 0 and max(values) / min(values) > 20
 
 
-def reach(lines: Sequence[Line], log: bool) -> tuple[float, float]:
+def finest_of(lines: Sequence[Line]) -> float:
+    """Return to what value a scale about zero is best even, 0 where a plain linear one shows the lines well.
+
+    A score that may be negative starts far above zero, and ends in noise about it.
+    """
+    values = [point.y for line in lines for point in line.points]
+    late = [point for line in lines for point in line.points[len(line.points) // 2 :]]
+    if not late:
+        return 0.0
+    height = max(point.high for point in late) - min(point.low for point in late)
+    if height > 0 and max(values) - min(values) > FLATTENED * height:
+        return height / 2
+    return 0.0
+
+
+def stretched(value: float, finest: float) -> float:
+    """Return the place of a value on a scale that is even about zero as far as `finest`, and logarithmic beyond."""
+    return math.asinh(value / finest)
+
+
+def signed_ticks(low: float, high: float, finest: float) -> list[float]:
+    """Return zero and powers of ten on both sides that are at least `finest`, within a range of places."""
+    power = math.ceil(math.log10(finest) - 1e-9)
+    reached = math.sinh(max(abs(low), abs(high))) * finest
+    powers = range(power, max(power, math.floor(math.log10(reached))) + 1)
+    step = max(1, math.ceil(len(powers) / 5))
+    sizes = [10.0**power for power in powers[::step]]
+    every = [*(-size for size in reversed(sizes)), 0.0, *sizes]
+    return [value for value in every if low <= stretched(value, finest) <= high]
+
+
+def reach(lines: Sequence[Line], log: bool, finest: float = 0.0) -> tuple[float, float]:
     """Return between what values a level is drawn: half the lines' height beyond them, or it would flatten them."""
+    if finest:
+        low, high = reach([_stretched(line, finest) for line in lines], log=False)
+        return finest * math.sinh(low), finest * math.sinh(high)
     low, high = _range(lines, log)
     if log:
         half = math.sqrt(high / low)
         return low / half, high * half
     half = (high - low) / 2
     return low - half, high + half
+
+
+def _stretched(line: Line, finest: float) -> Line:
+    return replace(line, points=tuple(_stretched_point(point, finest) for point in line.points))
+
+
+def _stretched_point(point: Point, finest: float) -> Point:
+    return Point(point.x, *(stretched(value, finest) for value in (point.y, point.low, point.high)))
 
 
 def _range_with(levels: Sequence[Level], lines: Sequence[Line], log: bool) -> tuple[float, float]:
@@ -258,10 +309,10 @@ def _text(kind: str, x: float, y: float, text: str, anchor: str = "start") -> st
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
 
 
-def _grid(x: Axis, y: Axis, width: int, unit: str) -> list[str]:
+def _grid(x: Axis, y: Axis, width: int, unit: str, finest: float) -> list[str]:
     parts = []
-    for value in log_ticks(y.low, y.high) if y.log else ticks(y.low, y.high):
-        at = y.at(value)
+    for value, place in _ticks_of(y, finest):
+        at = y.at(place)
         parts.append(f'<path class="grid" d="M{x.start} {at:.1f}H{x.end:.1f}"/>')
         parts.append(_text("tick", x.start - 8, at + 4, _tick(value), "end"))
     parts.append(f'<path class="axis" d="M{x.start} {y.start}H{x.end:.1f}"/>')
@@ -273,6 +324,14 @@ def _grid(x: Axis, y: Axis, width: int, unit: str) -> list[str]:
     if values and x.end - x.at(values[-1]) > -1:
         parts.append(_text("tick", x.end + 14, y.start + 18, unit))
     return parts
+
+
+def _ticks_of(y: Axis, finest: float) -> list[tuple[float, float]]:
+    """Return the values to name at an axis, each with its place on it, which a stretched axis moves."""
+    if finest:
+        return [(value, stretched(value, finest)) for value in signed_ticks(y.low, y.high, finest)]
+    values = log_ticks(y.low, y.high) if y.log else ticks(y.low, y.high)
+    return [(value, value) for value in values]
 
 
 def _tick(value: float) -> str:

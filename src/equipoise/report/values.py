@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from equipoise import formatting
-from equipoise.report.charts import Level, Line, Svg, line_chart, reach, wants_log
+from equipoise.report.charts import Level, Line, Svg, finest_of, line_chart, reach, wants_log
 from equipoise.runs.compare import flattened
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.status import Status, read_status
@@ -84,14 +84,17 @@ def drawn(
     lines = [line for line in lines if len(line.points) >= 2]
     if not lines:
         return None
+    finest = finest_of(lines) if log and not wants_log(lines) else 0.0
     log = log and wants_log(lines)
     if log:
         caption += " Logarithmic scale."
-    low, high = bounds or reach(lines, log)
+    if finest:
+        caption += f" Logarithmic scale beyond ±{formatting.value(finest)}."
+    low, high = bounds or reach(lines, log, finest)
     for level in levels:
         if not low <= level.y <= high:
             caption += f" Outside the picture: {level.label}."
-    options |= {"title": title, "log": log, "bounds": bounds, "levels": levels}
+    options |= {"title": title, "log": log, "finest": finest, "bounds": bounds, "levels": levels}
     charts = [line_chart(lines, width=width, height=height, **options) for width, height in sizes]
     return Chart(name, title, caption.strip(), *charts)
 
