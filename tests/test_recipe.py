@@ -30,6 +30,7 @@ from equipoise.recipe import (
     from_dict,
     parsed_budget,
     refuse_idle_augmentation,
+    refuse_short_budget,
     task_name,
     to_dict,
     with_settings,
@@ -38,10 +39,10 @@ from equipoise.recipe import (
 TASKS: tuple[TaskSettings, ...] = (Images(), Points(), SuperResolution(), Custom())
 
 
-def refused(*settings: str, task: TaskSettings | None = None) -> UserError:
+def refused(*settings: str, task: TaskSettings | None = None, source: str = "mnist") -> UserError:
     """Return the mistake that settings are refused with, in one line."""
     with pytest.raises(UserError) as caught:
-        with_settings(Recipe(task=task or Images()), settings)
+        with_settings(Recipe(task=task or Images(), data=Data(source=source)), settings)
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -150,6 +151,20 @@ def test_a_field_of_another_task_says_which_task_that_is() -> None:
     assert refused("task.scale=2").remedies[-1] == Option("task", "super-resolution")
     assert refused("task.deviation=1").remedies[-1] == Option("task", "points")
     assert refused("task.flip=true", task=Points()).remedies[-1] == Option("task", "images")
+
+
+def test_a_field_of_another_task_is_no_reason_to_train_the_ring_as_images() -> None:
+    told = refused("task.flip=true", task=Points(), source="ring").remedies
+    assert not any(isinstance(one, Option) for one in told)
+    assert "ring" in str(told[0])
+
+
+def test_a_budget_below_one_batch_is_refused_and_minutes_are_what_was_meant() -> None:
+    with pytest.raises(UserError) as error:
+        refuse_short_budget(Recipe(budget=Budget(samples=5)))
+    assert Option("budget", "5m") in error.value.remedies
+    refuse_short_budget(Recipe(budget=Budget(samples=Recipe().game.batch)))
+    refuse_short_budget(Recipe(budget=Budget(seconds=1.0)))
 
 
 @pytest.mark.parametrize("path", ["task", "task.kind"])

@@ -27,7 +27,16 @@ from equipoise.evaluation.choosing import SplitName, checked_split
 from equipoise.game.losses import Loss
 from equipoise.host.device import chosen_device, chosen_precision, threads_of
 from equipoise.loop import Observer, Progress
-from equipoise.recipe import FeaturesName, PolicyName, Recipe, TaskSettings, parsed_budget, task_name, with_settings
+from equipoise.recipe import (
+    FeaturesName,
+    PolicyName,
+    Recipe,
+    TaskSettings,
+    parsed_budget,
+    refuse_short_budget,
+    task_name,
+    with_settings,
+)
 from equipoise.recipes import Facts, RecipeName, build, checked_name
 from equipoise.report.report import write_missing_report
 from equipoise.runs import rules
@@ -492,4 +501,7 @@ def with_options(
     if budget is not None:
         recipe = dataclasses.replace(recipe, budget=parsed_budget(budget))
     of_loss = [] if loss is None else ["game.loss=custom"]
-    return with_settings(recipe, [*settings, *of_loss])
+    recipe = with_settings(recipe, [*settings, *of_loss])
+    if budget is not None:
+        refuse_short_budget(recipe)
+    return recipe

@@ -49,6 +49,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Size = Annotated[int, msgspec.Meta(ge=8, le=256)]
 
 TAG = "task.kind"  # which task it is
+SHAPES = ("ring", "grid", "spiral")  # sources that mean points
 MAX_BUDGET = 2**53  # the last whole number up to which a float counts every one
 
 
@@ -332,6 +333,15 @@ def refuse_without_probability(policy: PolicyName, loss: LossName) -> None:
         )
 
 
+def refuse_short_budget(recipe: Recipe) -> None:
+    """Raise UserError for a number of samples that is less than a batch: probably minutes were meant."""
+    samples = recipe.budget.samples
+    if samples is None or samples >= recipe.game.batch:
+        return
+    problem = f"fewer samples than one batch of {recipe.game.batch}; a number without a unit counts samples"
+    raise UserError(Option("budget", str(samples)), problem, Option("budget", f"{samples}m"), Option("budget", "200k"))
+
+
 def _refuse_without_effect(game: Game) -> None:
     """Raise UserError for settings of the game that would change nothing, each with what was probably meant."""
     kind, penalty = game.penalty.kind, game.penalty
@@ -415,6 +425,8 @@ def _meant(path: str, recipe: Recipe) -> tuple[Part, ...]:
     """Return what was probably meant: a field of another task, one of that name elsewhere, or the nearest."""
     group, _, last = path.rpartition(".")
     tasks = [task_name(kind()) for kind in (Images, Points, SuperResolution) if last in kind.__struct_fields__]
+    if group == "task" and tasks and recipe.data.source in SHAPES:
+        return (f"It belongs to the task {listed(tasks)}, and {recipe.data.source} is one of points: leave it out",)
     if group == "task" and tasks:
         return (f"It belongs to the task {listed(tasks)}", Option("task", tasks[0]))
     every = [name for name, _ in _leaves(to_dict(recipe)) if name != TAG]

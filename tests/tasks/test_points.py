@@ -145,7 +145,41 @@ def test_a_file_is_read_with_names_or_without_and_whatever_ends_its_lines(
     lines = drawn()
     path = written(tmp_path / "a.csv", [*head, *lines, ""], end)
     expected = [list(map(float, line.split(","))) for line in [*(line for line in head if "." in line), *lines]]
-    assert torch.equal(points.read_points(path, "a.csv"), torch.tensor(expected))
+    assert torch.equal(points.read_points(path, "a.csv").points, torch.tensor(expected))
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("{0};{1}", "semicolons"),
+        ("{0}\t{1}", "tabs"),
+        ("{0}   {1}", "blanks"),
+        ("  {0} {1} ", "blanks"),
+        ("0,{0},7,{1}", "x"),
+        ('"a b";{1};{0}', "X"),
+        ("{0}, {1}", ""),
+    ],
+)
+@pytest.mark.parametrize("comma", [False, True])
+def test_separators_decimal_commas_and_further_columns_are_read_where_they_are_clear(
+    tmp_path: Path, form: str, said: str, comma: bool
+) -> None:
+    cells = [line.split(",") for line in drawn()]
+    lines = [form.format(*line) for line in cells]
+    if comma and said in ("semicolons", "tabs", "X"):
+        lines = [line.replace(".", ",") for line in lines]
+    head = {"x": ["id,x,class,Y"], "X": ["name;y;X"]}.get(said, [])
+    found = points.read_points(written(tmp_path / "a.csv", [*head, *lines]), "a.csv")
+    assert torch.equal(found.points, torch.tensor([[float(x), float(y)] for x, y in cells]))
+    assert said in found.note.replace(",", " ").split() or found.note == said
+
+
+def test_further_columns_without_the_names_x_and_y_are_refused_by_their_names(tmp_path: Path) -> None:
+    lines = [f"7,{line}" for line in drawn()]
+    with pytest.raises(UserError) as error:
+        points.read_points(written(tmp_path / "a.csv", ["id,width,height", *lines]), "a.csv")
+    assert "height" in error.value.problem
+    assert error.value.remedies
 
 
 BROKEN = ("1", "1,2,3", "1,b", "nan,1", "1,inf", "1e400,1")
@@ -167,7 +201,7 @@ def test_numbers_too_large_to_compute_with_are_refused(tmp_path: Path, cell: str
     lines = [*drawn(), f"0,{cell}"]
     path = written(tmp_path / "a.csv", lines)
     if is_fine:
-        assert points.read_points(path, "a.csv").isfinite().all()
+        assert points.read_points(path, "a.csv").points.isfinite().all()
         return
     with pytest.raises(UserError) as error:
         points.read_points(path, "a.csv")
@@ -207,7 +241,7 @@ def test_samples_are_written_as_a_file_that_can_be_read_again(ring: PointTask, t
     batches = list(model.samples(model.network(), 600, 3, None))
     told = model.write(batches, tmp_path / "new" / "points.csv")
     assert told.startswith("600 ")
-    again = points.read_points(tmp_path / "new" / "points.csv", "points.csv")
+    again = points.read_points(tmp_path / "new" / "points.csv", "points.csv").points
     torch.testing.assert_close(again, torch.cat(batches), rtol=1e-6, atol=0)
     head = next(csv.reader(io.StringIO((tmp_path / "new" / "points.csv").read_text())))
     assert head == ["x", "y"]

@@ -38,7 +38,7 @@ MAX_FILE_BYTES = 2**28  # 256 MiB a file, encoded
 MAX_MEMBERS = 2_000_000  # files in a zip: zipfile takes about 700 bytes of memory for each, so 1.4 GB
 MAX_DEPTH = 64  # folders in one another around a file
 FORMAT_SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
-KINDS = "mnist, a folder of images, a zip of images, an .npz file or hub:NAME"
+KINDS = "mnist, a folder of images, a zip of images, an .npz file or hub:NAME; for points, ring, grid, spiral or a .csv"
 IMAGE_FORMATS = f"Allowed image formats: {', '.join(FORMATS)}"  # a remedy
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from equipoise.errors import Command, Option, Part, UserError, listed, suggested
-from equipoise.recipe import Custom, Images, Points, Recipe, SuperResolution, TaskSettings, task_name
+from equipoise.recipe import SHAPES, Custom, Images, Points, Recipe, SuperResolution, TaskSettings, task_name
 from equipoise.tasks.formats import Formats
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from equipoise.tasks.sides import Caution, Side
 
 NAMES = ("images", "points", "super-resolution")
-SHAPES = ("ring", "grid", "spiral")  # sources that mean points
 EMBEDDED = ("mnist", *SHAPES)  # sources that need no file
 
 
@@ -137,6 +136,9 @@ def examined(settings: TaskSettings, subject: Part) -> Images:
 
 def opened(recipe: Recipe, device: "torch.device", stage: Any) -> Source:
     """Read a recipe's source; raises UserError where there is nothing to learn from, or of another kind."""
+    if recipe.data.source in SHAPES and isinstance(recipe.task, Images | SuperResolution):
+        name = task_name(recipe.task)
+        raise UserError(Option("task", name), f"{recipe.data.source} is a source of points", Option("task", "points"))
     match recipe.task:
         case Images():
             from equipoise.tasks import images

@@ -1,69 +1,139 @@
-"""Points out of a CSV file with the columns x and y; a mistake names its line."""
+"""Points out of a CSV file: its columns x and y, or its only two; a mistake names its line."""
 
 import csv
 import io
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from equipoise.data.sources import subject_of
-from equipoise.errors import Option, UserError, shortened
+from equipoise.errors import Option, UserError, listed, shortened
+from equipoise.recipe import SHAPES
 from equipoise.storage.safe_open import read_bytes
 
 LARGEST = 1e12  # of a coordinate: squares and sums of larger ones overflow in float32
 MAX_BYTES = 2**28
+SEPARATORS = (";", "\t", ",")  # the first one that is found counts; without any, blanks do
+OR_SHAPES = f"or a source: {', '.join(SHAPES)}"
+WORDS = {";": "semicolons", "\t": "tabs", " ": "blanks"}
 
 
-def read_points(path: Path, name: str) -> Tensor:
-    """Read a CSV file with the columns x and y, a line of names or not; raises UserError that names the line."""
+@dataclass(frozen=True)
+class Read:
+    """Points [N, 2], and in words how they were read; empty where that needs no saying."""
+
+    points: Tensor
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How the lines of a file are cut, and which two cells of a line are the point."""
+
+    separator: str
+    names: tuple[str, ...]  # empty where the file names none
+    x: int = 0
+    y: int = 1
+
+    @property
+    def num(self) -> int:
+        """How many cells a line has."""
+        return max(2, len(self.names))
+
+    @property
+    def note(self) -> str:
+        """How the file is read, where it is not two columns with commas."""
+        parts = []
+        if self.separator in WORDS:
+            parts.append(f"cells are separated by {WORDS[self.separator]}")
+        if len(self.names) > 2:
+            found = f"{self.names[self.x]} and {self.names[self.y]}"
+            parts.append(f"columns {found} of {listed(shortened(name, 20) for name in self.names)}")
+        return "; ".join(parts)
+
+
+def read_points(path: Path, name: str) -> Read:
+    """Read a CSV file with the columns x and y, or with two columns; raises UserError that names the line.
+
+    Cells are separated by commas, semicolons, tabs or blanks; beside semicolons and tabs, numbers may have decimal
+    commas. Of more columns those named x and y are read.
+    """
     source = subject_of(name)
-    shapes = "or a source: ring, grid, spiral"
     for is_none, what in ((path.is_dir(), "a folder"), (not path.exists(), "no such file")):
         if is_none:
-            raise UserError(source, f"{what}; points come from a CSV file of x,y, {shapes}", Option("task", "images"))
+            raise UserError(
+                source,
+                f"{what}; points come from a CSV file of x,y, {OR_SHAPES}",
+                Option("task", "images"),
+            )
     try:
         text = read_bytes(path, MAX_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise UserError(source, f"cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
-        raise UserError(source, f"not text; points come from a CSV file of x,y, {shapes}") from None
-    points = _points(text, source)
+        raise UserError(source, f"not text; points come from a CSV file of x,y, {OR_SHAPES}") from None
+    columns = _columns(text, source)
+    points = [_point(cells, columns, f"{source}, line {number}") for number, cells in _lines(text, columns, source)]
     if not points:
         raise UserError(source, "0 points; each line holds two numbers x,y", "Give more points")
-    return torch.tensor(points, dtype=torch.float32)
+    return Read(torch.tensor(points, dtype=torch.float32), columns.note)
 
 
-def _points(text: str, source: str) -> list[tuple[float, float]]:
-    """Return the points of a CSV file, whose first line may hold names; raises UserError that names the line."""
-    points: list[tuple[float, float]] = []
-    reader = csv.reader(io.StringIO(text, newline=None))
+def _columns(text: str, source: str) -> Columns:
+    """Return how a file is read, by its first line; raises UserError where its columns could be any."""
+    head = next((line for line in text.splitlines() if line.strip()), "")
+    separator = next((one for one in SEPARATORS if one in head), " ")
+    cells = head.split() if separator == " " else head.split(separator)
+    names = tuple(cell.strip().strip('"') for cell in cells)
+    if any(_number(name, separator) is not None for name in names):
+        return Columns(separator, ())
+    lower = [name.lower() for name in names]
+    if lower.count("x") == 1 and lower.count("y") == 1:
+        return Columns(separator, names, lower.index("x"), lower.index("y"))
+    if len(names) > 2:
+        problem = f"{len(names)} columns, {listed(shortened(name, 20) for name in names)}; points have two"
+        raise UserError(source, problem, "Name two of them x and y")
+    return Columns(separator, names)
+
+
+def _lines(text: str, columns: Columns, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines that hold points, each with its number; raises UserError where one is no CSV."""
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=columns.separator, skipinitialspace=True)
+    is_head = bool(columns.names)
     try:
         for cells in reader:
-            is_names = reader.line_num == 1 and not any(map(_is_number, cells))
-            if is_names or not any(cell.strip() for cell in cells):
+            if not any(cell.strip() for cell in cells):
                 continue
-            points.append(_point(cells, f"{source}, line {reader.line_num}"))
+            if is_head:
+                is_head = False
+                continue
+            yield reader.line_num, [cell for cell in cells if cell] if columns.separator == " " else cells
     except csv.Error as error:
         raise UserError(f"{source}, line {reader.line_num}", f"cannot be read as CSV ({error})") from None
-    return points
 
 
-def _point(cells: list[str], place: str) -> tuple[float, float]:
+def _point(cells: Sequence[str], columns: Columns, place: str) -> tuple[float, float]:
     """Return the two numbers of a line; raises UserError where it holds anything else."""
-    if len(cells) != 2 or not all(map(_is_number, cells)) or not all(math.isfinite(float(cell)) for cell in cells):
-        raise UserError(place, f'"{shortened(",".join(cells), 40)}" is not two finite numbers x,y')
-    x, y = map(float, cells)
+    found = [_number(cell, columns.separator) for cell in cells]
+    x, y = (found[columns.x], found[columns.y]) if len(cells) == columns.num else (None, None)
+    if x is None or y is None or not math.isfinite(x + y):
+        line = columns.separator.join(cells).replace("\t", " ")
+        raise UserError(place, f'"{shortened(line, 40)}" is not two finite numbers x,y')
     if max(abs(x), abs(y)) > LARGEST:
         problem = f"{max(abs(x), abs(y)):g} is too large; at most {LARGEST:g} can be computed with"
         raise UserError(place, problem, "Give the points in a larger unit")
     return x, y
 
 
-def _is_number(cell: str) -> bool:
+def _number(cell: str, separator: str) -> float | None:
+    """Return a cell's number, None where it is none; a comma is a decimal one beside semicolons and tabs."""
+    if separator in (";", "\t"):
+        cell = cell.replace(",", ".")
     try:
-        float(cell)
+        return float(cell)
     except ValueError:
-        return False
-    return True
+        return None

@@ -188,6 +188,7 @@ class PointSource:
     mixture: Mixture | None
     device: torch.device
     num_duplicates: int = 0
+    note: str = ""  # how a file was read, where that needs saying
 
     @property
     def digest(self) -> str:
@@ -321,7 +322,8 @@ class PointSource:
         modes = ""
         if self.mixture is not None:
             modes = f" around {len(self.mixture.centres)} modes"
-        return f"{len(self.points):,} points of {self.name}{modes}, {len(self.splits.train):,} to train on"
+        text = f"{len(self.points):,} points of {self.name}{modes}, {len(self.splits.train):,} to train on"
+        return f"{text}; read: {self.note}" if self.note else text
 
     def everything(self) -> Iterator[Tensor]:
         """Yield all points in batches."""
@@ -564,14 +566,17 @@ def opened(recipe: Recipe, device: torch.device) -> PointSource:
     name = recipe.data.source
     assert isinstance(recipe.task, Points)
     mixture = mixture_named(name, recipe.task)
+    note = ""
     if mixture is None:
-        points = read_points(Path(name).expanduser(), name)
+        found = read_points(Path(name).expanduser(), name)
+        points = found.points
+        note = found.note
     else:
         generator = torch.Generator().manual_seed(stream_seed(DATA_SEED, f"points of {name}", 0))
         points = mixture.draw(NUM_POINTS, generator)
     hashes = hashes_of(points)
     splits = split(hashes, recipe.data.validation, recipe.data.test)
-    return PointSource(name, points, splits, mixture, device, len(hashes) - len(np.unique(hashes)))
+    return PointSource(name, points, splits, mixture, device, len(hashes) - len(np.unique(hashes)), note)
 
 
 def model_of(recipe: Recipe, data: DataRecord) -> PointModel:
