@@ -26,6 +26,7 @@ from equipoise.metrics.fid import fid, moments
 from equipoise.metrics.kid import discrepancy, gaussian_kernel, kid
 from equipoise.metrics.memorization import mann_whitney, nearest_distances
 from equipoise.metrics.prdc import prdc
+from equipoise.metrics.two_sample import told_apart
 from equipoise.metrics.units import Measured, difference
 from equipoise.storage.records import Metric, deciding
 
@@ -130,6 +131,13 @@ def test_copying_is_told_where_training_images_are_given_and_nan_where_not():
     assert _judge().measure([_images(2, 60)]).values["copying"] == copying(train, real, fake)
     assert _judge().measure([_images(9, 60)]).values["copying"] < -8
     assert math.isnan(_judge(train_batches=None).measure([_images(2, 60)]).values["copying"])
+
+
+def test_a_classifier_learns_of_training_samples_and_half_of_the_generated_ones_and_is_tested_on_the_rest():
+    real, train, fake = _flat(1, 80), _flat(9, 90), 0.8 * _flat(2, 60)
+    found = _judge().measure_features(fake).values["c2st"]
+    assert found == told_apart(train, fake[:30], real, fake[30:])
+    assert math.isnan(_judge(train_batches=None).measure_features(fake).values["c2st"])
 
 
 def test_copying_uses_the_first_samples_where_there_are_many(monkeypatch: pytest.MonkeyPatch):

@@ -42,7 +42,7 @@ def attributes(code: str) -> list[str]:
 def test_the_scores_are_a_table_of_the_run_s_metrics_for_each_split(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", num_steps=5)
     rows = table(card_of(run))
-    assert rows[0] == ["split", "KID", "FID", "precision", "recall", "density", "coverage", "C\\_T"]
+    assert rows[0] == ["split", "KID", "FID", "precision", "recall", "density", "coverage", "C2ST", "C\\_T"]
     assert [row[:2] for row in rows[2:]] == [["validation", "0.0074 ± 0.0009"], ["test", "0.0104 ± 0.0009"]]
     assert len({len(row) for row in rows}) == 1
     assert "0.310 ± 0.004" in card_of(run)  # how it compares with the floor

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from equipoise.runs.quality import COVERED, FEW, MORE, PROMISING, SOME, USABLE, quality_of
+from equipoise.runs.quality import COVERED, FEW, HARD_TO_TELL, MORE, PROMISING, SOME, TOLD, USABLE, quality_of
 from equipoise.runs.status import Status, read_status
 from equipoise.storage.records import Compared, Rivals, RivalScore, Score
 
@@ -78,6 +78,26 @@ def test_high_precision_over_no_coverage_is_never_usable(status):
     assert found is not None
     assert found.grade == "not usable yet"
     assert "precision" not in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("told", "grade", "said"),
+    [
+        (HARD_TO_TELL, "usable", "75 %"),
+        (HARD_TO_TELL + 0.01, "promising", "76 %"),
+        (TOLD, "promising", "99.0 %"),
+        (TOLD + 0.005, "not usable yet", "99.5 %"),
+        (1.0, "not usable yet", "100 %"),
+    ],
+)
+def test_what_a_classifier_tells_from_real_images_is_not_usable_however_low_its_distance(status, told, grade, said):
+    now = status(0.5 * USABLE, 0.95)
+    assert now.test is not None
+    now = dataclasses.replace(now, test=msgspec.structs.replace(now.test, values={"coverage": 0.95, "c2st": told}))
+    found = quality_of(now)
+    assert found is not None
+    assert found.grade == grade
+    assert said in found.basis
 
 
 def test_few_images_are_never_called_usable_and_more_are_what_helps(status):

@@ -18,6 +18,7 @@ from equipoise.metrics.fid import Moments, fid, moments
 from equipoise.metrics.kid import Kernel, KernelSums, discrepancy, kernel_within, polynomial_kernel
 from equipoise.metrics.memorization import mann_whitney, nearest_distances
 from equipoise.metrics.prdc import PRDC, prdc, squared_radii
+from equipoise.metrics.two_sample import told_apart
 from equipoise.metrics.units import Measured
 from equipoise.storage.records import Metric
 
@@ -32,6 +33,11 @@ METRICS = (
     Metric(name="recall", meaning="share of real images near generated ones", better="higher"),
     Metric(name="density", meaning="how deep generated images lie among real ones; about 1 is ideal", better="higher"),
     Metric(name="coverage", meaning="share of real images with a generated one nearby", better="higher"),
+    Metric(
+        name="c2st",
+        label="C2ST",
+        meaning="share of pairs in which a linear classifier tells the generated image from the real one; 0.5 is ideal",
+    ),
     Metric(
         name="copying",
         label="C_T",
@@ -107,6 +113,7 @@ class FeatureJudge:
             "fid": fid(self.real_moments, moments(fake)),
             **self._by_neighbours(fake),
             "copying": self._copying(fake),
+            "c2st": self._told_apart(fake),
             **(self.more(fake) if self.more is not None else {}),
         }
         known = {metric.name: values[metric.name] for metric in self.metrics}
@@ -134,6 +141,13 @@ class FeatureJudge:
             return math.nan
         return mann_whitney(nearest_distances(fake[:COPYING_SAMPLES], self.train), self.real_to_train)
 
+    def _told_apart(self, fake: Tensor) -> float:
+        """Return how well a classifier of training samples and half of the generated ones does on the other half."""
+        if self.train is None or not len(self.train) or all(metric.name != "c2st" for metric in self.metrics):
+            return math.nan
+        half = len(fake) // 2
+        return told_apart(self.train, fake[:half], self.real, fake[half:])
+
 
 def make_feature_judge(
     features: Features,
@@ -151,7 +165,8 @@ def make_feature_judge(
 ) -> FeatureJudge:
     """Extract the real split's features once and return the judge by them; raises UserError if they are too few.
 
-    With batches of training samples (a few thousand are plenty), it also looks for copying.
+    With batches of training samples (a few thousand are plenty, none of them among the real ones), it also looks for
+    copying, and whether a classifier tells generated samples from real ones.
     """
     real = extracted(features, real_batches)
     if min(len(real), num_generated) <= neighbours:

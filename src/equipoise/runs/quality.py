@@ -18,6 +18,8 @@ USABLE = 0.01
 PROMISING = 0.1
 COVERED = 0.7
 SOME = 0.3  # of coverage, below which most kinds of examples are never drawn
+HARD_TO_TELL = 0.75  # of pairs that a classifier tells apart, at most, of what is usable
+TOLD = 0.99  # of pairs, above which generated examples are of another kind
 FEW = 500  # distinct examples, of which nobody can tell variety from copying
 MORE = 2_000  # below it more examples help most
 LONGEST = 20.0  # times as long as the run; beyond it another way is better advice
@@ -62,6 +64,10 @@ def quality_of(now: Status) -> Quality | None:
     if math.isfinite(coverage):
         grade = _least(grade, _by_coverage(coverage))
         parts.append(f"coverage {formatting.value(coverage)}")
+    told = score.value("c2st")
+    if math.isfinite(told):
+        grade = _least(grade, _by_classifier(told))
+        parts.append(f"a classifier tells {_per_cent(told)} of pairs apart (chance: 50 %)")
     num = _num_distinct(now)
     if num:
         parts.append(f"{num:,} distinct {now.noun}")
@@ -126,6 +132,18 @@ def _by_coverage(coverage: float) -> Grade:
     if coverage >= COVERED:
         return "usable"
     return "promising" if coverage >= SOME else "not usable yet"
+
+
+def _by_classifier(told: float) -> Grade:
+    if told <= HARD_TO_TELL:
+        return "usable"
+    return "promising" if told <= TOLD else "not usable yet"
+
+
+def _per_cent(share: float) -> str:
+    """Return a share in per cent, as exact as is needed near 100."""
+    decimals = sum(0 < 1 - share < bound for bound in (0.0195, 0.00195))
+    return f"{100 * share:.{decimals}f} %"
 
 
 def _least(one: Grade, other: Grade) -> Grade:

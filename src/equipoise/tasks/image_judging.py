@@ -22,7 +22,7 @@ from equipoise.tasks.exhibits import grid, picture
 NUM_REAL = 5_000  # real images that a score is measured against, at most
 NUM_FOR_ENCODER = 60_000  # training images that the judge's encoder learns from, at most; they lie in memory
 BYTES_FOR_ENCODER = 2**30
-NUM_FOR_COPYING = 2_000  # training images that the judge compares with, to see whether a generator copies them
+NUM_FOR_TRAIN = 2_000  # training images that the judge compares with, at most
 FLOOR_SEED = 3
 NUM_FOR_FLOOR = 5_000  # training images of which the floor knows the mean
 NUM_SHOWN = 64
@@ -47,8 +47,9 @@ def feature_judge(
 ) -> FeatureJudge | None:
     """Return the judge by up to `num_real` images (5,000) of what `judged_indices` returns, None where there are none.
 
-    The training's judge takes `num_samples` generated images, and also looks for copies of up to 2,000 training images.
-    The candidates are judged by at least twice as many: the choice is between close scores.
+    The training's judge takes `num_samples` generated images. The candidates are judged by at least twice as many: the
+    choice is between close scores. Those of validation and test also compare with up to 2,000 training images, where
+    none of these is among the real ones: whether the generator copies, and whether a classifier tells it from them.
     """
     num_generated = {
         "validation": num_samples,
@@ -59,8 +60,9 @@ def feature_judge(
     if not len(indices):
         return None
     train = None
-    if split == "validation":
-        train = batches(pool, pool.splits.train[:NUM_FOR_COPYING])
+    learned_from = pool.splits.train[:NUM_FOR_TRAIN]
+    if split in ("validation", "test") and len(learned_from) and not np.isin(learned_from, indices).any():
+        train = batches(pool, learned_from)
     return make_feature_judge(
         features,
         batches(pool, indices[: num_real or NUM_REAL]),

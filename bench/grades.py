@@ -1,0 +1,162 @@
+"""What the grades "usable", "promising" and "not usable yet" look like: real data sets, trained in stages.
+
+    python bench/grades.py emoji=PATH flowers=PATH:64 xrays=PATH [--first 5k] [--stages 4] [--seed 0] [--keep FOLDER]
+
+Each source is NAME=PATH or NAME=PATH:SIZE, or the name of a shipped one, and is trained by `modern`: at first for some
+thousand samples, then in each stage to four times as many. After each stage the best generator's scores are noted, and
+16 of its samples, not picked by hand. Writes records/grades.json and docs/images/grades.png: a row a source, a column a
+stage, and at the right real images. `--keep` keeps the runs there, and goes on with those that it finds.
+"""
+
+import argparse
+import io
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from common import write_record
+from PIL import Image, ImageDraw, ImageFont
+
+import equipoise as eq
+from equipoise.data.pool import gather, prepare, to_float
+from equipoise.formatting import value
+from equipoise.recipe import Images
+from equipoise.runs.folder import RunFolder
+from equipoise.runs.quality import place_of, quality_of
+from equipoise.runs.status import read_status
+from equipoise.storage.records import Rivals, Score
+from equipoise.tasks.exhibits import grid
+
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "grades.png"
+FACTOR = 4  # of samples, from stage to stage
+NUM_SHOWN = 16
+SIDE = 200  # pixels of a picture of 4 × 4 samples
+GAP = 14
+TEXT = 34
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A data set after some training: its scores, its grade, and a picture."""
+
+    source: str
+    samples: int
+    share: float  # of the way from the ceiling to the floor
+    coverage: float
+    recall: float
+    precision: float
+    told_apart: float
+    num_real: int  # that it is tested by
+    num_distinct: int
+    grade: str
+    sentence: str
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", nargs="+")
+    parser.add_argument("--first", type=int, default=5_000)
+    parser.add_argument("--stages", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train all sources stage by stage, so that the early stages of all come first."""
+    options = parse()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        stages: list[Stage] = []
+        pictures: dict[tuple[str, int], Image.Image] = {}
+        for index in range(options.stages):
+            samples = options.first * FACTOR**index
+            for source in options.sources:
+                stage, picture = trained(source, samples, options.seed, folder)
+                stages.append(stage)
+                pictures[stage.source, samples] = picture
+                print(f"{stage.source}, {samples:,} samples: {stage.sentence}", flush=True)
+                write(stages, pictures, options, folder)
+
+
+def trained(text: str, samples: int, seed: int, folder: Path) -> tuple[Stage, Image.Image]:
+    """Train a source up to a number of samples, and return how that stands, with a picture."""
+    name, source, size = parsed(text)
+    out = folder / f"{name}-{samples}"  # of each stage a run of its own: its schedules end where it ends
+    if not out.exists():
+        settings = ["stopping.policy=budget"]
+        eq.train(source, size=size, budget=str(samples), seed=seed, out=out, settings=settings)
+    found = eq.evaluate(out, source)  # of a run that is there already, too, as this version measures it
+    measured = found.measured
+    score = Score(samples=samples, seconds=0.0, loss=measured.loss, error=measured.error, values=measured.values)
+    rivals = Rivals(protocol=found.protocol, scores=found.rivals)
+    now = replace(read_status(RunFolder(out)), test=score, rivals=rivals)
+    quality = quality_of(now)
+    assert quality is not None
+    data = now.data
+    assert data is not None
+    stage = Stage(
+        source=name,
+        samples=samples,
+        share=place_of(now, score),
+        coverage=score.value("coverage"),
+        recall=score.value("recall"),
+        precision=score.value("precision"),
+        told_apart=score.value("c2st"),
+        num_real=found.protocol["num_real"],
+        num_distinct=data.num_train + data.num_validation + data.num_test - data.num_duplicates,
+        grade=quality.grade,
+        sentence=quality.sentence,
+    )
+    shown = eq.load(out).best.sample(NUM_SHOWN)
+    return stage, Image.open(io.BytesIO(grid(shown, 4))).convert("RGB")
+
+
+def parsed(text: str) -> tuple[str, str, int | None]:
+    """Return name, source and size of a word of the command line."""
+    name, _, rest = text.partition("=")
+    source, _, size = rest.partition(":")
+    return name, source or name, int(size) if size else None
+
+
+def real(text: str, folder: Path) -> Image.Image:
+    """Return 16 real images of a source, as they are trained on."""
+    name, _, _ = parsed(text)
+    recipe = eq.load(next(folder.glob(f"{name}-*"))).recipe
+    assert isinstance(recipe.task, Images)
+    pool = prepare(recipe.data, recipe.task)
+    images = to_float(gather(pool, np.asarray(pool.splits.test[:NUM_SHOWN])))
+    return Image.open(io.BytesIO(grid(images, 4))).convert("RGB")
+
+
+def write(
+    stages: list[Stage], pictures: dict[tuple[str, int], Image.Image], options: argparse.Namespace, folder: Path
+) -> None:
+    """Write the record and the picture of all that is there so far."""
+    write_record("grades", {"seed": options.seed, "stages": [asdict(stage) for stage in stages]})
+    names = [parsed(text)[0] for text in options.sources]
+    columns = sorted({stage.samples for stage in stages})
+    width = GAP + (len(columns) + 1) * (SIDE + GAP)
+    sheet = Image.new("RGB", (width, GAP + len(names) * (SIDE + TEXT + GAP)), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=12)
+    for stage in stages:
+        left = GAP + columns.index(stage.samples) * (SIDE + GAP)
+        top = GAP + names.index(stage.source) * (SIDE + TEXT + GAP)
+        sheet.paste(pictures[stage.source, stage.samples].resize((SIDE, SIDE), Image.Resampling.LANCZOS), (left, top))
+        numbers = f"{100 * stage.share:.1f} % · {value(stage.coverage)} · {100 * stage.told_apart:.1f} %"
+        draw.text((left, top + SIDE + 2), f"{stage.source}, {stage.samples:,}: {stage.grade}", "black", font)
+        draw.text((left, top + SIDE + 17), numbers, "black", font)
+    for row, text in enumerate(options.sources):
+        if any(stage.source == names[row] for stage in stages):
+            top = GAP + row * (SIDE + TEXT + GAP)
+            picture = real(text, folder).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            sheet.paste(picture, (width - GAP - SIDE, top))
+            draw.text((width - GAP - SIDE, top + SIDE + 2), "real", "black", font)
+    sheet.save(PICTURE, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
