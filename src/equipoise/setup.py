@@ -27,7 +27,7 @@ from equipoise.runs.rules import stopped_by
 from equipoise.stopping.monitor import Monitor
 from equipoise.storage.checkpoints import load_weights
 from equipoise.storage.files import readable, write_bytes
-from equipoise.storage.records import DataRecord, EventKind, RunState, Score
+from equipoise.storage.records import DataRecord, EncoderRecord, EventKind, RunState, Score
 from equipoise.storage.safe_open import writable_text
 from equipoise.tasks.base import Judge, Task
 
@@ -59,6 +59,7 @@ def run_training(training: Training) -> None:
         if judge is None:
             raise UserError(training.recipe.data.source, "too few validation examples to score by", "Add examples")
         note_metrics(folder, judge)
+        note_encoder(training, judge)
         monitor = monitor_of(training.recipe, judge, training.task.describe().noun)
         judge_baselines(training, judge)
         with threads_of(None, training.device):  # of which the training may choose another number
@@ -96,6 +97,32 @@ def note_metrics(folder: RunFolder, judge: Judge) -> None:
     data = folder.read_data()
     if data is not None and data.metrics != tuple(judge.metrics):
         folder.write_data(msgspec.structs.replace(data, metrics=tuple(judge.metrics)))
+
+
+def note_encoder(training: Training, judge: Judge) -> None:
+    """Keep the evaluation encoder, so that a resume judges by the very same; say where other images taught it."""
+    features = getattr(judge, "features", None)  # a judge of somebody's own may have none
+    taught = getattr(features, "taught", None)
+    folder = training.folder
+    data = folder.read_data()
+    if taught is None or data is None or data.encoder == taught.record:
+        return
+    write_bytes(folder.encoder, taught.data)  # first: what the record speaks of is there
+    folder.write_data(msgspec.structs.replace(data, encoder=taught.record))
+    if taught.record.is_reused:
+        training.observer.message(reused_sentence(taught.record))
+
+
+def reused_sentence(record: EncoderRecord) -> str:
+    """Say by which images an encoder was taught that is used again."""
+    others = record.num_taught - record.num_shared
+    text = (
+        f"The evaluation encoder is one of the cache: {record.num_shared:,} of these {record.num_train:,} training "
+        "images have taught it"
+    )
+    if others:
+        text += f", and {others:,} that are not among them"
+    return f"{text}; none that is held out."
 
 
 def judge_baselines(training: Training, judge: Judge) -> None:

@@ -7,12 +7,10 @@ holes.
 """
 
 import contextlib
-import hashlib
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import safetensors.torch
@@ -21,14 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equipoise.errors import UserError
+from equipoise.metrics.features import kept
 from equipoise.metrics.features.corruptions import NUM_KINDS, corrupted, uniform, view
+from equipoise.metrics.features.kept import MAX_BYTES, Kept, Lesson, RunEncoder
 from equipoise.storage.files import write_bytes
+from equipoise.storage.records import EncoderRecord
 from equipoise.storage.safe_open import read_bytes
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
-VERSION = 1  # of everything below that decides the weights
-SEED = 0
+SEED = 0  # whatever below decides the weights, a change of it is a new `kept.VERSION`
 STEPS = 500
 PAIRS = 128  # images a step, each seen in two views
 RATE = 3e-3
@@ -36,7 +36,6 @@ WIDTH = 32
 TEMPERATURE = 0.3
 CORRUPTION_WEIGHT = 10.0  # of the squared error of strengths in 0..1, against the contrastive loss
 KEEP_EVERY = 25  # steps; what an interrupted training has learned is kept so often
-MAX_BYTES = 2**26  # of a kept encoder; the largest takes a fiftieth of that
 NUM_FOR_SCALE = 4000  # images that the features are standardised by
 
 
@@ -91,20 +90,31 @@ def fitted(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
+class Loaded(NamedTuple):
+    """An encoder, the SHA-256 of its weights, these as they are kept, and which images taught it."""
+
+    network: Encoder
+    digest: str
+    data: bytes
+    record: EncoderRecord
+
+
 def load_or_train(
     train_images: np.ndarray,
     cache: Path,
     pool_digest: str,
     *,
-    preferred: str | None = None,
+    lesson: Lesson | None = None,
+    run: RunEncoder | None = None,
     steps: int = STEPS,
     report: Callable[[float], None] | None = None,
-) -> tuple[Encoder, str]:
-    """Return the encoder of a training split, uint8 [N, C, H, W], and the SHA-256 of its weights.
+) -> Loaded:
+    """Return the encoder of a training split, uint8 [N, C, H, W].
 
-    It is trained once on the CPU, deterministically, and kept in `cache` under `pool_digest`; `report` is
-    called with the share of the training done. One that was interrupted is taken up where it was. Where the cache has
-    one under `preferred`, that is returned. Raises UserError if there are no images.
+    It is trained once on the CPU, deterministically, and kept in `cache` under `pool_digest`; `report` is called with
+    the share of the training done. One that was interrupted is taken up where it was. Where the cache has one that
+    nearly the same images have taught and none that the lesson holds out, that is returned; and before all else the
+    very encoder of a `run`. Raises UserError if there are no images.
     """
     if train_images.ndim != 4 or len(train_images) == 0 or train_images.dtype != np.uint8:
         problem = f"{train_images.dtype} {train_images.shape}; allowed is uint8 [N, C, H, W] with N at least 1"
@@ -112,25 +122,41 @@ def load_or_train(
     with torch.device("meta"):  # no first weights are drawn: the caller's random stream stays as it is
         encoder = Encoder(*train_images.shape[1:])
     encoder = encoder.to_empty(device="cpu").eval().requires_grad_(False)
-    kept = None
-    if preferred is not None:
-        kept = _read(cache / _stem(preferred, steps), encoder)
-    if kept is None:
-        kept = _read(cache / _stem(pool_digest, steps), encoder)
-    if kept is None:
-        stem = cache / _stem(pool_digest, steps)
+    stem = cache / kept.stem_of(pool_digest, steps)
+    facts = {
+        "what": "the evaluation encoder: trained on a training split, see equipoise.metrics.features.encoder",
+        "version": kept.VERSION,
+        "pool": pool_digest,
+        "steps": steps,
+        "dimension": encoder.dimension,
+        "size": list(encoder.size),
+    }
+    fits = lambda data: _fill(encoder, data)  # noqa: E731
+    found: Kept | None = None
+    if run is not None:
+        found = kept.of_run(cache, run, steps, fits)
+    if found is None:
+        found = kept.under(stem, lesson, fits)
+    if found is None and lesson is not None:
+        found = kept.nearest(stem, lesson, facts, fits)
+    if found is None:
         unfinished = stem.with_suffix(".unfinished.safetensors")
         encoder = train_encoder(train_images, steps=steps, report=report, unfinished=unfinished)
-        kept = _write(stem, encoder, pool_digest, steps)
+        found = kept.write(stem, _packed(encoder), facts, lesson)
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
-    return _channels_last(encoder), kept
+    return Loaded(_channels_last(encoder), found.record.digest, found.data, found.record)
 
 
-def _stem(pool_digest: str, steps: int) -> str:
-    """Return the name of the two files in which an encoder is kept."""
-    key = hashlib.sha256(f"{pool_digest}/{steps}".encode()).hexdigest()[:16]
-    return f"encoder-v{VERSION}-{key}"
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread: weights do not depend on their number, and beside other work two lose most of it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def train_encoder(
@@ -144,6 +170,13 @@ def train_encoder(
 
     What it has learned is kept in the file `unfinished` meanwhile; one that is there is taken up, to the same weights.
     """
+    with _one_thread():
+        return _trained(train_images, steps, report, unfinished)
+
+
+def _trained(
+    train_images: np.ndarray, steps: int, report: Callable[[float], None] | None, unfinished: Path | None
+) -> Encoder:
     generator = torch.Generator().manual_seed(SEED)
     channels, height, width = train_images.shape[1:]
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
@@ -286,39 +319,21 @@ def _standardise(encoder: Encoder, train_images: np.ndarray, generator: torch.Ge
     encoder.deviation.copy_(deviation.clamp(min=max(0.05 * deviation.median().item(), 1e-6)))
 
 
-def _read(stem: Path, encoder: Encoder) -> str | None:
-    """Fill the encoder from `stem`.safetensors; None where it is missing or not what its `.json` says."""
+def _fill(encoder: Encoder, data: bytes) -> bool:
+    """Fill an encoder with weights, and return whether they are those of such a one."""
     try:
-        digest = json.loads(read_bytes(stem.with_suffix(".json"), MAX_BYTES))["sha256"]
-        data = read_bytes(stem.with_suffix(".safetensors"), MAX_BYTES)
-        if hashlib.sha256(data).hexdigest() != digest:
-            return None
         state = safetensors.torch.load(data)
         if _types(state) != _types(encoder.state_dict()):
-            return None
+            return False
         encoder.load_state_dict(state)
     except Exception:  # a cache: what cannot be read, for whatever reason, is made again
-        return None
-    return digest
+        return False
+    return True
 
 
 def _types(state: dict[str, Tensor]) -> dict[str, torch.dtype]:
     return {name: tensor.dtype for name, tensor in state.items()}
 
 
-def _write(stem: Path, encoder: Encoder, pool_digest: str, steps: int) -> str:
-    state = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
-    data = safetensors.torch.save(state)
-    facts = {
-        "what": "the evaluation encoder: trained on a training split, see equipoise.metrics.features.encoder",
-        "version": VERSION,
-        "pool": pool_digest,
-        "steps": steps,
-        "dimension": encoder.dimension,
-        "size": list(encoder.size),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(stem.with_suffix(".safetensors"), data)
-    write_bytes(stem.with_suffix(".json"), json.dumps(facts, indent=1).encode())
-    return facts["sha256"]
+def _packed(encoder: Encoder) -> bytes:
+    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()})
