@@ -18,6 +18,7 @@ from equipoise.evaluation.rivals import rivals_once
 from equipoise.game.losses import Loss, loss_named
 from equipoise.host.device import environment_of, threads_of
 from equipoise.loop import Observer, Outcome
+from equipoise.metrics.features.encoder import STARTED_SHARE
 from equipoise.recipe import Recipe
 from equipoise.report.card import model_card
 from equipoise.report.report import write_report
@@ -109,12 +110,19 @@ def note_encoder(training: Training, judge: Judge) -> None:
         return
     write_bytes(folder.encoder, taught.data)  # first: what the record speaks of is there
     folder.write_data(msgspec.structs.replace(data, encoder=taught.record))
-    if taught.record.is_reused:
-        training.observer.message(reused_sentence(taught.record))
+    if text := origin_of(taught.record):
+        training.observer.message(text)
 
 
-def reused_sentence(record: EncoderRecord) -> str:
-    """Say by which images an encoder was taught that is used again."""
+def origin_of(record: EncoderRecord) -> str:
+    """Say what an encoder has learned from other images than those that are to teach it; empty where nothing."""
+    if not record.is_reused and record.started_from:
+        return (
+            "The evaluation encoder began with what another one of the cache had learned from these images, at another "
+            f"size or from fewer of them, so that {STARTED_SHARE:.0%} of the steps were enough."
+        )
+    if not record.is_reused:
+        return ""
     others = record.num_taught - record.num_shared
     text = (
         f"The evaluation encoder is one of the cache: {record.num_shared:,} of these {record.num_train:,} training "

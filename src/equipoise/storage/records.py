@@ -248,6 +248,7 @@ class EncoderRecord(msgspec.Struct, frozen=True, kw_only=True):
     num_taught: NotNegativeInt = 0  # images that taught it
     num_shared: NotNegativeInt = 0  # of them, those that this run would have taught it
     num_train: NotNegativeInt = 0  # images that this run would have taught it
+    started_from: str = ""  # SHA-256 of the weights of another encoder that it began with; empty: with random ones
 
     @property
     def is_reused(self) -> bool:

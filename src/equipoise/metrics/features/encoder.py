@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from equipoise.errors import UserError
 from equipoise.metrics.features import kept
 from equipoise.metrics.features.corruptions import NUM_KINDS, corrupted, uniform, view
-from equipoise.metrics.features.kept import MAX_BYTES, Kept, Lesson, RunEncoder
+from equipoise.metrics.features.kept import MAX_BYTES, Kept, Lesson, RunEncoder, Start
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import EncoderRecord
 from equipoise.storage.safe_open import read_bytes
@@ -30,6 +30,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 SEED = 0  # whatever below decides the weights, a change of it is a new `kept.VERSION`
 STEPS = 500
+STARTED_SHARE = 0.4  # of the steps are enough for one that begins with what another has learned of these pictures
 PAIRS = 128  # images a step, each seen in two views
 RATE = 3e-3
 WIDTH = 32
@@ -114,7 +115,8 @@ def load_or_train(
     It is trained once on the CPU, deterministically, and kept in `cache` under `pool_digest`; `report` is called with
     the share of the training done. One that was interrupted is taken up where it was. Where the cache has one that
     nearly the same images have taught and none that the lesson holds out, that is returned; and before all else the
-    very encoder of a `run`. Raises UserError if there are no images.
+    very encoder of a `run`. One that has seen these pictures at another size is begun with. Raises UserError if there
+    are no images.
     """
     if train_images.ndim != 4 or len(train_images) == 0 or train_images.dtype != np.uint8:
         problem = f"{train_images.dtype} {train_images.shape}; allowed is uint8 [N, C, H, W] with N at least 1"
@@ -130,6 +132,7 @@ def load_or_train(
         "steps": steps,
         "dimension": encoder.dimension,
         "size": list(encoder.size),
+        "channels": train_images.shape[1],
     }
     fits = lambda data: _fill(encoder, data)  # noqa: E731
     found: Kept | None = None
@@ -141,8 +144,11 @@ def load_or_train(
         found = kept.nearest(stem, lesson, facts, fits)
     if found is None:
         unfinished = stem.with_suffix(".unfinished.safetensors")
-        encoder = train_encoder(train_images, steps=steps, report=report, unfinished=unfinished)
-        found = kept.write(stem, _packed(encoder), facts, lesson)
+        start = None if lesson is None else _start_of(unfinished, kept.starts(stem, train_images, facts), encoder)
+        if start is not None:
+            facts["started_from"] = start.digest
+        encoder = train_encoder(train_images, steps=steps, report=report, unfinished=unfinished, start=start)
+        found = kept.write(stem, _packed(encoder), facts, lesson, train_images)
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
     return Loaded(_channels_last(encoder), found.record.digest, found.data, found.record)
@@ -165,17 +171,25 @@ def train_encoder(
     steps: int = STEPS,
     report: Callable[[float], None] | None = None,
     unfinished: Path | None = None,
+    start: Start | None = None,
 ) -> Encoder:
     """Train an encoder on uint8 images [N, C, H, W]; the global random stream stays untouched.
 
     What it has learned is kept in the file `unfinished` meanwhile; one that is there is taken up, to the same weights.
+    With the weights of another one to `start` from, fewer steps are enough.
     """
+    if start is not None:
+        steps = max(1, round(STARTED_SHARE * steps))
     with _one_thread():
-        return _trained(train_images, steps, report, unfinished)
+        return _trained(train_images, steps, report, unfinished, start)
 
 
 def _trained(
-    train_images: np.ndarray, steps: int, report: Callable[[float], None] | None, unfinished: Path | None
+    train_images: np.ndarray,
+    steps: int,
+    report: Callable[[float], None] | None,
+    unfinished: Path | None,
+    start: Start | None,
 ) -> Encoder:
     generator = torch.Generator().manual_seed(SEED)
     channels, height, width = train_images.shape[1:]
@@ -191,10 +205,14 @@ def _trained(
         parts = _channels_last(_initialised(parts, generator))
         encoder = parts["encoder"]
         assert isinstance(encoder, Encoder)
+        begun = b""
+        if start is not None:
+            begun = bytes.fromhex(start.digest)
+            _begin_with(encoder, start.data)
         optimizer = torch.optim.AdamW(parts.parameters(), lr=RATE, weight_decay=1e-4)
         begin = 0
         if unfinished is not None:
-            begin = _take_up(unfinished, parts, optimizer, generator)
+            begin = _take_up(unfinished, parts, optimizer, generator, begun)
         for step in range(begin, steps):
             for group in optimizer.param_groups:
                 group["lr"] = _rate(step / steps)
@@ -203,7 +221,7 @@ def _trained(
             loss.backward()
             optimizer.step()
             if unfinished is not None and (step + 1) % KEEP_EVERY == 0:
-                _keep(unfinished, step + 1, parts, optimizer, generator)
+                _keep(unfinished, step + 1, parts, optimizer, generator, begun)
             if report is not None:
                 report((step + 1) / steps)
     encoder.eval().requires_grad_(False)
@@ -211,25 +229,77 @@ def _trained(
     return encoder
 
 
+def _start_of(unfinished: Path, starts: list[Start], encoder: Encoder) -> Start | None:
+    """Return what a training is to begin with: what an interrupted one began with, else the first that is of use."""
+    begun = None
+    with contextlib.suppress(Exception):  # a cache
+        begun = bytes(safetensors.torch.load(read_bytes(unfinished, MAX_BYTES))["begun"].tolist()).hex()
+    if begun == "":
+        return None
+    starts = [start for start in starts if _begin_with(encoder, start.data)]
+    same = [start for start in starts if start.digest == begun]
+    return next(iter([*same, *starts]), None)
+
+
+def _begin_with(encoder: Encoder, data: bytes) -> bool:
+    """Give an encoder the weights of another one, and return whether they can be had.
+
+    One folds 2 × 2 pixels into channels and the other may not: then each of the four gets a quarter of the weight, or
+    gives its share to their sum.
+    """
+    try:
+        state = safetensors.torch.load(data)
+        own = encoder.state_dict()
+        if _types(state) != _types(own):
+            return False
+        name = "stem.0.weight"
+        weight = state[name]
+        num_out, num_in, *kernel = weight.shape
+        if own[name].shape[1] == 4 * num_in:
+            weight = (weight[:, :, None] / 4).expand(-1, -1, 4, -1, -1).flatten(1, 2)
+        elif num_in == 4 * own[name].shape[1]:
+            weight = weight.view(num_out, -1, 4, *kernel).sum(2)
+        state[name] = weight.contiguous()
+        if any(state[place].shape != tensor.shape for place, tensor in own.items()):
+            return False
+        encoder.load_state_dict(state)
+    except Exception:  # a cache
+        return False
+    return True
+
+
 def _keep(
-    path: Path, step: int, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    path: Path,
+    step: int,
+    parts: nn.ModuleDict,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    begun: bytes,
 ) -> None:
     """Write what a training needs to be taken up; where it cannot be written, the training goes on without."""
     tensors = {f"parts.{name}": tensor.contiguous() for name, tensor in parts.state_dict().items()}
     for place, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{place}.{name}": tensor.contiguous() for name, tensor in state.items()}
-    tensors |= {"generator": generator.get_state(), "step": torch.tensor(step)}
+    tensors |= {"generator": generator.get_state(), "step": torch.tensor(step), "begun": _as_tensor(begun)}
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, safetensors.torch.save(tensors))
 
 
-def _take_up(path: Path, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> int:
+def _as_tensor(data: bytes) -> Tensor:
+    return torch.tensor(list(data), dtype=torch.uint8)
+
+
+def _take_up(
+    path: Path, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer, generator: torch.Generator, begun: bytes
+) -> int:
     """Put back what an interrupted training had learned and return its step; 0 where there is none that fits."""
     before = {name: tensor.clone() for name, tensor in parts.state_dict().items()}
     drawn = generator.get_state()
     try:
         tensors = safetensors.torch.load(read_bytes(path, MAX_BYTES))
+        if not torch.equal(tensors["begun"], _as_tensor(begun)):
+            raise ValueError("it began with other weights")
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):

@@ -36,12 +36,16 @@ class Features:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What a score's protocol says of them: name, digest, and of an encoder that other images taught, of which."""
+        """What a score's protocol says of them: name, digest, and what an encoder has learned from other images."""
         found: dict[str, Any] = {"features": self.name, "features_digest": self.digest}
-        if self.taught is not None and self.taught.record.is_reused:
-            record = self.taught.record
+        if self.taught is None:
+            return found
+        record = self.taught.record
+        if record.is_reused:
             others = record.num_taught - record.num_shared
             found["features_taught"] = {"these": record.num_shared, "of": record.num_train, "others": others}
+        if record.started_from:
+            found["features_started_from"] = record.started_from
         return found
 
 
