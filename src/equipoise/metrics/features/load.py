@@ -43,7 +43,9 @@ class Features:
         record = self.taught.record
         if record.is_reused:
             others = record.num_taught - record.num_shared
-            found["features_taught"] = {"these": record.num_shared, "of": record.num_train, "others": others}
+            found["features_taught"] = (
+                f"{record.num_shared:,} of {record.num_train:,} training images, {others:,} others"
+            )
         if record.started_from:
             found["features_started_from"] = record.started_from
         return found
