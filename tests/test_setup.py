@@ -1,7 +1,10 @@
 """Around the loop: what ended a training is in its folder, baselines are judged once, and the end hands all over."""
 
 import errno
+import hashlib
 import os
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from msgspec import structs
-from trainings import NO_PENALTY, TrainSmall, events, final_tensors, raising, task_of
+from trainings import NO_PENALTY, Recorder, TrainSmall, events, final_tensors, raising, task_of
 
 import equipoise as eq
 from equipoise import loop
@@ -20,11 +23,73 @@ from equipoise.recipe import Game, Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.setup import Training, loss_of, note_environment, run_training
 from equipoise.storage.files import readable
+from equipoise.storage.logs import records
+from equipoise.storage.records import EncoderRecord
 from equipoise.tasks.base import Rival
 from equipoise.tasks.points import PointTask
 
 CAUSE = "the device is gone"
 BROKEN = "a broken one"
+
+
+# The evaluation encoder
+
+
+def encoder_of(run: eq.Run) -> EncoderRecord:
+    """Return what a run says of its encoder, whose weights are beside it."""
+    data = run.folder.read_data()
+    assert data is not None
+    assert data.encoder is not None
+    assert hashlib.sha256(run.folder.encoder.read_bytes()).hexdigest() == data.encoder.digest
+    return data.encoder
+
+
+def test_a_run_on_nearly_the_same_images_is_judged_by_the_same_encoder_and_keeps_it(
+    train_small: TrainSmall, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("EQUIPOISE_CACHE", str(cache))
+    told = Recorder()
+    first = train_small("first", budget="160")
+    fewer = Path(shutil.copytree(shapes, tmp_path / "fewer"))
+    for index in range(0, 240, 30):
+        next(fewer.glob(f"*/{index}.png")).unlink()
+    again = train_small("again", source=fewer, budget="160", observer=told)
+    record = encoder_of(again)
+    assert record.digest == encoder_of(first).digest
+    assert 0 < record.num_taught - record.num_shared <= 8
+    assert record.num_shared == record.num_train
+    assert any(f"{record.num_shared} of these {record.num_train} " in line for line in told.messages)
+    scores = [line["protocol"] for line in records(again.folder.scores)]
+    others = record.num_taught - record.num_shared
+    counts = [record.num_shared, record.num_train, others]
+    assert all(list(map(int, re.findall("[0-9]+", one["features_taught"]))) == counts for one in scores)
+    shutil.rmtree(cache)
+    resumed = eq.resume(again.path, budget="320")
+    assert encoder_of(resumed) == record
+    assert not events(resumed, "evaluation protocol changed")
+    assert resumed.best.score.protocol["features_digest"] == record.digest
+
+
+def test_an_encoder_that_neither_the_run_nor_the_cache_has_is_trained_again_and_the_scores_are_taken_anew(
+    train_small: TrainSmall, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the run's own images alone, so it is another one."""
+    monkeypatch.setenv("EQUIPOISE_CACHE", str(tmp_path / "cache"))
+    train_small("first", budget="160")
+    fewer = Path(shutil.copytree(shapes, tmp_path / "fewer"))
+    for index in range(0, 240, 30):
+        next(fewer.glob(f"*/{index}.png")).unlink()
+    again = train_small("again", source=fewer, budget="160")
+    before = encoder_of(again)
+    shutil.rmtree(tmp_path / "cache")
+    again.folder.encoder.write_bytes(b"damaged")
+    resumed = eq.resume(again.path, budget="320")
+    now = encoder_of(resumed)
+    assert now.digest != before.digest
+    assert not now.is_reused
+    assert events(resumed, "evaluation protocol changed")
+    assert resumed.best.score.protocol["features_digest"] == now.digest
 
 
 # The loss

@@ -63,7 +63,7 @@ def evaluated_run(
     opened = tasks.opened(recipe, device, observer.stage)
     with reading_facts(folder):
         trained = trained_on(folder, data, opened, device, observer)
-        opened = opened.judged_like(data)
+        opened = opened.judged_like(data, folder.encoder)
     real = choose(opened, split, trained, data.noun)
     takes_inputs = tasks.formats_of(recipe.task).takes_inputs
     least = 1 if takes_inputs else NEIGHBOURS + 1

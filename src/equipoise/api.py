@@ -26,6 +26,7 @@ from equipoise.errors import Command, Option, UserError
 from equipoise.evaluation.choosing import SplitName, checked_split
 from equipoise.game.losses import Loss
 from equipoise.host.device import chosen_device, chosen_precision, threads_of
+from equipoise.host.preparing import preparing
 from equipoise.loop import Observer, Progress
 from equipoise.recipe import (
     FeaturesName,
@@ -236,12 +237,12 @@ def train(
         device_of_task = device_of(task)
         refuse_ignored(first, loss, device_of_task)
         named = first if source is not None else with_source(first, task.describe().source)
-        return begun(out, named, task.describe(), lambda: task, device_of_task, observer)
+        return begun(out, named, task.describe(), lambda stage: task, device_of_task, observer)
     loss_of(first, loss)
     opened = tasks.opened(first, chosen, observer.stage)
     final = opened.settled(with_options(recipe_for(recipe, opened.facts, kind), source, budget, options, loss))
     observer.message(opened.summary(final))
-    make = partial(opened.task, final, loss_of(final, loss), chosen_precision(final, chosen), observer.stage)
+    make = partial(opened.task, final, loss_of(final, loss), chosen_precision(final, chosen))
     return begun(out, final, opened.describe(final), make, chosen, observer)
 
 
@@ -286,7 +287,7 @@ def resume(
         raise UserError(Option("source"), "a task from Python brings its own data", "Leave it out")
     data = read_data(folder)
     chosen = chosen_device(recipe.device)
-    with threads_of(folder.read_environment().get("threads"), chosen):  # also while the evaluation encoder is trained
+    with threads_of(folder.read_environment().get("threads"), chosen):
         made = task
         if task is not None:
             chosen = device_of(task)
@@ -298,7 +299,10 @@ def resume(
             recipe = placed if source is not None else recipe
             if digest == data.digest:
                 observer.message(opened.summary(recipe))
-                made = opened.task(recipe, loss_of(recipe, loss), chosen_precision(recipe, chosen), observer.stage)
+                with reading_facts(folder):
+                    opened = opened.judged_like(data, folder.encoder)
+                with folder.lock(), preparing(folder, recipe, observer.stage, observer.message) as stage:
+                    made = opened.task(recipe, loss_of(recipe, loss), chosen_precision(recipe, chosen), stage)
         if digest != data.digest or made is None:
             problem = f"the {data.noun} changed since this run began, so it cannot be continued exactly"
             remedy = "Put them back, or start a new run"
@@ -430,7 +434,7 @@ def begun(
     out: str | Path | None,
     recipe: Recipe,
     data: DataRecord,
-    make: Callable[[], Task],
+    make: Callable[[Callable[[str, float], None]], Task],
     device: torch.device,
     observer: Observer,
 ) -> Run:
@@ -442,7 +446,8 @@ def begun(
     with threads_of(recipe.threads, device), new_run(out, recipe, data) as folder:
         observer.message(f"The run's folder: {folder.path}")
         try:
-            task = make()
+            with preparing(folder, recipe, observer.stage, observer.message) as stage:
+                task = make(stage)
         except UserError:
             folder.take_back()
             raise

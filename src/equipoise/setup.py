@@ -18,6 +18,7 @@ from equipoise.evaluation.rivals import rivals_once
 from equipoise.game.losses import Loss, loss_named
 from equipoise.host.device import environment_of, threads_of
 from equipoise.loop import Observer, Outcome
+from equipoise.metrics.features.encoder import STARTED_SHARE
 from equipoise.recipe import Recipe
 from equipoise.report.card import model_card
 from equipoise.report.report import write_report
@@ -27,7 +28,7 @@ from equipoise.runs.rules import stopped_by
 from equipoise.stopping.monitor import Monitor
 from equipoise.storage.checkpoints import load_weights
 from equipoise.storage.files import readable, write_bytes
-from equipoise.storage.records import DataRecord, EventKind, RunState, Score
+from equipoise.storage.records import DataRecord, EncoderRecord, EventKind, RunState, Score
 from equipoise.storage.safe_open import writable_text
 from equipoise.tasks.base import Judge, Task
 
@@ -59,6 +60,7 @@ def run_training(training: Training) -> None:
         if judge is None:
             raise UserError(training.recipe.data.source, "too few validation examples to score by", "Add examples")
         note_metrics(folder, judge)
+        note_encoder(training, judge)
         monitor = monitor_of(training.recipe, judge, training.task.describe().noun)
         judge_baselines(training, judge)
         with threads_of(None, training.device):  # of which the training may choose another number
@@ -96,6 +98,39 @@ def note_metrics(folder: RunFolder, judge: Judge) -> None:
     data = folder.read_data()
     if data is not None and data.metrics != tuple(judge.metrics):
         folder.write_data(msgspec.structs.replace(data, metrics=tuple(judge.metrics)))
+
+
+def note_encoder(training: Training, judge: Judge) -> None:
+    """Keep the evaluation encoder, so that a resume judges by the very same; say where other images taught it."""
+    features = getattr(judge, "features", None)  # a judge of somebody's own may have none
+    taught = getattr(features, "taught", None)
+    folder = training.folder
+    data = folder.read_data()
+    if taught is None or data is None or data.encoder == taught.record:
+        return
+    write_bytes(folder.encoder, taught.data)  # first: what the record speaks of is there
+    folder.write_data(msgspec.structs.replace(data, encoder=taught.record))
+    if text := origin_of(taught.record):
+        training.observer.message(text)
+
+
+def origin_of(record: EncoderRecord) -> str:
+    """Say what an encoder has learned from other images than those that are to teach it; empty where nothing."""
+    if not record.is_reused and record.started_from:
+        return (
+            "The evaluation encoder began with what another one of the cache had learned from these images, at another "
+            f"size or from fewer of them, so that {STARTED_SHARE:.0%} of the steps were enough."
+        )
+    if not record.is_reused:
+        return ""
+    others = record.num_taught - record.num_shared
+    text = (
+        f"The evaluation encoder is one of the cache: {record.num_shared:,} of these {record.num_train:,} training "
+        "images have taught it"
+    )
+    if others:
+        text += f", and {others:,} that are not among them"
+    return f"{text}; none that is held out."
 
 
 def judge_baselines(training: Training, judge: Judge) -> None:

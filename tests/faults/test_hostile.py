@@ -495,23 +495,23 @@ def test_a_pool_that_lies_about_its_shape_is_made_again(tmp_path: Path, shape: A
 def test_an_encoder_that_holds_code_is_learnt_again(tmp_path: Path, canary: Path, form: Any, suffix: str) -> None:
     """Also where somebody who can write both files has made them agree."""
     images = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
-    _, before = encoder.load_or_train(images, tmp_path / "cache", "pool", steps=1)
+    before = encoder.load_or_train(images, tmp_path / "cache", "pool", steps=1).digest
     path = next((tmp_path / "cache").glob(f"*{suffix}"))
     path.write_bytes(form(canary))
     if suffix == ".safetensors":
         change_json(path.with_suffix(".json"), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    assert encoder.load_or_train(images, tmp_path / "cache", "pool", steps=1)[1] == before
+    assert encoder.load_or_train(images, tmp_path / "cache", "pool", steps=1).digest == before
 
 
 def test_an_encoder_of_another_type_is_learnt_again_and_not_converted(tmp_path: Path) -> None:
     """Doubles in place of floats would score otherwise."""
     images = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
-    _, before = encoder.load_or_train(images, tmp_path, "pool", steps=1)
+    before = encoder.load_or_train(images, tmp_path, "pool", steps=1).digest
     path = next(tmp_path.glob("*.safetensors"))
     state = safetensors.torch.load(path.read_bytes())
     path.write_bytes(safetensors.torch.save({name: tensor.double() for name, tensor in state.items()}))
     change_json(path.with_suffix(".json"), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    assert encoder.load_or_train(images, tmp_path, "pool", steps=1)[1] == before
+    assert encoder.load_or_train(images, tmp_path, "pool", steps=1).digest == before
 
 
 @FORMS

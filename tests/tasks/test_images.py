@@ -457,7 +457,9 @@ def test_the_recipe_learns_the_size_and_channels_that_were_found(pool: Pool) -> 
         assert (settled.task.size, settled.task.channels) == (8, 1)
     assert (source.facts.size, source.facts.channels, source.facts.num_train) == (8, 1, len(pool.splits.train))
     assert sum(len(part) for part in source.everything()) == 240
-    assert source.judged_like(made(pool).describe()).encoder == pool.digest
+    run = source.judged_like(made(pool).describe(), Path("encoder.safetensors")).encoder
+    assert run is not None
+    assert run.key == pool.digest
     assert "240" in source.summary(recipe)
 
 

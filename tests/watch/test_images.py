@@ -1,5 +1,6 @@
 """Real images given to a watch: how they are split, described and refused, and which latents are drawn."""
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from shifted import Shifted, opened
 from torch import Tensor
 
 from equipoise.errors import Option, Setting, Together, UserError
+from equipoise.metrics.features import encoder
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
@@ -30,6 +32,25 @@ def test_the_folder_says_what_the_images_are(tmp_path: Path, real: np.ndarray) -
     assert data.facts == {"size": 8, "channels": 1}
     assert set(run.read_recipe()) == {"name", "seed", "stopping", "evaluation"}
     assert (run.recipe().seed, run.recipe().evaluation.num_samples) == (3, 100)
+
+
+def test_the_folder_keeps_the_encoder_that_its_run_goes_on_with(
+    tmp_path: Path, real: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EQUIPOISE_CACHE", str(tmp_path / "cache"))
+    run = RunFolder(tmp_path / "run")
+    watch = opened(run.path, real)
+    watch.interrupt()
+    before = run.read_data()
+    assert before is not None
+    assert before.encoder is not None
+    assert hashlib.sha256(run.encoder.read_bytes()).hexdigest() == before.encoder.digest
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr(encoder, "SEED", 1)  # one that were trained now would be another
+    opened(run.path, real, resume=True).interrupt()
+    now = run.read_data()
+    assert now is not None
+    assert now.encoder == before.encoder
 
 
 def test_real_images_are_split_by_content(tmp_path: Path, real: np.ndarray) -> None:

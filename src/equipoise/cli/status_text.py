@@ -33,6 +33,7 @@ def status_text(now: Status) -> str:
         ("recipe", _recipe(now)),
         ("source", _source(now)),
         ("state", _state(now)),
+        ("preparing", _preparing(now)),
         ("progress", _progress(now)),
         ("trained", _trained(now)),
         ("last score", _score(now.last, now.metric)),
@@ -112,6 +113,22 @@ def _state(now: Status) -> str:
             return "finished"
         case _:
             assert_never(now.state)
+
+
+def _preparing(now: Status) -> str:
+    """Return what comes before the training, how far it is, and what follows it; empty where it is over."""
+    preparing = now.preparing
+    if preparing is None:
+        return ""
+    text = f"{preparing.what}: {formatting.percent(preparing.share)}"
+    if now.state != "running":
+        return f"{text}, which is kept"
+    if math.isfinite(preparing.seconds_left):
+        text += f", about {formatting.duration(preparing.seconds_left)} more"
+    seconds = now.recipe.budget.seconds
+    if seconds is None:
+        return f"{text}, then the training"
+    return f"{text}, then {formatting.duration(max(0.0, seconds - now.seconds))} of training"
 
 
 def _running(now: Status) -> str:

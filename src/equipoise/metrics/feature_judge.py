@@ -180,8 +180,7 @@ def make_feature_judge(
     return FeatureJudge(
         features=features,
         protocol={
-            "features": features.name,
-            "features_digest": features.digest,
+            **features.protocol,
             "data_digest": data_digest,
             "split": split,
             "num_real": len(real),

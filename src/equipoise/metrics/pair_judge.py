@@ -158,8 +158,7 @@ def make_pair_judge(
         clusters=clusters,
         scale=scale,
         protocol={
-            "features": features.name,
-            "features_digest": features.digest,
+            **features.protocol,
             **protocol,
             "num_images": len(originals),
             "scale": scale,

@@ -135,6 +135,11 @@ class RunFolder:
         return self.path / "candidates"
 
     @property
+    def encoder(self) -> Path:
+        """The weights of the evaluation encoder, where one judges."""
+        return self.path / "encoder.safetensors"
+
+    @property
     def later(self) -> Path:
         """The folder of best generators that a state gone back to does not know; nothing removes them."""
         return self.path / "later"
@@ -325,7 +330,7 @@ class RunFolder:
     def take_back(self) -> None:
         """Remove what a run that has just begun wrote, the recipe first, so that the rest is no run."""
         with contextlib.suppress(OSError):
-            for name in ("recipe.json", "data.json"):
+            for name in ("state.json", "recipe.json", "data.json"):
                 (self.path / name).unlink(missing_ok=True)
             for name in rules.SUBFOLDERS:
                 (self.path / name).rmdir()

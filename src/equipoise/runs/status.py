@@ -21,6 +21,7 @@ from equipoise.storage.records import (
     DataRecord,
     IntervalsRecord,
     Metric,
+    Preparing,
     Rivals,
     RunState,
     Score,
@@ -30,7 +31,6 @@ from equipoise.storage.records import (
     deciding,
     lenient,
 )
-from equipoise.storage.records import Status as Written
 
 State = Literal["new", "running", "interrupted", "stopped", "finished", "failed"]
 
@@ -65,6 +65,7 @@ class Status:
     stop_reason: StopReason | None
     message: str | None  # the same in words
     stopping_status: str  # how close the policy is to a stop; empty where only the budget stops the run
+    preparing: Preparing | None  # what comes before the training, where that has not gone on since
     certificate: dict[str, Any] | None
 
     @property
@@ -135,6 +136,7 @@ def read_status(run: RunFolder) -> Status:
         stop_reason=state.stop_reason,
         message=state.message,
         stopping_status=stopping_status,
+        preparing=state.preparing,
         certificate=certificate_values(monitor),
         **position,
     )
@@ -144,7 +146,7 @@ def status_values(now: Status) -> dict[str, Any]:
     """Return how a run stands as plain values for `--json`; NaN stands for what is not known."""
     same = ("name", "state", "holder", "samples", "spent", "horizon", "share", "seconds", "samples_per_second")
     scores = ("last", "best", "test", "rivals")
-    words = ("diagnosis", "stop_reason", "message", "stopping_status", "certificate")
+    words = ("diagnosis", "stop_reason", "message", "stopping_status", "preparing", "certificate")
     return {
         "path": str(now.path),
         "recipe": now.recipe.name,
@@ -194,7 +196,7 @@ def _position(
     seconds = max([0.0, state.seconds, *(stats.seconds for stats in steps[-1:])])
     horizon = intervals.horizon or recipe.budget.samples
     rate = present_rate(steps, intervals.evaluate_every) if steps else intervals.samples_per_second
-    now = _state(state.status, samples, holder)
+    now = _state(state, samples, holder)
     seconds_left = math.nan
     share = None
     if recipe.budget.seconds is not None:
@@ -205,6 +207,8 @@ def _position(
         seconds_left = max(0.0, recipe.budget.seconds - seconds)
     elif now == "running" and horizon and rate > 0:
         seconds_left = max(0, horizon - spent) / rate
+    if now == "running" and state.preparing is not None:  # before all of it; of a budget in samples, nobody can tell
+        seconds_left += state.preparing.seconds_left
     if share is not None and (share > 1 or state.stop_reason == "budget"):
         share = 1.0
     return {
@@ -228,12 +232,15 @@ def _best_note(last: Score | None, best: Score | None, state: RunState) -> str:
     return formatting.why_not_best(last, best)
 
 
-def _state(written: Written, samples: int, holder: Holder | None) -> State:
+def _state(state: RunState, samples: int, holder: Holder | None) -> State:
+    written = state.status
+    if state.preparing is not None and holder is not None:  # whatever a resume goes on from
+        return "running"
     if written in ("stopped", "finished", "failed"):  # even while the training that wrote it still holds the lock
         return written
     if holder is not None:
         return "running"
-    if written == "new" and not samples:
+    if written == "new" and not samples and state.preparing is None:
         return "new"
     return "interrupted"  # it says running, or its state is gone, and nobody holds the lock
 

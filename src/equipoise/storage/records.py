@@ -206,6 +206,14 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         return next(candidate for candidate in self.candidates if candidate.found.samples == self.winner)
 
 
+class Preparing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done before a training begins, and for how much longer."""
+
+    what: str
+    share: float = 0.0  # that is done
+    seconds_left: float = math.nan
+
+
 class RunState(msgspec.Struct, frozen=True, kw_only=True):
     """How a run stands: `state.json`."""
 
@@ -223,6 +231,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     not_tested: str | None = None  # why, where there should be a test
     selection: Selection | None = None
     not_selected: str | None = None  # why the candidates were not evaluated again
+    preparing: Preparing | None = None  # as long as the training has not begun
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -230,6 +239,21 @@ class Rejected(msgspec.Struct, frozen=True):
 
     name: str
     reason: str
+
+
+class EncoderRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The evaluation encoder of a run, and which images taught it; counts are of different ones, 0 where unknown."""
+
+    digest: str  # SHA-256 of its weights, which are in `encoder.safetensors`
+    num_taught: NotNegativeInt = 0  # images that taught it
+    num_shared: NotNegativeInt = 0  # of them, those that this run would have taught it
+    num_train: NotNegativeInt = 0  # images that this run would have taught it
+    started_from: str = ""  # SHA-256 of the weights of another encoder that it began with; empty: with random ones
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether it was taught by nearly the same images, and not by these very ones."""
+        return (self.num_shared, self.num_shared) != (self.num_taught, self.num_train)
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,6 +272,7 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     classes: tuple[str, ...] = ()
     class_counts: tuple[NotNegativeInt, ...] = ()  # of the training split
     metrics: tuple[Metric, ...] = ()
+    encoder: EncoderRecord | None = None  # where one judges
     facts: dict[str, Any] = {}  # whatever the task needs to build its generator without the data
 
 

@@ -8,6 +8,8 @@ from equipoise.recipe import SHAPES, Custom, Images, Points, Recipe, SuperResolu
 from equipoise.tasks.formats import Formats
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
 
@@ -59,10 +61,10 @@ class Source(Protocol):
         """The hashes uint64 [N] of the examples' contents."""
         ...
 
-    def judged_like(self, data: "DataRecord") -> "Source":
-        """Return the same source, judged by the features of a run on these data as long as the cache has them.
+    def judged_like(self, data: "DataRecord", weights: "Path") -> "Source":
+        """Return the same source, judged by the features of a run on these data as long as they are to be had.
 
-        Raises msgspec.ValidationError where what the run wrote down is damaged.
+        `weights` is where the run keeps its encoder. Raises msgspec.ValidationError for a damaged record.
         """
         ...
 

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from equipoise.data.cache import default_cache, writing_to
 from equipoise.data.pool import Pool, gather, to_float
+from equipoise.data.splits import Splits
 from equipoise.metrics.feature_judge import METRICS, FeatureJudge, make_feature_judge
+from equipoise.metrics.features.kept import Lesson, RunEncoder
 from equipoise.metrics.features.load import Features, load_features
 from equipoise.metrics.memorization import nearest
 from equipoise.randomness import Randomness
@@ -30,6 +32,8 @@ LARGE = 64  # pixels a side above which fewer images are shown
 NUM_SHOWN_LARGE = 16
 NUM_NEAREST = 10  # generated images shown beside their nearest training images
 NUM_COMPARED = 1_000  # training images compared at once: the features of all would not fit into memory
+
+ENCODER_STAGE = "training the evaluation encoder, which measures the images (once for this data set)"
 
 Stage = Callable[[str, float], None]
 
@@ -75,29 +79,40 @@ def feature_judge(
 
 
 def features_of(
-    pool: Pool, name: FeaturesName, device: torch.device, stage: Stage, preferred: str | None = None
+    pool: Pool, name: FeaturesName, device: torch.device, stage: Stage, run: RunEncoder | None = None
 ) -> Features:
     """Return the judge's features; on a CPU `auto` is always the small encoder, as Inception would take minutes.
 
-    Where the cache has an encoder under `preferred`, it is that one. With no training split all images teach it.
+    The encoder is that of a `run` as long as that or the cache has it. With no training split all images teach it.
     """
     learned_from = pool.splits.train if len(pool.splits.train) else np.arange(len(pool.images))
     if name == "auto" and device.type == "cpu":
         name = "encoder"
     num = min(NUM_FOR_ENCODER, max(1, BYTES_FOR_ENCODER // pool.images[0].nbytes))
+    learned_from = learned_from[:num]  # a split's order is random, so any first ones will do
     cache = default_cache()
     with writing_to(cache):
         return load_features(
             name,
-            train_images=pool.images[learned_from[:num]],  # a split's order is random, so any first ones will do
+            train_images=pool.images[learned_from],
             cache=cache,
             pool_digest=pool.digest,
-            preferred=preferred,
+            lesson=lesson_of(pool.hashes, pool.splits, learned_from),
+            run=run,
             device=device,
-            report=lambda share: stage(
-                "training the evaluation encoder, which measures the images (once for this data set)", share
-            ),
+            report=lambda share: stage(ENCODER_STAGE, share),
         )
+
+
+def lesson_of(hashes: np.ndarray, splits: Splits, learned_from: np.ndarray) -> Lesson | None:
+    """Return the contents uint64 of the images that are to teach an encoder, and of those that are held out.
+
+    None where the hashes of the images' contents are not known.
+    """
+    if not len(hashes):
+        return None
+    held_out = np.concatenate([splits.validation, splits.test])
+    return Lesson.of(hashes[learned_from], hashes[held_out])
 
 
 def image_rivals(pool: Pool) -> tuple[Rival, ...]:

@@ -22,6 +22,7 @@ from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
 from equipoise.game.updates import Players, Terms
 from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge
+from equipoise.metrics.features.kept import RunEncoder
 from equipoise.metrics.features.load import Features
 from equipoise.nets.made_for import size_note
 from equipoise.nets.players import make_players
@@ -312,7 +313,7 @@ class ImageSource:
     name: str = ""
     settings: Images = AS_FOUND
     stage: Stage = lambda text, share: None
-    encoder: str | None = None  # the key of a run's evaluation encoder, where these are another's images
+    encoder: RunEncoder | None = None  # of the run that these images are to be judged for
 
     @property
     def facts(self) -> Facts:
@@ -349,9 +350,9 @@ class ImageSource:
         """What one calls them."""
         return "images"
 
-    def judged_like(self, data: DataRecord) -> "ImageSource":
-        """Return the same images, judged by a run's evaluation encoder as long as the cache has it."""
-        return replace(self, encoder=data.digest)
+    def judged_like(self, data: DataRecord, weights: Path) -> "ImageSource":
+        """Return the same images, judged by a run's evaluation encoder as long as that or the cache has it."""
+        return replace(self, encoder=RunEncoder(weights, data.encoder, data.digest))
 
     def most_compared(self, split: str) -> int:
         """Return how many images are compared: of the test split as many as after a training, else all."""

@@ -241,7 +241,7 @@ class PointSource:
         """What one calls them."""
         return "points"
 
-    def judged_like(self, data: DataRecord) -> "PointSource":
+    def judged_like(self, data: DataRecord, weights: Path) -> "PointSource":
         """Return itself: points are compared as they are."""
         return self
 

@@ -1,7 +1,6 @@
 """Task: large photographs from small ones; judged by image against the originals, and by patches against real ones."""
 
 from collections import Counter
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -22,6 +21,7 @@ from equipoise.errors import Setting, UserError, together
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms
 from equipoise.game.updates import Players, Terms
+from equipoise.metrics.features.kept import RunEncoder
 from equipoise.metrics.features.load import Features, load_features
 from equipoise.metrics.pair_judge import PATCH, PairJudge, enlarged_by, make_pair_judge, patches_of
 from equipoise.nets.super_resolution import SuperDiscriminator, SuperGenerator, enlarge, reduce
@@ -32,6 +32,7 @@ from equipoise.storage.records import DataRecord
 from equipoise.storage.safe_open import writable_text
 from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, digest_with, indices_of, judged
 from equipoise.tasks.exhibits import grid, picture
+from equipoise.tasks.image_judging import ENCODER_STAGE, Stage, lesson_of
 from equipoise.tasks.sides import Caution, Side, num_distinct, repeated
 from equipoise.tasks.super_resolution_model import SuperModel
 
@@ -65,9 +66,6 @@ class PhotoFacts(msgspec.Struct, frozen=True, kw_only=True):
     encoder: str  # the key of its evaluation encoder in the cache
 
 
-Stage = Callable[[str, float], None]
-
-
 class Pairs(NamedTuple):
     """Large patches `[N, 3, H, W]` in [-1, 1] and what they become when reduced."""
 
@@ -83,7 +81,7 @@ class PhotoSource:
     photos: Photos
     splits: Splits
     device: torch.device
-    encoder: str | None = None  # the key of the run's evaluation encoder, where these are another's photographs
+    encoder: RunEncoder | None = None  # of the run that these photographs are to be judged for
 
     @property
     def digest(self) -> str:
@@ -125,9 +123,10 @@ class PhotoSource:
         """What one calls them."""
         return "photographs"
 
-    def judged_like(self, data: DataRecord) -> "PhotoSource":
-        """Return the same photographs, judged by a run's evaluation encoder as long as the cache has it."""
-        return replace(self, encoder=msgspec.convert(data.facts, PhotoFacts).encoder)
+    def judged_like(self, data: DataRecord, weights: Path) -> "PhotoSource":
+        """Return the same photographs, judged by a run's evaluation encoder as long as that or the cache has it."""
+        key = msgspec.convert(data.facts, PhotoFacts).encoder
+        return replace(self, encoder=RunEncoder(weights, data.encoder, key))
 
     def most_compared(self, split: str) -> int:
         """Return how many photographs are compared: all."""
@@ -448,11 +447,10 @@ def _features(source: PhotoSource, name: FeaturesName, stage: Stage) -> Features
             train_images=every[chosen],
             cache=cache,
             pool_digest=_encoder_key(source),
-            preferred=source.encoder,
+            lesson=lesson_of(source.hashes, source.splits, source.splits.train),
+            run=source.encoder,
             device=source.device,
-            report=lambda share: stage(
-                "training the evaluation encoder, which measures the images (once for this data set)", share
-            ),
+            report=lambda share: stage(ENCODER_STAGE, share),
         )
 
 

@@ -16,9 +16,12 @@ from equipoise.data.splits import content_digests, split, to_hashes
 from equipoise.errors import Option, Setting, UserError, together
 from equipoise.host.device import chosen_device
 from equipoise.metrics.feature_judge import FeatureJudge
+from equipoise.metrics.features.kept import RunEncoder
 from equipoise.metrics.features.load import Features
 from equipoise.randomness import Randomness
 from equipoise.recipe import Data, Images, Recipe
+from equipoise.runs.folder import RunFolder
+from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord
 from equipoise.tasks.base import Evaluated, Exhibit, JudgedSplit, Rival, Split
 from equipoise.tasks.image_judging import (
@@ -139,11 +142,13 @@ def _usual(images: Tensor) -> tuple[float, float]:
     return float(found[0]), float(found[1])
 
 
-def given_images(real: Any, latents: Any, recipe: Recipe, stage: Callable[[str, float], None]) -> GivenImages:
+def given_images(
+    real: Any, latents: Any, recipe: Recipe, stage: Callable[[str, float], None], folder: Path | None = None
+) -> GivenImages:
     """Split real images by content, and train the evaluation encoder; raises UserError for images of no use.
 
     They are a source as `equipoise train` takes it, or what `reading.read` takes; `latents` is the size of one latent,
-    or its shape.
+    or its shape. A run in `folder` keeps the encoder that it began with.
     """
     names = None
     if isinstance(real, str | Path):
@@ -158,15 +163,32 @@ def given_images(real: Any, latents: Any, recipe: Recipe, stage: Callable[[str, 
         remedy = f"Give at least {ENOUGH} images"
         raise UserError(subject, with_left_out("; ".join(missing), pool), remedy, *together(settings))
     shape = tuple(np.atleast_1d(latents).tolist())
-    features = features_of(pool, recipe.evaluation.features, chosen_device("auto"), stage)
+    run = None if folder is None else _encoder_of(folder, pool)
+    features = features_of(pool, recipe.evaluation.features, chosen_device("auto"), stage, run)
     return GivenImages(pool, features, recipe.evaluation.num_samples, shape, recipe.seed, _folder(real), names)
 
 
+def _encoder_of(folder: Path, pool: Pool) -> RunEncoder | None:
+    """Return where the run in a folder has its encoder; None where there is no run on these images."""
+    data = RunFolder(folder).read_data() if RunFolder.is_run(folder) else None
+    if data is None or data.digest != pool.digest:
+        return None
+    return RunEncoder(RunFolder(folder).encoder, data.encoder, data.digest)
+
+
 def record_of(given: GivenImages, real: Any) -> DataRecord:
-    """Return what a run writes down of its real images."""
+    """Return what a run writes down of its real images, and by which encoder it judges."""
+    taught = given.features.taught
+    encoder = None if taught is None else taught.record
     if isinstance(real, str | Path):
-        return describe(given.pool, str(real))
-    return msgspec.structs.replace(describe(given.pool, GIVEN), path=None)
+        return msgspec.structs.replace(describe(given.pool, str(real)), encoder=encoder)
+    return msgspec.structs.replace(describe(given.pool, GIVEN), path=None, encoder=encoder)
+
+
+def keep_encoder(run: RunFolder, given: GivenImages) -> None:
+    """Write the encoder's weights into the run's folder; raises OSError."""
+    if given.features.taught is not None:
+        write_bytes(run.encoder, given.features.taught.data)
 
 
 def summary_of_given(given: GivenImages, real: Any) -> str:

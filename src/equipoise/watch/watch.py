@@ -118,7 +118,7 @@ class Watch:
         with in_words_of_a_watch():
             refuse_unfit(path, self.metric, resume=resume)
         self._protocol = protocol or f"of the loop of {path.resolve().name}"
-        given = self._given(real, latents, recipe)
+        given = self._given(path, real, latents, recipe)
         data = data_of(path, given, real, self.metric)
         with contextlib.ExitStack() as stack:
             with in_words_of_a_watch():
@@ -384,12 +384,12 @@ class Watch:
             raise UserError(name, "no real images were given to split", "Give real and latents to the watch")
         return self._evaluator.given
 
-    def _given(self, real: Any, latents: Any, recipe: Recipe) -> "GivenImages | None":
+    def _given(self, path: Path, real: Any, latents: Any, recipe: Recipe) -> "GivenImages | None":
         if real is None:
             return None
         from equipoise.watch.images import given_images, summary_of_given
 
-        given = given_images(real, latents, recipe, self._stage)
+        given = given_images(real, latents, recipe, self._stage, path)
         said(self._say, summary_of_given(given, real))
         return given
 
@@ -407,7 +407,9 @@ class Watch:
             self._before = before
         if given is not None:
             from equipoise.watch.evaluating import Evaluator
+            from equipoise.watch.images import keep_encoder
 
+            self._session.writer.attempt("encoder.safetensors", lambda: keep_encoder(self._run, given))
             timeout = recipe.evaluation.timeout
             session = self._session
             self._evaluator = Evaluator(

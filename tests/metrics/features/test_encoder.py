@@ -59,15 +59,15 @@ def test_training_is_deterministic_and_leaves_the_global_stream_and_gradient_mod
 
 def test_the_encoder_is_kept_and_read_back_until_data_change(tmp_path, monkeypatch):
     images = _shapes(64)
-    trained, digest = load_or_train(images, tmp_path, "pool-a", steps=2)
+    first = load_or_train(images, tmp_path, "pool-a", steps=2)
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".safetensors"]
     calls = []
-    monkeypatch.setattr(encoder, "train_encoder", lambda *a, **k: calls.append(1) or trained)
-    again, same = load_or_train(images, tmp_path, "pool-a", steps=2)
-    assert same == digest
+    monkeypatch.setattr(encoder, "train_encoder", lambda *a, **k: calls.append(1) or first.network)
+    again = load_or_train(images, tmp_path, "pool-a", steps=2)
+    assert again.digest == first.digest
     assert calls == []
     x = torch.rand(5, 1, 16, 16)
-    assert torch.equal(again(x), trained(x))
+    assert torch.equal(again.network(x), first.network(x))
     load_or_train(images, tmp_path, "pool-b", steps=2)
     assert calls == [1]
 
@@ -91,11 +91,11 @@ def test_a_training_that_was_interrupted_is_taken_up_and_ends_in_the_same_weight
     """Before anything was kept, at what was kept, and between."""
     monkeypatch.setattr(encoder, "KEEP_EVERY", 4)
     images = _shapes(32)
-    _, expected = load_or_train(images, tmp_path / "whole", "pool", steps=10)
+    expected = load_or_train(images, tmp_path / "whole", "pool", steps=10).digest
     with pytest.raises(Interrupted):
         load_or_train(images, tmp_path / "cut", "pool", steps=10, report=interrupted_at(share))
     done: list[float] = []
-    _, found = load_or_train(images, tmp_path / "cut", "pool", steps=10, report=done.append)
+    found = load_or_train(images, tmp_path / "cut", "pool", steps=10, report=done.append).digest
     assert found == expected
     assert done[0] == pytest.approx({0.2: 0.1, 0.5: 0.5, 0.95: 0.9}[share])
     assert not list((tmp_path / "cut").glob("*unfinished*"))
@@ -105,14 +105,14 @@ def test_a_training_that_was_interrupted_is_taken_up_and_ends_in_the_same_weight
 def test_what_was_kept_of_a_training_and_does_not_fit_is_learned_again(tmp_path, monkeypatch, damage):
     monkeypatch.setattr(encoder, "KEEP_EVERY", 4)
     images = _shapes(32)
-    _, expected = load_or_train(images, tmp_path / "whole", "pool", steps=10)
+    expected = load_or_train(images, tmp_path / "whole", "pool", steps=10).digest
     with pytest.raises(Interrupted):
         load_or_train(images, tmp_path / "cut", "pool", steps=10, report=interrupted_at(0.5))
     (path,) = (tmp_path / "cut").glob("*unfinished*")
     tensors = safetensors.torch.load_file(path)
     tensors["optimizer.0.exp_avg"] = torch.zeros(1)  # of another shape, and found last
     path.write_bytes(safetensors.torch.save(tensors) if damage is None else damage)
-    assert load_or_train(images, tmp_path / "cut", "pool", steps=10)[1] == expected
+    assert load_or_train(images, tmp_path / "cut", "pool", steps=10).digest == expected
 
 
 def test_an_encoder_fresh_or_kept_leaves_the_global_stream_alone(tmp_path):
@@ -126,10 +126,10 @@ def test_an_encoder_fresh_or_kept_leaves_the_global_stream_alone(tmp_path):
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 def test_a_torn_cache_file_is_made_again(tmp_path, suffix):
     images = _shapes(32)
-    _, digest = load_or_train(images, tmp_path, "pool", steps=2)
+    digest = load_or_train(images, tmp_path, "pool", steps=2).digest
     (path,) = tmp_path.glob(f"*{suffix}")
     path.write_bytes(path.read_bytes()[:40])
-    _, again = load_or_train(images, tmp_path, "pool", steps=2)
+    again = load_or_train(images, tmp_path, "pool", steps=2).digest
     assert again == digest
     (facts,) = tmp_path.glob("*.json")
     assert json.loads(facts.read_text())["sha256"] == digest

@@ -7,12 +7,10 @@ holes.
 """
 
 import contextlib
-import hashlib
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import safetensors.torch
@@ -21,22 +19,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equipoise.errors import UserError
+from equipoise.metrics.features import kept
 from equipoise.metrics.features.corruptions import NUM_KINDS, corrupted, uniform, view
+from equipoise.metrics.features.kept import MAX_BYTES, Kept, Lesson, RunEncoder, Start
 from equipoise.storage.files import write_bytes
+from equipoise.storage.records import EncoderRecord
 from equipoise.storage.safe_open import read_bytes
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
-VERSION = 1  # of everything below that decides the weights
-SEED = 0
+SEED = 0  # whatever below decides the weights, a change of it is a new `kept.VERSION`
 STEPS = 500
+STARTED_SHARE = 0.4  # of the steps are enough for one that begins with what another has learned of these pictures
 PAIRS = 128  # images a step, each seen in two views
 RATE = 3e-3
 WIDTH = 32
 TEMPERATURE = 0.3
 CORRUPTION_WEIGHT = 10.0  # of the squared error of strengths in 0..1, against the contrastive loss
 KEEP_EVERY = 25  # steps; what an interrupted training has learned is kept so often
-MAX_BYTES = 2**26  # of a kept encoder; the largest takes a fiftieth of that
 NUM_FOR_SCALE = 4000  # images that the features are standardised by
 
 
@@ -91,20 +91,32 @@ def fitted(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
+class Loaded(NamedTuple):
+    """An encoder, the SHA-256 of its weights, these as they are kept, and which images taught it."""
+
+    network: Encoder
+    digest: str
+    data: bytes
+    record: EncoderRecord
+
+
 def load_or_train(
     train_images: np.ndarray,
     cache: Path,
     pool_digest: str,
     *,
-    preferred: str | None = None,
+    lesson: Lesson | None = None,
+    run: RunEncoder | None = None,
     steps: int = STEPS,
     report: Callable[[float], None] | None = None,
-) -> tuple[Encoder, str]:
-    """Return the encoder of a training split, uint8 [N, C, H, W], and the SHA-256 of its weights.
+) -> Loaded:
+    """Return the encoder of a training split, uint8 [N, C, H, W].
 
-    It is trained once on the CPU, deterministically, and kept in `cache` under `pool_digest`; `report` is
-    called with the share of the training done. One that was interrupted is taken up where it was. Where the cache has
-    one under `preferred`, that is returned. Raises UserError if there are no images.
+    It is trained once on the CPU, deterministically, and kept in `cache` under `pool_digest`; `report` is called with
+    the share of the training done. One that was interrupted is taken up where it was. Where the cache has one that
+    nearly the same images have taught and none that the lesson holds out, that is returned; and before all else the
+    very encoder of a `run`. One that has seen these pictures at another size is begun with. Raises UserError if there
+    are no images.
     """
     if train_images.ndim != 4 or len(train_images) == 0 or train_images.dtype != np.uint8:
         problem = f"{train_images.dtype} {train_images.shape}; allowed is uint8 [N, C, H, W] with N at least 1"
@@ -112,25 +124,45 @@ def load_or_train(
     with torch.device("meta"):  # no first weights are drawn: the caller's random stream stays as it is
         encoder = Encoder(*train_images.shape[1:])
     encoder = encoder.to_empty(device="cpu").eval().requires_grad_(False)
-    kept = None
-    if preferred is not None:
-        kept = _read(cache / _stem(preferred, steps), encoder)
-    if kept is None:
-        kept = _read(cache / _stem(pool_digest, steps), encoder)
-    if kept is None:
-        stem = cache / _stem(pool_digest, steps)
+    stem = cache / kept.stem_of(pool_digest, steps)
+    facts = {
+        "what": "the evaluation encoder: trained on a training split, see equipoise.metrics.features.encoder",
+        "version": kept.VERSION,
+        "pool": pool_digest,
+        "steps": steps,
+        "dimension": encoder.dimension,
+        "size": list(encoder.size),
+        "channels": train_images.shape[1],
+    }
+    fits = lambda data: _fill(encoder, data)  # noqa: E731
+    found: Kept | None = None
+    if run is not None:
+        found = kept.of_run(cache, run, steps, fits)
+    if found is None:
+        found = kept.under(stem, lesson, fits)
+    if found is None and lesson is not None:
+        found = kept.nearest(stem, lesson, facts, fits)
+    if found is None:
         unfinished = stem.with_suffix(".unfinished.safetensors")
-        encoder = train_encoder(train_images, steps=steps, report=report, unfinished=unfinished)
-        kept = _write(stem, encoder, pool_digest, steps)
+        start = None if lesson is None else _start_of(unfinished, kept.starts(stem, train_images, facts), encoder)
+        if start is not None:
+            facts["started_from"] = start.digest
+        encoder = train_encoder(train_images, steps=steps, report=report, unfinished=unfinished, start=start)
+        found = kept.write(stem, _packed(encoder), facts, lesson, train_images)
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
-    return _channels_last(encoder), kept
+    return Loaded(_channels_last(encoder), found.record.digest, found.data, found.record)
 
 
-def _stem(pool_digest: str, steps: int) -> str:
-    """Return the name of the two files in which an encoder is kept."""
-    key = hashlib.sha256(f"{pool_digest}/{steps}".encode()).hexdigest()[:16]
-    return f"encoder-v{VERSION}-{key}"
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread: weights do not depend on their number, and beside other work two lose most of it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def train_encoder(
@@ -139,11 +171,26 @@ def train_encoder(
     steps: int = STEPS,
     report: Callable[[float], None] | None = None,
     unfinished: Path | None = None,
+    start: Start | None = None,
 ) -> Encoder:
     """Train an encoder on uint8 images [N, C, H, W]; the global random stream stays untouched.
 
     What it has learned is kept in the file `unfinished` meanwhile; one that is there is taken up, to the same weights.
+    With the weights of another one to `start` from, fewer steps are enough.
     """
+    if start is not None:
+        steps = max(1, round(STARTED_SHARE * steps))
+    with _one_thread():
+        return _trained(train_images, steps, report, unfinished, start)
+
+
+def _trained(
+    train_images: np.ndarray,
+    steps: int,
+    report: Callable[[float], None] | None,
+    unfinished: Path | None,
+    start: Start | None,
+) -> Encoder:
     generator = torch.Generator().manual_seed(SEED)
     channels, height, width = train_images.shape[1:]
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
@@ -158,10 +205,14 @@ def train_encoder(
         parts = _channels_last(_initialised(parts, generator))
         encoder = parts["encoder"]
         assert isinstance(encoder, Encoder)
+        begun = b""
+        if start is not None:
+            begun = bytes.fromhex(start.digest)
+            _begin_with(encoder, start.data)
         optimizer = torch.optim.AdamW(parts.parameters(), lr=RATE, weight_decay=1e-4)
         begin = 0
         if unfinished is not None:
-            begin = _take_up(unfinished, parts, optimizer, generator)
+            begin = _take_up(unfinished, parts, optimizer, generator, begun)
         for step in range(begin, steps):
             for group in optimizer.param_groups:
                 group["lr"] = _rate(step / steps)
@@ -170,7 +221,7 @@ def train_encoder(
             loss.backward()
             optimizer.step()
             if unfinished is not None and (step + 1) % KEEP_EVERY == 0:
-                _keep(unfinished, step + 1, parts, optimizer, generator)
+                _keep(unfinished, step + 1, parts, optimizer, generator, begun)
             if report is not None:
                 report((step + 1) / steps)
     encoder.eval().requires_grad_(False)
@@ -178,25 +229,77 @@ def train_encoder(
     return encoder
 
 
+def _start_of(unfinished: Path, starts: list[Start], encoder: Encoder) -> Start | None:
+    """Return what a training is to begin with: what an interrupted one began with, else the first that is of use."""
+    begun = None
+    with contextlib.suppress(Exception):  # a cache
+        begun = bytes(safetensors.torch.load(read_bytes(unfinished, MAX_BYTES))["begun"].tolist()).hex()
+    if begun == "":
+        return None
+    starts = [start for start in starts if _begin_with(encoder, start.data)]
+    same = [start for start in starts if start.digest == begun]
+    return next(iter([*same, *starts]), None)
+
+
+def _begin_with(encoder: Encoder, data: bytes) -> bool:
+    """Give an encoder the weights of another one, and return whether they can be had.
+
+    One folds 2 × 2 pixels into channels and the other may not: then each of the four gets a quarter of the weight, or
+    gives its share to their sum.
+    """
+    try:
+        state = safetensors.torch.load(data)
+        own = encoder.state_dict()
+        if _types(state) != _types(own):
+            return False
+        name = "stem.0.weight"
+        weight = state[name]
+        num_out, num_in, *kernel = weight.shape
+        if own[name].shape[1] == 4 * num_in:
+            weight = (weight[:, :, None] / 4).expand(-1, -1, 4, -1, -1).flatten(1, 2)
+        elif num_in == 4 * own[name].shape[1]:
+            weight = weight.view(num_out, -1, 4, *kernel).sum(2)
+        state[name] = weight.contiguous()
+        if any(state[place].shape != tensor.shape for place, tensor in own.items()):
+            return False
+        encoder.load_state_dict(state)
+    except Exception:  # a cache
+        return False
+    return True
+
+
 def _keep(
-    path: Path, step: int, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    path: Path,
+    step: int,
+    parts: nn.ModuleDict,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    begun: bytes,
 ) -> None:
     """Write what a training needs to be taken up; where it cannot be written, the training goes on without."""
     tensors = {f"parts.{name}": tensor.contiguous() for name, tensor in parts.state_dict().items()}
     for place, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{place}.{name}": tensor.contiguous() for name, tensor in state.items()}
-    tensors |= {"generator": generator.get_state(), "step": torch.tensor(step)}
+    tensors |= {"generator": generator.get_state(), "step": torch.tensor(step), "begun": _as_tensor(begun)}
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, safetensors.torch.save(tensors))
 
 
-def _take_up(path: Path, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> int:
+def _as_tensor(data: bytes) -> Tensor:
+    return torch.tensor(list(data), dtype=torch.uint8)
+
+
+def _take_up(
+    path: Path, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer, generator: torch.Generator, begun: bytes
+) -> int:
     """Put back what an interrupted training had learned and return its step; 0 where there is none that fits."""
     before = {name: tensor.clone() for name, tensor in parts.state_dict().items()}
     drawn = generator.get_state()
     try:
         tensors = safetensors.torch.load(read_bytes(path, MAX_BYTES))
+        if not torch.equal(tensors["begun"], _as_tensor(begun)):
+            raise ValueError("it began with other weights")
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):
@@ -286,39 +389,21 @@ def _standardise(encoder: Encoder, train_images: np.ndarray, generator: torch.Ge
     encoder.deviation.copy_(deviation.clamp(min=max(0.05 * deviation.median().item(), 1e-6)))
 
 
-def _read(stem: Path, encoder: Encoder) -> str | None:
-    """Fill the encoder from `stem`.safetensors; None where it is missing or not what its `.json` says."""
+def _fill(encoder: Encoder, data: bytes) -> bool:
+    """Fill an encoder with weights, and return whether they are those of such a one."""
     try:
-        digest = json.loads(read_bytes(stem.with_suffix(".json"), MAX_BYTES))["sha256"]
-        data = read_bytes(stem.with_suffix(".safetensors"), MAX_BYTES)
-        if hashlib.sha256(data).hexdigest() != digest:
-            return None
         state = safetensors.torch.load(data)
         if _types(state) != _types(encoder.state_dict()):
-            return None
+            return False
         encoder.load_state_dict(state)
     except Exception:  # a cache: what cannot be read, for whatever reason, is made again
-        return None
-    return digest
+        return False
+    return True
 
 
 def _types(state: dict[str, Tensor]) -> dict[str, torch.dtype]:
     return {name: tensor.dtype for name, tensor in state.items()}
 
 
-def _write(stem: Path, encoder: Encoder, pool_digest: str, steps: int) -> str:
-    state = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
-    data = safetensors.torch.save(state)
-    facts = {
-        "what": "the evaluation encoder: trained on a training split, see equipoise.metrics.features.encoder",
-        "version": VERSION,
-        "pool": pool_digest,
-        "steps": steps,
-        "dimension": encoder.dimension,
-        "size": list(encoder.size),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(stem.with_suffix(".safetensors"), data)
-    write_bytes(stem.with_suffix(".json"), json.dumps(facts, indent=1).encode())
-    return facts["sha256"]
+def _packed(encoder: Encoder) -> bytes:
+    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()})

@@ -4,13 +4,24 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from equipoise.metrics.features import dinov2, encoder, inception, weights
+from equipoise.metrics.features.kept import Lesson, RunEncoder
 from equipoise.recipe import FeaturesName
+from equipoise.storage.records import EncoderRecord
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """The weights of an encoder as they are kept, and which images taught it."""
+
+    data: bytes
+    record: EncoderRecord
 
 
 @dataclass(frozen=True)
@@ -21,6 +32,23 @@ class Features:
     digest: str  # SHA-256 of the weights
     dimension: int
     extract: Callable[[Tensor], Tensor]  # float32 on the CPU, without gradients
+    taught: Taught | None = None  # of an encoder
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What a score's protocol says of them: name, digest, and what an encoder has learned from other images."""
+        found: dict[str, Any] = {"features": self.name, "features_digest": self.digest}
+        if self.taught is None:
+            return found
+        record = self.taught.record
+        if record.is_reused:
+            others = record.num_taught - record.num_shared
+            found["features_taught"] = (
+                f"{record.num_shared:,} of {record.num_train:,} training images, {others:,} others"
+            )
+        if record.started_from:
+            found["features_started_from"] = record.started_from
+        return found
 
 
 def load_features(
@@ -29,15 +57,16 @@ def load_features(
     train_images: np.ndarray,
     cache: Path,
     pool_digest: str,
-    preferred: str | None = None,
+    lesson: Lesson | None = None,
+    run: RunEncoder | None = None,
     device: torch.device | str = "cpu",
     report: Callable[[float], None] | None = None,
 ) -> Features:
     """Return the named features; "auto" is Inception where its file is there, else the encoder.
 
     `train_images` is the training split, uint8 [N, C, H, W]; the encoder learns from it once, calls `report`
-    with the share done, and is kept in `cache` under `pool_digest`; where one is kept under `preferred`, that is
-    taken. Raises UserError where published weights cannot be had.
+    with the share done, and is kept in `cache` under `pool_digest`. The encoder of a `run` is taken before that, or one
+    that nearly the same images of the `lesson` have taught. Raises UserError where published weights cannot be had.
     """
     if name == "auto":
         is_here = weights.find(inception.WEIGHTS, cache) is not None
@@ -56,12 +85,10 @@ def load_features(
             extract = _in_batches(lambda images: dinov2.dinov2_features(vit, images), 32, device)
             return Features("dinov2", digest, dinov2.DIMENSION, extract)
         case "encoder":
-            trained, digest = encoder.load_or_train(
-                train_images, cache, pool_digest, preferred=preferred, report=report
-            )
-            trained = trained.to(device)
+            found = encoder.load_or_train(train_images, cache, pool_digest, lesson=lesson, run=run, report=report)
+            trained = found.network.to(device)
             extract = _in_batches(trained, 500, device)
-            return Features("encoder", digest, trained.dimension, extract)
+            return Features("encoder", found.digest, trained.dimension, extract, Taught(found.data, found.record))
         case _:
             typing.assert_never(name)
 
