@@ -3,8 +3,8 @@
     python bench/encoder.py threads DATA [--rounds 5]
     python bench/encoder.py sizes DATA [--sets emoji-64.zip:32:48:1200 flowers-128.zip:64:48:2000]
 
-`threads`: seconds of a step with one and with two threads in turn, alone and beside a process that computes without
-end, with the share of all cores that other processes took meanwhile. `sizes`: encoders of one size are taught from
+`threads`: seconds of a step with one and with two threads in turn, without and with a process that computes without
+end, and the share of all cores that other processes took meanwhile. `sizes`: encoders of one size are taught from
 random weights or from those of an encoder of another size, also of one that has seen half of the images that are
 compared; then KID to held-out images, of held-out images and of damaged ones, each in its standard errors above the
 undamaged. A set is FILE:OTHER SIZE:SIZE:IMAGES. DATA is the folder of the sets. Writes records/encoder.json.
@@ -71,7 +71,7 @@ def turn(images: np.ndarray, threads: int) -> tuple[float, float]:
 
 
 def threads(data: Path, rounds: int) -> dict[str, Any]:
-    """Measure one and two threads in turn, alone and beside a busy process."""
+    """Measure one and two threads in turn, without and with a busy process."""
     encoder.NUM_FOR_SCALE = 0  # next to nothing but steps is timed
     encoder._one_thread = contextlib.nullcontext
     found: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def threads(data: Path, rounds: int) -> dict[str, Any]:
                         taken, share = turn(images, count)
                         seconds[count].append(round(taken, 4))
                         others.append(round(share, 2))
-            place = f"{name} {size}, {'beside a busy process' if is_busy else 'alone'}"
+            place = f"{name} {size}, {'with one busy process more' if is_busy else 'beside what ran'}"
             medians = {count: statistics.median(values) for count, values in seconds.items()}
             found[place] = {"seconds": seconds, "medians": medians, "share_of_others": others}
             print(place, found[place], flush=True)

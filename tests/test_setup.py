@@ -69,6 +69,8 @@ def test_a_run_on_nearly_the_same_images_is_judged_by_the_same_encoder_and_keeps
     assert encoder_of(resumed) == record
     assert not events(resumed, "evaluation protocol changed")
     assert resumed.best.score.protocol["features_digest"] == record.digest
+    shutil.rmtree(cache)
+    assert eq.evaluate(again.path, fewer, num=50).protocol["features_digest"] == record.digest
 
 
 def test_an_encoder_that_neither_the_run_nor_the_cache_has_is_trained_again_and_the_scores_are_taken_anew(

@@ -29,7 +29,7 @@ from equipoise.stopping.monitor import Monitor
 from equipoise.storage.checkpoints import load_weights
 from equipoise.storage.files import readable, write_bytes
 from equipoise.storage.records import DataRecord, EncoderRecord, EventKind, RunState, Score
-from equipoise.storage.safe_open import writable_text
+from equipoise.storage.safe_open import read_bytes, writable_text
 from equipoise.tasks.base import Judge, Task
 
 
@@ -106,9 +106,15 @@ def note_encoder(training: Training, judge: Judge) -> None:
     taught = getattr(features, "taught", None)
     folder = training.folder
     data = folder.read_data()
-    if taught is None or data is None or data.encoder == taught.record:
+    if taught is None or data is None:
         return
-    write_bytes(folder.encoder, taught.data)  # first: what the record speaks of is there
+    kept = None
+    with contextlib.suppress(OSError):
+        kept = read_bytes(folder.encoder, len(taught.data))
+    if kept != taught.data:
+        write_bytes(folder.encoder, taught.data)  # first: what the record speaks of is there
+    if data.encoder == taught.record:
+        return
     folder.write_data(msgspec.structs.replace(data, encoder=taught.record))
     if text := origin_of(taught.record):
         training.observer.message(text)

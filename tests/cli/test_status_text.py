@@ -7,11 +7,11 @@ import pytest
 from fake_runs import change_state, data_record
 
 from equipoise.cli.status_text import list_text, status_text
-from equipoise.recipe import Recipe
+from equipoise.recipe import Budget, Recipe
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
 from equipoise.runs.status import nearby, read_status
 from equipoise.storage.logs import append
-from equipoise.storage.records import Metric, Score
+from equipoise.storage.records import Metric, Preparing, RunState, Score
 
 
 def on_screen(run: RunFolder) -> str:
@@ -153,3 +153,17 @@ def test_the_list_of_runs_shows_path_state_samples_and_best_score(tmp_path, fake
     assert found["one"] == ["finished", "2.4M", "KID", "0.0066", "±", "0.0008"]
     assert found["two"] == ["new", "0", "–"]
     assert found["?[31m"][-2:] == ["–", "–"]
+
+
+def test_what_comes_before_a_training_stands_there_with_what_follows_or_with_what_was_kept(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", Recipe(budget=Budget(samples=None, seconds=900)))
+    run.write_state(RunState(preparing=Preparing(what="the encoder", share=0.4, seconds_left=65)))
+    with run.lock():
+        text = status_text(read_status(run))
+    assert "1:05" in text
+    assert "15:00" in text
+    assert "16:05" in text
+    text = status_text(read_status(run))
+    assert "40 %" in text
+    assert "1:05" not in text
+    assert f"resume {run.path}" in " ".join(text.split())

@@ -57,6 +57,14 @@ def refusal(path: Path) -> UserError:
 DATA = DataRecord(source="mnist", digest="5d", num_train=8, num_validation=1, num_test=1)
 
 
+def test_a_beginning_that_is_taken_back_leaves_nothing_of_itself(tmp_path):
+    path = tmp_path / "run"
+    with RunFolder.begin(path, Recipe(), DATA) as run:
+        run.write_state(RunState())  # as a preparation does
+        run.take_back()
+    assert list(path.iterdir()) == []
+
+
 def test_a_new_run_holds_its_recipe(tmp_path):
     run = RunFolder.create(tmp_path / "a" / "b", Recipe(seed=7))
     assert run.recipe() == Recipe(seed=7)

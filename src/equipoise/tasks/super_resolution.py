@@ -125,7 +125,8 @@ class PhotoSource:
 
     def judged_like(self, data: DataRecord, weights: Path) -> "PhotoSource":
         """Return the same photographs, judged by a run's evaluation encoder as long as that or the cache has it."""
-        key = msgspec.convert(data.facts, PhotoFacts).encoder
+        is_own = data.digest == self.digest
+        key = _encoder_key(self) if is_own else msgspec.convert(data.facts, PhotoFacts).encoder
         return replace(self, encoder=RunEncoder(weights, data.encoder, key))
 
     def most_compared(self, split: str) -> int:
@@ -426,8 +427,7 @@ def _turned(patch: np.ndarray, turn: int) -> np.ndarray:
 
 def reduced(image: np.ndarray, scale: int) -> np.ndarray:
     """Return an image uint8 [3, H, W] reduced, rounded to 8 bits."""
-    small = reduce(torch.from_numpy(image)[None].float(), scale)[0]
-    return small.round().clamp(0, 255).to(torch.uint8).numpy()
+    return reduce(torch.from_numpy(image)[None].float(), scale)[0].round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def _features(source: PhotoSource, name: FeaturesName, stage: Stage) -> Features:
@@ -437,8 +437,8 @@ def _features(source: PhotoSource, name: FeaturesName, stage: Stage) -> Features
     if not len(source.splits.train):
         problem = f"{len(source.photos.images)} photographs, none of them for the evaluation encoder to learn from"
         raise UserError(subject_of(source.name), problem, "Add photographs")
-    patches = [patches_of(torch.from_numpy(source.photos.images[index])) for index in source.splits.train]
-    every = torch.cat(patches).numpy()
+    photos = [torch.from_numpy(source.photos.images[index]) for index in source.splits.train]
+    every = torch.cat(list(map(patches_of, photos))).numpy()
     chosen = np.random.default_rng(0).permutation(len(every))[:NUM_FOR_ENCODER]
     cache = default_cache()
     with writing_to(cache):
