@@ -44,7 +44,7 @@ class Preparation:
         if seconds >= TELL_SECONDS and first > 0:
             left = seconds * (1 - share) / first
         self.now = Preparing(what=text, share=share, seconds_left=left)
-        self.show(f"before the {after(self.budget_left)}: {text}", share)
+        self.show(f"preparing {after(self.budget_left)}: {text}", share)
         if math.isfinite(left) and not self.is_told:
             self.is_told = True
             self.message(told(self.now, self.budget_left))
@@ -78,14 +78,15 @@ def preparing(folder: RunFolder, recipe: Recipe, show: Stage, message: Callable[
 
 def told(now: Preparing, budget_left: float) -> str:
     """Say how long what comes before a training takes, and how long all of it."""
-    text = f"Before the {after(budget_left)}: {now.what}, about {formatting.duration(now.seconds_left)} more."
+    text = f"Preparing {after(budget_left)}: {now.what}; about {formatting.duration(now.seconds_left)} more"
     if math.isnan(budget_left):
-        return f"{text} The budget does not count it."
-    return f"{text} The budget does not count it: in all about {formatting.duration(now.seconds_left + budget_left)}."
+        return f"{text}. The budget does not count it."
+    whole = formatting.duration(now.seconds_left + budget_left)
+    return f"{text}. The budget does not count it, so all of it takes about {whole}."
 
 
 def after(budget_left: float) -> str:
     """Name the training that follows, by its time where that is known."""
     if math.isnan(budget_left):
-        return "training"
+        return "the training"
     return f"{formatting.duration(budget_left)} of training"
