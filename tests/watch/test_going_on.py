@@ -196,6 +196,54 @@ def test_units_and_shapes_are_refused_at_the_first_step(tmp_path: Path, numbers:
     watch.close()
 
 
+@pytest.mark.parametrize(
+    "samples", [True, np.True_, torch.tensor(True), torch.tensor([8]), torch.ones(1, 1, 1, 1), np.array([8]), 10**30]
+)
+def test_what_is_no_count_is_no_number_of_samples(tmp_path: Path, samples: Any) -> None:
+    watch = opened(tmp_path / "run")
+    with pytest.raises(UserError) as error:
+        watch.step(samples)
+    assert isinstance(error.value.subject, Option)
+    assert error.value.subject.name == "samples"
+    watch.step(torch.tensor(8))
+    assert watch.samples == 8
+    watch.step(samples)
+    assert watch.samples == 8
+    watch.close()
+
+
+def test_an_accuracy_that_counts_samples_is_divided_by_them(tmp_path: Path) -> None:
+    watch = opened(tmp_path / "run")
+    with pytest.raises(UserError) as error:
+        watch.step(8, accuracy=7)
+    assert "0.875" in str(error.value.remedies[0])
+    watch.close()
+
+
+class Spiteful:
+    """What fails where its shape is asked for."""
+
+    @property
+    def shape(self) -> Any:
+        raise RuntimeError("mine")
+
+
+@pytest.mark.parametrize("value", [10**400, pytest.param(Spiteful(), id="spiteful"), torch.ones((), device="meta")])
+@pytest.mark.parametrize("name", ["discriminator_loss", "accuracy", "real_logits"])
+def test_a_number_that_cannot_be_read_ends_nothing(tmp_path: Path, name: str, value: Any) -> None:
+    first = opened(tmp_path / "first")
+    with contextlib.suppress(UserError):
+        first.step(10, **{name: value})
+    first.close()
+    watch = opened(tmp_path / "run")
+    for _ in range(3):
+        watch.step(10, discriminator_loss=0.5)
+        watch.step(10, **{name: value})
+    watch.close()
+    assert watch.samples == 60
+    assert {"ignored", "watch failed"} & set(events(tmp_path / "run"))
+
+
 def test_a_loss_may_be_one_number_or_one_or_more_for_each_sample(tmp_path: Path) -> None:
     watch = opened(tmp_path / "run")
     for loss in (0.5, torch.full((4,), 0.5), torch.full((4, 1, 3, 3), 0.5), [0.5] * 4, np.full(8, 0.5)):
