@@ -32,6 +32,7 @@ WITH_TORCH = {
     ROOT / "watch" / "reading.py",
     ROOT / "watch" / "generators.py",
     ROOT / "watch" / "modules.py",
+    ROOT / "watch" / "torch_settings.py",
     ROOT / "host" / "device.py",
     ROOT / "tasks" / "__init__.py",
 }
