@@ -26,5 +26,5 @@ def _code(handler: Any) -> Any:
     while isinstance(handler, functools.partial):
         handler = handler.func
     function = getattr(handler, "__func__", handler)
-    called = getattr(type(handler), "__call__", None)  # of an object that is called like a function
+    called = vars(type(handler)).get("__call__")  # of an object that is called like a function
     return getattr(function, "__code__", getattr(called, "__code__", None))

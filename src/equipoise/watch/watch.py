@@ -197,11 +197,11 @@ class Watch:
 
         Args:
             images: what you train on: paths or names, places, images as `real` takes them, a data set such as
-                torchvision's `ImageFolder` or a part of one, or a loader. By paths where there are any, else by
-                content: also images that were resized or saved again are found, but not augmented ones.
+                torchvision's `ImageFolder` or a part of one, a loader, or batches. By paths where there are any, else
+                by content: also images that were resized, mirrored or normalised are found, but not cropped ones.
 
         Returns:
-            The places of what you gave in `train`, `held_out` and `unknown`, and a `message`.
+            The places of what you gave in `train`, `held_out` and `unknown`, whether it `is_clean`, and a `message`.
 
         Raises:
             UserError: where no real images were given to the watch, and for what holds no images.
