@@ -107,6 +107,7 @@ class Hidden(Dataset):
     def __init__(self, paths: list[Path], change: Any = lambda image: image) -> None:
         self.read = lambda index: change(torch.tensor(np.array(Image.open(paths[index]).convert("RGB"))).movedim(-1, 0))
         self.num = len(paths)
+        self.files: list[str] = []
 
     def __len__(self) -> int:
         return self.num

@@ -37,6 +37,8 @@ def deterministic() -> Iterator[None]:
 class Typed(Shifted):
     """One that makes a tensor of the default type, as many do."""
 
+    seen: Any
+
     def forward(self, latents: Tensor) -> Tensor:
         assert torch.zeros(1).dtype == torch.get_default_dtype() == self.seen
         return super().forward(latents)

@@ -242,8 +242,9 @@ def whole(name: str, value: Any, least: int = 1) -> int:
 
     An array or a tensor counts only without a side: one with a single element may be a batch of one.
     """
-    is_many = bool(getattr(value, "shape", ())) or isinstance(value, list | tuple)
-    if not is_many and "bool" not in str(getattr(value, "dtype", type(value).__name__)):
+    is_list = isinstance(value, list | tuple)
+    is_many = is_list or bool(getattr(value, "shape", ()))
+    if not is_list and not is_many and "bool" not in str(getattr(value, "dtype", type(value).__name__)):
         with contextlib.suppress(Exception):  # whatever an object of another library raises where it is no number
             number = int(value)
             if least <= number <= MOST_SAMPLES and bool(number == value):

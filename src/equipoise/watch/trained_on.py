@@ -196,8 +196,8 @@ def _path(one: Any) -> str | None:
     """Return a path, also one with what belongs to it: (path, class), {"file": path}; None for what has none."""
     if isinstance(one, Mapping):
         one = next((value for value in one.values() if _is_path(value)), None)
-    elif isinstance(one, tuple | list) and one:
-        one = one[0]
+    elif isinstance(one, tuple | list):
+        one = next(iter(one), None)
     return os.fsdecode(one).removeprefix("file://") if _is_path(one) else None
 
 
@@ -248,16 +248,10 @@ def _unbatched(images: Any) -> Any:
     """Return the images of batches as one array; anything else as it is."""
     if not isinstance(images, list | tuple) or not images:
         return images
-    batches = [_batch_in(one) for one in images]
-    if batches[0] is not None and not any(_is_batch(one) for one in images[1:]):
+    batches = [batch for one in images if (batch := _batch_in(one)) is not None]
+    if len(batches) == 1 and _batch_in(images[0]) is not None:
         return batches[0]  # (images, labels), or a batch alone
-    if any(batch is None for batch in batches):
-        return images
-    return np.concatenate(batches)
-
-
-def _is_batch(one: Any) -> bool:
-    return _batch_in(one) is not None
+    return np.concatenate(batches) if len(batches) == len(images) else images
 
 
 def _batch_in(one: Any) -> np.ndarray | None:

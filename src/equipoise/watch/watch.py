@@ -153,6 +153,11 @@ class Watch:
         return self._run.path
 
     @property
+    def has_real(self) -> bool:
+        """Whether real images were given, so that the watch evaluates generators and takes no scores."""
+        return self._evaluator is not None
+
+    @property
     def train_indices(self) -> Any:
         """The places of the real images to train on, int64 `[n]`; no score is taken on them. Raises UserError.
 
