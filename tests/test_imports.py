@@ -32,6 +32,8 @@ WITH_TORCH = {
     ROOT / "watch" / "reading.py",
     ROOT / "watch" / "generators.py",
     ROOT / "watch" / "modules.py",
+    ROOT / "watch" / "torch_settings.py",
+    ROOT / "watch" / "trained_on.py",
     ROOT / "host" / "device.py",
     ROOT / "tasks" / "__init__.py",
 }

@@ -4,13 +4,16 @@ import collections
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from equipoise.integrations.batches import num_samples
 
 IMAGES = torch.zeros(8, 3, 4, 4)
 IMAGE = torch.zeros(3, 4, 4)
+PICTURE = Image.new("RGB", (4, 5))
 LABELS = torch.zeros(8)
 Pair = collections.namedtuple("Pair", "images labels")
 
@@ -23,9 +26,27 @@ class Batch:
     labels: Any
 
 
+@dataclass(slots=True)
+class Slotted:
+    """A batch whose fields are in no dictionary."""
+
+    images: Any
+
+
 @pytest.mark.parametrize(
     "batch",
     [
+        [PICTURE] * 8,
+        ([PICTURE] * 8, LABELS),
+        [(PICTURE, 1)] * 8,
+        [{"image": PICTURE, "label": 2}] * 8,
+        {"images": [PICTURE] * 8},
+        [np.zeros((4, 5), np.uint8)] * 8,
+        collections.deque([IMAGE] * 8),
+        collections.UserDict(pixel_values=IMAGES, labels=LABELS),
+        Slotted(IMAGES),
+        {"mask": torch.zeros(1, 1, 9, 9), "images": IMAGES},
+        np.zeros((8, 4, 4, 3), np.uint8),
         IMAGES,
         [IMAGES],
         (IMAGES, LABELS),

@@ -182,3 +182,45 @@ def test_what_was_logged_for_an_epoch_or_an_earlier_step_counts_once(tmp_path: P
     )
     trainer.fit(Averaging(), DataLoader(TensorDataset(torch.zeros(40, 1)), batch_size=4))
     assert (watch.samples, watch.verdict) == (80, None)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_metric_beside_real_images_is_refused_at_once(tmp_path: Path) -> None:
+    real = np.random.default_rng(0).integers(0, 255, (600, 1, 8, 8)).astype(np.uint8)
+    with Watch(tmp_path / "run", real=real, latents=4, say=None) as watch, pytest.raises(UserError) as error:
+        WatchCallback(watch, metric="val_fid")
+    assert error.value.subject == Option("metric", "val_fid")
+
+
+def test_what_a_callback_is_given_may_fail_later(tmp_path: Path) -> None:
+    class Losing(Game):
+        def on_train_epoch_end(self) -> None:
+            if "g" in self.nets:
+                del self.nets["g"]
+            self.nets["other"] = nn.Linear(4, 64)
+
+        def training_step(self, batch: list[Tensor]) -> Any:
+            return {"d_loss": 0.25}
+
+    counted = iter([4, 4])
+    watch = Watch(tmp_path / "run", metric="fid", policy="budget", say=None)
+    callback = WatchCallback(watch, generator="nets.g", metric="val_fid", samples=lambda _: next(counted))
+    trainer = pl.Trainer(
+        callbacks=[callback],
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        max_epochs=2,
+    )
+    loader = DataLoader(TensorDataset(torch.zeros(12, 1)), batch_size=4)
+    trainer.fit(Losing(), loader, loader)
+    assert trainer.current_epoch == 2
+    assert watch.samples == 8
+    lines = records(tmp_path / "run" / "log" / "events.jsonl")
+    assert {line["kind"] for line in lines} == {"ignored", "not kept"}
+    again = Watch(tmp_path / "again", say=None)
+    with pytest.raises(UserError) as error:
+        fit(WatchCallback(again, generator="nets.g", metric="val_fid", samples=lambda _: 1 // 0), max_epochs=1)
+    assert error.value.subject == Option("samples")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -38,7 +39,9 @@ def full(*_: Any, **__: Any) -> Any:
     raise OSError(28, "full")
 
 
-@pytest.mark.parametrize("error", [BrokenPipeError, ValueError, UnicodeEncodeError("ascii", "é", 0, 1, "mine")])
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError, ValueError, UnicodeEncodeError("ascii", "é", 0, 1, "mine"), SystemExit(2), GeneratorExit]
+)
 def test_a_say_that_raises_is_an_event_once(tmp_path: Path, error: Any) -> None:
     def say(_: str) -> None:
         raise error
@@ -87,6 +90,69 @@ def test_ctrl_c_goes_through(tmp_path: Path) -> None:
     watch = opened(tmp_path / "run", say=say)
     with pytest.raises(KeyboardInterrupt):
         watch.score(fid=1.0)
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), RuntimeError("preempted")])
+def test_what_a_handler_of_a_signal_raises_goes_through(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def handler(*_: Any) -> None:
+        raise error
+
+    def keep(_: Path) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        watch = opened(tmp_path / "run")
+        watch.step(10)
+        with pytest.raises(type(error)):
+            watch.score(fid=1.0, keep=keep)
+        assert watch.best is None
+        watch.close()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_keep_that_exits_is_an_event(tmp_path: Path) -> None:
+    watch = opened(tmp_path / "run")
+    watch.step(10)
+    assert watch.score(fid=1.0, keep=lambda _: sys.exit(3))
+    watch.close()
+    assert events(tmp_path / "run") == ["not kept"]
+
+
+def test_a_forked_process_changes_nothing_of_the_run(tmp_path: Path) -> None:
+    script = """
+import os, sys, equipoise
+said = []
+watch = equipoise.Watch(sys.argv[1], log_every=1, say=said.append)
+watch.step(2)
+if os.fork() == 0:
+    watch.step(3)
+    watch.score(loss=0.1)
+    watch.close()
+    sys.exit(any(str(os.getppid()) in line for line in said) - 1)
+assert os.wait()[1] == 0
+watch.step(2)
+watch.score(loss=0.5)
+watch.close()
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    state = RunFolder.open(tmp_path / "run").read_state()
+    assert (state.samples, state.status) == (4, "finished")
+    assert [line["samples"] for line in records(tmp_path / "run" / "log" / "steps.jsonl")] == [2, 4]
+    assert [line["loss"] for line in records(tmp_path / "run" / "log" / "scores.jsonl")] == [0.5]
+    assert events(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("folder", [None, 3, "a\0b"])
+def test_what_is_no_path_is_refused(folder: Any) -> None:
+    with pytest.raises(UserError) as error:
+        Watch(folder, say=None)
+    assert error.value.subject == Option("folder", repr(folder))
 
 
 def test_log_lines_wait_for_a_disk_that_is_full_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,6 +262,54 @@ def test_units_and_shapes_are_refused_at_the_first_step(tmp_path: Path, numbers:
     watch.close()
 
 
+@pytest.mark.parametrize(
+    "samples", [True, np.True_, torch.tensor(True), torch.tensor([8]), torch.ones(1, 1, 1, 1), np.array([8]), 10**30]
+)
+def test_what_is_no_count_is_no_number_of_samples(tmp_path: Path, samples: Any) -> None:
+    watch = opened(tmp_path / "run")
+    with pytest.raises(UserError) as error:
+        watch.step(samples)
+    assert isinstance(error.value.subject, Option)
+    assert error.value.subject.name == "samples"
+    watch.step(torch.tensor(8))  # pyright: ignore[reportArgumentType]: a count all the same
+    assert watch.samples == 8
+    watch.step(samples)
+    assert watch.samples == 8
+    watch.close()
+
+
+def test_an_accuracy_that_counts_samples_is_divided_by_them(tmp_path: Path) -> None:
+    watch = opened(tmp_path / "run")
+    with pytest.raises(UserError) as error:
+        watch.step(8, accuracy=7)
+    assert "0.875" in str(error.value.remedies[0])
+    watch.close()
+
+
+class Spiteful:
+    """What fails where its shape is asked for."""
+
+    @property
+    def shape(self) -> Any:
+        raise RuntimeError("mine")
+
+
+@pytest.mark.parametrize("value", [10**400, pytest.param(Spiteful(), id="spiteful"), torch.ones((), device="meta")])
+@pytest.mark.parametrize("name", ["discriminator_loss", "accuracy", "real_logits"])
+def test_a_number_that_cannot_be_read_ends_nothing(tmp_path: Path, name: str, value: Any) -> None:
+    first = opened(tmp_path / "first")
+    with contextlib.suppress(UserError):
+        first.step(10, **{name: value})
+    first.close()
+    watch = opened(tmp_path / "run")
+    for _ in range(3):
+        watch.step(10, discriminator_loss=0.5)
+        watch.step(10, **{name: value})
+    watch.close()
+    assert watch.samples == 60
+    assert {"ignored", "watch failed"} & set(events(tmp_path / "run"))
+
+
 def test_a_loss_may_be_one_number_or_one_or_more_for_each_sample(tmp_path: Path) -> None:
     watch = opened(tmp_path / "run")
     for loss in (0.5, torch.full((4,), 0.5), torch.full((4, 1, 3, 3), 0.5), [0.5] * 4, np.full(8, 0.5)):
@@ -232,6 +346,22 @@ def test_a_generator_that_changes_its_shape_later_is_an_event(tmp_path: Path, re
     assert not watch.evaluate(lambda latents: torch.zeros(len(latents), 3, 9, 9))
     assert not watch.evaluate(3)
     assert events(tmp_path / "run") == ["evaluation failed"] * 2
+    watch.close()
+
+
+@pytest.mark.usefixtures("small", "unsynced")
+@pytest.mark.parametrize(
+    "change",
+    [lambda images: images / 0, lambda images: images.to(torch.complex64), lambda _: None, lambda _: sys.exit(2)],
+    ids=["infinite", "complex", "none", "exits"],
+)
+def test_images_that_are_none_are_no_best_ones(tmp_path: Path, real: np.ndarray, change: Any) -> None:
+    watch = with_images(tmp_path / "run", real)
+    watch.step(10)
+    watch.evaluate(Shifted(-0.5))
+    good = Shifted(0.5).eval()
+    assert not watch.evaluate(lambda latents: change(good(latents)))
+    assert events(tmp_path / "run") == ["evaluation failed"]
     watch.close()
 
 

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from equipoise.errors import UserError
 from equipoise.watch.generators import copied, drawing
 from equipoise.watch.keeping import content_of
-from equipoise.watch.modules import num_untrained_statistics, plain_state, refuse_sharded
+from equipoise.watch.modules import num_untrained_statistics, plain_state, refuse_sharded, refuse_without_weights
 
 
 class Plain(nn.Module):
@@ -88,6 +88,62 @@ def test_whatever_generate_does_nothing_of_the_network_is_changed() -> None:
     assert random.getstate() == states[0]
     assert np.random.get_state(legacy=False)["state"]["key"].tolist() == states[1]  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), states[2])
+
+
+class Counting(Plain):
+    """One that counts its calls in every way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num = 0
+        self.seen: list[int] = []
+        self.total = torch.zeros(())
+
+    def forward(self, latents: Tensor) -> Tensor:
+        self.num += 1
+        self.seen.append(self.num)
+        self.total += 1
+        return super().forward(latents)
+
+
+def test_attributes_hooks_parts_and_gradients_are_put_back() -> None:
+    network = Counting()
+    network(torch.randn(8, 2)).sum().backward()
+    weight = network.module.weight
+    gradient = weight.grad
+    assert gradient is not None
+    expected = gradient.clone()
+    names = list(network.state_dict())
+
+    def generate(one: Any, latents: Tensor) -> Tensor:
+        with torch.enable_grad():
+            one(latents).sum().backward()
+        one.zero_grad()
+        one.norm.momentum = 0.5
+        one.register_forward_hook(lambda *_: None)
+        one.norm.register_buffer("more", torch.zeros(1))
+        nn.utils.parametrizations.weight_norm(one.module)
+        one.other = nn.Linear(2, 2)
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        drawing(network, generate)(torch.randn(8, 2))
+    assert (network.num, network.seen, network.total.item(), network.norm.momentum) == (1, [1], 1, 0.1)
+    assert len(network._forward_hooks) == 0
+    assert list(network.state_dict()) == names
+    assert network.module.weight is weight
+    assert type(network.module) is nn.Linear
+    assert weight.grad is gradient
+    assert torch.equal(gradient, expected)
+    network(torch.randn(8, 2)).sum().backward()
+
+
+@pytest.mark.parametrize("network", [nn.LazyLinear(2), nn.Linear(2, 2, device="meta")], ids=["lazy", "meta"])
+def test_weights_that_do_not_exist_yet_are_refused(network: nn.Module) -> None:
+    for call in (lambda: refuse_without_weights(network), lambda: content_of(nn.Sequential(network))):
+        with pytest.raises(UserError) as error:
+            call()
+        assert error.value.subject == "generator"
 
 
 def test_a_function_that_trains_changes_no_statistics_either() -> None:

@@ -25,17 +25,17 @@ def _counted(batch: Any, expected: int | None, depth: int) -> tuple[int, int] | 
     if sides is not None:
         return (sides[0], len(sides)) if sides else None
     parts = _parts(batch)
-    if isinstance(batch, list | tuple) and not parts:
+    if isinstance(batch, Sequence) and not parts:
         return 0, 0
     found = [count for part in parts if (count := _counted(part, expected, depth + 1)) is not None]
-    is_list = isinstance(batch, list | tuple) and not hasattr(batch, "_fields")
+    is_list = isinstance(batch, Sequence) and not hasattr(batch, "_fields")
     if is_list and _is_of_samples(batch, found, expected):
         return len(batch), max((dimensions for _, dimensions in found), default=0) + 1
     if expected is not None:
         for count in found:
             if count[0] == expected:
                 return count
-    return max(found, key=lambda count: count[1], default=None)
+    return max(found, key=lambda count: (count[1], count[0] > 1), default=None)  # one of all is no column
 
 
 def _is_of_samples(batch: Sequence[Any], found: list[tuple[int, int]], expected: int | None) -> bool:
@@ -51,7 +51,8 @@ def _is_image(sample: Any) -> bool:
     """Return whether a part of a batch is one image, alone or with what belongs to it."""
     sides = _sides(sample)
     if sides is not None:
-        return len(sides) == 3 and (sides[0] in CHANNELS or sides[2] in CHANNELS)
+        is_grey = len(sides) == 2 and str(getattr(sample, "dtype", "")).endswith("uint8")  # bytes of two sides
+        return is_grey or (len(sides) == 3 and (sides[0] in CHANNELS or sides[2] in CHANNELS))
     if isinstance(sample, str | bytes | int | float) or sample is None:
         return False
     shapes = [sides for part in _parts(sample) if (sides := _sides(part)) is not None]
@@ -59,7 +60,9 @@ def _is_image(sample: Any) -> bool:
 
 
 def _sides(value: Any) -> tuple[int, ...] | None:
-    """Return the shape of a tensor or an array of any library, None for anything else."""
+    """Return the shape of a tensor, of an array of any library or of a picture, None for anything else."""
+    if hasattr(value, "getbands"):  # Pillow's, which has no shape
+        return (len(value.getbands()), value.height, value.width)
     try:
         return tuple(int(side) for side in value.shape)
     except AttributeError:
@@ -72,8 +75,9 @@ def _parts(batch: Any) -> list[Any]:
     """Return what a batch is made of, by whatever it is made with."""
     if isinstance(batch, Mapping):
         return list(batch.values())
-    if isinstance(batch, list | tuple):
+    if isinstance(batch, Sequence):
         return list(batch)
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
         return [getattr(batch, field.name) for field in dataclasses.fields(batch)]
-    return list(getattr(batch, "__dict__", {}).values())
+    slots = [getattr(batch, name, None) for name in getattr(type(batch), "__slots__", ())]
+    return [*getattr(batch, "__dict__", {}).values(), *slots]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from equipoise.errors import Option, UserError
+from equipoise.integrations.given import generator_at, refuse_metric
 from equipoise.watch.numbers import stat_names, whole
 from equipoise.watch.watch import Watch
 
@@ -36,7 +37,8 @@ class WatchCallback(Callback):
         names: what `train_step` returns, under names of yours, to the watch's own, such as "discriminator_loss".
 
     Raises:
-        UserError: for a name that the watch does not know, and for a batch that is no whole number.
+        UserError: for a metric where the watch has real images, for a name that the watch does not know, and for a
+            batch that is no whole number.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class WatchCallback(Callback):
         names: Mapping[str, str] = NAMES,
     ) -> None:
         super().__init__()
+        refuse_metric(watch, metric)
         self.watch = watch
         self.batch = whole("batch", batch)
         self.generator = generator
@@ -61,7 +64,7 @@ class WatchCallback(Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Refuse a model without this generator before anything is trained; go on with a run that has ended."""
-        self._generator()
+        generator_at(self.model, self.generator)
         self.watch.reopen()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -135,10 +138,10 @@ class WatchCallback(Callback):
             self.model.stop_training = True  # pyright: ignore[reportOptionalMemberAccess]: Keras sets it first
 
     def _generator(self) -> Any:
-        with contextlib.suppress(AttributeError):
-            return getattr(self.model, self.generator)
-        problem = f"{type(self.model).__name__} has no such attribute; name the one that holds the generator"
-        raise UserError(Option("generator", self.generator), problem)
+        """Return the generator, None where it is gone by now: the watch makes an event of that."""
+        with contextlib.suppress(UserError):
+            return generator_at(self.model, self.generator)
+        return None
 
 
 def _is_finite(value: Any) -> bool:

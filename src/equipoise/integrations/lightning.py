@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from equipoise.errors import Option, UserError
 from equipoise.integrations.batches import num_samples
+from equipoise.integrations.given import generator_at, refuse_metric
 from equipoise.watch.numbers import stat_names
+from equipoise.watch.saying import in_words
 from equipoise.watch.watch import Watch
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class WatchCallback(Callback):
         samples: a function of a batch that returns how many real samples are in it, where they cannot be counted.
 
     Raises:
-        UserError: for a name that the watch does not know.
+        UserError: for a metric where the watch has real images, for a name that the watch does not know.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class WatchCallback(Callback):
         samples: Callable[[Any], int] | None = None,
     ) -> None:
         super().__init__()
+        refuse_metric(watch, metric)
         self.watch = watch
         self.generator = generator
         self.metric = metric
@@ -70,7 +73,7 @@ class WatchCallback(Callback):
         if trainer.world_size > 1:
             problem = f"{trainer.world_size} processes train, and a watch follows one"
             raise UserError("WatchCallback", problem, Option("devices", 1))
-        self._generator_of(pl_module)
+        generator_at(pl_module, self.generator)
         self._taken = {}
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -128,13 +131,23 @@ class WatchCallback(Callback):
     def _num_samples(self, trainer: Any, batch: Any) -> Any:
         """Return how many samples a batch holds; whatever is no number is for the watch to refuse."""
         if self.samples is not None:
-            return self.samples(batch)
+            return self._counted(batch)
         expected = getattr(trainer.train_dataloader, "batch_size", None)
         found = num_samples(batch, expected if isinstance(expected, int) else None)
         if found is None and not self.watch.samples:
             problem = f"the samples in a batch of {type(batch).__name__} cannot be counted"
             raise UserError(Option("samples"), problem, "Give a function: samples=lambda batch: len(batch.images)")
         return found
+
+    def _counted(self, batch: Any) -> Any:
+        """Return what the function of the user's counts, None where it fails later than in the first step."""
+        assert self.samples is not None
+        try:
+            return self.samples(batch)
+        except Exception as error:
+            if not self.watch.samples:
+                raise UserError(Option("samples"), f"the function failed ({in_words(error)})") from error
+            return None
 
     def _stats(self, trainer: Any, outputs: Any) -> dict[str, Any]:
         """Return the numbers of this step by the watch's names: returned ones first, then those logged in this step.
@@ -153,10 +166,7 @@ class WatchCallback(Callback):
         return found
 
     def _generator_of(self, pl_module: Any) -> Any:
-        found = pl_module
-        with contextlib.suppress(AttributeError):
-            for part in self.generator.split("."):
-                found = getattr(found, part)
-            return found
-        problem = f"{type(pl_module).__name__} has no such attribute; name the one that holds the generator"
-        raise UserError(Option("generator", self.generator), problem)
+        """Return the generator, None where it is gone by now: the watch makes an event of that."""
+        with contextlib.suppress(UserError):
+            return generator_at(pl_module, self.generator)
+        return None

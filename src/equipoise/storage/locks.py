@@ -40,6 +40,7 @@ class Busy(Exception):
 def held(folder: Path) -> Iterator[None]:
     """Hold a folder while entered; raises Busy where another process does, UserError where there are no locks."""
     descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    process = os.getpid()
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise UserError(folder / NAME, "is not a regular file", "Remove it, then continue")
@@ -52,7 +53,8 @@ def held(folder: Path) -> Iterator[None]:
                 yield
             finally:
                 with contextlib.suppress(OSError):  # or a failing disk would hide what has failed before
-                    os.ftruncate(descriptor, 0)
+                    if os.getpid() == process:  # a forked process ends, and the run of this one goes on
+                        os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

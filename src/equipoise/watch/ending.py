@@ -11,6 +11,7 @@ from equipoise.runs.candidates import find, promote
 from equipoise.runs.folder import RunFolder
 from equipoise.storage.records import RunState, Score
 from equipoise.watch.keeping import Event
+from equipoise.watch.raised import is_for_the_loop
 from equipoise.watch.saying import in_words
 from equipoise.watch.writing import why
 
@@ -41,7 +42,9 @@ def concluded(
             if found is not None:
                 return found, before.best
         return _concluded(state, evaluator, stage)
-    except Exception as error:
+    except BaseException as error:
+        if is_for_the_loop(error):
+            raise
         failed = f"The end of the run failed ({why(error)})."
         event("final stage failed", failed)
         return msgspec.structs.replace(state, not_selected=failed, not_tested=failed), None

@@ -21,7 +21,8 @@ from equipoise.storage.records import Score
 from equipoise.watch.generators import Draw, Generate, copied, drawing, num_untrained_in_keras
 from equipoise.watch.images import GivenImages
 from equipoise.watch.keeping import Content, Event, Keeper, is_keras, is_module
-from equipoise.watch.modules import num_untrained_statistics, refuse_sharded
+from equipoise.watch.modules import num_untrained_statistics, refuse_sharded, refuse_without_weights
+from equipoise.watch.torch_settings import usual_settings
 
 LOOKS = (1, 3, 10)  # evaluations at which the range of generated images is looked at, until one is doubtful
 NOT_EVALUATED = (
@@ -65,10 +66,12 @@ class Evaluator:
         assert found is not None, "images enough were held out"
         return found
 
+    @usual_settings()
     def judge_rivals(self) -> None:
         """Judge floor and ceiling under the watch's protocol, unless that was done before."""
         rivals_once(self.run, self.given, self.judge, self.timeout, lambda text: self.event("baseline failed", text))
 
+    @usual_settings()
     def score(self, generator: Any, samples: int) -> Score:
         """Score a generator beside the best one; raises UserError for images that do not fit, and what drawing raises.
 
@@ -76,6 +79,7 @@ class Evaluator:
         """
         if is_module(generator):
             refuse_sharded(generator)
+            refuse_without_weights(generator)
         self.has_evaluated = True
         self.like = None
         if is_module(generator) or is_keras(generator):
@@ -121,10 +125,12 @@ class Evaluator:
             return None
         return copied(self.like, self.generate, folder)
 
+    @usual_settings()
     def snapshot(self, generator: Any, samples: int) -> None:
         """Write a picture of fixed latents if one is due; failing at it costs the picture alone."""
         write_snapshot(self.given, drawing(generator, self.generate), self.run, samples, self.event)
 
+    @usual_settings()
     def conclude(self, stage: Callable[[str, float], None], *, is_final: bool) -> tuple[Findings, str | None]:
         """Select, show and test the best generator; also return why it was not tested, if it should have been."""
         ending = Ending(self.run, self.given, self.monitor, self.load, self.timeout, self.event, stage)

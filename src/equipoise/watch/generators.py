@@ -16,6 +16,7 @@ from equipoise.runs.candidates import GENERATOR
 from equipoise.storage.checkpoints import load_module, load_tensors
 from equipoise.watch.keeping import KERAS_WEIGHTS, is_keras
 from equipoise.watch.modules import bare, copy_of, modules_of, num_shells, same_randomness, shelled, untouched
+from equipoise.watch.torch_settings import settings_of_the_loop
 
 Generate = Callable[[Any, Tensor], Any]  # (generator, latents [N, …]) to images [N, C, H, W] in [-1, 1], or bytes
 Draw = Callable[[Tensor], Tensor]  # from latents to images in float32 on the CPU
@@ -92,13 +93,16 @@ def _draw_lent(generator: Any, generate: Generate | None, weights: list[Any], la
 
 @torch.no_grad()
 def _draw(generate: Generate, generator: Any, latents: Tensor) -> Tensor:
-    images = generate(generator, latents)
+    with settings_of_the_loop():
+        images = generate(generator, latents)
     if not isinstance(images, Tensor):
         try:
             images = torch.from_numpy(_array(images))
         except (TypeError, ValueError):
             raise UserError("generator", f"it gave {type(images).__name__}; images [N, C, H, W] are needed") from None
-    is_whole = not images.is_floating_point() and not images.is_complex() and images.dtype != torch.bool
+    if images.is_complex():
+        raise UserError("generator", f"it gave {images.dtype}; images of real numbers are needed", "Take their .real")
+    is_whole = not images.is_floating_point() and images.dtype != torch.bool
     found = images.detach().float().cpu()
     return found / 127.5 - 1 if is_whole else found  # whole numbers can only be meant as 0..255
 

@@ -37,6 +37,7 @@ from equipoise.tasks.image_judging import (
 from equipoise.tasks.images import ENOUGH, missing_of, refuse_few, summary_of, with_left_out
 from equipoise.watch.generators import Draw
 from equipoise.watch.reading import read
+from equipoise.watch.torch_settings import usual_settings
 
 GIVEN = "images given to the watch"
 NUM_TRIED = 16
@@ -64,7 +65,8 @@ class GivenImages(Evaluated):
 
     def outputs(self, generator: Draw, randomness: Randomness, split: Split, begin: int, size: int) -> Tensor:
         """Draw `size` images `[size, C, H, W]` in [-1, 1]; raises UserError for images of another shape."""
-        return self._drawn(generator, randomness, size).clamp(-1, 1)
+        images = self._drawn(generator, randomness, size)
+        return images.masked_fill(images.isinf(), torch.nan).clamp(-1, 1)  # else clamp would make infinity white
 
     def _drawn(self, generator: Draw, randomness: Randomness, size: int) -> Tensor:
         images = generator(randomness.normal(f"latents of {self.seed}", size, *self.latents))
@@ -142,6 +144,7 @@ def _usual(images: Tensor) -> tuple[float, float]:
     return float(found[0]), float(found[1])
 
 
+@usual_settings()
 def given_images(
     real: Any, latents: Any, recipe: Recipe, stage: Callable[[str, float], None], folder: Path | None = None
 ) -> GivenImages:

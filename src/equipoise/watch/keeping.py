@@ -17,6 +17,7 @@ from equipoise.runs.candidates import GENERATOR, Fill, keep_candidate, promote, 
 from equipoise.runs.folder import RunFolder
 from equipoise.stopping.monitor import Monitor
 from equipoise.storage.records import EventKind, Score
+from equipoise.watch.raised import is_for_the_loop
 from equipoise.watch.writing import Writer, why
 
 KERAS_WEIGHTS = "generator.weights.h5"
@@ -60,14 +61,11 @@ class Keeper:
         is_best = self.monitor.score(score)
         try:
             self._keep(score, content, is_best=is_best, keeps_all=keeps_all)
-        except Exception as error:
-            if refuses and isinstance(error, UserError):
+        except BaseException as error:
+            if is_for_the_loop(error) or (refuses and isinstance(error, UserError)):
                 self.monitor.load_state_dict(before)
                 raise
             self._note_unkept(score, content, error)
-        except BaseException:  # Ctrl-C
-            self.monitor.load_state_dict(before)
-            raise
         self.writer.log("scores.jsonl", score.samples, lambda: self.run.log_score(score, is_best=is_best))
         return is_best
 
@@ -97,7 +95,7 @@ class Keeper:
         if one.score is self.monitor.best:
             promote(self.run, folder)
 
-    def _note_unkept(self, score: Score, content: Content | None, error: Exception) -> None:
+    def _note_unkept(self, score: Score, content: Content | None, error: BaseException) -> None:
         then = "best/ stays as it is"
         if content is not None and content.later is not None:
             try:
@@ -113,9 +111,10 @@ def content_of(what: Any) -> Content:
     if is_keras(what):  # first: under the torch backend it is a torch module, too
         return Content(lambda folder: what.save_weights(folder / KERAS_WEIGHTS))
     if is_module(what):
-        from equipoise.watch.modules import plain_state, refuse_sharded
+        from equipoise.watch.modules import plain_state, refuse_sharded, refuse_without_weights
 
         refuse_sharded(what)
+        refuse_without_weights(what)
         return _of_values(lambda: plain_state(what))
     if isinstance(what, Mapping):
         return _of_values(lambda: what)

@@ -1,31 +1,32 @@
 """Whether what a loop trains on is held out: found by place, by path, or by content."""
 
 import os
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
-from equipoise.data.audit.duplicates import Sketches, joined, near_duplicates, sketched
+from equipoise.data.audit.duplicates import Sketches, averaging, joined, near_duplicates, sketched
 from equipoise.data.pool import Pool
 from equipoise.data.splits import content_digests, to_hashes
 from equipoise.errors import UserError
 from equipoise.watch.images import GivenImages
 from equipoise.watch.reading import read
+from equipoise.watch.trained_on import SUBJECT, trained_on
 
-SUBJECT = "check_training()"
 CHUNK = 4_096  # images sketched at once
+PATTERN = 12  # pixels a side, by which images of another size or contrast are compared
+LEAST_LIKE = 0.95  # correlation with the real image that it is
+MOST_OF_NEXT = 0.25  # of the distance to the next real image: nearer than that by chance is hardly any
 TRAIN = 0
 HELD_OUT = 1
 UNKNOWN = 2
 How = Literal["places", "paths", "content"]
 WHY_UNKNOWN: dict[How, str] = {
-    "places": "there are fewer",
+    "places": "there are no such places",
     "paths": "broken or ignored files, or of another folder",
-    "content": "changed by an augmentation, or others",
+    "content": "cropped or changed in another way, or others",
 }
 
 
@@ -42,6 +43,11 @@ class TrainingCheck:
     how: How
 
     @property
+    def is_clean(self) -> bool:
+        """Whether every image was found, and none is held out."""
+        return not len(self.held_out) and not len(self.unknown) and len(self.train) > 0
+
+    @property
     def message(self) -> str:
         """Say in words what was found."""
         num = len(self.train) + len(self.held_out) + len(self.unknown)
@@ -50,6 +56,8 @@ class TrainingCheck:
             text += f", {len(self.unknown):,} not found among the real images ({WHY_UNKNOWN[self.how]})"
         if len(self.held_out):
             return f"{text}. Do not train on these: the scores would look too good."
+        if len(self.unknown):
+            return f"{text}. Whether those not found are held out cannot be said: give their paths, or their places."
         return f"{text}."
 
 
@@ -57,21 +65,25 @@ def check_training(given: GivenImages, images: Any) -> TrainingCheck:
     """Find which of some images are held out; raises UserError for what holds no images.
 
     `images` are places, paths or names, or images as a watch takes them; also a data set of files, a part of a data
-    set, or a loader of either.
+    set, a loader of either, batches, or a stream of these.
     """
-    whole, chosen = _unwrapped(images)
+    known = None if given.names is None else _Names(given)
+    what = trained_on(images, len(given.pool.images), is_known=None if known is None else known.has)
+    chosen = what.chosen
     sides = np.full(len(given.pool.images), HELD_OUT)
     sides[given.pool.splits.train] = TRAIN
-    paths = _paths_of(whole, given)
     how: How
-    if paths is not None:
-        found = _by_name(given, paths, sides)
+    if what.paths is not None:
+        if known is None:
+            problem = "paths were given, and the real images are an array or a data set"
+            raise UserError(SUBJECT, problem, "Give images, or their places in what was given as real")
+        found = np.array([UNKNOWN if (place := known.place(path)) is None else sides[place] for path in what.paths])
         how = "paths"
-    elif _are_places(whole):
-        found = _by_place(np.asarray(whole), sides)
+    elif what.places is not None:
+        found = _by_place(what.places, sides)
         how = "places"
     else:
-        found = _by_content(given.pool, whole if chosen is None else _Part(whole, chosen), sides)
+        found = _by_content(given.pool, what.images if chosen is None else _Part(what.images, chosen), sides)
         chosen = None
         how = "content"
     if chosen is not None:
@@ -94,62 +106,30 @@ class _Part:
         return self.items[int(self.places[index])]
 
 
-def _unwrapped(images: Any) -> tuple[Any, np.ndarray | None]:
-    """Return the data set within loaders and parts, and which of its items these take; None stands for all."""
-    chosen: np.ndarray | None = None
-    while hasattr(images, "dataset") and not isinstance(images, Tensor | np.ndarray):
-        part = getattr(images, "indices", None)
-        if part is None:
-            part = getattr(getattr(images, "sampler", None), "indices", None)
-        if part is not None:
-            taken = np.asarray(part, dtype=np.int64)
-            chosen = taken if chosen is None else taken[chosen]
-        images = images.dataset
-    return images, chosen
+class _Names:
+    """The places of the real images by their names, however a path to them is written."""
 
+    def __init__(self, given: GivenImages) -> None:
+        self.place_of = {name: place for place, name in enumerate(given.names or ())}
+        self.folder = given.folder
 
-def _paths_of(images: Any, given: GivenImages) -> list[str] | None:
-    """Return paths, where they were given or where a data set of files of a folder tells them."""
-    if isinstance(images, str | Path):
-        images = [images]
-    samples = getattr(images, "samples", None)  # of torchvision's folders: (path, class)
-    if isinstance(samples, Sequence) and given.folder is not None:
-        images = [sample[0] for sample in samples]
-    if not isinstance(images, Iterable) or isinstance(images, Tensor | np.ndarray) or not isinstance(images, Sequence):
-        return None
-    if not len(images) or not all(isinstance(path, str | Path) for path in images):
-        return None
-    if given.names is None:
-        problem = "paths were given, and the real images are an array or a data set"
-        raise UserError(SUBJECT, problem, "Give images, or their places in what was given as real")
-    return [os.fspath(path) for path in images]
+    def place(self, path: str) -> int | None:
+        """Return the place of a path, None where it is of no real image."""
+        found = self.place_of.get(path)
+        if found is None and self.folder is not None:
+            names = _relative(path, self.folder)
+            found = next((self.place_of[name] for name in names if name in self.place_of), None)
+        return found
 
-
-def _by_name(given: GivenImages, paths: Sequence[str], sides: np.ndarray) -> np.ndarray:
-    assert given.names is not None
-    place_of = {name: place for place, name in enumerate(given.names)}
-    found = np.full(len(paths), UNKNOWN)
-    for index, path in enumerate(paths):
-        place = place_of.get(path)
-        if place is None and given.folder is not None:
-            place = next((place_of[name] for name in _relative(path, given.folder) if name in place_of), None)
-        if place is not None:
-            found[index] = sides[place]
-    return found
+    def has(self, path: str) -> bool:
+        """Return whether a path is of a real image."""
+        return self.place(path) is not None
 
 
 def _relative(path: str, folder: Path) -> list[str]:
     """Return how a path may be written from a folder, links followed or not."""
     pairs = [(os.path.abspath(path), os.path.abspath(folder)), (os.path.realpath(path), os.path.realpath(folder))]
     return [os.path.relpath(*pair).replace(os.sep, "/") for pair in pairs]
-
-
-def _are_places(images: Any) -> bool:
-    if isinstance(images, Tensor | np.ndarray):
-        return images.ndim == 1 and "int" in str(images.dtype)
-    if isinstance(images, range):
-        return True
-    return isinstance(images, Sequence) and len(images) > 0 and all(isinstance(place, int) for place in images)
 
 
 def _by_place(places: np.ndarray, sides: np.ndarray) -> np.ndarray:
@@ -162,11 +142,11 @@ def _by_place(places: np.ndarray, sides: np.ndarray) -> np.ndarray:
 
 def _by_content(pool: Pool, images: Any, sides: np.ndarray) -> np.ndarray:
     """Return the side of each image, exactly where its pixels are those of a real one, else of one nearly the same."""
-    pixels = read(images, SUBJECT).images
+    pixels = read(images, SUBJECT, may_vary=True).images
     found = _exact(pool, pixels, sides)
     if pool.scale is not None and (found == UNKNOWN).any():
         black, white = pool.scale
-        other = read(images, SUBJECT, black, white).images
+        other = read(images, SUBJECT, black, white, may_vary=True).images
         by_other = _exact(pool, other, sides)
         if (by_other == UNKNOWN).sum() < (found == UNKNOWN).sum():
             pixels = other
@@ -174,6 +154,10 @@ def _by_content(pool: Pool, images: Any, sides: np.ndarray) -> np.ndarray:
     rest = np.flatnonzero(found == UNKNOWN)
     if len(rest):
         found[rest] = _near(pool, pixels[rest], sides)
+    for mirrored in (False, True):
+        rest = np.flatnonzero(found == UNKNOWN)
+        if len(rest):
+            found[rest] = _alike(pool, pixels[rest, :, :, ::-1] if mirrored else pixels[rest], sides)
     return found
 
 
@@ -200,6 +184,40 @@ def _near(pool: Pool, pixels: np.ndarray, sides: np.ndarray) -> np.ndarray:
             least[other] = distance
             found[other] = sides[place]
     return found
+
+
+def _alike(pool: Pool, pixels: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Return the side of the real image that each is much more like than any other, whatever its contrast and size."""
+    both_grey = pixels.shape[1] != pool.images.shape[1]
+    real = _patterns(pool.images, both_grey)
+    found = np.full(len(pixels), UNKNOWN)
+    for begin in range(0, len(pixels), CHUNK // 4):
+        part = _patterns(pixels[begin : begin + CHUNK // 4], both_grey)
+        likeness = part @ real.T
+        best = likeness.argmax(1)
+        rows = np.arange(len(part))
+        most = likeness[rows, best]
+        likeness[rows, best] = -1
+        is_found = (most > LEAST_LIKE) & (1 - most < MOST_OF_NEXT * (1 - likeness.max(1)))
+        found[begin + rows[is_found]] = sides[best[is_found]]
+    return found
+
+
+def _patterns(images: np.ndarray, as_grey: bool) -> np.ndarray:
+    """Return small versions float32 [N, C * PATTERN²] of which each channel has mean 0, and all together length 1."""
+    rows = averaging(images.shape[2], PATTERN)
+    columns = averaging(images.shape[3], PATTERN).T
+    parts = []
+    for begin in range(0, len(images), CHUNK):
+        part = images[begin : begin + CHUNK].astype(np.float32)
+        if as_grey:
+            part = part.mean(1, keepdims=True)
+        small = np.matmul(np.matmul(rows, part), columns)
+        small -= small.mean((2, 3), keepdims=True)
+        small /= np.sqrt(np.square(small).mean((2, 3), keepdims=True)) + 1e-3
+        flat = small.reshape(len(small), -1)
+        parts.append(flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-3))
+    return np.concatenate(parts)
 
 
 def _sketched(images: np.ndarray) -> Sketches:

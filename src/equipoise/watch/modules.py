@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase  # what all of them
 from equipoise.errors import UserError
 
 # Where a wrapper holds its network: those of the packages below, known by their names, as not all of them are loaded.
-PACKAGES = ("torch", "lightning", "lightning_fabric", "timm")
+PACKAGES = ("torch", "lightning", "lightning_fabric", "timm", "ema_pytorch")
 INNER = {
     "DistributedDataParallel": "module",
     "DataParallel": "module",
@@ -25,6 +25,7 @@ INNER = {
     "OptimizedModule": "_orig_mod",
     "_FabricModule": "module",
     "ModelEma": "module",
+    "EMA": "ema_model",
     "ModelEmaV2": "module",
     "ModelEmaV3": "module",
 }
@@ -94,6 +95,16 @@ def refuse_sharded(module: nn.Module, name: str = "generator") -> None:
                 "Or draw in all processes, and give the watch your own score: score()",
             )
             raise UserError(name, problem, *remedies)
+
+
+def refuse_without_weights(module: nn.Module, name: str = "generator") -> None:
+    """Raise UserError where weights do not exist yet: drawing would make them, and putting back would lose them."""
+    weights = [*module.parameters(), *module.buffers()]
+    if any(map(nn.parameter.is_lazy, weights)):
+        problem = "some of its weights have no shape yet, as it has lazy layers that were never called"
+        raise UserError(name, problem, "Call it once on latents, before its optimizer is made")
+    if any(weight.is_meta for weight in weights):
+        raise UserError(name, "some of its weights lie on the meta device, which holds no values", "Load them first")
 
 
 def plain_state(module: nn.Module) -> dict[str, Tensor]:
@@ -189,7 +200,7 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
     parts = list(dict.fromkeys(part for module in modules for part in module.modules()))
     with same_randomness(parts), _alone(parts), contextlib.ExitStack() as stack:
         for part in parts:
-            stack.callback(_mode_back(part))
+            stack.callback(_attributes_back(part))
             for name, buffer in part._buffers.items():
                 stack.callback(_buffer_back(part, name, buffer))
             for weight in part.parameters(recurse=False):
@@ -197,23 +208,53 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
         yield
 
 
-def _mode_back(part: nn.Module) -> Callable[[], None]:
+def _attributes_back(part: nn.Module) -> Callable[[], None]:
+    """Return what undoes a change of a module's attributes: mode, counters, and what it holds by name, also hooks."""
+    kind = type(part)
     mode = part.training
+    held = dict(vars(part))
+    inside = {name: value.copy() for name, value in held.items() if isinstance(value, dict | list | set)}
+    tensors = [_tensor_back(value) for value in held.values() if isinstance(value, Tensor)]
 
     def back() -> None:
-        part.training = mode
+        if type(part) is not kind:  # parametrizations change it
+            part.__class__ = kind
+        now = vars(part)
+        for name in now.keys() - held.keys():
+            del now[name]
+        now.update(held)
+        for name, content in inside.items():
+            held[name].clear()
+            if isinstance(content, list):
+                held[name].extend(content)
+            else:
+                held[name].update(content)
+        for one in tensors:
+            one()
+        if part.training != mode:  # a compiled script holds it elsewhere
+            part.training = mode
 
     return back
 
 
 def _buffer_back(part: nn.Module, name: str, buffer: Tensor | None) -> Callable[[], None]:
-    kept = None if buffer is None else buffer.detach().clone()
+    values_back = None if buffer is None else _tensor_back(buffer)
 
     def back() -> None:
         part._buffers[name] = buffer
-        if buffer is not None and kept is not None and not _is_same(buffer, kept):
+        if values_back is not None:
+            values_back()
+
+    return back
+
+
+def _tensor_back(tensor: Tensor) -> Callable[[], None]:
+    kept = tensor.detach().clone()
+
+    def back() -> None:
+        if not _is_same(tensor, kept):
             with torch.no_grad():
-                buffer.copy_(kept)
+                tensor.copy_(kept)
 
     return back
 
@@ -226,8 +267,13 @@ def _is_same(one: Tensor, other: Tensor) -> bool:
 
 
 def _weight_back(weight: nn.Parameter) -> Callable[[], None]:
-    """Return what undoes a change of a weight's type, device or place, and of whether it is trained."""
+    """Return what undoes a change of a weight's type, device or place, of its gradient, and of whether it is trained.
+
+    Meanwhile the gradient is out of reach, so that nothing adds to it.
+    """
     data = weight.data
+    gradient = weight.grad
+    weight.grad = None
     is_trained = weight.requires_grad
 
     def back() -> None:
@@ -236,6 +282,7 @@ def _weight_back(weight: nn.Parameter) -> Callable[[], None]:
                 weight.data = data
         if weight.requires_grad != is_trained:
             weight.requires_grad_(is_trained)
+        weight.grad = gradient
 
     return back
 

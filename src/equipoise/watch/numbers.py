@@ -22,6 +22,8 @@ LOSSES = ("discriminator_loss", "generator_loss")
 PER_SAMPLE = (*LOSSES, "penalty")  # one number, or one for each sample
 SHARES = ("accuracy", "real_probability", "fake_probability")
 TOLERANCE = 1e-3  # a sum of shares in half precision may be a little more than 1
+LEAST_PER_CENT = 1.5  # a share just above 1 is no per cent, but a mistake of its own
+MOST_SAMPLES = 10**12  # of one step; beyond, it is no count
 OF_PROBABILITIES = {"real_logit": "real_probability", "fake_logit": "fake_probability", "accuracy": "accuracy"}
 
 
@@ -54,7 +56,16 @@ def step_numbers(
             numbers |= found(_Step(loss, num, given, reads))
         except UserError as error:
             mistakes.append(error)
+        except Exception as error:  # whatever an object of another library raises where it is read
+            problem = f"cannot be read ({type(error).__name__}: {error}); give numbers, arrays or tensors"
+            mistakes.append(UserError(_subject(found), problem))
     return num, numbers, mistakes
+
+
+def _subject(found: Any) -> Option:
+    """Return what a function of a step's numbers reads, for messages."""
+    names = {_of_logits: "real_logits", _of_probabilities: "real_probability"}
+    return Option(names[found] if found in names else found.args[0])
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,7 @@ def _refuse_no_share(name: str, value: Any, step: _Step) -> None:
         return  # looked at once an interval is over
     for one in _extremes(name, value):
         if one < -TOLERANCE or one > 1 + TOLERANCE:
-            raise _no_share(name, one)
+            raise _no_share(name, one, step.num)
 
 
 def _extremes(name: str, value: Any) -> tuple[float, float]:
@@ -140,9 +151,12 @@ def _extremes(name: str, value: Any) -> tuple[float, float]:
     return min(values), max(values)
 
 
-def _no_share(name: str, value: float) -> UserError:
+def _no_share(name: str, value: float, num: int = 0) -> UserError:
     problem = f"it is {value:.6g}, and a share from 0 to 1 is meant"
-    if name == "accuracy" and 1 < value <= 100:
+    if name == "accuracy" and 1 < value <= num and value == round(value):
+        by_num = f"Of {num} samples, divide by {num}: accuracy={value / num:.6g}"
+        return UserError(Option(name), problem, by_num, f"Of per cent, by 100: accuracy={value / 100:.6g}")
+    if name == "accuracy" and LEAST_PER_CENT <= value <= 100:
         return UserError(Option(name), f"{problem}, not per cent", f"Divide by 100: accuracy={value / 100:.6g}")
     if name == "accuracy":
         return UserError(Option(name), problem)
@@ -224,15 +238,21 @@ def score_of(metric: str, numbers: Mapping[str, float | None], samples: int, sec
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
-    """Return a whole number of at least `least`; raises UserError."""
-    with contextlib.suppress(Exception):  # whatever an object of another library raises where it is no number
-        number = int(value)
-        if number >= least and bool(number == value):
-            return number
-    if getattr(value, "shape", ()) or isinstance(value, list | tuple):
+    """Return a whole number of at least `least`; raises UserError.
+
+    An array or a tensor counts only without a side: one with a single element may be a batch of one.
+    """
+    is_list = isinstance(value, list | tuple)
+    is_many = is_list or bool(getattr(value, "shape", ()))
+    if not is_list and not is_many and "bool" not in str(getattr(value, "dtype", type(value).__name__)):
+        with contextlib.suppress(Exception):  # whatever an object of another library raises where it is no number
+            number = int(value)
+            if least <= number <= MOST_SAMPLES and bool(number == value):
+                return number
+    if is_many:
         problem = f"{received(value)}; give how many samples it holds, a whole number"
         raise UserError(Option(name), problem, f"Try: {name}=len(…)")
-    raise UserError(Option(name, value), f"give a whole number of at least {least}")
+    raise UserError(Option(name, value), f"give a whole number of at least {least}, and at most {MOST_SAMPLES:,}")
 
 
 def _of_many(loss: LossName, real: Any, fake: Any) -> dict[str, Any]:

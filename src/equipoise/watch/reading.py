@@ -35,15 +35,18 @@ def read(
     low: float | None = None,
     high: float | None = None,
     progress: Progress | None = None,
+    *,
+    may_vary: bool = False,
 ) -> Read:
     """Return images on one scale, between the given values for black and white; raises UserError for what is none.
 
     They are a tensor or an array `[N, C, H, W]`, or a list or data set of images `[C, H, W]`, Pillow's too; of items
-    with labels the image is taken, and of a loader its data set.
+    with labels the image is taken, and of a loader its data set. Items that are read otherwise each time are refused,
+    unless they may vary.
     """
     array = _array_of(given)
     if array is None:
-        return _read_items(_items_of(given, subject), subject, low, high, progress)
+        return _read_items(_items_of(given, subject), subject, low, high, progress, may_vary=may_vary)
     _refuse_shape(array, subject)
     _refuse_kind(array, subject)
     refuse_not_finite(array, subject)
@@ -97,8 +100,8 @@ def _items_of(given: Any, subject: Part) -> Sequence[Any]:
     if isinstance(given, str | bytes | Path | Mapping | set) or given is None:
         raise UserError(subject, f"it is of type {kind}; {ALLOWED}")
     if not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
-        problem = f"{kind} has no length and no items by number, so no images can be held out of it"
-        raise UserError(subject, problem, "Collect its images first: torch.stack([image for image, *_ in real])")
+        problem = f"{kind} has no length and no items by number, so its images have no places"
+        raise UserError(subject, problem, "Collect its images first: torch.stack([image for image, *_ in data])")
     try:
         num = len(given)
     except (TypeError, NotImplementedError):
@@ -112,7 +115,13 @@ def _items_of(given: Any, subject: Part) -> Sequence[Any]:
 
 
 def _read_items(
-    items: Sequence[Any], subject: Part, low: float | None, high: float | None, progress: Progress | None
+    items: Sequence[Any],
+    subject: Part,
+    low: float | None,
+    high: float | None,
+    progress: Progress | None,
+    *,
+    may_vary: bool,
 ) -> Read:
     num = len(items)
     places = np.unique(np.linspace(0, num - 1, min(num, NUM_LOOKED_AT)).astype(np.int64)).tolist()
@@ -121,7 +130,8 @@ def _read_items(
     first = _in_channels(some[0], channels)
     for place, image in zip(places, some, strict=True):
         _refuse_other(_in_channels(image, channels), first, place, subject)
-    _refuse_random(items, places[:NUM_READ_TWICE], some, subject)
+    if not may_vary:
+        _refuse_random(items, places[:NUM_READ_TWICE], some, subject)
     scale, notes = scale_of_array(np.stack([_in_channels(image, channels) for image in some]), low, high)
     images = np.empty((num, *first.shape), np.uint8)
     for place in range(num):

@@ -5,6 +5,8 @@ import select
 import sys
 from collections.abc import Callable
 
+from equipoise.watch.raised import is_for_the_loop
+
 PATIENCE = 200  # milliseconds that a full pipe is waited for
 PLAIN = str.maketrans({"·": "-", "…": "...", "×": "x", "−": "-", "–": "-", "—": "-", "±": "+-"})
 
@@ -14,14 +16,16 @@ Say = Callable[[str], None]
 def said(say: Say, text: str) -> str | None:
     """Give a line to `say`, in plain letters where others cannot be shown; return why that failed, None if it did not.
 
-    Whatever `say` raises is returned, but not Ctrl-C.
+    Whatever `say` raises is returned, but not what is meant for the loop.
     """
     try:
         try:
             _give(say, text)
         except UnicodeError:
             _give(say, text.translate(PLAIN).encode("ascii", "replace").decode())
-    except Exception as error:
+    except BaseException as error:
+        if is_for_the_loop(error):
+            raise
         return in_words(error)
     return None
 

@@ -22,6 +22,7 @@ from equipoise.storage.files import read_json, write_json
 from equipoise.storage.records import EventKind, NotNegativeInt, RunState, Score, plain
 from equipoise.watch.keeping import Keeper
 from equipoise.watch.numbers import LOSSES, drop_impossible
+from equipoise.watch.raised import is_for_the_loop
 from equipoise.watch.saying import Say, in_words, said
 from equipoise.watch.settings import intervals_of
 from equipoise.watch.writing import Writer
@@ -146,7 +147,9 @@ class Session:
         """Let nothing that fails meanwhile end the training: it is an event. Ctrl-C goes through."""
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
+            if is_for_the_loop(error):
+                raise
             self.event_once(f"{what}: {type(error).__name__}", "watch failed", f"{what}: {in_words(error)}")
 
     def _log_event(self, kind: EventKind, text: str) -> None:

@@ -41,6 +41,15 @@ def refuse_incomplete(real: Any, latents: Any, generate: Any, metric: str | None
         )
 
 
+def folder_of(folder: Any) -> Path:
+    """Return a run's folder as a path; raises UserError for what is none."""
+    with contextlib.suppress(TypeError):
+        path = Path(folder)
+        if "\0" not in str(path):
+            return path
+    raise UserError(Option("folder", repr(folder)), "give the path of a folder", Command("Watch", "runs/mine"))
+
+
 def recipe_of(
     loss: LossName | None,
     budget: str | None,

@@ -6,6 +6,7 @@ to evaluate images, and where it is given logits for each sample.
 """
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,11 +21,13 @@ from equipoise.storage.records import DataRecord, EventKind, RunState, Score, St
 from equipoise.watch.ending import concluded, outcome, reported
 from equipoise.watch.keeping import Content, content_of, is_keras, is_module
 from equipoise.watch.numbers import score_of, step_numbers
+from equipoise.watch.raised import is_for_the_loop
 from equipoise.watch.saying import in_words, said
 from equipoise.watch.session import Session
 from equipoise.watch.settings import (
     data_of,
     environment,
+    folder_of,
     in_words_of_a_watch,
     opened,
     recipe_of,
@@ -103,6 +106,7 @@ class Watch:
         self.metric = "kid" if real is not None else metric or "loss"
         self._loss: LossName | None = loss
         self._say = say or _silent
+        self._process = os.getpid()  # a process that was forked from it has a copy of the watch, and not the run
         self._lock = threading.RLock()  # `close` may come from another thread
         self._closed_by = 0  # the thread that closed it
         self._is_entered = False  # in a `with` block
@@ -114,7 +118,7 @@ class Watch:
         self._before: RunState | None = None  # an end of the run, as long as no score has followed it
         self._is_closed = False
         recipe = recipe_of(loss, budget, policy, settings, evaluate_every, log_every, seed, has_images=real is not None)
-        path = Path(folder)
+        path = folder_of(folder)
         with in_words_of_a_watch():
             refuse_unfit(path, self.metric, resume=resume)
         self._protocol = protocol or f"of the loop of {path.resolve().name}"
@@ -147,6 +151,11 @@ class Watch:
     def folder(self) -> Path:
         """The run's folder; the best generator is in its sub-folder `best`."""
         return self._run.path
+
+    @property
+    def has_real(self) -> bool:
+        """Whether real images were given, so that the watch evaluates generators and takes no scores."""
+        return self._evaluator is not None
 
     @property
     def train_indices(self) -> Any:
@@ -193,11 +202,11 @@ class Watch:
 
         Args:
             images: what you train on: paths or names, places, images as `real` takes them, a data set such as
-                torchvision's `ImageFolder` or a part of one, or a loader. By paths where there are any, else by
-                content: also images that were resized or saved again are found, but not augmented ones.
+                torchvision's `ImageFolder` or a part of one, a loader, or batches. By paths where there are any, else
+                by content: also images that were resized, mirrored or normalised are found, but not cropped ones.
 
         Returns:
-            The places of what you gave in `train`, `held_out` and `unknown`, and a `message`.
+            The places of what you gave in `train`, `held_out` and `unknown`, whether it `is_clean`, and a `message`.
 
         Raises:
             UserError: where no real images were given to the watch, and for what holds no images.
@@ -342,6 +351,8 @@ class Watch:
 
     def pause(self) -> None:
         """Let the clock stand until the next step, between two trainings of one run."""
+        if self._is_elsewhere():
+            return
         with self._lock:
             if not self._is_closed:
                 self._session.halt_clock()
@@ -426,7 +437,9 @@ class Watch:
             if not self._has_scored:
                 raise
             failure = str(error)
-        except Exception as error:  # neither an evaluation nor a score may end a training
+        except BaseException as error:  # neither an evaluation nor a score may end a training
+            if is_for_the_loop(error):
+                raise
             failure = in_words(error)
         else:
             self._has_scored = True
@@ -517,6 +530,8 @@ class Watch:
 
     def _end(self, status: Status, reason: StopReason | None, message: str) -> None:
         """Write how the run ended, and let go of its folder; once is enough, and nothing is raised but Ctrl-C."""
+        if self._is_elsewhere():
+            return
         with self._lock:
             if self._is_closed:
                 return
@@ -545,11 +560,23 @@ class Watch:
             self._stage_said = text
             said(self._say, f"{text} …")
 
+    def _is_elsewhere(self) -> bool:
+        """Return whether this process was forked from that of the watch, as a loader's workers are; say it once."""
+        if os.getpid() == self._process:
+            return False
+        if not self._is_closed:
+            self._is_closed = True
+            said(self._say, f"A watch follows the process that made it, {self._process}, and nothing of another.")
+        return True
+
     def _is_shut(self) -> bool:
-        """Return whether another thread has closed the watch; raises UserError where this one has.
+        """Return whether another thread has closed the watch, or this is another process; raises UserError where this
+        thread has closed it.
 
         A loop that closes its watch and goes on with it has a mistake; one whose watch is closed from outside has none.
         """
+        if self._is_elsewhere():
+            return True
         if not self._is_closed:
             return False
         if self._closed_by == threading.get_ident():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from equipoise.errors import what_failed
 from equipoise.runs.folder import RunFolder
 from equipoise.storage.locks import Holder
+from equipoise.watch.raised import is_for_the_loop
 from equipoise.watch.saying import in_words
 
 MOST_WAITING = 10_000  # log lines that wait in memory for a disk
@@ -63,7 +64,9 @@ class Writer:
             return False
         try:
             write()
-        except Exception as error:
+        except BaseException as error:
+            if is_for_the_loop(error):
+                raise
             if what not in self._failing:
                 self._failing.add(what)
                 self._notice(f"{what}: {why(error)}; the training goes on, and it is tried again")

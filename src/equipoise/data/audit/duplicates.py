@@ -45,7 +45,7 @@ def sketched(images: np.ndarray) -> Sketches:
     tints = np.broadcast_to(means - means.mean(1, keepdims=True), (len(images), 3))
     is_grey = images.shape[1] == 1
     grey = values[:, 0] if is_grey else np.tensordot(values, _GREY, (1, 0))
-    thumbnails = np.matmul(np.matmul(_averaging(images.shape[2]), grey), _averaging(images.shape[3]).T)
+    thumbnails = np.matmul(np.matmul(averaging(images.shape[2]), grey), averaging(images.shape[3]).T)
     return Sketches(np.rint(thumbnails).astype(np.uint8), np.ascontiguousarray(tints))
 
 
@@ -93,12 +93,12 @@ def groups(num: int, pairs: np.ndarray) -> list[list[int]]:
     return [sorted(members[index]) for index in sorted(members)]
 
 
-def _averaging(size: int) -> np.ndarray:
-    """Return the matrix [SIDE, size] by which pixels become the means of equal shares of a side."""
-    edges = np.arange(SIDE + 1) * size / SIDE
+def averaging(size: int, side: int = SIDE) -> np.ndarray:
+    """Return the matrix [side, size] by which pixels become the means of equal shares of a side."""
+    edges = np.arange(side + 1) * size / side
     pixels = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return (overlap.clip(0) * SIDE / size).astype(np.float32)
+    return (overlap.clip(0) * side / size).astype(np.float32)
 
 
 def _contrast(thumbnails: np.ndarray) -> np.ndarray:
