@@ -10,18 +10,18 @@ from typing import TypeVar
 
 import numpy as np
 
-SPLIT_WORDS = frozenset(
-    "train training test testing val valid validation dev eval evaluation pred prediction holdout fold "
-    "entrainement entraînement apprentissage validierung entrenamiento prueba validación validacion "
-    "训练 训练集 测试 测试集 验证 验证集".split()  # noqa: SIM905
-)
+SPLIT_WORDS = frozenset((
+    "train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation", "pred",
+    "prediction", "holdout", "fold", "entrainement", "entraînement", "apprentissage", "validierung",
+    "entrenamiento", "prueba", "validación", "validacion", "训练", "训练集", "测试", "测试集", "验证", "验证集",
+))  # fmt: skip
 WORDS_BESIDE = frozenset("set data dataset images image imgs img split seg out".split())  # noqa: SIM905
 GLUED = re.compile(r"^(train|training|test|testing|val|valid|validation)(set|data|images|imgs|split)$")  # testset
 NO_SPLITS = frozenset("unlabeled unlabelled extra holdout gallery query".split())  # noqa: SIM905
-PARTS = frozenset(  # of each example of a set: no classes, if all folders are called so
-    "images image imgs img photos jpegimages masks mask labels label annotations annotation segmentations "
-    "segmentation segmentationclass groundtruth gt".split()  # noqa: SIM905
-)
+PARTS = frozenset((  # of each example of a set: no classes, if all folders are called so
+    "images", "image", "imgs", "img", "photos", "jpegimages", "masks", "mask", "labels", "label",
+    "annotations", "annotation", "segmentations", "segmentation", "segmentationclass", "groundtruth", "gt",
+))  # fmt: skip
 OF_A_DOMAIN = re.compile(r"(train|test|val)[_-]?([A-Z])", re.IGNORECASE)  # trainA, test_B: as in CycleGAN's sets
 SHARD = re.compile(r"\d{5}")  # StyleGAN's zips: 00000, 00001, … of a thousand images each
 SHARD_SIZE = 1000
