@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +30,6 @@ MOST_STRAY = 0.01  # share of images beside class folders that are left out
 FEWEST = 20  # images of which a single one may be left out
 DATASET = "dataset.json"
 SHOWN = 6  # names in a sentence
-
-T = TypeVar("T", str, int)
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def _numbered(found: Sequence[str | None], notes: Sequence[str]) -> Labels:
     return Labels(labels, classes, tuple(notes))
 
 
-def _indexed(found: Sequence[T | None]) -> tuple[tuple[T, ...], np.ndarray]:
+def _indexed(found: Sequence[Any]) -> tuple[tuple[Any, ...], np.ndarray]:
     """Return the classes that were found, in order, and the place of each image's among them, −1 for none."""
     classes = tuple(sorted({one for one in found if one is not None}))
     number = {one: index for index, one in enumerate(classes)}
