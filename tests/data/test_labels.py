@@ -47,6 +47,17 @@ SHARDS = [f"{index // 1000:05}/img{index:08}.png" for index in range(2_500)]
         (["cat/1", "dog/2", "set/cat/1", "set/dog/2"], [0, 1, 0, 1], ("cat", "dog")),
         (["train/cat/1", "train/dog/2", "test/cat/3", "test/dog/4"], [0, 1, 0, 1], ("cat", "dog")),
         (["bus/1", "train/2", "car/3"], [0, 2, 1], ("bus", "car", "train")),
+        (["train/dog/1", "train/cat/2"], [1, 0], ("cat", "dog")),
+        (["trainset/dog/1", "TestImages/cat/2"], [1, 0], ("cat", "dog")),
+        (["training-images/dog/1", "holdout/cat/2"], [1, 0], ("cat", "dog")),
+        (["fold1/dog/1", "fold_2/cat/2"], [1, 0], ("cat", "dog")),
+        (["训练集/dog/1", "测试集/cat/2"], [1, 0], ("cat", "dog")),
+        (["train_A/1", "train_B/2", "test_A/3"], [0, 1, 0], ("A", "B")),
+        (["TrainA/1", "TrainB/2"], [0, 1], ("A", "B")),
+        (["images/1", "masks/1"], None, ()),
+        (["images/train/1", "annotations/1"], None, ()),
+        (["train/1", "test/2", "unlabeled/3"], None, ()),
+        (["test tubes/1", "train tracks/2"], [0, 1], ("test tubes", "train tracks")),
         (SHARDS, None, ()),
         ([name for name in SHARDS if not name.endswith("42.png")], None, ()),
         ([f"{index // 1000:02}000/{index}" for index in range(2_500)], None, ()),
@@ -91,6 +102,27 @@ def test_a_dataset_json_decides_over_folders():
     assert (labels, classes) == (None, ())
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([["a/1", [0, 1]], ["./b/2", [1.0, 0]]], ("0", "1")),
+        ([["a\\1", 3.0], ["b\\2", 2.0]], ("2", "3")),
+        ({"a/1": "sea", "b/2": "ice"}, ("ice", "sea")),
+        ([["a/1", True], ["b/2", False]], ("0", "1")),
+    ],
+)
+def test_labels_of_a_dataset_json_are_read_in_every_plain_form(labels: Any, classes: tuple[str, ...]):
+    assert found_in(["a/1", "b/2"], json.dumps({"labels": labels})) == ([1, 0], classes)
+
+
+def test_an_image_with_a_null_label_is_left_out_where_others_have_one():
+    names = [f"{index}.png" for index in range(30)]
+    pairs = [[name, None if index == 3 else index % 2] for index, name in enumerate(names)]
+    labels, _ = found_in(names, json.dumps({"labels": pairs}))
+    assert labels is not None
+    assert (labels[3], labels.count(-1)) == (-1, 1)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000])
 def test_a_dataset_json_of_another_kind_is_passed_over(text: str):
     assert found_in(["a/1", "b/2"], text) == ([0, 1], ("a", "b"))
@@ -99,7 +131,10 @@ def test_a_dataset_json_of_another_kind_is_passed_over(text: str):
 @pytest.mark.parametrize(
     ("labels", "note"),
     [
-        ([["a/1", [0, 1]], ["b/2", [1, 0]]], "whole"),
+        ([["a/1", [0, 0.5]], ["b/2", [1, 0]]], "whole"),
+        ([["a/1", 0.5], ["b/2", 1.5]], "whole"),
+        ([["a/1", "cat"], ["b/2", 1]], "both"),
+        ([["a/1", [[1]]], ["b/2", [1]]], "whole"),
         ([["a/1", 3]], "1 of 2"),
         (3, "whole"),
     ],

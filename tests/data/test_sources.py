@@ -454,3 +454,22 @@ def test_the_fingerprint_follows_the_content_and_not_the_ignored_files(tmp_path:
     assert changed != first
     (tmp_path / "b.png").rename(tmp_path / "c.png")
     assert fingerprint() not in (first, changed)
+
+
+def test_hidden_folders_and_links_to_folders_read_already_are_counted(tmp_path: Path):
+    fill(tmp_path, "a/1.png", "b/2.png", ".x/3.png")
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    found = loaded(tmp_path)
+    assert len(found.names) == 2
+    assert found.skipped["hidden"] == 1
+    assert found.num_skipped == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [(".x/1.png", "dot"), ("1.npy", "savez"), ("1.mp4", "frames"), ("1.tar", "Unpack")]
+)
+def test_a_folder_of_one_other_kind_is_answered_with_what_can_be_done(tmp_path: Path, name: str, word: str):
+    fill(tmp_path, name)
+    with pytest.raises(UserError) as caught:
+        loaded(tmp_path)
+    assert word in str(caught.value.remedies[0])

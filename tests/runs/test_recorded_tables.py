@@ -1,5 +1,6 @@
 """Logs of other tools: what is unambiguous is read as it is meant, and says how; the rest is refused with a remedy."""
 
+import gzip
 import json
 import math
 from pathlib import Path
@@ -17,9 +18,9 @@ FIDS = (30.5, 20.25, 12.0, 9.5, 8.0, 8.5)
 def written(tmp_path):
     """Return a function that writes a file."""
 
-    def write(content: str, name: str = "scores.csv") -> Path:
+    def write(content: str | bytes, name: str = "scores.csv") -> Path:
         path = tmp_path / name
-        path.write_text(content)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
     return write
@@ -80,6 +81,75 @@ def test_a_log_of_one_run_is_read_as_it_is_meant_and_says_how(written, content, 
     assert '"scores"' in told
     for note in notes:
         assert note in told
+
+
+def plain(head: str = "step,fid") -> str:
+    return f"{head}\n" + "".join(f"{step},{fid}\n" for step, fid in EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (plain().encode("utf-16"), ""),
+        (gzip.compress(plain().encode()), ""),
+        ("# made by a tool\n\n# on Monday\n" + plain(), ""),
+        (plain("# step,fid"), ""),
+        ("sep=|\n" + plain().replace(",", "|"), "bars"),
+        (plain("Training Step,FID (50k) ↓"), '"FID (50k) ↓"'),
+        (plain("iters,frechet_inception_distance"), '"iters"'),
+        (plain("kimgs,fid_val"), '"fid_val"'),
+        (plain() + "step,fid\n" + "".join(f"{step},{fid}\n" for step, fid in EXPECTED[-2:]), "again"),
+        ("step,fid\n" + "".join(f"{step},{fid}\n" for step, fid in reversed(EXPECTED)), "sorted"),
+        (json.dumps([{"step": step, "fid": fid} for step, fid in EXPECTED], indent=1), "JSON"),
+        (json.dumps({"step": [one[0] for one in EXPECTED], "fid": [one[1] for one in EXPECTED]}), "JSON"),
+        ("".join(json.dumps({"step": step, "fid": fid}) + "\n" for step, fid in EXPECTED) + '{"step": 8', "cut"),
+    ],
+)
+def test_marks_heads_order_and_packing_of_other_tools_are_read(written, content, note):
+    (found,) = read_file(written(content))
+    assert points(found) == EXPECTED
+    assert note in ", ".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "mark"),
+    [
+        ("step,fid\n" + "".join(f'"{place},000",{9 - place}\n' for place in range(1, 7)), "commas"),
+        ("step;fid\n" + "".join(f"{place}.000;{9 - place},5\n" for place in range(1, 7)), "points"),
+    ],
+)
+def test_marks_between_the_thousands_of_steps_make_no_other_number_of_them(written, content, mark):
+    (found,) = read_file(written(content))
+    assert [score.samples for score in found.scores] == [1000 * place for place in range(1, 7)]
+    assert any(mark in note for note in found.notes)
+
+
+def test_marks_of_missing_numbers_are_failed_evaluations(written):
+    marks = ["9", "-", "N/A", "null", "None", "5", "4"]
+    (found,) = read_file(written("step,fid\n" + "".join(f"{place},{one}\n" for place, one in enumerate(marks))))
+    assert [score.is_finite for score in found.scores] == [one.isdigit() for one in marks]
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        ("step,fid\n1,9\n2,8\n3,7\n2,8.5\n3,6\n4,5\n", "line"),
+        (
+            "seed,step,fid\n" + "".join(f"{seed},{place},{9 - seed}\n" for seed in (0, 1) for place in range(6)),
+            '"seed"',
+        ),
+    ],
+)
+def test_a_step_with_two_scores_is_refused_with_what_tells_them_apart(written, content, remedy):
+    with pytest.raises(UserError) as caught:
+        read_file(written(content))
+    assert remedy in str(caught.value.remedies[0])
+
+
+def test_an_inception_score_alone_is_refused_by_its_direction(written):
+    with pytest.raises(UserError) as caught:
+        read_file(written("step,inception_score\n1,2\n"))
+    assert "higher" in caught.value.problem
 
 
 def test_an_export_of_weights_and_biases_has_a_column_for_each_run(written):

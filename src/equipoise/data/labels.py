@@ -6,15 +6,23 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
-SPLIT_WORDS = frozenset(
-    "train training test testing val valid validation dev eval evaluation pred prediction".split()  # noqa: SIM905
-)
-WORDS_BESIDE = frozenset("set data dataset images image imgs img split seg".split())  # noqa: SIM905
-OF_A_DOMAIN = re.compile(r"(train|test|val)([A-Z])")  # trainA, testB: pairs of domains, as in CycleGAN's sets
+SPLIT_WORDS = frozenset((
+    "train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation", "pred",
+    "prediction", "holdout", "fold", "entrainement", "entraînement", "apprentissage", "validierung",
+    "entrenamiento", "prueba", "validación", "validacion", "训练", "训练集", "测试", "测试集", "验证", "验证集",
+))  # fmt: skip
+WORDS_BESIDE = frozenset("set data dataset images image imgs img split seg out".split())  # noqa: SIM905
+GLUED = re.compile(r"^(train|training|test|testing|val|valid|validation)(set|data|images|imgs|split)$")  # testset
+NO_SPLITS = frozenset("unlabeled unlabelled extra holdout gallery query".split())  # noqa: SIM905
+PARTS = frozenset((  # of each example of a set: no classes, if all folders are called so
+    "images", "image", "imgs", "img", "photos", "jpegimages", "masks", "mask", "labels", "label",
+    "annotations", "annotation", "segmentations", "segmentation", "segmentationclass", "groundtruth", "gt",
+))  # fmt: skip
+OF_A_DOMAIN = re.compile(r"(train|test|val)[_-]?([A-Z])", re.IGNORECASE)  # trainA, test_B: as in CycleGAN's sets
 SHARD = re.compile(r"\d{5}")  # StyleGAN's zips: 00000, 00001, … of a thousand images each
 SHARD_SIZE = 1000
 SHARD_LEAST = 900  # of which some images may be missing
@@ -22,8 +30,6 @@ MOST_STRAY = 0.01  # share of images beside class folders that are left out
 FEWEST = 20  # images of which a single one may be left out
 DATASET = "dataset.json"
 SHOWN = 6  # names in a sentence
-
-T = TypeVar("T", str, int)
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ def _no_classes(level: Level, shown: str) -> tuple[str, ...] | None:
             return ()
         verb = "images lie" if level.num_stray > 1 else "image lies"
         return (f"{level.num_stray:,} {verb} beside the folders {shown}: no classes",)
+    if len(level.folders) > 1 and all("".join(_words(name)) in PARTS for name in level.folders):
+        return (f"the folders {shown} are parts of each example, not classes",)
     if _are_near_splits(level.folders):
         return (f"the folders {shown} look like splits of different things, so there are no classes",)
     return None
@@ -123,7 +131,7 @@ def _numbered(found: Sequence[str | None], notes: Sequence[str]) -> Labels:
     return Labels(labels, classes, tuple(notes))
 
 
-def _indexed(found: Sequence[T | None]) -> tuple[tuple[T, ...], np.ndarray]:
+def _indexed(found: Sequence[Any]) -> tuple[tuple[Any, ...], np.ndarray]:
     """Return the classes that were found, in order, and the place of each image's among them, −1 for none."""
     classes = tuple(sorted({one for one in found if one is not None}))
     number = {one: index for index, one in enumerate(classes)}
@@ -147,7 +155,10 @@ def _are_splits(folders: Counter[str]) -> bool:
 
 
 def _words(name: str) -> list[str]:
-    return [word for word in re.split(r"[^a-z]+", name.lower()) if word]
+    """Return the words of a folder's name in lower case: two of TrainImages, of train_images and of trainimages."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", name)
+    words = [word for word in re.split(r"[\W\d_]+", parted.lower()) if word]
+    return [part for word in words for part in GLUED.sub(r"\1 \2", word).split()]
 
 
 def _is_split(name: str) -> bool:
@@ -157,14 +168,20 @@ def _is_split(name: str) -> bool:
 
 
 def _are_near_splits(folders: Counter[str]) -> bool:
-    """Return whether some folders are splits and the others splits of something else: train, train_masks, test."""
-    near = all(any(word in SPLIT_WORDS for word in _words(name)) for name in folders)
-    return near and any(map(_is_split, folders)) and not _are_splits(folders)
+    """Return whether some folders are splits and the others no classes: train, train_masks, test, unlabeled.
+
+    One folder alone is looked through, whatever its name.
+    """
+    if len(folders) < 2 or _are_splits(folders):
+        return False
+    num_splits = sum(map(_is_split, folders))
+    others = [set(_words(name)) for name in folders if not _is_split(name)]
+    return num_splits > 0 and all(words & (SPLIT_WORDS | NO_SPLITS) for words in others)
 
 
 def _domains(folders: Counter[str]) -> dict[str, str]:
     """Return the domain of each folder that is called like trainA or testB; empty unless all are, of two domains."""
-    found = {name: match[2] for name in folders if (match := OF_A_DOMAIN.fullmatch(name))}
+    found = {name: match[2].upper() for name in folders if (match := OF_A_DOMAIN.fullmatch(name))}
     return found if len(found) == len(folders) and len(set(found.values())) > 1 else {}
 
 
@@ -202,16 +219,38 @@ def _by_dataset(names: Sequence[str], text: str) -> Labels | None:
     if pairs is None:
         return Labels(notes=(f"{DATASET} has no classes, and the folders beside it are none",))
     try:
-        numbers = {str(name): int(label) for name, label in pairs}
+        items = pairs.items() if isinstance(pairs, dict) else pairs
+        numbers = {_plain(str(name)): _class_of(label) for name, label in items}
     except (ValueError, TypeError, OverflowError):
-        return Labels(notes=(f"{DATASET} was not used: its labels are no whole numbers; no classes",))
-    found = [numbers.get(name) for name in names]
+        told = "its labels are neither whole numbers, names nor one-hot vectors"
+        return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
+    found = [numbers.get(_plain(name)) for name in names]
+    if len({type(label) for label in found if label is not None}) > 1:
+        return Labels(notes=(f"{DATASET} was not used: it has both numbers and names as labels; no classes",))
     num_without = sum(label is None for label in found)
     if _are_too_many(num_without, len(names)):
         told = f"it has labels of {len(names) - num_without:,} of {len(names):,} images"
         return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
     classes, labels = _indexed(found)
     notes = [f"the {len(classes)} classes are those of {DATASET}"]
+    if len(classes) == 1:
+        notes = [f"{DATASET} has one class alone, {str(classes[0])[:40]}"]
     if num_without:
         notes.append(f"images that it does not name are left out ({num_without:,})")
     return Labels(labels, tuple(map(str, classes)), tuple(notes))
+
+
+def _plain(name: str) -> str:
+    """Return a path as folders and zips list it, however a dataset.json writes it."""
+    return name.replace("\\", "/").removeprefix("./")
+
+
+def _class_of(label: object) -> int | str | None:
+    """Return the class that a label of a dataset.json means; raises ValueError where it means none."""
+    if label is None or isinstance(label, str):
+        return label
+    if isinstance(label, int | float) and int(label) == label:
+        return int(label)
+    if isinstance(label, list) and sorted(label) == [0] * (len(label) - 1) + [1]:
+        return label.index(1)
+    raise ValueError(f"{label!r} is no class")

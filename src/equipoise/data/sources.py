@@ -186,6 +186,8 @@ def _chosen(
             skipped[f"more than {MAX_DEPTH} folders deep"] += 1
         elif runs and not runs.isdisjoint(_above(name)):
             skipped["of runs"] += 1
+        elif name.endswith("/"):
+            skipped["linked to a folder read already"] += 1
         elif suffix in SUFFIXES or (not suffix and format_of(head(index))):
             chosen.append(index)
         else:
@@ -217,7 +219,21 @@ def _without_images(
     usable = [name for name in names if Path(name).suffix.lower() in (".npz", ".zip") and "/" not in name]
     if usable and path.is_dir():
         return UserError(subject, problem, f"Give the file itself: {path / usable[0]}", IMAGE_FORMATS)
-    return UserError(subject, problem, IMAGE_FORMATS)
+    return UserError(subject, problem, *_remedies_of_kind(first, path), IMAGE_FORMATS)
+
+
+def _remedies_of_kind(suffix: str, path: Path) -> list[str]:
+    """Return what can be done with a folder or a zip whose files are mostly of one kind that is not read."""
+    if suffix == "hidden":
+        return ["Move the images out of folders whose names begin with a dot"]
+    if suffix in ARCHIVES or suffix == ".zip":
+        return ["Unpack what is inside, then give the folder"]
+    if suffix in VIDEOS:
+        return ["Save their frames as images, then give their folder"]
+    if suffix in OF_ARRAYS or suffix == ".npy":
+        another = arrays.free_name(path.with_name(f"{path.stem}-images.npz"))
+        return [f'Write their images into one new file: np.savez("{another}", images=images)']
+    return []
 
 
 def _is_deep(name: str) -> bool:
@@ -308,16 +324,18 @@ def _open_folder(path: Path, subject: str) -> Source:
 def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
     """Yield (name, size and times) of every file below a folder; links are followed, but never in circles.
 
-    The files of a folder that lies too deep are not listed: one entry, `path/`, stands for them.
+    The files of a folder that is hidden, lies too deep or was met before are not listed: one entry, `path/`, stands
+    for them.
     """
     status = folder.stat()
     if (status.st_dev, status.st_ino) in seen:
+        yield prefix, ""  # said, and not read again
         return
     seen.add((status.st_dev, status.st_ino))
     with os.scandir(folder) as entries:
         for entry in entries:
             name = prefix + entry.name
-            hidden = entry.name.startswith(".") or entry.name == "__MACOSX"
+            hidden = entry.name.startswith(".")
             try:
                 status = entry.stat()
             except OSError:  # a link that points nowhere or to itself, or a file that has gone meanwhile
@@ -325,9 +343,11 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tup
                 continue
             if not stat.S_ISDIR(status.st_mode):
                 yield name, f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-            elif not hidden and _is_deep(f"{name}/"):
+            elif entry.name == "__MACOSX":  # what a Mac adds to a zip: nothing of the user's
+                continue
+            elif hidden or _is_deep(f"{name}/"):
                 yield f"{name}/", ""
-            elif not hidden:
+            else:
                 yield from _walk(Path(entry.path), f"{name}/", seen)
 
 

@@ -15,6 +15,7 @@ LITTLE = 0.25  # of the range
 NARROW = 0.2  # a set that begins above this share of its range has a range of its own
 DARK = 0.5  # share of the range; where nothing is brighter, contrast is lost
 NEARLY_BLACK = 0.125
+UNUSUAL = {1.0: 1 / 255, 255.0: 8 / 255, HIGHEST[-1]: 0.125}  # shares of a bound, below which a set is not of it
 CLIPPED = 0.01
 NUM_KEPT = 4_096  # pixels of an image by which a set's range is found
 NUM_LOOKED_AT = 1_000  # images of an array by which its range is found
@@ -59,6 +60,8 @@ def scale_of(samples: Sequence[np.ndarray], low: float | None = None, high: floa
         values = np.array([0.0, 255.0])
     least, lower, upper, most = np.quantile(values, [QUANTILE, BEYOND, 1 - BEYOND, 1 - QUANTILE]).tolist()
     bound = next((bound for bound in HIGHEST if upper <= bound and most <= (1 + LITTLE) * bound), most)
+    if 0 < most <= UNUSUAL.get(bound, 0.0) * bound:
+        bound = most  # no usual bound is near
     found = (0.0, bound)
     if lower < 0 and bound == HIGHEST[0] and least >= -1 - LITTLE:
         found = (-1.0, 1.0)
@@ -75,7 +78,24 @@ def scale_of(samples: Sequence[np.ndarray], low: float | None = None, high: floa
 def notes_of(scale: Scale, samples: Sequence[np.ndarray]) -> list[str]:
     """Say what becomes of the values, and what looks wrong about that."""
     found = f"pixel values {scale.low:,.10g} to {scale.high:,.10g} become 0 to 255"
-    return [found, *_doubts(scale, samples, "with task.white={most:.6g} {better}")]
+    doubts = _doubts(scale, samples, "with task.white={most:.6g} {better}")
+    return [found, *(doubts or _doubts_of_contrast(scale, samples))]
+
+
+def _doubts_of_contrast(scale: Scale, samples: Sequence[np.ndarray]) -> list[str]:
+    """Say where the values take up little of the scale: a few bright pixels decide it, or both ends are unused."""
+    values = np.concatenate([*samples, np.zeros(0)])
+    if not len(values):
+        return []
+    span = scale.high - scale.low
+    least, upper, most = np.quantile(values, [QUANTILE, 1 - BEYOND, 1 - QUANTILE]).tolist()
+    if 0 < upper - scale.low <= NEARLY_BLACK * span:
+        share = f"{1 - BEYOND:.0%} of the pixels are darker than {(upper - scale.low) / span:.2%} of that"
+        return [f"{share}; with task.white={upper:.6g} they would not be nearly black"]
+    if 0 < most - least <= DARK * span:
+        used = f"the values take up {(most - least) / span:.0%} of that"
+        return [f"{used}; with task.black={least:.6g} and task.white={most:.6g} all of it is used"]
+    return []
 
 
 def doubts_of_bytes(samples: Sequence[np.ndarray]) -> list[str]:

@@ -1,14 +1,16 @@
-"""Logs of evaluations as other tools write them: CSV with any usual separator, or a JSON object a line.
+"""Logs of evaluations as other tools write them: CSV with any usual separator, or JSON; also gzipped.
 
 What is unambiguous is read, and how it was read is said in words; the rest is refused with what to change.
 """
 
 import csv
+import gzip
 import io
 import json
 import re
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,18 @@ from typing import Any
 from equipoise.errors import Command, Option, UserError
 
 HEAD = "run,step,fid"
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 STEPS = (  # of several, the first one here counts
     "step", "global_step", "_step", "steps", "iteration", "iterations", "iter", "itr", "samples", "nimg", "kimg",
+    "training_step", "train_step", "iters", "n_iter", "update", "updates", "num_updates", "kimgs", "tick",
     "epoch", "epochs",
 )  # fmt: skip
 RUNS = ("run", "run_name", "run_id")
-MEASURE = re.compile(r"(?:^|[/._:\s-])(fid|kid)(?:\d+k)?(?:_(?:full|score|value|mean))?$")  # val/fid, fid50k_full
+MEASURE = re.compile(  # val/fid, fid50k_full, fid_val, FID-50K
+    r"(?:^|[/._:\s-])(fid|kid|fr[eé]chet_inception_distance|kernel_inception_distance)(?:[_-]?\d+k)?"
+    r"(?:[_/.:-](?:full|score|value|mean|val|valid|validation|test|train|eval|ema))*$"
+)
+HIGHER_IS_BETTER = re.compile(r"(?:^|[/._:\s-])(?:is(?:_mean)?|inception_score\w*)$")
 DERIVED = re.compile(r"(?:^|[/._:\s-])(?:best|min|max|std|se|err|error|time)(?:$|[/._:\s-])")  # best_fid: no series
 TIMES = ("time", "seconds", "timestamp", "_timestamp", "_runtime", "_stamp", "wall_time", "total_time", "created_at")
 OF_A_RUN = re.compile(r"(?P<run>.+) - (?P<name>.+)")  # Weights & Biases: a column for each run
@@ -30,7 +37,10 @@ SPREAD = re.compile(r"__(MIN|MAX)$")  # and two more that say how its lines were
 SNAPSHOT = re.compile(r"(\d+)\D*$")  # StyleGAN: network-snapshot-000200.pkl, in thousands of images
 TENSORBOARD = ["wall time", "step", "value"]
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
+POINTED = re.compile(r"[1-9]\d{0,2}(?:[.]\d{3})+")  # thousands, where decimals have commas
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+")  # or a decimal comma: nobody can tell
+MISSING = frozenset(("-", "--", "n/a", "na", "none", "null"))  # of a number that is not there
+MAX_BYTES = 2**28  # of a file that is unpacked
 RARE = 0.2  # share of lines with the metric up to which the others are of something else
 
 Row = dict[str, str]
@@ -56,7 +66,8 @@ def read_table(path: Path, metric: str | None, known: Sequence[str]) -> Table:
     UserError for what is no table, or can be read in two ways.
     """
     text = _text(path)
-    table = _of_json(path, text) if text.lstrip()[:1] == "{" else _of_csv(path, text)
+    table = _of_json(path, text) if text.lstrip()[:1] in ("{", "[") else _of_csv(path, text)
+    table = _without_marks(table)
     table = _of_tensorboard(path, table, metric)
     table = _named(path, table, metric)
     return _evaluations(table, known)
@@ -66,7 +77,11 @@ def _text(path: Path) -> str:
     try:
         if not (path.is_file() or path.is_fifo()):
             raise UserError(path, "neither a file nor a folder", Command("replay", "scores.csv"))
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = _unpacked(path, content)
+        is_wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        text = content.decode("utf-16" if is_wide else "utf-8-sig")
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "Check its name and its permissions") from None
     except UnicodeDecodeError:
@@ -76,11 +91,36 @@ def _text(path: Path) -> str:
     return text
 
 
+def _unpacked(path: Path, content: bytes) -> bytes:
+    """Return what a gzip file holds; raises UserError where it is damaged or very large."""
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            unpacked = file.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error):
+        raise UserError(path, "a damaged gzip file", "Unpack it yourself: gunzip --keep") from None
+    if len(unpacked) > MAX_BYTES:
+        raise UserError(path, f"it unpacks to more than {MAX_BYTES >> 20} MiB", "Keep the columns that matter")
+    return unpacked
+
+
+def _without_marks(table: Table) -> Table:
+    """Return the table with empty cells for marks such as "-" and "n/a", except in the names of runs."""
+    rows = [
+        (
+            number,
+            {name: "" if cell.lower() in MISSING and name.lower() not in RUNS else cell for name, cell in row.items()},
+        )
+        for number, row in table.rows
+    ]
+    return replace(table, rows=tuple(rows))
+
+
 # Formats
 
 
 def _of_csv(path: Path, text: str) -> Table:
     """Read CSV by the separator under which its first line names most of what is needed."""
+    text = _from_head(text)
     head = next((line for line in text.splitlines() if line.strip()), "")
     separator = max(SEPARATORS, key=lambda one: _num_known(head.split(one)))
     lines = _lines(path, text, separator)
@@ -89,7 +129,11 @@ def _of_csv(path: Path, text: str) -> Table:
         raise UserError(path, f"empty; its first line must name columns such as {HEAD}")
     names = [cell.strip() for cell in first]
     rows = []
+    num_heads = 0
     for number, cells in lines:
+        if cells == first:  # a resumed tool writes it again
+            num_heads += 1
+            continue
         if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
             problem = f"{len(cells)} cells, but the first line names {len(names)} columns"
             raise UserError(f"{path}, line {number}", problem)
@@ -99,41 +143,97 @@ def _of_csv(path: Path, text: str) -> Table:
         raise UserError(
             path, f'the column "{doubled[0]}" is there {names.count(doubled[0])} times', "Rename one of them"
         )
-    table = Table(tuple(names), tuple(rows))
+    table = _with_points(path, Table(tuple(names), tuple(rows)), separator)
+    if num_heads:
+        table = table.noting(f"the first line is there again ({num_heads:,}), and passed over")
     if separator == ",":
         return table
-    return _with_points(path, table).noting(f"cells are separated by {SEPARATORS[separator]}")
+    return table.noting(f"cells are separated by {SEPARATORS[separator]}")
 
 
-def _with_points(path: Path, table: Table) -> Table:
+def _from_head(text: str) -> str:
+    """Return the text with blank lines for what stands above its first line of cells: comments and `sep=;`.
+
+    A first line that is a comment itself, such as `# step,fid`, becomes the first line of cells.
+    """
+    lines = text.splitlines(keepends=True)
+    num = 0
+    while num < len(lines) and (not lines[num].strip() or re.match(r"\s*(#|\"?sep=)", lines[num])):
+        num += 1
+    parted = re.split(r"[,;\t|]", lines[num - 1].lstrip("# \t")) if num else []
+    if num and _num_known(parted) >= 2 and _num_known(re.split(r"[,;\t|]", lines[num] if num < len(lines) else "")) < 2:
+        num -= 1
+        lines[num] = lines[num].lstrip("# \t")
+    return "\n" * num + "".join(lines[num:])
+
+
+def _with_points(path: Path, table: Table, separator: str) -> Table:
     """Turn decimal commas into points, column by column; raises UserError where they may separate thousands."""
     decimal = set()
+    whole: dict[str, str] = {}
     for name in table.names:
+        if not _matters(name):
+            continue
         cells = [(number, row[name]) for number, row in table.rows if DECIMAL_COMMA.fullmatch(row[name])]
         unclear = [(number, cell) for number, cell in cells if THOUSANDS.fullmatch(cell)]
-        if name.lower() not in STEPS and len(unclear) < len(cells):
+        if _plain(name) not in STEPS and len(unclear) < len(cells):
             decimal.add(name)
+        elif unclear and separator == "," and _plain(name) in STEPS:  # whole numbers where decimals have points
+            whole[name] = ","
         elif unclear:
             number, cell = unclear[0]
             problem = "its comma may separate thousands or decimals"
             raise UserError(f'{path}, line {number}: {name} "{cell}"', problem, "Write numbers without thousands")
+    if decimal:
+        pointed = [name for name in table.names if _plain(name) in STEPS and _any_matches(table, name, POINTED)]
+        whole = dict.fromkeys(pointed, ".")
     rows = [
-        (number, {name: cell.replace(",", ".") if name in decimal else cell for name, cell in row.items()})
+        (number, {name: _pointed(name, cell, decimal, whole) for name, cell in row.items()})
         for number, row in table.rows
     ]
-    return replace(table, rows=tuple(rows))
+    table = replace(table, rows=tuple(rows))
+    if whole:
+        return table.noting(f"steps have {'commas' if ',' in whole.values() else 'points'} between thousands")
+    return table
+
+
+def is_higher_better(name: str) -> bool:
+    """Return whether a column is an Inception Score, by its name."""
+    return HIGHER_IS_BETTER.search(_plain(name)) is not None
+
+
+def _matters(name: str) -> bool:
+    return _plain(name) in (*STEPS, "value") or _measured_by(name) is not None
+
+
+def _any_matches(table: Table, name: str, pattern: re.Pattern[str]) -> bool:
+    return any(pattern.fullmatch(row[name]) for _, row in table.rows)
+
+
+def _pointed(name: str, cell: str, decimal: set[str], whole: Mapping[str, str]) -> str:
+    """Return a number as Python writes it; in columns of whole numbers, marks between thousands are left out."""
+    if name in whole:
+        return cell.replace(whole[name], "")
+    return cell.replace(",", ".") if name in decimal else cell
+
+
+def _plain(name: str) -> str:
+    """Return the name of a column in lower case, without brackets and arrows, its words joined: FID (50k) ↓."""
+    return "_".join(re.sub(r"[()\[\]↓↑]", " ", name.lower()).split())
 
 
 def _num_known(cells: Sequence[str]) -> int:
-    names = [cell.strip().strip('"').lower() for cell in cells]
+    names = [_plain(cell.strip().strip('"')) for cell in cells]
     return sum(name in STEPS or name in RUNS or _measured_by(name) is not None for name in names)
 
 
 def _measured_by(name: str) -> str | None:
     """Return "fid" or "kid" for the name of a column of those, None for any other."""
-    lower = name.lower()
-    found = MEASURE.search(lower)
-    return found[1] if found and not DERIVED.search(lower) else None
+    plain = _plain(name)
+    found = MEASURE.search(plain)
+    if found is None or DERIVED.search(plain):
+        return None
+    return "fid" if found[1].startswith("f") else "kid"
 
 
 def _lines(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -150,24 +250,55 @@ def _lines(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[st
 
 
 def _of_json(path: Path, text: str) -> Table:
-    """Read a JSON object a line; what is in an object within gets a name such as results/fid."""
+    """Read a JSON object a line, a list of objects, or an object of lists.
+
+    What is in an object within gets a name such as results/fid.
+    """
+    if (whole := _of_one_value(text)) is not None:
+        return whole
     rows = []
     names: dict[str, None] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    notes = ["a JSON object a line"]
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
+            if rows and number == len(lines) and not text.endswith("\n"):
+                notes.append(f"line {number} is cut off, and passed over")
+                continue
             raise UserError(where, f"not JSON ({error})", "Give a JSON object a line, or CSV") from None
         if not isinstance(found, dict):
             raise UserError(where, "not a JSON object", "Give a JSON object a line, or CSV")
         row = dict(_cells(found))
         names |= dict.fromkeys(row)
         rows.append((number, row))
+    return _filled(names, rows, notes)
+
+
+def _filled(names: Mapping[str, None], rows: Sequence[tuple[int, Row]], notes: Sequence[str]) -> Table:
     filled = [(number, {name: row.get(name, "") for name in names}) for number, row in rows]
-    return Table(tuple(names), tuple(filled), ("a JSON object a line",))
+    return Table(tuple(names), tuple(filled), tuple(notes))
+
+
+def _of_one_value(text: str) -> Table | None:
+    """Read one JSON value over all lines: a list of objects, or an object of lists of one length; None for others."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(found, dict) and found and all(isinstance(value, list) for value in found.values()):
+        if len({len(value) for value in found.values()}) != 1:
+            return None
+        found = [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        return None
+    rows = [(number, dict(_cells(one))) for number, one in enumerate(found, 1)]
+    names = dict.fromkeys(name for _, row in rows for name in row)
+    return _filled(names, rows, ["one JSON value: its objects are the lines"])
 
 
 def _cells(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -214,7 +345,7 @@ def _first_of(table: Table, name: str, wanted: Sequence[str]) -> dict[str, str]:
     """Return which column is meant by a name, none where there is that name itself, or nothing like it."""
     if name in table.names:
         return {}
-    lower = {column.lower(): column for column in reversed(table.names)}
+    lower = {_plain(column): column for column in reversed(table.names)}
     return next(({lower[one]: name} for one in wanted if one in lower), {})
 
 

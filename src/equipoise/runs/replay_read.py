@@ -12,7 +12,7 @@ import msgspec
 from equipoise.errors import Command, Option, UserError, listed
 from equipoise.recipe import MAX_BUDGET, PROBABILISTIC
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.recorded_tables import HEAD, read_table
+from equipoise.runs.recorded_tables import HEAD, is_higher_better, read_table
 from equipoise.runs.status import best_of
 from equipoise.runs.stopping_status import metrics_of
 from equipoise.storage.logs import is_score, records
@@ -26,6 +26,7 @@ METRICS: dict[ColumnName, Metric] = {  # columns of a file that can decide
     "fid": Metric(name="fid", label="FID", decides=True),
     "kid": Metric(name="kid", label="KID", decides=True, signed=True),
 }
+OF_SEVERAL_RUNS = ("seed", "model", "name", "experiment", "method", "trial", "version", "config")
 EMPTY_CELL = "Leave the cell empty where an evaluation failed"
 
 Record = TypeVar("Record", Score, StepStats)
@@ -104,18 +105,45 @@ def read_file(path: Path, metric: ColumnName | None = None, name: str | None = N
     notes = table.notes
     if "run" not in names:
         notes = (*notes, f'one run, called "{name or path.stem}"')
-    runs: dict[str, list[Score]] = {}
+    runs: dict[str, list[tuple[str, Score]]] = {}
     for number, cells in table.rows:
         where = f"{path}, line {number}"
         row = _row(where, {"run": name or path.stem} | cells)
         score = _score(row, chosen, names)
-        before = runs.setdefault(row.run, [])
-        _refuse_disorder(where, row.run, [*before[-1:], score])
         _refuse_impossible(where, score, METRICS[chosen])
-        before.append(score)
+        runs.setdefault(row.run, []).append((where, score))
     if not runs:
         raise UserError(path, "a first line and no evaluations below it")
-    return [_checked(path, Series(run, METRICS[chosen], tuple(scores), notes=notes)) for run, scores in runs.items()]
+    series = []
+    for run, found in runs.items():
+        scores, told = _in_order(run, found, names)
+        series.append(_checked(path, Series(run, METRICS[chosen], tuple(scores), notes=(*notes, *told))))
+    return series
+
+
+def _in_order(run: str, found: Sequence[tuple[str, Score]], names: Sequence[str]) -> tuple[list[Score], list[str]]:
+    """Return a run's scores by their steps, each once, and what was done for that.
+
+    Raises UserError where a step has two scores: of two runs, or of one that was resumed further back.
+    """
+    by_step: dict[int, Score] = {}
+    column = next((name for name in names if name.lower() in OF_SEVERAL_RUNS), None)
+    for where, score in found:
+        first = by_step.setdefault(score.samples, score)
+        if first is not score and (column is not None or repr(first) != repr(score)):  # NaN is unequal to itself
+            remedy = "Keep the line that counts, or tell runs apart by a column run"
+            if column is not None:
+                remedy = f'Rename the column "{column}" to "run", if it tells runs apart'
+            problem = f"step {score.samples} is there twice"
+            raise UserError(f'{where}: run "{run}"', problem, remedy)
+    scores = list(by_step.values())
+    notes = []
+    if num_again := len(found) - len(scores):
+        notes.append(f'{num_again:,} lines of run "{run}" are there again, unchanged, and count once')
+    ordered = sorted(scores, key=lambda score: score.samples)
+    if [score.samples for score in ordered] != [score.samples for score in scores]:
+        notes.append(f'the lines of run "{run}" are sorted by their steps')
+    return ordered, notes
 
 
 def _chosen(path: Path, names: Sequence[str], metric: ColumnName | None) -> ColumnName:
@@ -131,6 +159,8 @@ def _chosen(path: Path, names: Sequence[str], metric: ColumnName | None) -> Colu
     for name in ("step", chosen):
         if name not in names:
             problem = f'no column "{name}"; found are {found}; needed are {needed}'
+            if name == chosen and (higher := next(filter(is_higher_better, names), None)):
+                problem += f'; of "{higher[:24]}" higher is better, and policies are replayed on FID or KID alone'
             raise UserError(path, problem, f"Begin with a line such as run,step,{chosen}")
     for name in NAMES:
         if names.count(name) > 1:
