@@ -183,6 +183,23 @@ def test_train_with_resume_begins_continues_and_leaves_a_finished_run_alone(
         assert f"equipoise resume {tmp_path}/run," in line
 
 
+def test_train_with_resume_goes_on_where_the_same_images_are_now_and_with_no_others(
+    output: Command, refused: Command, shapes: Path, tmp_path: Path
+) -> None:
+    before, after = shutil.copytree(shapes, tmp_path / "before"), tmp_path / "after"
+    command = ["--budget", "400", "--out", tmp_path / "run", "--resume", *SMALL]
+    output("train", before, *command)
+    (tmp_path / "run" / "state.json").write_text('{"status": "running"}')  # as a killed training leaves it
+    shutil.copytree(before, after)
+    assert f"--source {after}" in refused("train", after, *command), "both are there: which one is meant?"
+    shutil.rmtree(before)
+    (after / "lying" / "1.png").rename(tmp_path / "1.png")
+    assert refused("train", after, *command).startswith(f"equipoise: {after}: ")
+    (tmp_path / "1.png").rename(after / "lying" / "1.png")
+    assert "Best" in ended(output("train", after, *command))
+    assert state_of(tmp_path / "run").samples == 400
+
+
 def test_resume_of_a_finished_run_wants_a_larger_budget(output: Command, refused: Command, copy: Path) -> None:
     assert f"equipoise resume {copy} --budget" in refused("resume", copy)
     recipe = (copy / "recipe.json").read_bytes()

@@ -109,17 +109,28 @@ def _resume_same(options: Options, settings: list[str]) -> int:
     folder = RunFolder.open(options.out)
     rules.refuse_custom_loop(folder)
     rules.refuse_busy(folder)
-    _refuse_another_recipe(folder, options, settings)
+    state = folder.read_state()
+    moved = state.status != "finished" and _is_moved(folder, options.source)
+    source = folder.recipe().data.source if moved else options.source
+    _refuse_another_recipe(folder, argparse.Namespace(**{**vars(options), "source": source}), settings)
     write_missing_report(folder)
     rules.refuse_lost(folder)
-    state = folder.read_state()
     if state.status == "finished":
         _print(f"{folder.path} has finished already. {state.message or ''}")
         _print(f"Report: {folder.report}")
         return 0
     rules.refuse_unwritable(folder)
     refuse_unusable(default_cache())
-    return _shown(lambda api, show: api.resume(options.out, observer=show))
+    place = options.source if moved else None  # where a resume finds other content, it says so
+    return _shown(lambda api, show: api.resume(options.out, source=place, observer=show))
+
+
+def _is_moved(folder: "RunFolder", source: str) -> bool:
+    """Return whether a run's data are no longer where they were, and a source is given that is somewhere else."""
+    data = folder.read_data()
+    if data is None or data.path is None or Path(data.path).exists():
+        return False
+    return Path(source).expanduser().exists()
 
 
 def _refuse_another_recipe(folder: "RunFolder", options: Options, settings: list[str]) -> None:
