@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -21,8 +22,10 @@ from equipoise.against import (
     read_data,
     reading_facts,
 )
+from equipoise.changed import changed_data, changed_of_task
 from equipoise.data.audit.check import Check, check
-from equipoise.errors import Command, Option, UserError
+from equipoise.data.changes import Listed
+from equipoise.errors import Option, UserError
 from equipoise.evaluation.choosing import SplitName, checked_split
 from equipoise.game.losses import Loss
 from equipoise.host.device import chosen_device, chosen_precision, threads_of
@@ -45,7 +48,18 @@ from equipoise.runs.candidates import score_in
 from equipoise.runs.folder import RunFolder, new_path, run_name
 from equipoise.runs.missing_best import refuse_without_best
 from equipoise.runs.resume_rules import adopt, recipe_to_resume
+from equipoise.runs.start_rules import recipe_to_start, refuse_with_recipe
 from equipoise.setup import Training, fail, from_its_place, loss_of, new_run, placed_at, run_training, with_source
+from equipoise.starting import (
+    Start,
+    listed,
+    listed_anew,
+    place_of,
+    read_start,
+    refuse_misfit,
+    refuse_other_networks,
+    remember,
+)
 from equipoise.storage.checkpoints import load_weights
 from equipoise.storage.files import readable
 from equipoise.storage.records import DataRecord, RunState, Score
@@ -182,7 +196,7 @@ class Run:
 def train(
     source: str | Path | None = None,
     *,
-    recipe: RecipeName | Recipe = "modern",
+    recipe: RecipeName | Recipe | None = None,
     task: str | Task | None = None,
     loss: Loss | None = None,
     size: int | None = None,
@@ -191,6 +205,7 @@ def train(
     out: str | Path | None = None,
     device: str | None = None,
     settings: Sequence[str] = (),
+    start_from: str | Path | None = None,
     observer: Observer = SILENT,
 ) -> Run:
     """Train a GAN until the budget is spent, or more training no longer pays, and return the finished run.
@@ -198,7 +213,7 @@ def train(
     Args:
         source: a folder, zip, `.npz` or `.csv`, `hub:NAME`, or something embedded (`mnist`, `ring`, `grid`, `spiral`);
             None for the recipe's own, which is `mnist` unless it says otherwise.
-        recipe: the name of a recipe, or a `Recipe` of your own.
+        recipe: the name of a recipe, or a `Recipe` of your own; None for "modern", or that of the run to start from.
         task: "images", "points" or "super-resolution"; or an object with the methods of `equipoise.tasks.base.Task`,
             which brings its own data and loss, and computes where its networks are.
         loss: a loss pair of your own, in place of the recipe's.
@@ -208,6 +223,8 @@ def train(
         out: the folder of the run; None for a new one under `runs/`.
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         settings: fields of the recipe, such as "game.penalty.gamma=0.5".
+        start_from: another run, with whose recipe and last weights to begin in place of random ones, as where images
+            were added; it is only read. Optimizers, evaluation and budget begin anew.
         observer: is shown the progress, once a second.
 
     Returns:
@@ -228,7 +245,16 @@ def train(
     options += [f"seed={seed}"] if seed is not None else []
     options += [f"device={device}"] if device is not None else []
     kind = tasks.task_settings(task, str(source))
-    first = with_options(recipe_for(recipe, Facts(), kind), source, budget, options, loss)
+    start = None
+    base = "modern" if recipe is None else recipe
+    if start_from is not None:
+        refuse_with_recipe(Path(start_from), recipe)
+        start = read_start(Path(start_from))
+        base = recipe_to_start(start.path, start.recipe, kind, options)
+        source = place_of(start) if source is None else source
+        if task is None:
+            tasks.refuse_without_python(base.task)
+    first = with_options(recipe_for(base, Facts(), kind), source, budget, options, loss)
     chosen = chosen_device(first.device)
     # Before the data are read, which may take long.
     rules.refuse_taken(Path(out) if out is not None else new_path(Path("runs"), run_name(first)))
@@ -237,13 +263,19 @@ def train(
         device_of_task = device_of(task)
         refuse_ignored(first, loss, device_of_task)
         named = first if source is not None else with_source(first, task.describe().source)
-        return begun(out, named, task.describe(), lambda stage: task, device_of_task, observer)
+        if start is not None:
+            refuse_other_networks(start, named, task.players())
+        beginning = Beginning(named, task.describe(), start)
+        return begun(out, beginning, lambda stage: task, device_of_task, observer)
     loss_of(first, loss)
     opened = tasks.opened(first, chosen, observer.stage)
-    final = opened.settled(with_options(recipe_for(recipe, opened.facts, kind), source, budget, options, loss))
+    final = opened.settled(with_options(recipe_for(base, opened.facts, kind), source, budget, options, loss))
+    if start is not None:
+        refuse_misfit(start, final, opened)
     observer.message(opened.summary(final))
     make = partial(opened.task, final, loss_of(final, loss), chosen_precision(final, chosen))
-    return begun(out, final, opened.describe(final), make, chosen, observer)
+    beginning = Beginning(final, opened.describe(final), start, listed(opened, start))
+    return begun(out, beginning, make, chosen, observer)
 
 
 def resume(
@@ -289,30 +321,31 @@ def resume(
     chosen = chosen_device(recipe.device)
     with threads_of(folder.read_environment().get("threads"), chosen):
         made = task
+        examples = None
+        error = None
         if task is not None:
             chosen = device_of(task)
-            digest = task.describe().digest
+            if task.describe().digest != data.digest:
+                error = changed_of_task(recipe, data)
         else:
             placed = from_its_place(folder, recipe, data, source)
             opened = tasks.opened(placed, chosen, observer.stage)
-            digest = opened.digest
             recipe = placed if source is not None else recipe
-            if digest == data.digest:
+            if opened.digest != data.digest:
+                error = changed_data(folder, placed, data, opened, loss, is_moved=source is not None)
+            else:
+                examples = listed_anew(folder, opened)
                 observer.message(opened.summary(recipe))
                 with reading_facts(folder):
                     opened = opened.judged_like(data, folder.encoder)
                 with folder.lock(), preparing(folder, recipe, observer.stage, observer.message) as stage:
                     made = opened.task(recipe, loss_of(recipe, loss), chosen_precision(recipe, chosen), stage)
-        if digest != data.digest or made is None:
-            problem = f"the {data.noun} changed since this run began, so it cannot be continued exactly"
-            remedy = "Put them back, or start a new run"
-            if source is not None:
-                problem = f"holds other {data.noun} than those that this run began with"
-                remedy = "Give the place of the same ones, or start a new run"
-            raise UserError(recipe.data.source, problem, remedy, Command("train", recipe.data.source))
+        if error is not None or made is None:
+            raise error or AssertionError("there is a task, or a reason why there is none")
         try:
             with folder.lock():
                 adopt(folder, recipe)
+                remember(folder, examples)
                 if source is not None:
                     folder.write_data(placed_at(data, recipe.data.source))
                 precision = chosen_precision(recipe, chosen)
@@ -430,10 +463,19 @@ def check_data(
     return check(first.data, images, largest(device), final, first, observer.stage)
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What a new run writes down at once."""
+
+    recipe: Recipe
+    data: DataRecord
+    start: Start | None = None  # the run whose weights it begins with
+    examples: Listed | None = None  # None: a task from Python, whose examples are not known
+
+
 def begun(
     out: str | Path | None,
-    recipe: Recipe,
-    data: DataRecord,
+    beginning: Beginning,
     make: Callable[[Callable[[str, float], None]], Task],
     device: torch.device,
     observer: Observer,
@@ -443,8 +485,17 @@ def begun(
     The task is made within, as its evaluation encoder may take minutes to train: meanwhile there is a run to show, and
     one to resume. A mistake that only shows there takes the folder back.
     """
-    with threads_of(recipe.threads, device), new_run(out, recipe, data) as folder:
+    recipe = beginning.recipe
+    data = beginning.data
+    weights = None
+    if beginning.start is not None:
+        data = msgspec.structs.replace(data, start=beginning.start.record)
+        weights = beginning.start.weights
+    with threads_of(recipe.threads, device), new_run(out, recipe, data, weights) as folder:
         observer.message(f"The run's folder: {folder.path}")
+        if beginning.start is not None:
+            observer.message(beginning.start.told)
+        remember(folder, beginning.examples)
         try:
             with preparing(folder, recipe, observer.stage, observer.message) as stage:
                 task = make(stage)

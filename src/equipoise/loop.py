@@ -164,7 +164,7 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
             num = step_of(state, recipe)
             state.samples += num
             state.spent += num
-            decay = ema_decay(num, recipe.game.ema_half_life, state.samples)
+            decay = ema_decay(num, recipe.game.ema_half_life, state.begun + state.samples)
             update_ema(state.generator_ema, state.players.generator, decay)
             state.seconds = host.clock.seconds()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from equipoise import loop
 from equipoise.errors import Command, UserError, what_failed
@@ -222,8 +222,13 @@ def replaced_state(folder: RunFolder, **values: Any) -> RunState:
 
 
 @contextlib.contextmanager
-def new_run(out: str | Path | None, recipe: Recipe, data: DataRecord) -> Iterator[RunFolder]:
-    """Begin a run in `out`, or in the next free folder, and hold it while entered; raises UserError."""
+def new_run(
+    out: str | Path | None, recipe: Recipe, data: DataRecord, weights: dict[str, Tensor] | None = None
+) -> Iterator[RunFolder]:
+    """Begin a run in `out`, or in the next free folder, and hold it while entered; raises UserError.
+
+    `weights` are those that it begins with, where they are another run's.
+    """
     missing: list[Path] = []
     with contextlib.ExitStack() as stack:
         folder = None
@@ -231,7 +236,7 @@ def new_run(out: str | Path | None, recipe: Recipe, data: DataRecord) -> Iterato
             path = Path(out) if out is not None else new_path(Path("runs"), run_name(recipe))
             missing = [place for place in (path, *path.parents) if not place.exists()]
             try:
-                folder = stack.enter_context(RunFolder.begin(path, recipe, data))
+                folder = stack.enter_context(RunFolder.begin(path, recipe, data, weights))
             except UserError:
                 if out is not None or path == new_path(Path("runs"), run_name(recipe)):
                     raise  # else another training has taken it meanwhile

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -17,12 +18,12 @@ from equipoise.host.intervals import Intervals, measured_intervals, settled_inte
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
 from equipoise.runs.candidates import prune, put_back_best, set_attempt_aside
-from equipoise.runs.folder import RunFolder
+from equipoise.runs.folder import RESTORE, RunFolder
 from equipoise.stopping.monitor import Monitor
 from equipoise.stopping.verdicts import Remedy
 from equipoise.storage import checkpoints
-from equipoise.storage.checkpoints import Checkpoint
-from equipoise.storage.files import discard
+from equipoise.storage.checkpoints import START_FILES, Checkpoint
+from equipoise.storage.files import discard, verify
 from equipoise.storage.records import Pace, RunState
 from equipoise.tasks.base import Players, Task
 
@@ -53,6 +54,7 @@ class TrainingState:
     kept: set[int] = field(default_factory=set)  # samples of the checkpoints that stay for good, as the recipe asks
     saved: int = 0  # samples of the last checkpoint, also of one that was refused; not in it
     is_unsaved: bool = False  # something happened that a resume must find; not in it
+    begun: int = 0  # samples that the weights had seen before, where they are another run's; not in it, and fixed
     recorded: dict[int, Pace] = field(default_factory=dict)  # what an earlier session measured, by `spent`; not in it
 
     @property
@@ -91,6 +93,29 @@ def start(task: Task, recipe: Recipe, attempt: int = 0) -> TrainingState:
     generator_ema.requires_grad_(False).eval()
     intervals = settled_intervals(recipe, samples_per_round(recipe.game))
     return TrainingState(make_update(recipe.game, players), generator_ema, intervals)
+
+
+def begin_with(state: TrainingState, run: RunFolder, *, put_weights: bool) -> None:
+    """Let a state begin with what its run began with, where that was another run's weights; raises UserError."""
+    data = run.read_data()
+    if data is None or data.start is None:
+        return
+    state.begun = data.start.seen
+    if not put_weights:
+        return
+    damage = verify(run.start, START_FILES)
+    if damage is not None:
+        raise UserError(run.start, f"the weights that this run began with are damaged: {damage}", RESTORE)
+    put_start(state, checkpoints.load_tensors(run.start / START_FILES[0]), run.start)
+
+
+def put_start(state: TrainingState, tensors: dict[str, Tensor], path: Path) -> None:
+    """Put the weights of both players and of the average into a fresh state; raises UserError if they do not fit."""
+    try:
+        for name, module in _modules(state):
+            checkpoints.load_module(name, module, tensors)
+    except RuntimeError as error:
+        raise UserError(path, f"holds the weights of other networks ({error})", RESTORE) from None
 
 
 def first_nonfinite(state: TrainingState) -> str | None:
@@ -184,6 +209,7 @@ def restore(
         checkpoints.prune(
             run.checkpoints, state.samples, _kept_for_good(state, monitor)
         )  # a kill may have prevented it
+    begin_with(state, run, put_weights=found is None)
     _match_files(state, monitor, run)
     state.recorded = run.read_paces(state.spent)
     for damage in damages:
@@ -209,6 +235,7 @@ def roll_back(
         run.write_state(RunState(status="running"))  # its checkpoints are about to go, and are not lost
     else:
         take_back(rewound, found, recipe, monitor)
+    begin_with(rewound, run, put_weights=found is None)
     rewound.intervals = state.intervals
     factor = recipe.remedies.rate_factor
     before = state.adjustments

@@ -75,6 +75,7 @@ def _add_train(commands: Any) -> None:
         Command("train", "mnist", budget="5m"),
         Command("train", "photos/", size=32, budget="1h", set="task.flip=true"),
         Command("train", "ring", budget="2m"),
+        Command("train", "photos/", start_from=RUN),
     )
     add = sub.add_argument
     _add_source(sub, "mnist, ring, grid, spiral, a folder, .zip, .npz or .csv, hub:NAME")
@@ -85,6 +86,8 @@ def _add_train(commands: Any) -> None:
     add("--out", metavar="DIR", type=_path("out"), help="the run's folder (default: a new one under runs/)")
     _add_device(sub)
     add("--resume", action="store_true", help="continue if --out already holds this run")
+    text = "begin with the recipe and the last weights of RUN, as where images were added"
+    add("--start-from", metavar="RUN", type=_path("start_from"), help=text)
     _add_settings(sub, "any setting of the recipe", "game.penalty.gamma=0.5")
 
 

@@ -75,28 +75,43 @@ def train(options: Options) -> int:
     settings = _settings(options)
     name = checked_name(options.recipe or "modern")
     task = task_settings(options.task, options.source)
-    with_settings(build(name, Facts(), task), settings)  # mistakes are reported before torch is imported
+    if options.start_from is None:
+        with_settings(build(name, Facts(), task), settings)  # mistakes are reported before torch is imported
     if options.resume and options.out is None:
         again = Command("train", options.source, out="DIR", resume=None)
         raise UserError(Option("resume"), "it needs the run's folder", again)
     if options.resume and rules.is_run(options.out):
         return _resume_same(options, settings)
+    if options.start_from is not None:
+        _refuse_start(options, settings)
     rules.refuse_taken(options.out or new_path(Path("runs"), name))  # the name may be another, the place is not
     _refuse_missing(options.source)
     refuse_unusable(default_cache())
     return _shown(
         lambda api, show: api.train(
             options.source,
-            recipe=name,
+            recipe=name if options.start_from is None else None,
             task=options.task,
             budget=options.budget,
             seed=options.seed,
             out=options.out,
             device=options.device,
             settings=settings,
+            start_from=options.start_from,
             observer=show,
         )
     )
+
+
+def _refuse_start(options: Options, settings: list[str]) -> None:
+    """Raise UserError where a training cannot start from the weights of the run that is asked for."""
+    from equipoise.runs.start_rules import recipe_to_start, refuse_with_recipe, run_to_start_from
+    from equipoise.tasks import refuse_without_python, task_settings
+
+    refuse_with_recipe(options.start_from, options.recipe)
+    begun = run_to_start_from(options.start_from).recipe()
+    refuse_without_python(begun.task)
+    recipe_to_start(options.start_from, begun, task_settings(options.task, options.source), settings)
 
 
 def _resume_same(options: Options, settings: list[str]) -> int:
@@ -105,10 +120,13 @@ def _resume_same(options: Options, settings: list[str]) -> int:
     from equipoise.report.report import write_missing_report
     from equipoise.runs import rules
     from equipoise.runs.folder import RunFolder
+    from equipoise.runs.start_rules import refuse_another_start
 
     folder = RunFolder.open(options.out)
     rules.refuse_custom_loop(folder)
     rules.refuse_busy(folder)
+    if options.start_from is not None:
+        refuse_another_start(folder, options.start_from)
     state = folder.read_state()
     moved = state.status != "finished" and _is_moved(folder, options.source)
     source = folder.recipe().data.source if moved else options.source

@@ -32,6 +32,7 @@ def status_text(now: Status) -> str:
         ("run", str(now.path)),
         ("recipe", _recipe(now)),
         ("source", _source(now)),
+        ("started", _started(now)),
         ("state", _state(now)),
         ("preparing", _preparing(now)),
         ("progress", _progress(now)),
@@ -96,6 +97,13 @@ def _source(now: Status) -> str:
     if now.data is not None and now.data.summary:
         return f"{source} ({now.data.summary})"
     return source
+
+
+def _started(now: Status) -> str:
+    """Return whose weights it began with; empty where they were random."""
+    if now.start is None:
+        return ""
+    return f"from {now.start.path}, its weights at {formatting.count(now.start.samples)} samples"
 
 
 def _state(now: Status) -> str:

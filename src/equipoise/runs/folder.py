@@ -2,10 +2,11 @@
 
 import contextlib
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -13,7 +14,7 @@ from equipoise.errors import Command, UserError
 from equipoise.recipe import Recipe, from_dict, to_dict
 from equipoise.runs import rules
 from equipoise.storage import locks
-from equipoise.storage.checkpoints import damage_of, named
+from equipoise.storage.checkpoints import START_FILES, damage_of, named, write_folder
 from equipoise.storage.files import read_json, sync, tidy, write_bytes, write_json
 from equipoise.storage.locks import Holder
 from equipoise.storage.logs import append, cut, drop_last, last_records
@@ -34,6 +35,9 @@ from equipoise.storage.records import (
     strict,
     whole_of,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CUSTOM_LOOP = "custom loop"  # the name in the recipe of a run that a Watch follows; the recipe holds what applies
 RESTORE = "Restore it from a copy"
@@ -62,8 +66,16 @@ class RunFolder:
 
     @staticmethod
     @contextlib.contextmanager
-    def begin(path: Path, recipe: Recipe | Mapping[str, Any], data: DataRecord | None = None) -> Iterator["RunFolder"]:
-        """Do what `create` does and hold the run while entered: nobody else can begin to train in it meanwhile."""
+    def begin(
+        path: Path,
+        recipe: Recipe | Mapping[str, Any],
+        data: DataRecord | None = None,
+        weights: "dict[str, Tensor] | None" = None,
+    ) -> Iterator["RunFolder"]:
+        """Do what `create` does and hold the run while entered: nobody else can begin to train in it meanwhile.
+
+        `weights` are those that it begins with, where they are another run's.
+        """
         run = RunFolder(path)
         rules.refuse_taken(path)
         with contextlib.ExitStack() as stack:
@@ -74,6 +86,9 @@ class RunFolder:
                     raise rules.taken(path)
                 for name in rules.SUBFOLDERS:
                     (path / name).mkdir(exist_ok=True)
+                run.remove_start()
+                if weights is not None:
+                    write_folder(run.start, {START_FILES[0]: weights}, {})
                 if data is not None:
                     run.write_data(data)
                 run.write_recipe(recipe)
@@ -138,6 +153,16 @@ class RunFolder:
     def encoder(self) -> Path:
         """The weights of the evaluation encoder, where one judges."""
         return self.path / "encoder.safetensors"
+
+    @property
+    def start(self) -> Path:
+        """The folder of the weights that the run began with, where they are another run's."""
+        return self.path / rules.START
+
+    @property
+    def examples(self) -> Path:
+        """The list of the examples that the run began with: hashes of their contents and names."""
+        return self.path / "examples.safetensors"
 
     @property
     def later(self) -> Path:
@@ -327,11 +352,18 @@ class RunFolder:
 
     # Writing
 
+    def remove_start(self) -> None:
+        """Remove the weights of a beginning that a kill has ended; raises OSError."""
+        for name in (rules.START, f".{rules.START}.partial", f".{rules.START}.old"):
+            if (self.path / name).exists():
+                shutil.rmtree(self.path / name)
+
     def take_back(self) -> None:
         """Remove what a run that has just begun wrote, the recipe first, so that the rest is no run."""
         with contextlib.suppress(OSError):
-            for name in ("state.json", "recipe.json", "data.json"):
+            for name in ("state.json", "recipe.json", "data.json", self.examples.name):
                 (self.path / name).unlink(missing_ok=True)
+            self.remove_start()
             for name in rules.SUBFOLDERS:
                 (self.path / name).rmdir()
             (self.path / locks.NAME).unlink()

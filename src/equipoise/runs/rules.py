@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from equipoise.errors import Command, Option, RunBusyError, StorageError, UserError, is_of_disk, what_failed
 from equipoise.storage import locks
-from equipoise.storage.checkpoints import named
-from equipoise.storage.files import is_aside, read_json
+from equipoise.storage.checkpoints import START_FILES, named
+from equipoise.storage.files import MANIFEST, is_aside, read_json
 from equipoise.storage.locks import UNKNOWN, Holder
 from equipoise.storage.records import FORMAT
 from equipoise.storage.safe_open import open_regular
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PERMISSIONS = "Check the disk and the permissions"
 _DATA = {"digest", "source", "num_train"}  # what every data.json holds, whatever else
 SUBFOLDERS = ("log", "checkpoints", "samples")
+START = "start"  # the folder of the weights that a run began with, where they are another run's
 _LONGEST = Path("checkpoints", f".{'0' * 18}.partial", "tensors.safetensors")  # the longest of a run's names
 
 
@@ -201,6 +202,8 @@ def _is_of_beginning(entry: Path) -> bool:
                     return locks.is_lock_file(file.fileno())
             case "data.json":
                 return (read_json(entry) or {}).keys() >= _DATA
+            case ".start.partial" | ".start.old" | "start":
+                return {path.name for path in entry.iterdir()} <= {*START_FILES, MANIFEST}
             case _:
                 return is_aside(entry)
     except (OSError, UserError):

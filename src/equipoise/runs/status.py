@@ -25,6 +25,7 @@ from equipoise.storage.records import (
     Rivals,
     RunState,
     Score,
+    StartRecord,
     StepStats,
     StopReason,
     comparable,
@@ -95,6 +96,11 @@ class Status:
         return "" if self.data is None else self.data.source
 
     @property
+    def start(self) -> StartRecord | None:
+        """Whose weights it began with; None where they were random."""
+        return None if self.data is None else self.data.start
+
+    @property
     def is_custom_loop(self) -> bool:
         """Whether a Watch follows this run, in a training loop that is not Equipoise's."""
         return self.recipe.name == CUSTOM_LOOP
@@ -152,6 +158,7 @@ def status_values(now: Status) -> dict[str, Any]:
         "recipe": now.recipe.name,
         "source": now.source or None,
         "seed": now.settings.get("seed"),
+        "start": now.start,
         "metric": now.metric.name,
         **{name: getattr(now, name) for name in (*same, "seconds_left", *scores, *words)},
     }

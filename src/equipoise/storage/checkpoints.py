@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NUM_KEPT = 2
 FILES = ("tensors.safetensors", "state.json")
+START_FILES = ("tensors.safetensors",)  # of `start/`, what a run's weights began with
 WEIGHTS_FILES = ("generator.safetensors", "score.json")  # of `best/` and of a candidate
 MAX_HEADER = 2**24  # bytes that describe the tensors of a file: room for some 100,000
 MAX_DIMENSIONS = 64  # as in PyTorch
@@ -228,6 +229,14 @@ def module_tensors(prefix: str, module: "nn.Module") -> "dict[str, Tensor]":
 
 def load_module(prefix: str, module: "nn.Module", tensors: "dict[str, Tensor]") -> None:
     """Copy tensors led by `prefix` into a module; raises RuntimeError if names, shapes or types differ."""
+    module.load_state_dict(fitting(prefix, module, tensors))
+
+
+def fitting(prefix: str, module: "nn.Module", tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Return the tensors led by `prefix`, by a module's own names; raises RuntimeError if they are not this module's.
+
+    The module may be on the device "meta".
+    """
     own = module.state_dict()
     start = f"{prefix}."
     given = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
@@ -238,7 +247,7 @@ def load_module(prefix: str, module: "nn.Module", tensors: "dict[str, Tensor]") 
     for name, value in given.items():  # PyTorch would convert the type unasked
         if (value.shape, value.dtype) != (own[name].shape, own[name].dtype):
             raise RuntimeError(f"{start}{name} is {_kind(value)}, not {_kind(own[name])}")
-    module.load_state_dict(given)
+    return given
 
 
 def _kind(tensor: "Tensor") -> str:

@@ -19,7 +19,7 @@ from equipoise.storage.safe_open import open_regular, read_bytes
 MANIFEST = "manifest.json"  # SHA-256 of every other file of a folder
 MAX_JSON_BYTES = 2**28  # far more than any run writes; what is read takes ten times as much memory
 _ASIDE = re.compile(r"[.]aside-[0-9]+-[0-9a-f]{8}")  # a file that is being written, by which process
-_LEFT = re.compile(r"[.](?P<name>best|[0-9]+)[.](?P<end>partial|gone|old)")  # of a written or discarded folder
+_LEFT = re.compile(r"[.](?P<name>best|start|[0-9]+)[.](?P<end>partial|gone|old)")  # of a written or discarded folder
 
 
 def aside_in(folder: Path) -> Path:

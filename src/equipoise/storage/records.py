@@ -256,8 +256,17 @@ class EncoderRecord(msgspec.Struct, frozen=True, kw_only=True):
         return (self.num_shared, self.num_shared) != (self.num_taught, self.num_train)
 
 
+class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The run whose weights this one began with; they are in `start/`, so that run may go."""
+
+    path: str  # as it was given
+    samples: NotNegativeInt  # of the checkpoint that they are from
+    seen: NotNegativeInt  # samples that the weights had seen, those of the runs before that one included
+    digest: str  # SHA-256 of that checkpoint's tensors.safetensors
+
+
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What the data of a run are, and by what its task measures: `data.json`."""
+    """What the data of a run are, by what its task measures, and what its weights began with: `data.json`."""
 
     source: str
     digest: str
@@ -273,6 +282,7 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     class_counts: tuple[NotNegativeInt, ...] = ()  # of the training split
     metrics: tuple[Metric, ...] = ()
     encoder: EncoderRecord | None = None  # where one judges
+    start: StartRecord | None = None  # None: random weights
     facts: dict[str, Any] = {}  # whatever the task needs to build its generator without the data
 
 

@@ -1,6 +1,6 @@
 """Which file holds which task: the one place that knows them all; each is imported when it is asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from equipoise.errors import Command, Option, Part, UserError, listed, suggested
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from equipoise.game.losses import Loss
     from equipoise.recipes import Facts
     from equipoise.storage.records import DataRecord
-    from equipoise.tasks.base import Model, SourceTask, Task
+    from equipoise.tasks.base import Model, Players, SourceTask, Task
     from equipoise.tasks.sides import Caution, Side
 
 NAMES = ("images", "points", "super-resolution")
@@ -59,6 +59,17 @@ class Source(Protocol):
     @property
     def hashes(self) -> "np.ndarray":
         """The hashes uint64 [N] of the examples' contents."""
+        ...
+
+    def names(self) -> "Sequence[str] | None":
+        """Return the names of the files that hold the examples, in their order; None where they have none.
+
+        Raises UserError where the source has changed since it was read.
+        """
+        ...
+
+    def players(self, recipe: Recipe) -> "Players":
+        """Return both networks of the final recipe for these data, with weights that are not to be used."""
         ...
 
     def judged_like(self, data: "DataRecord", weights: "Path") -> "Source":
@@ -197,6 +208,19 @@ def hashes_seen(recipe: Recipe, data: "DataRecord") -> "np.ndarray | None":
             return super_resolution.hashes_seen(data)
         case Points() | Custom():
             return None
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def fitting_fields(settings: TaskSettings) -> tuple[str, ...]:
+    """Return the settings of a task that decide what its examples become, and so which of them are held out."""
+    match settings:
+        case Images():
+            return ("size", "channels", "fit", "background", "black", "white")
+        case SuperResolution():
+            return ("scale",)
+        case Points() | Custom():
+            return ()
         case _ as unreachable:
             assert_never(unreachable)
 

@@ -14,7 +14,17 @@ from torch import Tensor, nn
 
 from equipoise.data.augment import augment, random_flip
 from equipoise.data.glance import Glance, glance
-from equipoise.data.pool import AS_FOUND, Pool, gather, prepare, to_float, to_uint8, train_indices, with_scale
+from equipoise.data.pool import (
+    AS_FOUND,
+    Pool,
+    gather,
+    names_of,
+    prepare,
+    to_float,
+    to_uint8,
+    train_indices,
+    with_scale,
+)
 from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, larger_shares, to_hashes
 from equipoise.errors import Option, Part, Setting, UserError, suggested, together
@@ -27,7 +37,7 @@ from equipoise.metrics.features.load import Features
 from equipoise.nets.made_for import size_note
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
-from equipoise.recipe import Images, Networks, Recipe, refuse_idle_augmentation
+from equipoise.recipe import Data, Images, Networks, Recipe, refuse_idle_augmentation
 from equipoise.recipes import Facts
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord
@@ -339,6 +349,21 @@ class ImageSource:
     def hashes(self) -> np.ndarray:
         """The hashes uint64 [N] of the images' pixels."""
         return self.pool.hashes
+
+    def names(self) -> tuple[str, ...] | None:
+        """Return the names of the images' files; None where they are rows of an array, or of a set that never changes.
+
+        Raises UserError where the source has changed since it was read.
+        """
+        if not Path(self.name).expanduser().exists() or self.name.lower().endswith(".npz"):
+            return None
+        return names_of(Data(source=self.name), self.pool)
+
+    def players(self, recipe: Recipe) -> Players:
+        """Return both networks of a recipe for these images."""
+        _, channels, size, _ = self.pool.images.shape
+        classes = self.pool.classes if recipe.networks.conditional else ()
+        return ImageModel(recipe.networks, size, channels, classes).players()
 
     @cached_property
     def found(self) -> Glance:

@@ -241,6 +241,14 @@ class PointSource:
         """What one calls them."""
         return "points"
 
+    def names(self) -> None:
+        """Return nothing: a line has no name."""
+        return
+
+    def players(self, recipe: Recipe) -> Players:
+        """Return both networks of a recipe."""
+        return Players(PointGenerator(recipe.networks), PointDiscriminator(recipe.networks))
+
     def judged_like(self, data: DataRecord, weights: Path) -> "PointSource":
         """Return itself: points are compared as they are."""
         return self

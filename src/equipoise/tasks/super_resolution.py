@@ -123,6 +123,16 @@ class PhotoSource:
         """What one calls them."""
         return "photographs"
 
+    def names(self) -> tuple[str, ...] | None:
+        """Return the names of their files; None where they are rows of an array."""
+        return None if self.name.lower().endswith(".npz") else self.photos.names
+
+    def players(self, recipe: Recipe) -> Players:
+        """Return both networks of a recipe."""
+        networks = recipe.networks
+        generator = SuperGenerator(_settings(recipe).scale, networks.width)
+        return Players(generator, SuperDiscriminator(networks.width, spectral_norm=networks.spectral_norm))
+
     def judged_like(self, data: DataRecord, weights: Path) -> "PhotoSource":
         """Return the same photographs, judged by a run's evaluation encoder as long as that or the cache has it."""
         is_own = data.digest == self.digest
@@ -239,11 +249,9 @@ class SuperTask(Task):
 
     def players(self) -> Players:
         """Build both networks."""
-        networks = self.recipe.networks
-        generator = SuperGenerator(self.settings.scale, networks.width)
-        discriminator = SuperDiscriminator(networks.width, spectral_norm=networks.spectral_norm)
+        players = self.source.players(self.recipe)
         layout = {"device": self.device, "memory_format": torch.channels_last}
-        return Players(generator.to(**layout), discriminator.to(**layout))
+        return Players(players.generator.to(**layout), players.discriminator.to(**layout))
 
     def batch(self, randomness: Randomness, num: int) -> Pairs:
         """Cut `num` large patches and their small ones at this position, flipped and turned at random."""

@@ -1,0 +1,108 @@
+"""What became of a source since a run began: new, gone and changed examples, told by hashes of content and name."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+
+from equipoise.data.splits import to_hashes
+from equipoise.storage.files import write_bytes
+from equipoise.storage.safe_open import read_bytes
+
+MAX_BYTES = 2**30  # of a list: room for 40 million examples
+_NO_HASHES = np.zeros(0, np.uint64)
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """The examples of a source, as a run remembers them; hashes are uint64."""
+
+    contents: np.ndarray  # [N]
+    names: np.ndarray | None = None  # [N], in the same order; None where examples have no names
+    seen: np.ndarray = field(default_factory=_NO_HASHES.copy)  # contents that trained the weights before this run
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How many examples differ between two lists."""
+
+    num_same: int  # contents that are in both, whatever their names
+    num_new: int
+    num_gone: int
+    num_changed: int  # of the same name, with another content
+    num_renamed: int  # of the same content, under another name
+
+
+def listed(contents: np.ndarray, names: Sequence[str] | None, seen: np.ndarray = _NO_HASHES) -> Listed:
+    """Return the list of examples with content hashes uint64 [N] and, where they have some, names."""
+    if names is None:
+        return Listed(contents, None, seen)
+    digests = [hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest() for name in names]
+    return Listed(contents, to_hashes(digests), seen)
+
+
+def changes(before: Listed, now: Listed) -> Changes:
+    """Compare two lists: by content first, so that examples that only moved are not taken for changed ones."""
+    left_before = _unmatched(before, now)
+    left_now = _unmatched(now, before)
+    num_same = len(before.contents) - len(left_before)
+    num_changed = 0
+    num_renamed = 0
+    if before.names is not None and now.names is not None:
+        num_changed = len(np.intersect1d(before.names[left_before], now.names[left_now]))
+        kept = np.delete(np.arange(len(before.contents)), left_before)
+        num_renamed = int((~np.isin(_pairs(before)[kept], _pairs(now))).sum())
+    return Changes(
+        num_same=num_same,
+        num_new=len(left_now) - num_changed,
+        num_gone=len(left_before) - num_changed,
+        num_changed=num_changed,
+        num_renamed=num_renamed,
+    )
+
+
+def _unmatched(one: Listed, other: Listed) -> np.ndarray:
+    """Return the indices of the examples whose content the other list has less often; copies count each."""
+    is_there = np.zeros(len(one.contents), bool)
+    if one.names is not None and other.names is not None:
+        is_there = np.isin(_pairs(one), _pairs(other))
+    order = np.lexsort((~is_there, one.contents))  # of copies, those that kept their name are matched first
+    contents = one.contents[order]
+    found, first = np.unique(contents, return_index=True)
+    rank = np.arange(len(contents)) - first[np.searchsorted(found, contents)]
+    of_other = np.sort(other.contents)
+    num_there = np.searchsorted(of_other, contents, "right") - np.searchsorted(of_other, contents, "left")
+    return order[rank >= num_there]
+
+
+def _pairs(examples: Listed) -> np.ndarray:
+    """Return a hash uint64 [N] of content and name together."""
+    assert examples.names is not None
+    return examples.contents * np.uint64(0x9E3779B97F4A7C15) + examples.names
+
+
+def write(path: Path, examples: Listed) -> None:
+    """Write a list in one step; raises OSError."""
+    arrays = {"contents": examples.contents, "seen": examples.seen}
+    if examples.names is not None:
+        arrays["names"] = examples.names
+    write_bytes(path, safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+
+
+def read(path: Path) -> Listed | None:
+    """Read a list, None where there is none or it is damaged: it says what changed, and no training rests on it."""
+    try:
+        arrays = safetensors.numpy.load(read_bytes(path, MAX_BYTES))
+    except Exception:  # a header can be wrong in many ways, and each raises another type
+        return None
+    contents = arrays.get("contents")
+    names = arrays.get("names")
+    seen = arrays.get("seen", _NO_HASHES)
+    if contents is None or any(array.dtype != np.uint64 or array.ndim != 1 for array in (contents, seen)):
+        return None
+    if names is not None and (names.dtype != np.uint64 or names.shape != contents.shape):
+        return None
+    return Listed(contents, names, seen)

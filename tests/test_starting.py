@@ -1,0 +1,397 @@
+"""A training that starts from another run's weights, and a resume whose data have changed."""
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small import FOR_PHOTOS
+from trainings import TrainSmall, assert_the_same, copy_at_first_checkpoint, final_tensors, raising
+
+import equipoise as eq
+from equipoise import api, state
+from equipoise.cli import main
+from equipoise.data import changes
+from equipoise.data.splits import split
+from equipoise.errors import Command, Option, Setting, UserError
+from equipoise.starting import MODULES, read_start
+
+NUM_ADDED = 20
+
+
+def add_images(folder: Path, num: int = NUM_ADDED) -> None:
+    """Add images to the classes of a folder."""
+    generator = np.random.default_rng(5)
+    for index in range(num):
+        pixels = generator.integers(0, 255, (8, 8)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / ("lying" if index % 2 else "standing") / f"added-{index}.png")
+
+
+@pytest.fixture
+def photos(shapes: Path, tmp_path: Path) -> Path:
+    """Return a copy of the shapes that a test may change."""
+    return Path(shutil.copytree(shapes, tmp_path / "photos"))
+
+
+@pytest.fixture
+def begun(train_small: TrainSmall, photos: Path) -> eq.Run:
+    """Return a short run on the photos."""
+    return train_small("first", source=photos, budget="320")
+
+
+def commands(error: UserError) -> list[Command]:
+    return [part for part in error.remedies if isinstance(part, Command)]
+
+
+def counts(error: UserError) -> list[int]:
+    """Return the numbers of examples in a problem: new, gone, changed, the same."""
+    return [int(number.replace(",", "")) for number in re.findall(r"[0-9][0-9,]*", error.problem)]
+
+
+def changed_by(run: eq.Run) -> UserError:
+    with pytest.raises(UserError) as caught:
+        eq.resume(run.path, budget="1600")
+    return caught.value
+
+
+# What changed
+
+
+def test_images_that_were_added_are_counted_and_the_command_that_is_offered_trains_with_them(
+    begun: eq.Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_images(photos)
+    error = changed_by(begun)
+    assert counts(error) == [NUM_ADDED, 0, 0, 240]
+    assert error.subject == str(photos)
+    (offered,) = commands(error)
+    assert offered == Command("train", str(photos), start_from=begun.path)
+    words = shlex.split(error.told(in_shell=True).partition("equipoise ")[2])
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 0
+    (made,) = (tmp_path / "runs").iterdir()
+    data = eq.load(made).folder.read_data()
+    assert data is not None
+    assert data.num_train + data.num_validation + data.num_test == 240 + NUM_ADDED
+    assert data.start is not None
+    assert data.start.path == str(begun.path)
+
+
+def test_what_is_gone_and_what_was_changed_is_told_apart(begun: eq.Run, photos: Path) -> None:
+    paths = sorted((photos / "lying").iterdir())
+    for path in paths[:3]:
+        path.unlink()
+    Image.fromarray(np.full((8, 8), 77, np.uint8)).save(paths[5])
+    error = changed_by(begun)
+    assert counts(error) == [0, 3, 1, 236]
+    assert Command("resume", begun.path, source="PATH") in commands(error)
+
+
+def test_images_that_were_renamed_are_neither_new_nor_gone(begun: eq.Run, photos: Path) -> None:
+    first = min((photos / "lying").iterdir())
+    first.rename(first.with_name("zzz.png"))
+    assert counts(changed_by(begun)) == [1]
+
+
+def test_train_with_resume_says_the_same(begun: eq.Run, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_images(photos)
+    text = (begun.path / "state.json").read_text().replace('"finished"', '"stopped"')
+    (begun.path / "state.json").write_text(text)
+    assert main(["train", str(photos), "--out", str(begun.path), "--resume"]) == 2
+    assert f"--start-from {begun.path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"\x00" * 50, b'{"contents": 1}', b"\xff" * 8 + b"{}"])
+def test_a_list_that_is_damaged_or_gone_costs_the_counts_only(
+    begun: eq.Run, photos: Path, damage: bytes | None
+) -> None:
+    if damage is None:
+        begun.folder.examples.unlink()
+    else:
+        begun.folder.examples.write_bytes(damage)
+    add_images(photos)
+    error = changed_by(begun)
+    assert counts(error) == []
+    assert Command("train", str(photos), start_from=begun.path) in commands(error)
+
+
+def test_a_run_of_an_earlier_version_remembers_its_examples_from_its_next_resume_on(begun: eq.Run) -> None:
+    begun.folder.examples.unlink()
+    eq.resume(begun.path, budget="480")
+    known = changes.read(begun.folder.examples)
+    assert known is not None
+    assert len(known.contents) == 240
+
+
+def test_another_source_is_none_of_this_run(begun: eq.Run, tmp_path: Path) -> None:
+    generator = np.random.default_rng(9)
+    images = generator.integers(0, 255, (300, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "other.npz", images=images)
+    with pytest.raises(UserError) as caught:
+        eq.resume(begun.path, budget="1600", source=tmp_path / "other.npz")
+    assert {240, 300} <= set(counts(caught.value))
+
+
+def test_points_of_a_file_are_compared_by_content(train_small: TrainSmall, tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    lines = [f"{x:.4f},{y:.4f}" for x, y in np.random.default_rng(0).normal(size=(300, 2))]
+    path.write_text("\n".join(lines))
+    run = train_small("points", source=path, task="points", budget="320")
+    path.write_text("\n".join(["5,5", *lines[10:]]))
+    error = changed_by(run)
+    assert counts(error) == [1, 10, 0, 290]
+    again = eq.train(path, start_from=run.path, out=tmp_path / "again")
+    assert again.state.status == "finished"
+
+
+# The weights
+
+
+def test_a_run_begins_with_the_weights_of_the_other_one_and_with_fresh_optimizers(
+    begun: eq.Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_images(photos)
+    seen: list[Any] = []
+    real = state.begin_with
+
+    def begin_with(now: Any, *arguments: Any, **options: Any) -> None:
+        real(now, *arguments, **options)
+        seen.append(({name: tensor.clone() for name, tensor in state.live_tensors(now).items()}, now.begun))
+
+    monkeypatch.setattr(state, "begin_with", begin_with)
+    run = eq.train(photos, start_from=begun.path, out=tmp_path / "second")
+    before = final_tensors(begun)
+    tensors, num = seen[0]
+    assert num == 320
+    assert {name.split(".")[0] for name in tensors} == set(MODULES)  # no optimizer has moments yet
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, before[name]), name
+    assert run.recipe.networks == begun.recipe.networks
+    assert run.recipe.budget == begun.recipe.budget
+    assert run.state.samples == 320
+
+
+def test_a_started_run_that_was_killed_is_resumed_to_the_same_end_without_the_other_one(
+    begun: eq.Run, photos: Path, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        copy_at_first_checkpoint(patch, "cut")
+        whole = eq.train(photos, start_from=begun.path, out=tmp_path / "whole", budget="480")
+    with pytest.MonkeyPatch.context() as patch:  # before any checkpoint, too
+        patch.setattr(api, "run_training", raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            eq.train(photos, start_from=begun.path, out=tmp_path / "early", budget="480")
+    shutil.rmtree(begun.path)
+    assert_the_same(whole, eq.resume(tmp_path / "cut"))
+    assert_the_same(whole, eq.resume(tmp_path / "early"))
+
+
+def test_a_resume_without_the_weights_that_it_began_with_is_refused(
+    begun: eq.Run, photos: Path, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "run_training", raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            eq.train(photos, start_from=begun.path, out=tmp_path / "early")
+    (tmp_path / "early" / "start" / "tensors.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UserError) as caught:
+        eq.resume(tmp_path / "early")
+    assert caught.value.subject == tmp_path / "early" / "start"
+
+
+def test_images_that_have_trained_stay_training_images_while_the_shares_are_the_same(
+    begun: eq.Run, photos: Path
+) -> None:
+    before = changes.read(begun.folder.examples)
+    assert before is not None
+    data = begun.recipe.data
+    more = np.append(before.contents, np.random.default_rng(0).integers(0, 2**63, 500, dtype=np.uint64))
+    old = split(before.contents, data.validation, data.test)
+    new = split(more, data.validation, data.test)
+    for name in ("train", "validation", "test"):
+        assert set(before.contents[getattr(old, name)]) <= set(more[getattr(new, name)])
+
+
+# What is refused
+
+
+def refused(source: Path, start: Path, **options: Any) -> UserError:
+    with pytest.raises(UserError) as caught:
+        eq.train(source, start_from=start, out=start.parent / "refused", **options)
+    assert not (start.parent / "refused").exists()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("setting", "own"),
+    [
+        ("networks.width=32", Setting("networks.width", 16)),
+        ("networks.latent_size=8", Setting("networks.latent_size", 4)),
+        ("networks.spectral_norm=true", Setting("networks.spectral_norm", False)),
+        ("task.size=16", Setting("task.size", 8)),
+        ("task.channels=3", Setting("task.channels", 1)),
+        ("task.fit=pad", Setting("task.fit", "crop")),
+    ],
+)
+def test_settings_that_the_weights_do_not_fit_are_named(
+    begun: eq.Run, photos: Path, setting: str, own: Setting
+) -> None:
+    error = refused(photos, begun.path, settings=[setting])
+    assert isinstance(error.subject, Setting)
+    assert error.subject.field == own.field
+    assert own in error.remedies
+
+
+def test_shares_by_which_trained_images_would_be_held_out_are_refused_and_smaller_ones_are_not(
+    begun: eq.Run, photos: Path, tmp_path: Path
+) -> None:
+    for is_known in (True, False):
+        if not is_known:
+            begun.folder.examples.unlink()
+        error = refused(photos, begun.path, settings=["data.validation=0.2"])
+        assert Setting("data.validation", 0.1) in error.remedies
+    run = eq.train(photos, start_from=begun.path, out=tmp_path / "less", settings=["data.validation=0.08"])
+    assert run.state.status == "finished"
+
+
+def test_images_that_trained_an_earlier_run_are_remembered_by_every_later_one(
+    begun: eq.Run, photos: Path, tmp_path: Path
+) -> None:
+    trained = read_start(begun.path).trained
+    assert trained is not None
+    for path in sorted((photos / "lying").iterdir())[:40]:
+        path.unlink()
+    second = eq.train(photos, start_from=begun.path, out=tmp_path / "second")
+    known = read_start(second.path).trained
+    assert known is not None
+    assert set(trained) <= set(known)
+    record = second.folder.read_data()
+    assert record is not None and record.start is not None
+    assert read_start(second.path).record.seen == record.start.seen + 320
+
+
+def test_a_recipe_beside_a_run_is_refused(begun: eq.Run, photos: Path) -> None:
+    assert refused(photos, begun.path, recipe="dcgan").subject == Option("recipe", "dcgan")
+
+
+def test_another_task_is_refused(begun: eq.Run, photos: Path) -> None:
+    assert refused(photos, begun.path, task="points").subject == Option("task", "points")
+    assert refused(Path("ring"), begun.path).subject == Option("task", "points")
+
+
+def test_other_classes_of_a_conditional_run_are_refused(train_small: TrainSmall, photos: Path) -> None:
+    run = train_small("classes", "networks.conditional=true", "networks.family=resnet", source=photos, budget="160")
+    shutil.copytree(photos / "lying", photos / "leaning")
+    assert refused(photos, run.path).subject == str(photos)
+
+
+def no_checkpoints(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+
+
+def all_damaged(run: Path) -> None:
+    for path in (run / "checkpoints").glob("*/tensors.safetensors"):
+        path.write_bytes(b"damaged")
+
+
+def diverged(run: Path) -> None:
+    values = json.loads((run / "state.json").read_text())
+    (run / "state.json").write_text(json.dumps(values | {"stop_reason": "diverged"}))
+
+
+def newer(run: Path) -> None:
+    values = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps(values | {"format": 99}))
+
+
+def custom_loop(run: Path) -> None:
+    values = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps(values | {"name": "custom loop"}))
+
+
+def no_run(run: Path) -> None:
+    (run / "recipe.json").unlink()
+
+
+def data_gone(run: Path) -> None:
+    (run / "data.json").unlink()
+
+
+@pytest.mark.parametrize("harm", [no_checkpoints, all_damaged, diverged, newer, custom_loop, no_run, data_gone])
+def test_a_run_from_which_nothing_can_start_is_refused_in_one_line(
+    begun: eq.Run, photos: Path, tmp_path: Path, harm: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    harm(begun.path)
+    error = refused(photos, begun.path)
+    assert error.remedies
+    words = ["train", str(photos), "--start-from", str(begun.path), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
+    train_small: TrainSmall, photos: Path, tmp_path: Path
+) -> None:
+    run = train_small("first", source=photos)
+    newest = max(path for path in run.folder.checkpoints.iterdir())
+    (newest / "tensors.safetensors").write_bytes(b"damaged")
+    again = eq.train(photos, start_from=run.path, out=tmp_path / "second", budget="160")
+    data = again.folder.read_data()
+    assert data is not None and data.start is not None
+    assert 0 < data.start.samples < int(newest.name)
+
+
+# Where it is said
+
+
+def test_status_and_report_say_where_a_run_came_from(
+    begun: eq.Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "second"
+    assert main(["train", str(photos), "--start-from", str(begun.path), "--out", str(out), "--budget", "160"]) == 0
+    assert str(begun.path) in capsys.readouterr().out
+    assert str(begun.path) in (out / "report.html").read_text()
+    assert main(["status", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["start"]
+    assert (found["path"], found["samples"]) == (str(begun.path), 320)
+    again = ["train", str(photos), "--out", str(out), "--resume"]
+    assert main([*again, "--start-from", str(begun.path)]) == 0
+    assert main([*again, "--start-from", str(tmp_path / "another")]) == 2
+    assert main(["train", str(photos), "--out", str(begun.path), "--resume", "--start-from", str(out)]) == 2
+
+
+def test_settings_that_leave_the_networks_as_they_are_may_be_others(
+    photos: Path, begun: eq.Run, tmp_path: Path
+) -> None:
+    settings = ["game.generator.rate=0.0001", "task.flip=true"]
+    run = eq.train(photos, start_from=begun.path, out=tmp_path / "second", settings=settings, budget="160", seed=7)
+    assert run.recipe.game.generator.rate == 0.0001
+    assert run.recipe.seed == 7
+
+
+@pytest.mark.slow
+def test_photographs_that_were_added_are_counted_and_trained_with(train_small: TrainSmall, tmp_path: Path) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(60):
+        Image.fromarray(generator.integers(0, 255, (100, 100, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    few = ("game.batch=2", "networks.width=4", "task.patch=24", "evaluation.every=4")
+    settings = [*FOR_PHOTOS, *few]
+    run = train_small("photos", *settings, source=folder, task="super-resolution", budget="8")
+    Image.fromarray(generator.integers(0, 255, (100, 100, 3), dtype=np.uint8)).save(folder / "new.png")
+    with pytest.raises(UserError) as caught:
+        eq.resume(run.path, budget="16")
+    assert counts(caught.value) == [1, 0, 0, 60]
+    assert eq.train(folder, start_from=run.path, out=tmp_path / "second").state.status == "finished"
+    with pytest.raises(UserError) as caught:
+        eq.train(folder, start_from=run.path, out=tmp_path / "third", settings=["task.scale=2"])
+    assert caught.value.subject == Setting("task.scale", 2)
