@@ -1,11 +1,12 @@
 """What the grades "usable", "promising" and "not usable yet" look like: real data sets, trained in stages.
 
-    python bench/grades.py emoji=PATH flowers=PATH:64 xrays=PATH [--first 5k] [--stages 4] [--seed 0] [--keep FOLDER]
+    python bench/grades.py mnist emoji=PATH:32 flowers=PATH:64:3 [--first 5000] [--stages 4] [--seed 0] [--keep FOLDER]
 
-Each source is NAME=PATH or NAME=PATH:SIZE, or the name of a shipped one, and is trained by `modern`: at first for some
-thousand samples, then in each stage to four times as many. After each stage the best generator's scores are noted, and
-16 of its samples, not picked by hand. Writes records/grades.json and docs/images/grades.png: a row a source, a column a
-stage, and at the right real images. `--keep` keeps the runs there, and goes on with those that it finds.
+Each source is NAME=PATH, NAME=PATH:SIZE, NAME=PATH:SIZE:STAGES, or the name of a shipped one, and is trained by
+`modern`: at first for some thousand samples, then in each stage for four times as many. After each stage the best
+generator's scores are noted, and 16 of its samples, not picked by hand. Writes records/grades.json and
+docs/images/grades.png: a row a source, a column a stage, and at the right real images. `--keep` keeps the runs there,
+and goes on with those that it finds.
 """
 
 import argparse
@@ -34,6 +35,16 @@ NUM_SHOWN = 16
 SIDE = 200  # pixels of a picture of 4 × 4 samples
 GAP = 14
 TEXT = 34
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A source, what to call it, its size, and how many stages it is trained; None where that is left open."""
+
+    name: str
+    source: str
+    size: int | None
+    stages: int | None
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ def main() -> None:
         pictures: dict[tuple[str, int], Image.Image] = {}
         for index in range(options.stages):
             samples = options.first * FACTOR**index
-            for source in options.sources:
+            for source in (text for text in options.sources if index < (parsed(text).stages or options.stages)):
                 stage, picture = trained(source, samples, options.seed, folder)
                 stages.append(stage)
                 pictures[stage.source, samples] = picture
@@ -83,12 +94,12 @@ def main() -> None:
 
 def trained(text: str, samples: int, seed: int, folder: Path) -> tuple[Stage, Image.Image]:
     """Train a source up to a number of samples, and return how that stands, with a picture."""
-    name, source, size = parsed(text)
-    out = folder / f"{name}-{samples}"  # of each stage a run of its own: its schedules end where it ends
+    asked = parsed(text)
+    out = folder / f"{asked.name}-{samples}"  # of each stage a run of its own: its schedules end where it ends
     if not out.exists():
         settings = ["stopping.policy=budget"]
-        eq.train(source, size=size, budget=str(samples), seed=seed, out=out, settings=settings)
-    found = eq.evaluate(out, source)  # of a run that is there already, too, as this version measures it
+        eq.train(asked.source, size=asked.size, budget=str(samples), seed=seed, out=out, settings=settings)
+    found = eq.evaluate(out, asked.source)  # of a run that is there already, too, as this version measures it
     measured = found.measured
     score = Score(samples=samples, seconds=0.0, loss=measured.loss, error=measured.error, values=measured.values)
     rivals = Rivals(protocol=found.protocol, scores=found.rivals)
@@ -98,7 +109,7 @@ def trained(text: str, samples: int, seed: int, folder: Path) -> tuple[Stage, Im
     data = now.data
     assert data is not None
     stage = Stage(
-        source=name,
+        source=asked.name,
         samples=samples,
         share=place_of(now, score),
         coverage=score.value("coverage"),
@@ -114,17 +125,17 @@ def trained(text: str, samples: int, seed: int, folder: Path) -> tuple[Stage, Im
     return stage, Image.open(io.BytesIO(grid(shown, 4))).convert("RGB")
 
 
-def parsed(text: str) -> tuple[str, str, int | None]:
-    """Return name, source and size of a word of the command line."""
+def parsed(text: str) -> Asked:
+    """Return what a word of the command line asks for."""
     name, _, rest = text.partition("=")
-    source, _, size = rest.partition(":")
-    return name, source or name, int(size) if size else None
+    source, *numbers = rest.split(":")
+    size, stages = [*map(int, numbers), None, None][:2]
+    return Asked(name, source or name, size, stages)
 
 
 def real(text: str, folder: Path) -> Image.Image:
     """Return 16 real images of a source, as they are trained on."""
-    name, _, _ = parsed(text)
-    recipe = eq.load(next(folder.glob(f"{name}-*"))).recipe
+    recipe = eq.load(next(folder.glob(f"{parsed(text).name}-*"))).recipe
     assert isinstance(recipe.task, Images)
     pool = prepare(recipe.data, recipe.task)
     images = to_float(gather(pool, np.asarray(pool.splits.test[:NUM_SHOWN])))
@@ -136,7 +147,7 @@ def write(
 ) -> None:
     """Write the record and the picture of all that is there so far."""
     write_record("grades", {"seed": options.seed, "stages": [asdict(stage) for stage in stages]})
-    names = [parsed(text)[0] for text in options.sources]
+    names = [parsed(text).name for text in options.sources]
     columns = sorted({stage.samples for stage in stages})
     width = GAP + (len(columns) + 1) * (SIDE + GAP)
     sheet = Image.new("RGB", (width, GAP + len(names) * (SIDE + TEXT + GAP)), "white")
