@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from own_task import own_task
 from PIL import Image
-from small import FOR_PHOTOS
+from small import FOR_PHOTOS, SETTLED
 from trainings import TrainSmall, assert_the_same, copy_at_first_checkpoint, final_tensors, raising
 
 import equipoise as eq
@@ -273,7 +274,8 @@ def test_images_that_trained_an_earlier_run_are_remembered_by_every_later_one(
     assert known is not None
     assert set(trained) <= set(known)
     record = second.folder.read_data()
-    assert record is not None and record.start is not None
+    assert record is not None
+    assert record.start is not None
     assert read_start(second.path).record.seen == record.start.seen + 320
 
 
@@ -345,8 +347,21 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
     (newest / "tensors.safetensors").write_bytes(b"damaged")
     again = eq.train(photos, start_from=run.path, out=tmp_path / "second", budget="160")
     data = again.folder.read_data()
-    assert data is not None and data.start is not None
+    assert data is not None
+    assert data.start is not None
     assert 0 < data.start.samples < int(newest.name)
+
+
+def test_a_task_from_python_starts_from_its_own_weights(small: None, tmp_path: Path) -> None:
+    task = own_task(SETTLED)
+    first = eq.train(task=task, out=tmp_path / "first", budget="160", settings=SETTLED)
+    second = eq.train(task=task, start_from=first.path, out=tmp_path / "second")
+    record = second.folder.read_data()
+    assert record is not None
+    assert record.start is not None
+    assert record.start.samples == 160
+    with pytest.raises(UserError):
+        eq.train("spiral", start_from=first.path, out=tmp_path / "third")
 
 
 # Where it is said

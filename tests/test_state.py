@@ -170,7 +170,7 @@ def test_a_number_that_is_not_finite_is_found_wherever_it_is(
 def test_every_part_of_the_state_is_in_a_checkpoint() -> None:
     """A field that somebody adds must be saved, or be named here as one that need not be."""
     as_tensors = {"update", "generator_ema", "best_generator"}
-    not_saved = {"saved", "is_unsaved", "named", "recorded"}
+    not_saved = {"saved", "is_unsaved", "named", "recorded", "begun"}
     fields = {field.name for field in dataclasses.fields(TrainingState)}
     saved = set(Values.__struct_fields__)
     assert fields - as_tensors - not_saved <= saved

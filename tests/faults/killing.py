@@ -57,11 +57,13 @@ class Case:
     task: str | None = None
     is_own: bool = False  # the task is defined in Python: own_task.py
     befallen: Hook | None = None  # done in every one of its processes before all else
+    start: Path | None = None  # the run whose weights it begins with
     as_shipped: bool = False  # with as many examples as the package shows and chooses by
 
     def command(self, out: Path) -> list[str]:
         """Return the arguments of the command line."""
-        words = ["--recipe", self.recipe, "--budget", str(self.budget), "--device", "cpu", "--seed", "3"]
+        words = ["--budget", str(self.budget), "--device", "cpu", "--seed", "3"]
+        words += ["--recipe", self.recipe] if self.start is None else ["--start-from", os.fspath(self.start)]
         if self.task is not None:
             words += ["--task", self.task]
         words += as_options(self.settings)

@@ -72,6 +72,15 @@ def test_kills_in_every_region_of_a_life_leave_no_trace(case: Case, tmp_path: Pa
     raise AssertionError(f"hit {num_hits} times only")
 
 
+@pytest.mark.slow
+def test_kills_leave_no_trace_in_a_run_that_started_from_another_ones_weights(
+    case: Case, tmp_path: Path, seed: int
+) -> None:
+    killing.finished(case.but(budget=320), tmp_path / "first")
+    started = case.but(start=tmp_path / "first", budget=480)
+    assert killing.kill_at_random(started, tmp_path, 4, seed).num_kills == 4
+
+
 OTHER_TASKS = ("points", "super-resolution", "own")
 UPDATES = {name: (f"game.update={name}",) for name in get_args(UpdateName)}
 IN_TASKS = {
