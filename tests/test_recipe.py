@@ -167,6 +167,22 @@ def test_a_budget_below_one_batch_is_refused_and_minutes_are_what_was_meant() ->
     refuse_short_budget(Recipe(budget=Budget(seconds=1.0)))
 
 
+@pytest.mark.parametrize(("validation", "test"), [(1.0, 0.1), (0.1, 1.0), (0.6, 0.6), (0.95, 0.95)])
+def test_every_remedy_for_shares_that_leave_nothing_works(validation: float, test: float):
+    settings = [f"data.validation={validation}", f"data.test={test}"]
+    with pytest.raises(UserError) as caught:
+        with_settings(Recipe(), settings)
+    for remedy in caught.value.remedies:
+        if isinstance(remedy, Setting):
+            with_settings(Recipe(), [*settings, f"{remedy.field}={remedy.value}"])
+
+
+def test_the_remedy_for_a_budget_below_a_huge_batch_is_another_batch():
+    with pytest.raises(UserError) as caught:
+        refuse_short_budget(Recipe(game=Game(batch=10**9), budget=Budget(samples=500)))
+    assert caught.value.remedies == (Setting("game.batch", 64),)
+
+
 @pytest.mark.parametrize("path", ["task", "task.kind"])
 def test_the_task_itself_is_an_argument_and_not_a_setting(path: str) -> None:
     assert refused(f"{path}=points").remedies == (Option("task", "points"),)

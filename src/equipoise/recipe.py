@@ -297,11 +297,15 @@ def _refuse_contradictions(recipe: Recipe) -> None:
     """Raise UserError for values that are allowed by themselves and not together."""
     held_out = recipe.data.validation + recipe.data.test
     if held_out >= 1:
+        remedies = [
+            Setting(name, 0.1)
+            for name, other in (("data.validation", recipe.data.test), ("data.test", recipe.data.validation))
+            if other < 1 - 0.1
+        ]
         raise UserError(
             Setting("data.validation", recipe.data.validation),
             f"with data.test={recipe.data.test:g}, {100 * held_out:.0f} % are held out and nothing is left to train on",
-            Setting("data.validation", 0.1),
-            Setting("data.test", 0.1),
+            *(remedies or ["Give smaller shares to both"]),
         )
     if recipe.game.penalty.kind != "none" and recipe.networks.discriminator_norm == "batch":
         raise UserError(
@@ -339,7 +343,10 @@ def refuse_short_budget(recipe: Recipe) -> None:
     if samples is None or samples >= recipe.game.batch:
         return
     problem = f"fewer samples than one batch of {recipe.game.batch}; a number without a unit counts samples"
-    raise UserError(Option("budget", str(samples)), problem, Option("budget", f"{samples}m"), Option("budget", "200k"))
+    remedies = [Option("budget", f"{samples}m"), Option("budget", "200k")]
+    if recipe.game.batch > 200_000:
+        remedies = [Setting("game.batch", 64)]
+    raise UserError(Option("budget", str(samples)), problem, *remedies)
 
 
 def _refuse_without_effect(game: Game) -> None:

@@ -1,4 +1,5 @@
 import contextlib
+import struct
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,17 @@ from corpus import encoded
 from PIL import Image
 
 from equipoise.data import decode as module
-from equipoise.data.decode import BrokenImage, Target, decode, has_color, open_image, parse_background, smaller_side
+from equipoise.data.decode import (
+    BrokenImage,
+    Target,
+    decode,
+    deep_values,
+    has_color,
+    open_image,
+    parse_background,
+    smaller_side,
+)
+from equipoise.data.values import Scale
 from equipoise.errors import Near, Setting, UserError
 
 WHITE = (255, 255, 255)
@@ -252,3 +263,36 @@ def test_backgrounds_are_names_or_hex_and_others_are_refused_with_a_proposal():
         parse_background("whit")
     assert caught.value.subject == Setting("task.background", "whit")
     assert caught.value.remedies == (Near("white"), Setting("task.background", "white"))
+
+
+def raw_tiff(values: np.ndarray, photometric: int, sample_format: int) -> bytes:
+    """Return a TIFF of grey values [H, W] that Pillow itself does not write."""
+    height, width = values.shape
+    bits = 8 * values.itemsize
+    short = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 277: 1, 278: height, 339: sample_format}
+    entries = [(tag, struct.pack("<HHIHH", tag, 3, 1, value, 0)) for tag, value in short.items()]
+    entries += [(tag, struct.pack("<HHII", tag, 4, 1, value)) for tag, value in ((273, 8), (279, values.nbytes))]
+    head = b"II*\0" + struct.pack("<I", 8 + values.nbytes) + values.tobytes()
+    return head + struct.pack("<H", len(entries)) + b"".join(entry for _, entry in sorted(entries)) + b"\0" * 4
+
+
+@pytest.mark.parametrize(
+    ("values", "photometric", "sample_format", "scale", "shown"),
+    [
+        (np.array([[0, 2**31, 2**32 - 1]], "<u4"), 1, 1, Scale(0, 2.0**32 - 1), [0, 128, 255]),  # unsigned
+        (np.array([[-100, 0, 100]], "<i4"), 1, 2, Scale(-100, 100), [0, 128, 255]),
+        (np.array([[-100, 0, 100]], "i1"), 1, 2, Scale(-100, 100), [0, 128, 255]),  # bytes with a sign
+        (np.array([[0, 1000, 4000]], "<u2"), 0, 1, Scale(0, 4000), [255, 191, 0]),  # 0 is white
+        (np.array([[0, 51, 255]], "u1"), 0, 1, None, [255, 204, 0]),
+    ],
+)
+def test_the_numbers_of_a_tiff_keep_their_sign_and_which_end_is_white(
+    values: np.ndarray, photometric: int, sample_format: int, scale: Scale | None, shown: list[int]
+):
+    raw = raw_tiff(np.repeat(values, 3, axis=0), photometric, sample_format)
+    found = decode(raw, Target(3, 1, "crop", (255, 255, 255), scale))
+    assert found[0, 0].tolist() == shown
+    if scale is not None:
+        deep = deep_values(raw)
+        assert deep is not None
+        assert (deep.min(), deep.max()) == (values.min(), values.max())

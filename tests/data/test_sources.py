@@ -244,6 +244,50 @@ def test_npz_training_and_test_parts_are_joined_with_their_labels(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("{}_images", "{}_labels"),  # as MedMNIST has them
+        ("X_{}", "Y_{}"),
+        ("images_{}", "labels_{}"),
+        ("x_{}", "y_{}"),
+    ],
+)
+def test_no_part_of_an_npz_is_left_out_whatever_the_names_are_like(tmp_path: Path, images: str, labels: str):
+    arrays = {}
+    for number, part in enumerate(("test", "train", "val")):
+        arrays[images.format(part)] = np.full((2, 8, 8), number, np.uint8)
+        arrays[labels.format(part)] = np.full((2, 1), number)
+    found = loaded(saved(tmp_path / "a.npz", **arrays))
+    assert found.array is not None
+    assert found.array[:, 0, 0, 0].tolist() == [1, 1, 2, 2, 0, 0]
+    assert found.labels is not None
+    assert found.labels.tolist() == [1, 1, 2, 2, 0, 0]
+    assert images.format("val") in found.notes[0]
+
+
+def test_rows_of_pixels_in_an_npz_become_square_images_and_one_hot_rows_become_labels(tmp_path: Path):
+    values = np.arange(3 * 784).reshape(3, 784).astype(np.uint8)
+    found = loaded(saved(tmp_path / "a.npz", X=values, y=np.eye(4)[[2, 0, 2]]))
+    assert found.array is not None
+    assert (found.array[..., 0] == values.reshape(3, 28, 28)).all()
+    assert found.labels is not None
+    assert [found.classes[label] for label in found.labels] == ["2", "0", "2"]
+    assert "28" in found.notes[0]
+
+
+def test_rows_of_colours_in_an_npz_are_refused_as_their_order_is_unknown(tmp_path: Path):
+    error = refused(saved(tmp_path / "a.npz", images=np.zeros((3, 3072), np.uint8)), "3072")
+    assert "32, 32" in str(error.remedies)
+
+
+def test_the_remedy_for_another_name_in_an_npz_keeps_the_labels(tmp_path: Path):
+    error = refused(saved(tmp_path / "a.npz", pictures=np.ones((3, 8, 8), np.uint8), labels=np.arange(3)), "pictures")
+    remedy = str(error.remedies[0])
+    exec(remedy[remedy.index("np.savez") :], {"np": np})  # noqa: S102
+    assert loaded(tmp_path / "a-images.npz").labels is not None
+
+
+@pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"pictures": np.zeros((2, 8, 8), np.uint8)}, "pictures"),
@@ -393,9 +437,9 @@ def test_statistics_for_fid_are_no_images_and_are_told_so(tmp_path: Path):
 
 def test_arrays_of_an_archive_that_are_not_read_are_named(tmp_path: Path):
     images = np.zeros((3, 8, 8), np.uint8)
-    found = loaded(saved(tmp_path / "a.npz", x_train=images, y_train=np.arange(3), x_val=images, y_val=np.arange(3)))
+    found = loaded(saved(tmp_path / "a.npz", x_train=images, y_train=np.arange(3), x_more=images, y_more=np.arange(3)))
     (note,) = found.notes
-    assert "x_val, y_val" in note
+    assert "x_more, y_more" in note
 
 
 def test_parts_of_two_kinds_of_number_have_no_one_scale(tmp_path: Path):

@@ -11,30 +11,59 @@ import numpy as np
 from equipoise.data import archives
 from equipoise.errors import Part, UserError, listed, shortened
 
-IMAGE_KEYS = ("images", "x", "x_train", "arr_0")
-LABEL_KEYS = ("labels", "y", "y_train")
+IMAGE_NAMES = ("images", "x", "arr_0")
+LABEL_NAMES = ("labels", "y")
+PARTS = ("train", "val", "valid", "validation", "test")  # x_train, X_test, train_images, val_labels
 MAX_BYTES = 2**36  # 64 GiB unpacked
 MAX_ARRAYS = 10_000
+LEAST_SIDE = 8  # of images that are stored as rows of pixels
 _BLOCK = 2**20
 
 
 def read_images(path: Path, subject: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return all images as [N, H, W, C] in the numbers they are stored as, and the names of arrays left unread.
+    """Return all images as [N, H, W, C] in the numbers they are stored as, and in words what else is to be known.
 
-    `x_test` is joined to `x_train`; raises UserError.
+    The parts of a set, such as `x_train`, `x_val` and `x_test`, are joined; raises UserError.
     """
     keys = _keys(path, subject)
-    key = _first(keys, IMAGE_KEYS)
-    if key is None:
+    found = _parts(keys, IMAGE_NAMES)
+    if not found:
         raise _without_images(path, keys, subject)
-    images = _images(path, key, subject)
-    read = {key, *LABEL_KEYS}
-    if key == "x_train" and "x_test" in keys:
-        images = _joined(images, _images(path, "x_test", subject), subject)
-        read |= {"x_test", "y_test"}
+    parts = list(found.values())
+    images = _images(path, parts[0], subject)
+    for key in parts[1:]:
+        images = _joined((parts[0], images), (key, _images(path, key, subject)), subject)
     if not len(images):
-        raise UserError(_array(subject, key), "no images")
-    return images, tuple(name for name in keys if name not in read)
+        raise UserError(_array(subject, parts[0]), "no images")
+    notes = []
+    if len(_described(path, parts[0])[0]) == 2:
+        height, width = images.shape[1:3]
+        notes.append(f"the rows of {parts[0]} are read as images of {height} × {width}")
+    if len(parts) > 1:
+        notes.append(f"the arrays {', '.join(parts)} are combined and split again")
+    read = {*parts, *_labels_for(keys, found)}
+    if unread := [name for name in keys if name not in read]:
+        notes.append(f"arrays that are not read: {shortened(', '.join(unread))}")
+    return images, tuple(notes)
+
+
+def _parts(keys: list[str], names: tuple[str, ...]) -> dict[str, str]:
+    """Return the arrays of the first of some names, by part of the set; an array that is whole is the part ""."""
+    by_lower = {key.lower(): key for key in reversed(keys)}
+    for name in names:
+        if name in by_lower:
+            return {"": name if name in keys else by_lower[name]}
+        forms = {part: (f"{name}_{part}", f"{part}_{name}") for part in PARTS}
+        found = {part: by_lower[form] for part, two in forms.items() for form in two if form in by_lower}
+        if "train" in found:
+            return found
+    return {}
+
+
+def _labels_for(keys: list[str], images: dict[str, str]) -> list[str]:
+    """Return the arrays of the labels of these parts of the images."""
+    labels = _parts(keys, LABEL_NAMES)
+    return [key for part, key in labels.items() if part in images or part == ""]
 
 
 def _without_images(path: Path, keys: list[str], subject: str) -> UserError:
@@ -45,23 +74,34 @@ def _without_images(path: Path, keys: list[str], subject: str) -> UserError:
         return UserError(
             subject, problem, "Give the images themselves: a folder, a zip, or an .npz with an array images"
         )
-    problem = f"it holds {found}; the array of images must be named {listed(IMAGE_KEYS)}"
+    problem = f"it holds {found}; the array of images must be named {listed([*IMAGE_NAMES, 'x_train'])}"
     key = next((key for key in keys if _may_be_images(path, key)), None)
     if key is None:
         return UserError(subject, f"{problem}, and none of these has the shape of images [N, H, W, C] or [N, H, W]")
     another = free_name(path.with_name(f"{path.stem}-images.npz"))
-    remedy = f'Write a new file: np.savez("{another}", images=np.load("{path}")["{key}"])'
+    stored = f'np.load("{path}")'
+    num = _described(path, key)[0][0]
+    named = [name for name in _parts(keys, LABEL_NAMES).values() if _described(path, name)[0][:1] == (num,)]
+    labels = "".join(f', labels={stored}["{name}"]' for name in named[:1])
+    remedy = f'Write a new file: np.savez("{another}", images={stored}["{key}"]{labels})'
     return UserError(subject, problem, remedy)
 
 
 def _may_be_images(path: Path, key: str) -> bool:
-    """Return whether an array has the shape of images, by its header alone."""
+    """Return whether an array has the shape of images, or of rows of pixels, by its header alone."""
+    shape, kind = _described(path, key)
+    is_flat = len(shape) == 2 and shape[1] >= LEAST_SIDE**2
+    return (len(shape) in (3, 4) or is_flat) and min(shape) > 0 and kind in "biuf"
+
+
+def _described(path: Path, key: str) -> tuple[tuple[int, ...], str]:
+    """Return the shape and the kind of number of an array by its header, () and "V" where that is damaged."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
             shape, _, dtype = _header(file)
     except Exception:  # a damaged archive fails in zipfile, zlib or numpy
-        return False
-    return len(shape) in (3, 4) and min(shape) > 0 and dtype.kind in "biuf"
+        return (), "V"
+    return shape, dtype.kind
 
 
 def free_name(path: Path) -> Path:
@@ -77,13 +117,11 @@ def free_name(path: Path) -> Path:
 def read_labels(path: Path, subject: str, num_images: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return labels int64 [N] and the classes, or None where the archive has no labels; raises UserError."""
     keys = _keys(path, subject)
-    key = _first(keys, LABEL_KEYS)
-    if key is None:
+    found = _labels_for(keys, _parts(keys, IMAGE_NAMES))
+    if not found:
         return None, ()
-    parts = [_one_each(_read(path, key, subject), _array(subject, key))]
-    if key == "y_train" and "y_test" in keys:
-        parts.append(_one_each(_read(path, "y_test", subject), _array(subject, "y_test")))
-    values = np.concatenate(parts)
+    key = found[0]
+    values = np.concatenate([_one_each(_read(path, name, subject), _array(subject, name)) for name in found])
     if len(values) != num_images:
         problem = f"shape {values.shape}; expected one label for each of {num_images} images"
         raise UserError(_array(subject, key), problem)
@@ -100,7 +138,9 @@ def _array(subject: str, key: str) -> str:
 
 
 def _one_each(values: np.ndarray, subject: str) -> np.ndarray:
-    """Return labels as [N] of whole numbers or text; raises UserError."""
+    """Return labels as [N] of whole numbers or text, also of one-hot rows; raises UserError."""
+    if _is_one_hot(values):
+        return values.argmax(axis=1)
     if not values.ndim or values.size != len(values):
         raise UserError(subject, f"shape {values.shape}; expected one label for each image")
     values = values.reshape(len(values))
@@ -111,6 +151,11 @@ def _one_each(values: np.ndarray, subject: str) -> np.ndarray:
     if not ((values == np.rint(values)) & (np.abs(values) <= 2**53)).all():  # false for NaN as well
         raise UserError(subject, "fractions; allowed are whole numbers or text")
     return values.astype(np.int64)
+
+
+def _is_one_hot(values: np.ndarray) -> bool:
+    is_table = values.ndim == 2 and values.shape[1] > 1 and values.dtype.kind in "biuf"
+    return is_table and bool(((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all())
 
 
 def _keys(path: Path, subject: str) -> list[str]:
@@ -129,10 +174,6 @@ def _keys(path: Path, subject: str) -> list[str]:
         problem = f'two arrays are named "{shortened(twice)}"'
         raise UserError(subject, problem, "Save it again, with each array once")
     return keys
-
-
-def _first(keys: list[str], wanted: tuple[str, ...]) -> str | None:
-    return next((key for key in wanted if key in keys), None)
 
 
 def _read(path: Path, key: str, subject: str) -> np.ndarray:
@@ -196,6 +237,8 @@ def _images(path: Path, key: str, subject: str) -> np.ndarray:
     stored = _read(path, key, subject)
     values = stored
     name = _array(subject, key)
+    if values.ndim == 2:
+        values = _unflattened(values, name)
     if values.ndim == 3:
         values = values[..., None]
     allowed = (1, 2, 3, 4)
@@ -210,6 +253,20 @@ def _images(path: Path, key: str, subject: str) -> np.ndarray:
     return np.ascontiguousarray(values)
 
 
+def _unflattened(values: np.ndarray, subject: str) -> np.ndarray:
+    """Return rows of pixels [N, D] as square grey images; raises UserError where they are none, or of colours."""
+    length = values.shape[1]
+    side = math.isqrt(length)
+    if side * side == length and side >= LEAST_SIDE:
+        return values.reshape(len(values), side, side)
+    problem = f"shape {values.shape}; allowed are [N, H, W], [N, H, W, C] and [N, C, H, W]"
+    side = math.isqrt(length // 3)
+    if 3 * side * side == length and side >= LEAST_SIDE:
+        first = f"images.reshape(-1, 3, {side}, {side}) where a row holds all red values first"
+        raise UserError(subject, problem, f"Save {first}, else images.reshape(-1, {side}, {side}, 3)")
+    raise UserError(subject, problem, "Save the images with their height and width: images.reshape(-1, height, width)")
+
+
 def refuse_not_finite(images: np.ndarray, subject: Part) -> None:
     """Raise UserError where images `[N, …]` hold values that are not finite numbers."""
     if images.dtype.kind != "f":
@@ -218,17 +275,21 @@ def refuse_not_finite(images: np.ndarray, subject: Part) -> None:
     if bad:
         problem = f"{len(bad):,} of {len(images):,} images hold NaN or infinite values, the first is image {bad[0]}"
         axes = tuple(range(1, images.ndim))
+        if len(bad) == len(images):
+            raise UserError(subject, problem, "Put numbers in their place: np.nan_to_num(images, posinf=0, neginf=0)")
         raise UserError(subject, problem, f"Leave them out: images[np.isfinite(images).all(axis={axes})]")
 
 
-def _joined(images: np.ndarray, rest: np.ndarray, subject: str) -> np.ndarray:
-    """Return x_train and x_test as one array; raises UserError where they are of another shape or kind of number."""
+def _joined(first: tuple[str, np.ndarray], second: tuple[str, np.ndarray], subject: str) -> np.ndarray:
+    """Return two named parts as one array; raises UserError where they are of another shape or kind of number."""
+    name, images = first
+    other, rest = second
     if rest.shape[1:] != images.shape[1:]:
-        problem = f"x_train and x_test differ in shape: {images.shape[1:]} and {rest.shape[1:]}"
+        problem = f"{name} and {other} differ in shape: {images.shape[1:]} and {rest.shape[1:]}"
         raise UserError(subject, problem)
     whole = "iu"
     same = images.dtype.kind == rest.dtype.kind or (images.dtype.kind in whole and rest.dtype.kind in whole)
     if not same:
-        problem = f"x_train is {images.dtype} and x_test {rest.dtype}, so no one scale of pixel values fits both"
+        problem = f"{name} is {images.dtype} and {other} {rest.dtype}, so no one scale of pixel values fits both"
         raise UserError(subject, problem, "Give both in one type")
     return np.concatenate([images, rest])

@@ -46,6 +46,11 @@ _one_at_a_time = threading.Lock()
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # its remarks do not name the file, ours do
 
 _ORIENTATION = 0x0112
+_PHOTOMETRIC = 0x0106  # of a TIFF
+_WHITE_IS_ZERO = 0
+_SAMPLE_FORMAT = 0x0153  # of a TIFF
+_UNSIGNED = 1
+_SIGNED = 2
 _TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -192,7 +197,7 @@ def deep_values(raw: bytes | np.ndarray) -> np.ndarray | None:
 
     def load() -> Image.Image:
         image.load()
-        found.append(some_of(np.asarray(image)))
+        found.append(some_of(_values(image)))
         return image
 
     _guarded(image, load)
@@ -304,7 +309,34 @@ def _is_grey_mode(image: Image.Image) -> bool:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+    return image.mode in ("I", "F") or image.mode.startswith("I;16") or _is_signed_byte(image)
+
+
+def _values(image: Image.Image) -> np.ndarray:
+    """Return the numbers of a loaded deep image; Pillow gives those of some TIFFs with the wrong sign."""
+    values = np.asarray(image)
+    if _is_signed_byte(image):
+        return values.view(np.int8)
+    if image.mode == "I" and _tag(image, _SAMPLE_FORMAT, _SIGNED) == _UNSIGNED:
+        return values.view(np.uint32)
+    return values
+
+
+def _is_signed_byte(image: Image.Image) -> bool:
+    return image.mode == "L" and _tag(image, _SAMPLE_FORMAT, _UNSIGNED) == _SIGNED
+
+
+def _is_white_zero(image: Image.Image) -> bool:
+    """Return whether 0 is white in a deep image; of 8 bits or fewer, Pillow turns such round itself."""
+    return _tag(image, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO
+
+
+def _tag(image: Image.Image, number: int, otherwise: int) -> int:
+    """Return a whole number that a TIFF says of itself; the other one where it does not, and of other formats."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return otherwise
+    found = image.tag_v2.get(number, otherwise)
+    return found[0] if isinstance(found, tuple) else found
 
 
 def _has_alpha(image: Image.Image) -> bool:
@@ -315,7 +347,8 @@ def _flat(image: Image.Image, background: tuple[int, int, int], scale: Scale | N
     """Return the first frame in mode L or RGB, composited on the background."""
     image.load()
     if _is_deep(image):
-        return Image.fromarray(_deep_to_uint8(np.asarray(image), scale or _scale_alone(image)))
+        shown = _deep_to_uint8(_values(image), scale or _scale_alone(image))
+        return Image.fromarray(255 - shown if _is_white_zero(image) else shown)
     if image.mode in ("1", "L") and "transparency" not in image.info:
         return _in_mode(image, "L")
     if _has_alpha(image):
@@ -333,7 +366,9 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
 
 def _scale_alone(image: Image.Image) -> Scale:
     """Return the full range of a deep image's type: of one alone nobody knows whether it is dark."""
-    highest = float(np.nan_to_num(np.asarray(image)).max())
+    if _is_signed_byte(image):
+        return Scale(-128.0, 127.0)
+    highest = float(np.nan_to_num(_values(image)).max())
     bounds = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0, 2.0**31 - 1)
     return Scale(0.0, next((bound for bound in bounds if highest <= bound), max(highest, 1.0)))
 

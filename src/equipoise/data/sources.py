@@ -19,7 +19,7 @@ import numpy as np
 from equipoise.data import archives, arrays
 from equipoise.data.decode import FORMATS, BrokenImage, format_of, num_frames
 from equipoise.data.labels import DATASET, labels_of
-from equipoise.errors import Near, Option, UserError, listed, shortened, suggested
+from equipoise.errors import Near, Option, UserError, listed, suggested
 from equipoise.storage.safe_open import open_regular
 
 SUFFIXES = frozenset(
@@ -78,7 +78,9 @@ def open_source(source: str) -> Source:
     subject = subject_of(source)
     if source == "mnist":
         embedded = Path(__file__).with_name("mnist.npz")
-        return Source(source, f"mnist {embedded.stat().st_size}", partial(_load_npz, embedded, subject))
+        return Source(
+            source, f"mnist {embedded.stat().st_size}", lambda: replace(_load_npz(embedded, subject), notes=())
+        )
     if source.startswith("hub:"):
         return _open_hub(source.removeprefix("hub:"))
     path = Path(source).expanduser()
@@ -97,7 +99,7 @@ def open_source(source: str) -> Source:
         raise UserError(subject, f"neither a file nor a folder; allowed are {KINDS}")
     match path.suffix.lower():
         case ".npz":
-            fingerprint = f"{_file_fingerprint(path)} on one scale"  # not as an earlier version read the numbers
+            fingerprint = f"{_file_fingerprint(path)} on one scale, parts joined"  # not as earlier versions read it
             return Source(source, fingerprint, partial(_load_npz, path, subject))
         case ".zip":
             return Source(source, _file_fingerprint(path), partial(_load_zip, path, subject))
@@ -161,10 +163,9 @@ def _file_fingerprint(path: Path) -> str:
 
 
 def _load_npz(path: Path, subject: str) -> SourceImages:
-    array, unread = arrays.read_images(path, subject)
+    array, notes = arrays.read_images(path, subject)
     labels, classes = arrays.read_labels(path, subject, len(array))
     names = [f"image {index}" for index in range(len(array))]
-    notes = (f"arrays that are not read: {shortened(', '.join(unread))}",) if unread else ()
     return SourceImages(names, array.__getitem__, labels, classes, array=array, notes=notes)
 
 
