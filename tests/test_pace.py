@@ -13,6 +13,7 @@ from small import SETTLED
 from trainings import Killed, Recorder, TrainSmall, act_at, events, interrupt, kill
 
 import equipoise as eq
+from equipoise.formatting import count
 from equipoise.game.schedules import scheduled
 from equipoise.game.updates import Update
 from equipoise.runs.digest import TIMES
@@ -99,7 +100,10 @@ def test_a_machine_that_becomes_faster_is_told_of_and_the_intervals_follow(
     run = train_small("run", *OPEN, budget="100s", source="ring", observer=observer)
     (event,) = events(run, "speed changed")
     assert event["message"] in observer.messages
-    assert re.findall(r"\d+", event["message"]) == ["160", "16"]
+    speed, before, every, left = re.findall(r"[\d.]+k?", event["message"].rstrip("."))
+    assert (speed, before) == ("160", "16")
+    assert every == count(run.folder.read_intervals().evaluate_every or 0)
+    assert 10e3 < 1e3 * float(left.removesuffix("k")) < 16e3, "80 of 100 seconds are left, and a part for evaluations"
     assert NUM_SLOW < event["seconds"] < 2 * NUM_SLOW
     assert run.folder.read_intervals().samples_per_second == pytest.approx(STEP / 0.05)
     after = [seconds for seconds, _ in rates(run) if seconds > 2 * NUM_SLOW]
@@ -233,8 +237,9 @@ def test_under_a_budget_in_samples_only_the_position_moves_a_schedule(
 
 
 @pytest.fixture
-def two_threads(machine: Machine) -> Iterator[None]:
-    """Compute with two threads, on a machine where one is three times as fast until it falls quiet."""
+def two_threads(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compute with two threads, which seem the fastest at first, on a machine where one is three times as fast."""
+    monkeypatch.setattr("equipoise.setup.fastest_threads", lambda most: most)
     own = torch.get_num_threads()
     torch.set_num_threads(2)
     machine.seconds_of_round = lambda _: 0.15 if torch.get_num_threads() == 2 else 0.05

@@ -14,6 +14,7 @@ from typing import Protocol, assert_never
 import msgspec
 import torch
 
+from equipoise import formatting
 from equipoise.evaluation.scoring import adopt_protocol, take_score
 from equipoise.game.ema import ema_decay, update_ema
 from equipoise.game.schedules import scheduled
@@ -265,7 +266,7 @@ def keep_pace(
         choose_threads(state, run, host, observer)
         pace = measured_pace(state, monitor, host)
         run.log_pace(pace)  # also where nothing has changed: a resume shall not measure here
-        tell_change(pace, state, run, host, observer)
+        tell_change(pace, state, recipe, run, host, observer)
     elif pace.threads is not None:
         host.threads = ThreadChoice(most=host.threads.most, settled=pace.threads)
     follow(pace, state, recipe, run)
@@ -312,8 +313,10 @@ def measured_pace(state: TrainingState, monitor: Monitor, host: Host) -> Pace:
     )
 
 
-def tell_change(pace: Pace, state: TrainingState, run: RunFolder, host: Host, observer: Observer) -> None:
-    """Tell that this machine, or an evaluation, has become faster or slower, where it has.
+def tell_change(
+    pace: Pace, state: TrainingState, recipe: Recipe, run: RunFolder, host: Host, observer: Observer
+) -> None:
+    """Tell that this machine, or an evaluation, has become faster or slower, where it has, and what follows from it.
 
     On a machine that changes all the time, all of it is in the events, and a line a minute is shown.
     """
@@ -326,7 +329,12 @@ def tell_change(pace: Pace, state: TrainingState, run: RunFolder, host: Host, ob
             f"This machine trains {pace.samples_per_second:,.0f} samples a second now, "
             f"{before.samples_per_second:,.0f} before."
         )
-    text += " The intervals between evaluations, checkpoints and log lines were adjusted."
+    now = measured_intervals(pace.samples_per_second, pace.evaluation_seconds, recipe, samples_per_round(recipe.game))
+    text += f" Evaluations come about every {formatting.count(now.evaluate_every or 0)} samples from here on"
+    if recipe.budget.seconds is not None:
+        left = max(0.0, recipe.budget.seconds - state.seconds) / recipe.budget.seconds
+        text += f", and the time left pays for about {formatting.count(left * (now.horizon or 0))} samples"
+    text += "."
     run.log_event(state.samples, state.seconds, "speed changed", text, state.attempt)
     if state.seconds - host.told_at >= TELL_SECONDS:
         host.told_at = state.seconds

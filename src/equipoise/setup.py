@@ -16,7 +16,9 @@ from equipoise.errors import Command, UserError, what_failed
 from equipoise.evaluation.finish import Ending, conclude
 from equipoise.evaluation.rivals import rivals_once
 from equipoise.game.losses import Loss, loss_named
-from equipoise.host.device import environment_of, threads_of
+from equipoise.game.updates import samples_per_round
+from equipoise.host.device import environment_of, fastest_threads, threads_of
+from equipoise.host.intervals import settled_intervals
 from equipoise.loop import Observer, Outcome
 from equipoise.metrics.features.encoder import STARTED_SHARE
 from equipoise.recipe import Recipe
@@ -28,7 +30,7 @@ from equipoise.runs.rules import stopped_by
 from equipoise.stopping.monitor import Monitor
 from equipoise.storage.checkpoints import load_weights
 from equipoise.storage.files import readable, write_bytes
-from equipoise.storage.records import DataRecord, EncoderRecord, EventKind, RunState, Score
+from equipoise.storage.records import DataRecord, EncoderRecord, EventKind, Pace, RunState, Score
 from equipoise.storage.safe_open import read_bytes, writable_text
 from equipoise.tasks.base import Judge, Task
 
@@ -56,13 +58,14 @@ def run_training(training: Training) -> None:
     try:
         note_environment(training)
         folder.write_state(replaced_state(folder, status="running"))
-        judge = training.task.judge("validation")
-        if judge is None:
-            raise UserError(training.recipe.data.source, "too few validation examples to score by", "Add examples")
-        note_metrics(folder, judge)
-        note_encoder(training, judge)
-        monitor = monitor_of(training.recipe, judge, training.task.describe().noun)
-        judge_baselines(training, judge)
+        with threads_of(first_threads(training), training.device):
+            judge = training.task.judge("validation")
+            if judge is None:
+                raise UserError(training.recipe.data.source, "too few validation examples to score by", "Add examples")
+            note_metrics(folder, judge)
+            note_encoder(training, judge)
+            monitor = monitor_of(training.recipe, judge, training.task.describe().noun)
+            judge_baselines(training, judge)
         with threads_of(None, training.device):  # of which the training may choose another number
             outcome = loop.train(training.task, training.recipe, folder, judge, monitor, training.observer)
             end(training, monitor, outcome)
@@ -72,6 +75,25 @@ def run_training(training: Training) -> None:
     except Exception as error:
         fail(folder, error)
         raise
+
+
+def first_threads(training: Training) -> int | None:
+    """Return how many threads a run begins with: those that were the fastest then, which a resume finds in its record.
+
+    They are measured where the run depends on this machine's speed anyway; None: as many as there are.
+    """
+    folder = training.folder
+    recipe = training.recipe
+    most = torch.get_num_threads()
+    if training.device.type != "cpu" or recipe.threads is not None or most == 1:
+        return None
+    found = folder.first_threads()
+    step = samples_per_round(recipe.game)
+    depends = recipe.budget.seconds is not None or not settled_intervals(recipe, step).is_known
+    if found is None and depends and not folder.read_state().has_saved:
+        found = fastest_threads(most)
+        folder.log_pace(Pace(spent=0, seconds=0.0, threads=found))
+    return found
 
 
 def monitor_of(recipe: Recipe, judge: Judge, noun: str) -> Monitor:

@@ -212,6 +212,8 @@ def restore(
     begin_with(state, run, put_weights=found is None)
     _match_files(state, monitor, run)
     state.recorded = run.read_paces(state.spent)
+    if found is None:
+        state.threads = run.first_threads()
     for damage in damages:
         run.log_event(state.samples, state.seconds, "damaged checkpoint", damage, state.attempt)
         message(damage)

@@ -8,7 +8,7 @@ import torch
 
 from equipoise.errors import Option, UserError
 from equipoise.host import device
-from equipoise.host.device import chosen_device, chosen_precision, environment_of, threads_of
+from equipoise.host.device import chosen_device, chosen_precision, environment_of, fastest_threads, threads_of
 from equipoise.recipe import Recipe, with_settings
 
 CPU = torch.device("cpu")
@@ -57,3 +57,28 @@ def test_the_environment_is_plain_values_and_names_what_decides_the_last_bits() 
     assert json.loads(json.dumps(found)) == found
     assert (found["torch"], found["device"], found["precision"]) == (str(torch.__version__), "cpu", "bfloat16")
     assert found["threads"] == torch.get_num_threads()
+
+
+@pytest.mark.parametrize(
+    ("most", "seconds", "expected"),
+    [
+        (8, {8: 1.0, 4: 1.5, 2: 2.0, 1: 3.0}, 8),
+        (8, {8: 9.0, 4: 5.0, 2: 2.0, 1: 2.5}, 2),
+        (2, {2: 1.0, 1: 0.95}, 2),
+        (2, {2: 9.0, 1: 1.0}, 1),
+        (1, {}, 1),
+    ],
+)
+def test_fewer_threads_are_begun_with_only_where_they_are_clearly_faster(most, seconds, expected):
+    assert fastest_threads(most, seconds.__getitem__) == expected
+
+
+def test_measuring_threads_leaves_their_number_and_the_random_stream_as_they_were():
+    own, before = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(2)
+    try:
+        assert fastest_threads(2) in (1, 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(own)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -168,3 +168,10 @@ def test_intervals_are_written_for_readers_and_read_back() -> None:
     back = strict(IntervalsRecord, msgspec.json.decode(msgspec.json.encode(settled)))
     assert math.isnan(back.samples_per_second)
     assert Intervals().record().horizon == 0
+
+
+def test_a_short_budget_is_evaluated_a_few_times_however_slow_the_first_evaluation_was():
+    found = measured_intervals(100.0, 30.0, Recipe(budget=Budget(samples=None, seconds=60.0)), 64)
+    assert found.evaluate_every is not None
+    assert found.horizon is not None
+    assert found.horizon / 4 < found.evaluate_every <= found.horizon / 3 + (found.log_every or 0)

@@ -122,7 +122,7 @@ def test_where_there_is_a_classical_method_it_is_what_counts(status, difference,
     ("certificate", "said"),
     [
         ({"speed": 1.0, "forecast": 0.1, "min_gain": 0.02, "num_evaluations": 20}, "about "),
-        ({"speed": 0.01, "forecast": 0.03, "min_gain": 0.02, "num_evaluations": 20}, "Far"),
+        ({"speed": 0.01, "forecast": 0.03, "min_gain": 0.02, "num_evaluations": 20}, "20:00"),
         ({"speed": 0.5, "forecast": 0.001, "min_gain": 0.02, "num_evaluations": 20}, "predicted"),
         (None, "Longer training would help most."),
         (

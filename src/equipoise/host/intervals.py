@@ -9,6 +9,7 @@ from equipoise.storage.records import IntervalsRecord
 LOG_SECONDS = 1.0
 SAVE_SECONDS = 60.0
 MOST_EVALUATIONS = 200
+LEAST_EVALUATIONS = 3  # however much they take of a short budget: else its best generator is one of the beginning
 FAR_OFF = 1.5  # times faster or slower, and the intervals no longer fit
 PRICE_OFF = 2.5  # times the price of an evaluation, which the first one can only guess
 
@@ -77,14 +78,16 @@ def measured_intervals(speed: float, evaluation_seconds: float, recipe: Recipe, 
     """
     horizon = _horizon(speed, recipe, step)
     log_every = min(_multiple(speed * LOG_SECONDS, step), max(step, horizon // step * step))
-    affordable = evaluation_seconds * speed / recipe.evaluation.share
+    affordable = max(evaluation_seconds * speed / recipe.evaluation.share, horizon / MOST_EVALUATIONS)
     return _as_asked(
         Intervals(
             samples_per_second=speed,
             evaluation_seconds=evaluation_seconds,
             horizon=horizon,
             log_every=log_every,
-            evaluate_every=_multiple(max(affordable, horizon / MOST_EVALUATIONS), log_every),
+            evaluate_every=_multiple(
+                min(max(affordable, horizon / MOST_EVALUATIONS), horizon / LEAST_EVALUATIONS), log_every
+            ),
             save_every=_multiple(min(speed * SAVE_SECONDS, horizon / 4), log_every),
         ),
         recipe,

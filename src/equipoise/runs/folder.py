@@ -306,6 +306,11 @@ class RunFolder:
                     found[pace.spent] = pace
         return found
 
+    def first_threads(self) -> int | None:
+        """Return the number of threads that the run began with, where it was measured."""
+        first = self.read_paces(-1).get(0)
+        return None if first is None else first.threads
+
     def log_event(self, samples: int, seconds: float, kind: EventKind, message: str, attempt: int = 0) -> None:
         """Append one event, unless a run that was killed and resumed comes to the very same one again."""
         event = Event(samples=samples, seconds=seconds, kind=kind, message=message, attempt=attempt)

@@ -111,6 +111,8 @@ def _between(now: Status, score: Score) -> Standing | None:
     floor, ceiling = floors[0], ceilings[0]
     share = (score.loss - ceiling.loss) / (floor.loss - ceiling.loss)
     text = f"{now.metric.shown} is {_of_the_way(share)} from {ceiling.name} to {floor.name}"
+    if share >= 1:
+        text = f"{now.metric.shown} is higher than that of {floor.name}, so nothing is learned yet"
     return Standing(_by_share(share), text, share)
 
 
@@ -153,8 +155,6 @@ def _least(one: Grade, other: Grade) -> Grade:
 def _of_the_way(share: float) -> str:
     if share <= 0:
         return "none of the way"
-    if share >= 1:
-        return "farther than all of the way"
     decimals = sum(share < bound for bound in (0.0995, 0.0195))  # two digits that count, three near a threshold
     return f"{100 * share:.{decimals}f} % of the way"
 
@@ -184,6 +184,7 @@ def _advice(now: Status, grade: Grade, share: float, num: int) -> str:
         return "Longer training would help most."
     factor = math.exp(min(math.log(share / USABLE) / found["speed"], math.log(2 * LONGEST)))
     if factor > LONGEST:
-        return f"Far from usable at the speed of this run: {another}"
+        total = formatting.duration(LONGEST * now.seconds)
+        return f"Longer training helps, but by this run's own curve more than {total} would be needed: {another}"
     total = formatting.duration(factor * now.seconds)
     return f"Longer training would help most: by this run's own curve, about {total} in all on this machine."
