@@ -200,7 +200,8 @@ def resume(options: Options) -> int:
 
     folder = RunFolder.open(options.run)
     write_missing_report(folder)
-    refuse_without_python(recipe_to_resume(folder, options.budget, options.policy).task)
+    recipe = recipe_to_resume(folder, options.budget, options.policy, options.source)
+    refuse_without_python(recipe.task)
     refuse_unusable(default_cache())
     return _shown(
         lambda api, show: api.resume(
