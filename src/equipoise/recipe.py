@@ -550,10 +550,9 @@ def parsed_budget(text: str) -> Budget:
     subject = Option("budget", shortened(text))
     seconds = _seconds(text)
     match = re.fullmatch(_AMOUNT + r"([kM]?)", text.strip(), re.ASCII)
-    if seconds is None and match:
+    amount = seconds or 0.0
+    if match:
         amount = float(match[1]) * _MULTIPLES[match[2]]  # infinite where there are hundreds of digits
-    else:
-        amount = seconds or 0.0
     if amount <= 0:
         problem = "give a time (90s, 10m, 2h) or a number of samples (60k, 2M)"
         raise UserError(subject, problem, Option("budget", "10m"))
