@@ -102,6 +102,8 @@ def test_scores_of_other_protocols_are_named_and_not_compared(scored: Maker) -> 
     [verdict] = of(scored("a", 0.01, 0.001), scored("b", 0.5, 0.001, protocol=other))
     assert (verdict.best, verdict.pairs) == (None, ())
     assert "encoder" in verdict.sentence
+    assert "equipoise evaluate SAMPLES --against SOURCE" in verdict.sentence, "each run has an encoder of its own"
+    [verdict] = of(scored("c", 0.01, 0.001), scored("d", 0.5, 0.001, protocol=TEST_PROTOCOL | {"num_real": 9}))
     assert "equipoise evaluate RUN --against SOURCE" in verdict.sentence
 
 

@@ -17,11 +17,12 @@ from equipoise.storage.records import Metric, Score, deciding
 # What a protocol holds here besides its own fields.
 MEASURES = "measures"  # the metrics by label
 DATA = "data digest"
+ENCODER = "another evaluation encoder"
 # What differs between protocols, in words, and the fields that say so.
 WORDS = (
     ("other data, or another split of them", (DATA, "data_digest", "split")),
     ("another size or fit", ("size", "channels", "fit", "background", "scale")),
-    ("another evaluation encoder", ("features", "features_digest", "features_taught", "features_started_from")),
+    (ENCODER, ("features", "features_digest", "features_taught", "features_started_from")),
     ("another number of examples", ("num_real", "num_generated", "num_photographs", "neighbour_samples")),
     ("other metrics", (MEASURES, "decides", "neighbours")),
     ("another seed", ("seed",)),
