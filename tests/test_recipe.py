@@ -467,6 +467,18 @@ def test_a_task_that_is_none_is_refused(task: object) -> None:
         ("2M", 2_000_000, None),
         ("5000", 5000, None),
         ("2.5k", 2500, None),
+        ("5min", None, 300.0),
+        ("90sec", None, 90.0),
+        ("6m30s", None, 390.0),
+        ("1h30m", None, 5400.0),
+        ("1h 30 min", None, 5400.0),
+        ("1h5s", None, 3605.0),
+        ("2 hours", None, 7200.0),
+        ("1 hour", None, 3600.0),
+        ("3 mins", None, 180.0),
+        ("10 minutes", None, 600.0),
+        ("1hr", None, 3600.0),
+        ("45 seconds", None, 45.0),
     ],
 )
 def test_budgets_are_times_or_samples(text: str, samples: int | None, seconds: float | None) -> None:
@@ -485,7 +497,31 @@ def refused_budget(text: str) -> UserError:
     return caught.value
 
 
-@pytest.mark.parametrize("text", ["", "0", "-5m", "ten minutes", "10d", "m", "nan", "inf", "0.1", "0s", "1e3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "-5m",
+        "ten minutes",
+        "10d",
+        "m",
+        "nan",
+        "inf",
+        "0.1",
+        "0s",
+        "1e3",
+        "1h30",
+        "30m1h",
+        "5m5m",
+        "10M30s",
+        "1h 20k",
+        "0h0m",
+        "5 mi",
+        "2 hoursx",
+        "1:30",
+    ],
+)
 def test_other_budgets_are_refused_with_an_example(text: str) -> None:
     assert refused_budget(text).subject == Option("budget", text)
 

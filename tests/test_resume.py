@@ -584,6 +584,10 @@ def test_a_run_whose_images_were_moved_says_what_to_type_and_goes_on_from_their_
     with pytest.raises(UserError) as gone:
         eq.resume(stopped.path)
     assert (gone.value.subject, gone.value.remedies[-1]) == (str(before), where)
+    with pytest.raises(UserError) as gone:
+        eq.resume(stopped.path, budget="2k", policy="patience")
+    (advised,) = [part for part in gone.value.remedies if isinstance(part, Command)]
+    assert dict(advised.options) == {"source": "PATH", "budget": "2k", "policy": "patience"}
 
     resumed = eq.resume(stopped.path, source=now)
     assert_the_same(whole, resumed)

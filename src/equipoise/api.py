@@ -47,7 +47,7 @@ from equipoise.runs import rules
 from equipoise.runs.candidates import score_in
 from equipoise.runs.folder import RunFolder, new_path, run_name
 from equipoise.runs.missing_best import refuse_without_best
-from equipoise.runs.resume_rules import adopt, recipe_to_resume
+from equipoise.runs.resume_rules import adopt, given_options, keeping_given, recipe_to_resume, with_given
 from equipoise.runs.start_rules import recipe_to_start, refuse_with_recipe
 from equipoise.setup import Training, fail, from_its_place, loss_of, new_run, placed_at, run_training, with_source
 from equipoise.starting import (
@@ -313,7 +313,8 @@ def resume(
     """
     folder = RunFolder.open(Path(path))
     write_missing_report(folder)
-    recipe = recipe_to_resume(folder, budget, policy)
+    given = given_options(budget, policy, source)
+    recipe = recipe_to_resume(folder, budget, policy, source)
     refuse_of_another(recipe, task, loss)
     if task is not None and source is not None:
         raise UserError(Option("source"), "a task from Python brings its own data", "Leave it out")
@@ -328,7 +329,8 @@ def resume(
             if task.describe().digest != data.digest:
                 error = changed_of_task(recipe, data)
         else:
-            placed = from_its_place(folder, recipe, data, source)
+            with keeping_given(folder, given):
+                placed = from_its_place(folder, recipe, data, source)
             opened = tasks.opened(placed, chosen, observer.stage)
             recipe = placed if source is not None else recipe
             if opened.digest != data.digest:
@@ -340,8 +342,9 @@ def resume(
                     opened = opened.judged_like(data, folder.encoder)
                 with folder.lock(), preparing(folder, recipe, observer.stage, observer.message) as stage:
                     made = opened.task(recipe, loss_of(recipe, loss), chosen_precision(recipe, chosen), stage)
-        if error is not None or made is None:
-            raise error or AssertionError("there is a task, or a reason why there is none")
+        if error is not None:
+            raise with_given(error, folder, given)
+        assert made is not None
         try:
             with folder.lock():
                 adopt(folder, recipe)

@@ -29,6 +29,6 @@ def load_images(source: str | Path = "mnist", size: int | None = None) -> np.nda
         ((1, 28, 28), dtype('uint8'))
     """
     if size is not None and not 8 <= size <= 256:
-        raise UserError(Option("size", size), "give from 8 to 256 pixels")
+        raise UserError(Option("size", size), "give from 8 to 256 pixels", Option("size", min(max(size, 8), 256)))
     pool = prepare(Data(source=str(source)), Images(size=size))
     return np.array(pool.images)

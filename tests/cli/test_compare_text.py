@@ -102,6 +102,15 @@ def test_a_table_keeps_its_columns_in_line(cell):
     assert len({len(line) for line in lines}) == 1
 
 
+def test_a_run_is_not_compared_with_itself_by_whatever_path(tmp_path, fake_run, refused):
+    first, second = fake_run(tmp_path / "first"), fake_run(tmp_path / "second")
+    (tmp_path / "link").symlink_to(first.path)
+    for again in (first.path, tmp_path / "link", tmp_path / "second" / ".." / "first"):
+        assert f"{again}: " in refused("compare", first.path, again)
+        line = refused("compare", first.path, second.path, again)
+        assert line.strip().endswith(f"equipoise compare {first.path} {second.path}")
+
+
 def test_the_sentence_is_in_the_text_and_in_json_and_a_page_is_written_once(tmp_path, fake_run, output, refused):
     first, second = fake_run(tmp_path / "first"), fake_run(tmp_path / "second", "game.batch=32")
     change_state(second, test=msgspec.structs.replace(second.read_state().test, loss=0.5))

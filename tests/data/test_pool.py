@@ -3,6 +3,7 @@ import errno
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import warnings
 from collections import Counter
@@ -232,8 +233,20 @@ def test_many_broken_files_are_an_error_that_names_three_and_leaves_nothing(tmp_
     assert caught.value.problem.startswith("30 of 34 ")
     assert "bad0.png: 0 bytes; bad1.png: 0 bytes; bad2.png" in caught.value.problem
     assert "bad3" not in str(caught.value)
+    assert {"4", "3", "34"} <= set(re.findall("[0-9]+", str(caught.value.remedies[0]))), "how many, and the limit"
     assert "\n" not in str(caught.value)
     assert list((tmp_path / "cache" / "pools").iterdir()) == []
+
+
+def test_the_limit_of_broken_files_is_a_share_of_many_and_is_named(tmp_path: Path):
+    folder = photos(tmp_path / "photos", 45)
+    for index in range(6):
+        (folder / f"bad{index}.png").write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        prepare(data(folder), cache=tmp_path / "cache")
+    assert re.findall("[0-9]+", str(caught.value.remedies[0])) == ["6", "5", "51", "10"]
+    (folder / "bad5.png").unlink()
+    assert len(prepare(data(folder), cache=tmp_path / "cache").images) == 45
 
 
 def test_a_folder_of_broken_files_alone_is_an_error_however_few(tmp_path: Path):

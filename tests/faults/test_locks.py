@@ -125,8 +125,9 @@ def test_readers_are_welcome_while_a_run_trains(command: lives.Command, tmp_path
     run = tmp_path / "run"
     life = command.begun(run, held_at(50, tmp_path / "go"))
     lives.until(lambda: RunFolder(run).newest_good() == 320 or not life.process.is_alive())
+    other = RunFolder.create(tmp_path / "other", Recipe())
     readers = (
-        ["status", run], ["status", run, "--json"], ["digest", run], ["compare", run, run],
+        ["status", run], ["status", run, "--json"], ["digest", run], ["compare", run, other.path],
         ["sample", run, "-n", "1", "-o", tmp_path / "one.png"],
     )  # fmt: skip
     for arguments in readers:

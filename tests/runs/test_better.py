@@ -1,6 +1,7 @@
 """Which run is better and how surely: by hand-made scores, over seeds, and never across protocols."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,30 @@ def test_scores_of_other_protocols_are_named_and_not_compared(scored: Maker) -> 
     other = TEST_PROTOCOL | {"features": "inception"}
     [verdict] = of(scored("a", 0.01, 0.001), scored("b", 0.5, 0.001, protocol=other))
     assert (verdict.best, verdict.pairs) == (None, ())
-    assert "features" in verdict.sentence
+    assert "encoder" in verdict.sentence
+    assert "equipoise evaluate SAMPLES --against SOURCE" in verdict.sentence, "each run has an encoder of its own"
+    [verdict] = of(scored("c", 0.01, 0.001), scored("d", 0.5, 0.001, protocol=TEST_PROTOCOL | {"num_real": 9}))
+    assert "equipoise evaluate RUN --against SOURCE" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"data_digest": "x"}, "data"),
+        ({"features_digest": "x", "features_taught": {"num_taught": 3}, "features_started_from": "y"}, "encoder"),
+        ({"num_real": 10, "neighbour_samples": 10}, "number"),
+        ({"neighbours": 3}, "metrics"),
+        ({"something_new": 3}, "settings"),
+    ],
+)
+def test_what_keeps_scores_apart_is_said_in_words_and_not_in_names_of_fields(
+    scored: Maker, change: dict[str, Any], word: str
+) -> None:
+    [verdict] = of(scored("a", 0.01, 0.001), scored("b", 0.5, 0.001, protocol=TEST_PROTOCOL | change))
+    headline, _, _ = verdict.sentence.partition("To compare")
+    reasons = {"data", "encoder", "number", "metrics", "settings"}
+    assert reasons & set(re.findall("[a-z]+", headline)) == {word}
+    assert not [field for field in change if "_" in field and field in verdict.sentence]
 
 
 def test_a_run_without_a_test_is_named_and_where_none_has_one_validation_is_compared(scored: Maker) -> None:

@@ -49,7 +49,8 @@ def test_the_refusal_of_a_run_that_its_policy_stopped_says_what_to_type(run: Run
     stop(run)
     for options in ({}, {"budget": "90M"}, {"policy": "evidence"}):
         error = refused(run, **options)
-        assert (error.subject, error.remedies[-1]) == (run.path, again(run, policy="budget"))
+        kept = {name: value for name, value in options.items() if name == "budget"}
+        assert (error.subject, error.remedies[-1]) == (run.path, again(run, policy="budget", **kept))
         assert REASON in error.problem
         assert "story" not in error.problem, "only the first sentence"
     assert refused(run, budget="90M").problem != refused(run).problem, "it says that the budget does not change that"
@@ -98,13 +99,29 @@ def test_a_policy_that_would_stop_the_run_at_once_is_refused(run: RunFolder) -> 
 def test_a_spent_budget_is_reported_whatever_the_policy(run: RunFolder) -> None:
     assert refused(run).remedies[-1] == again(run, budget="5M")
     error = refused(run, budget="300")
-    assert (error.subject, error.remedies) == (Option("budget", "300"), (again(run, budget="5M"),))
+    assert (error.subject, error.remedies[-1]) == (Option("budget", "300"), again(run, budget="5M"))
     assert "2,400,000" in error.problem
     assert recipe_to_resume(run, budget="4M").budget.samples == 4_000_000
     assert refused(run, policy="budget").remedies[-1] == again(run, policy="budget", budget="5M")
     assert refused(run, policy="budget", budget="300").remedies[-1] == again(run, policy="budget", budget="5M")
     stop(run, budget=2_400_000)
     assert refused(run, policy="budget").remedies[-1] == again(run, policy="budget", budget="5M")
+
+
+def test_what_is_advised_keeps_the_place_of_the_data_and_every_other_option(run: RunFolder) -> None:
+    assert refused(run, source="there").remedies[-1] == again(run, budget="5M", source="there")
+    kept = again(run, policy="budget", budget="5M", source="there")
+    assert refused(run, source="there", policy="budget", budget="300").remedies[-1] == kept
+    stop(run)
+    assert refused(run, source="there").remedies[-1] == again(run, policy="budget", source="there")
+    assert refused(run, budget="300").remedies[-1] == again(run, policy="budget", budget="5M"), "300 are spent"
+
+
+def test_twice_the_budget_is_suggested_where_its_last_step_went_over_it(run: RunFolder) -> None:
+    run.write_recipe(dataclasses.replace(run.recipe(), budget=Budget(samples=None, seconds=300.0)))
+    for seconds, expected in ((300.0, "10m"), (304.2, "10m"), (420.0, "14m")):
+        change_state(run, seconds=seconds)
+        assert refused(run).remedies[-1] == again(run, budget=expected)
 
 
 def test_samples_of_abandoned_attempts_are_spent_too(run: RunFolder) -> None:

@@ -11,6 +11,7 @@ from equipoise.errors import Command, Option, RunBusyError, StorageError, UserEr
 from equipoise.recipe import Recipe
 from equipoise.runs import rules
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
+from equipoise.runs.resume_rules import recipe_to_resume
 from equipoise.storage.locks import UNKNOWN, Holder
 from equipoise.storage.records import FORMAT
 
@@ -87,6 +88,20 @@ def test_whoever_trains_is_named_as_far_as_that_is_known() -> None:
     for holder in (None, UNKNOWN):
         unknown = rules.busy(Path("run"), holder)
         assert not any(letter.isdigit() for letter in unknown.problem)
+
+
+def test_another_folder_is_advised_only_where_a_run_is_to_begin(tmp_path: Path) -> None:
+    with RunFolder.begin(tmp_path / "run", Recipe()) as run:
+        for continues in (lambda: recipe_to_resume(run), lambda: rules.refuse_busy(run)):
+            with pytest.raises(RunBusyError) as refused:
+                continues()
+            assert not [part for part in refused.value.remedies if isinstance(part, Option)]
+        with pytest.raises(RunBusyError) as refused, run.lock():
+            pass
+        assert not [part for part in refused.value.remedies if isinstance(part, Option)]
+        with pytest.raises(RunBusyError) as refused:
+            rules.refuse_taken(run.path)
+        assert Option("out", tmp_path / "run-2") in refused.value.remedies
 
 
 def test_nothing_is_written_where_a_run_is_refused(tmp_path: Path) -> None:

@@ -517,6 +517,9 @@ def test_classes_are_asked_for_and_are_none(pool: Pool) -> None:
     with pytest.raises(UserError) as error:
         source.settled(with_settings(Recipe(), [*SMALL, "networks.conditional=true"]))
     assert Setting("networks.conditional", False) in error.value.remedies
+    words = " ".join(part for part in error.value.remedies if isinstance(part, str)).split()
+    assert "folder" in words
+    assert "Add" not in words, "no image is missing"
 
 
 def test_few_images_bring_augmentation_kinds_with_them(

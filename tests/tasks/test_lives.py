@@ -282,6 +282,6 @@ def test_what_only_python_knows_is_refused_in_a_shell(
     ):
         assert main([str(word) for word in words]) == 2
         assert "task=" in capsys.readouterr().err, words
-    for words in (["status", run], ["digest", run], ["compare", run, run]):
+    for words in (["status", run], ["digest", run], ["compare", run, shutil.copytree(run, tmp_path / "copy")]):
         assert main([str(word) for word in words]) == 0
         capsys.readouterr()

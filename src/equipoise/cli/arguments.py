@@ -296,10 +296,13 @@ def _add_source(sub: Parser, allowed: str) -> None:
 
 def _whole(option: str, low: int, high: int, example: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if re.fullmatch(r"[+-]?[0-9]{1,30}", text) and low <= int(text) <= high:
-            return int(text)
+        nearest = example
+        if re.fullmatch(r"[+-]?[0-9]{1,30}", text):
+            nearest = min(max(int(text), low), high)
+            if int(text) == nearest:
+                return nearest
         problem = f"give a whole number from {low} to {high}"
-        raise UserError(Option(option, shortened(text)), problem, Option(option, example))
+        raise UserError(Option(option, shortened(text)), problem, Option(option, nearest))
 
     return read
 

@@ -200,7 +200,8 @@ def resume(options: Options) -> int:
 
     folder = RunFolder.open(options.run)
     write_missing_report(folder)
-    refuse_without_python(recipe_to_resume(folder, options.budget, options.policy).task)
+    recipe = recipe_to_resume(folder, options.budget, options.policy, options.source)
+    refuse_without_python(recipe.task)
     refuse_unusable(default_cache())
     return _shown(
         lambda api, show: api.resume(
@@ -376,6 +377,7 @@ def compare(options: Options) -> int:
     if options.html is not None:
         _refuse_page(options.html, options.force)
     folders = [RunFolder.open(path) for path in options.runs]
+    _refuse_twice(options)
     found = facts.compare(folders)
     if options.html is not None:
         _write_page(options.html, folders)
@@ -384,6 +386,19 @@ def compare(options: Options) -> int:
         lambda: {**facts.compare_values(found), "verdicts": verdict_values(verdicts(found))},
         lambda: compare_text(found) + (f"\n\nPage: {printable(str(options.html))}" if options.html else ""),
     )
+
+
+def _refuse_twice(options: Options) -> None:
+    """Raise UserError where a run is to be compared with itself, by whatever path."""
+    distinct: dict[Path, Path] = {}
+    twice = None
+    for path in options.runs:
+        if distinct.setdefault(path.resolve(), path) is not path:
+            twice = path
+    if twice is None:
+        return
+    again = Command("compare", *distinct.values()) if len(distinct) > 1 else options.parser.example
+    raise UserError(twice, "is given twice; a run is compared with other runs", again)
 
 
 def _refuse_page(path: Path, force: bool) -> None:

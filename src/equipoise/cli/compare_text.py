@@ -15,6 +15,7 @@ from equipoise.runs.compare import (
     known_metrics,
     protocol_differences,
     score_cells,
+    words_for,
 )
 
 TITLES = {"validation": "Best scores, on the validation split", "test": "Final scores, on the test split"}
@@ -54,7 +55,8 @@ def _scores(split: str, groups: Sequence[Sequence[Entry]]) -> Iterator[str]:
     yield from ("", TITLES[split], "")
     fields = protocol_differences([group[0].protocol for group in groups])
     if len(groups) > 1:
-        yield from _wrapped(f"These scores have {len(groups)} protocols, which differ in {', '.join(fields)}.")
+        differing = "; ".join(words_for(fields))
+        yield from _wrapped(f"These scores have {len(groups)} protocols, which differ: {differing}.")
         yield from _wrapped("Scores of different protocols measure different things: compare only within one table.")
         yield ""
     is_starred = False

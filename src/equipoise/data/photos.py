@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from equipoise.data.decode import BrokenImage, open_image, upright
-from equipoise.data.pool import MAX_REJECTED, MAX_REJECTED_SHARE, of_bytes
+from equipoise.data.pool import most_rejected, of_bytes, rejected_remedies
 from equipoise.data.sources import SourceImages, open_source, subject_of
 from equipoise.data.splits import content_digests, to_hashes
 from equipoise.errors import UserError
@@ -61,10 +61,10 @@ def read_photos(
                 num_bytes += found.nbytes
                 names.append(images.names[index])
                 kept.append(found)
-    if not kept or len(rejected) > max(MAX_REJECTED, MAX_REJECTED_SHARE * num):
+    if not kept or len(rejected) > most_rejected(num):
         first = "; ".join(f"{item.name}: {item.reason}" for item in rejected[:3])
         problem = f"{len(kept)} of {num} photographs can be used ({first})"
-        raise UserError(subject_of(source), problem, "Replace or remove the others")
+        raise UserError(subject_of(source), problem, *rejected_remedies(len(rejected), num))
     hashes = to_hashes([content_digests(_with_size(image)[None])[0] for image in kept])
     digest = hashlib.sha256(hashes.tobytes())
     for image in kept:

@@ -409,10 +409,25 @@ def _unless_broken(batches: Batches, source: str, rejected: list[tuple[str, str]
     """Pass batches on; raise UserError at their end, before anything is kept, if too many are broken."""
     yield from batches
     broken = len(rejected)
-    if broken < num and broken <= max(MAX_REJECTED, MAX_REJECTED_SHARE * num):
+    if broken < num and broken <= most_rejected(num):
         return
     shown = [f"{name}: {reason}" for name, reason in rejected[:3]]
     if broken > len(shown):
         shown.append("…")
-    problem = f"{num - broken} of {num} images can be used ({'; '.join(shown)})"
-    raise UserError(subject_of(source), problem, "Replace or remove the broken files")
+    problem = f"{num - broken:,} of {num:,} images can be used ({'; '.join(shown)})"
+    raise UserError(subject_of(source), problem, *rejected_remedies(broken, num))
+
+
+def most_rejected(num: int) -> int:
+    """Return how many broken files are tolerated among so many."""
+    return max(MAX_REJECTED, int(MAX_REJECTED_SHARE * num))
+
+
+def rejected_remedies(broken: int, num: int) -> tuple[str, ...]:
+    """Say how many images that cannot be used are tolerated, and what to do where there are more."""
+    remedy = "Replace or remove them"
+    if broken == num:
+        return (remedy,)
+    limit = most_rejected(num)
+    share = f" ({MAX_REJECTED_SHARE:.0%})" if limit > MAX_REJECTED else ""
+    return f"{broken:,} cannot be used, and at most {limit:,} of {num:,}{share} are left out without asking", remedy

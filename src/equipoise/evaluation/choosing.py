@@ -187,7 +187,9 @@ def few_cautions(
     num_real = protocol["num_real"]
     num = min(num_real, measured.num)
     parts = []
+    least = 0  # of a side, for none of these parts to be said
     if num < FEW:
+        least = FEW
         name = deciding(metrics).shown
         parts.append(
             f"a difference in {name} below {value(2 * measured.error)}, twice its standard error, may be chance"
@@ -198,12 +200,16 @@ def few_cautions(
             share = f"{100 * neighbours / num:.0f} %"
             parts.append(f"{joined} go by {neighbours} neighbours, here {share} of a side, and are rough")
     if num <= dimension and any(metric.name == "fid" for metric in metrics):
+        least = max(least, dimension + 1)
         parts.append(f"FID is far too high, as its {dimension:,} features need more {noun} than that")
     if not parts:
         return []
-    sides = f"{measured.num:,} generated and {num_real:,} real {noun} are few"
-    least = max(FEW, dimension + 1 if any(metric.name == "fid" for metric in metrics) else 0)
-    remedy = f"Give at least {least:,} of each, if there are more"
-    if num_left and num_real < least:
-        remedy = f"Leave the split out, which compares with {num_left:,} more real {noun}"
-    return [Caution("few", f"{sides}: {'; '.join(parts)}", remedy)]
+    few = {name: num for name, num in (("generated", measured.num), ("real", num_real)) if num < least}
+    sides = " and ".join(f"{num:,} {name}" for name, num in few.items())
+    remedies = []
+    if num_left and "real" in few:
+        remedies.append(f"Leave the split out, which compares with {num_left:,} more real {noun}")
+        del few["real"]
+    if few:
+        remedies.append(f"Give at least {least:,} {' and as many '.join(few)} {noun}, if there are more")
+    return [Caution("few", f"{sides} {noun} are few: {'; '.join(parts)}", *remedies)]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from equipoise import formatting
-from equipoise.runs.compare import Comparison, Entry, protocol_differences
+from equipoise.errors import Command, typed
+from equipoise.runs.compare import ENCODER, Comparison, Entry, protocol_differences, words_for
+from equipoise.runs.folder import CUSTOM_LOOP
 from equipoise.runs.scale import SURE
 from equipoise.storage.records import deciding
 
@@ -220,9 +222,11 @@ def _not_compared(found: Comparison, groups: Sequence[Sequence[Entry]]) -> str:
     """Say which runs are in no comparison, and why."""
     parts = []
     if len(groups) > 1:
-        fields = protocol_differences([group[0].protocol for group in groups])
+        differing = words_for(protocol_differences([group[0].protocol for group in groups]))
         named = "; ".join(_joined([entry.run for entry in group]) for group in groups)
-        parts.append(f"Not comparable: {named}. Their scores have other protocols ({', '.join(fields)}).")
+        parts.append(f"Not comparable: {named}. They were scored on different terms: {'; '.join(differing)}.")
+        if way_out := _way_out(found, differing):
+            parts.append(way_out)
     scored = {entry.run for group in groups for entry in group}
     missing = [name for name in found.names if name not in scored]
     if missing:
@@ -230,6 +234,20 @@ def _not_compared(found: Comparison, groups: Sequence[Sequence[Entry]]) -> str:
         split = groups[0][0].split if groups else "test"
         parts.append(f"{_joined(missing)} {verb} no score on the {split} split yet.")
     return " ".join(parts)
+
+
+def _way_out(found: Comparison, differing: Sequence[str]) -> str:
+    """Say how runs can be compared all the same; empty where only Python knows their task."""
+    if any(settings.get("task.kind") == "custom" for settings in found.settings):
+        return ""
+    is_custom = any(settings.get("name") == CUSTOM_LOOP for settings in found.settings)
+    draws = all(settings.get("task.kind") != "super-resolution" for settings in found.settings)
+    # A run is evaluated by its own encoder, a folder of samples by that of the real images.
+    by_samples = is_custom or (ENCODER in differing and draws)
+    target = "SAMPLES" if by_samples else "RUN"
+    drawn = ", after drawing as many samples from each into a folder" if by_samples else ""
+    command = typed(Command("evaluate", target, against="SOURCE"), in_shell=True)
+    return f"To compare them, evaluate each against the same data, which none of them was trained on{drawn}: {command}"
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -17,6 +17,17 @@ from equipoise.storage.records import Metric, Score, deciding
 # What a protocol holds here besides its own fields.
 MEASURES = "measures"  # the metrics by label
 DATA = "data digest"
+ENCODER = "another evaluation encoder"
+# What differs between protocols, in words, and the fields that say so.
+WORDS = (
+    ("other data, or another split of them", (DATA, "data_digest", "split")),
+    ("another size or fit", ("size", "channels", "fit", "background", "scale")),
+    (ENCODER, ("features", "features_digest", "features_taught", "features_started_from")),
+    ("another number of examples", ("num_real", "num_generated", "num_photographs", "neighbour_samples")),
+    ("other metrics", (MEASURES, "decides", "neighbours")),
+    ("another seed", ("seed",)),
+)
+REST = "other settings of the evaluation"
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,17 @@ def protocol_differences(protocols: Sequence[dict[str, Any]]) -> list[str]:
     """Return the dotted fields in which protocols differ; the digest of the data only where they do not say it."""
     fields = list(differences(protocols))
     return [field for field in fields if field != DATA or "data_digest" not in fields]
+
+
+def words_for(fields: Sequence[str]) -> list[str]:
+    """Return in plain words what differs where protocols differ in these fields, the most telling first."""
+    found = {_word_for(field) for field in fields}
+    return [words for words, _ in WORDS if words in found] + [REST] * (REST in found)
+
+
+def _word_for(field: str) -> str:
+    top = field.partition(".")[0]
+    return next((words for words, names in WORDS if top in names), REST)
 
 
 def clearly_lowest(group: Sequence[Entry]) -> Entry | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from equipoise.errors import Command, UserError
+from equipoise.errors import Command, Part, UserError
 from equipoise.recipe import Recipe, from_dict, to_dict
 from equipoise.runs import rules
 from equipoise.storage import locks
@@ -81,7 +81,7 @@ class RunFolder:
         with contextlib.ExitStack() as stack:
             with rules.writing_to(path):
                 _make(path)
-                stack.enter_context(run.lock())
+                stack.enter_context(run.lock(rules.elsewhere(path)))
                 if RunFolder.is_run(path):
                     raise rules.taken(path)
                 for name in rules.SUBFOLDERS:
@@ -374,10 +374,10 @@ class RunFolder:
             (self.path / locks.NAME).unlink()
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *instead: Part) -> Iterator[None]:
         """Hold the run for one training; raises RunBusyError that names the holder, UserError where a part is a link.
 
-        The kernel frees it on death.
+        The kernel frees it on death. `instead` are further remedies where it is held.
         """
         rules.refuse_links(self)
         with contextlib.ExitStack() as stack:
@@ -385,7 +385,7 @@ class RunFolder:
                 with rules.writing_into(self.path):
                     stack.enter_context(locks.held(self.path))
             except locks.Busy as busy:
-                raise rules.busy(self.path, busy.holder) from None
+                raise rules.busy(self.path, busy.holder, *instead) from None
             yield
 
     def holder(self) -> Holder | None:

@@ -1,10 +1,14 @@
 """Continuing a run: what of its recipe may change, and what would end it at once; reported before torch is imported."""
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
-from equipoise.errors import Command, Option, UserError, listed, suggested
+from equipoise import formatting
+from equipoise.errors import Command, Option, Part, UserError, listed, suggested
 from equipoise.recipe import PolicyName, Recipe, checked, parsed_budget, refuse_without_probability
 from equipoise.runs import rules
 from equipoise.runs.folder import RunFolder
@@ -12,14 +16,54 @@ from equipoise.runs.stopping_status import monitor_of
 from equipoise.stopping.verdicts import Stop
 from equipoise.storage.records import RunState
 
+OVER = 0.1  # the share of a budget by which the last steps and the end may exceed it
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
 
-def recipe_to_resume(run: RunFolder, budget: str | None = None, policy: PolicyName | None = None) -> Recipe:
+def given_options(budget: str | None, policy: str | None, source: str | Path | None) -> dict[str, str]:
+    """Return the options that a resume was given, by name."""
+    given = {"budget": budget, "policy": policy, "source": source}
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+@contextlib.contextmanager
+def keeping_given(run: RunFolder, given: dict[str, str]) -> Iterator[None]:
+    """Give every mistake whose remedy is to continue this run the options that were given, too."""
+    try:
+        yield
+    except UserError as error:
+        raise with_given(error, run, given) from None
+
+
+def with_given(error: UserError, run: RunFolder, given: dict[str, str]) -> UserError:
+    """Return a mistake that advises to continue this run with the options that were given, where it names no other."""
+    remedies = [_completed(part, run, given) for part in error.remedies]
+    return type(error)(error.subject, error.problem, *remedies)
+
+
+def _completed(part: Part, run: RunFolder, given: dict[str, str]) -> Part:
+    if not isinstance(part, Command) or part.name != "resume" or part.arguments != (run.path,):
+        return part
+    own = dict(part.options)
+    return Command("resume", run.path, **own, **{name: value for name, value in given.items() if name not in own})
+
+
+def recipe_to_resume(
+    run: RunFolder,
+    budget: str | None = None,
+    policy: PolicyName | None = None,
+    source: str | Path | None = None,
+) -> Recipe:
     """Return the recipe with which a run continues, with another budget or policy if given.
 
-    Raises UserError where it could not continue so, RunBusyError where it is being trained.
+    `source` is where its data are now, if given; what is advised keeps it. Raises UserError where it could not
+    continue so, RunBusyError where it is being trained.
     """
+    with keeping_given(run, given_options(budget, policy, source)):
+        return _recipe_to_resume(run, budget, policy)
+
+
+def _recipe_to_resume(run: RunFolder, budget: str | None, policy: PolicyName | None) -> Recipe:
     rules.refuse_custom_loop(run)
     rules.refuse_lost(run)
     recipe = run.recipe()
@@ -67,10 +111,12 @@ def _refuse_finished(run: RunFolder, recipe: Recipe, budget: str | None, policy:
     if by == recipe.stopping.policy and by != "budget":
         if budget is not None:
             finished += ". A larger budget does not change that"
-        raise UserError(run.path, finished, "To train on anyway", Command("resume", run.path, policy="budget"))
-    given = {} if policy is None else {"policy": policy}
+        enough = {"budget": _larger(recipe, state)} if budget is not None and _is_spent(recipe, state) else {}
+        anyway = Command("resume", run.path, policy="budget", **enough)
+        raise UserError(run.path, finished, "To train on anyway", anyway)
     if policy is not None:
-        _refuse_another_stop(run, recipe, budget)
+        _refuse_another_stop(run, recipe)
+    given = {} if policy is None else {"policy": policy}  # before the budget, as it was typed
     _refuse_spent(run, recipe, state, budget, finished, given)
 
 
@@ -78,17 +124,31 @@ def _refuse_spent(
     run: RunFolder, recipe: Recipe, state: RunState, budget: str | None, finished: str, given: dict[str, str]
 ) -> None:
     """Raise UserError where no more training is paid for than was spent."""
+    larger = Command("resume", run.path, **given, budget=_larger(recipe, state))
+    spent = f"{state.spent:,} samples" if recipe.budget.samples is not None else formatting.duration(state.seconds)
+    example = "for example one of about twice that"
+    if budget is None and (_is_spent(recipe, state) or state.stop_reason in ("budget", None)):
+        longer = f"The budget is a total, and {spent} are spent. To train longer, give a larger one, {example}"
+        raise UserError(run.path, finished, longer, larger)
+    if _is_spent(recipe, state):
+        problem = f"the budget is a total, and {spent} are spent"
+        raise UserError(Option("budget", budget), problem, f"Give a larger one, {example}", larger)
+
+
+def _is_spent(recipe: Recipe, state: RunState) -> bool:
+    """Return whether a recipe pays for no more than was spent."""
+    if recipe.budget.samples is not None:
+        return recipe.budget.samples <= state.spent
+    return (recipe.budget.seconds or 0.0) <= state.seconds
+
+
+def _larger(recipe: Recipe, state: RunState) -> str:
+    """Return twice the budget, where about that was spent, as the last step goes over it; else twice what was spent."""
     counted = recipe.budget.samples is not None
     limit = recipe.budget.samples or recipe.budget.seconds or 0.0
     spent = state.spent if counted else state.seconds
-    if budget is None and (limit <= spent or state.stop_reason in ("budget", None)):
-        larger = Command("resume", run.path, **given, budget=twice_as_much(spent, counted=counted))
-        raise UserError(run.path, finished, "To train longer, give it a larger budget", larger)
-    if limit <= spent:
-        spoken = f"{spent:,} samples" if counted else f"{spent:,.0f} s"
-        problem = f"the budget is a total, and {spoken} are spent"
-        larger = Command("resume", run.path, **given, budget=twice_as_much(spent, counted=counted))
-        raise UserError(Option("budget", budget), problem, larger)
+    is_about = limit <= spent <= (1 + OVER) * limit
+    return twice_as_much(limit if is_about else spent, counted=counted)
 
 
 def twice_as_much(spent: float, *, counted: bool) -> str:
@@ -100,16 +160,15 @@ def twice_as_much(spent: float, *, counted: bool) -> str:
     return f"{-(-amount // step) * step}{name}"
 
 
-def _refuse_another_stop(run: RunFolder, recipe: Recipe, budget: str | None) -> None:
+def _refuse_another_stop(run: RunFolder, recipe: Recipe) -> None:
     """Raise UserError where the new policy, having seen all of the run, would stop it just the same."""
     verdict = monitor_of(run, recipe).verdict(0, 0.0)
     if isinstance(verdict, Stop):
-        given = {} if budget is None else {"budget": budget}
         raise UserError(
             Option("policy", recipe.stopping.policy),
             f"would stop this run at once ({_first_sentence(verdict.message)})",
             "To train on anyway",
-            Command("resume", run.path, policy="budget", **given),
+            Command("resume", run.path, policy="budget"),
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.errors import Command, Option, RunBusyError, StorageError, UserError, is_of_disk, what_failed
+from equipoise.errors import Command, Option, Part, RunBusyError, StorageError, UserError, is_of_disk, what_failed
 from equipoise.storage import locks
 from equipoise.storage.checkpoints import START_FILES, named
 from equipoise.storage.files import MANIFEST, is_aside, read_json
@@ -51,7 +51,7 @@ def refuse_taken(path: Path) -> None:
         if exists and not path.is_dir():
             raise UserError(path, "is a file, and a run needs a folder", elsewhere(path))
         if exists and (holder := locks.holder_of(path)):
-            raise busy(path, holder)
+            raise busy(path, holder, elsewhere(path))
         if exists and is_run(path):
             raise taken(path)
         if exists and not _is_begun(path):
@@ -99,10 +99,10 @@ def refuse_lost(run: "RunFolder") -> None:
         )
 
 
-def refuse_busy(run: "RunFolder") -> None:
-    """Raise RunBusyError while a training holds this run."""
+def refuse_busy(run: "RunFolder", *instead: Part) -> None:
+    """Raise RunBusyError while a training holds this run; `instead` are remedies that the command at hand takes."""
     if holder := run.holder():
-        raise busy(run.path, holder)
+        raise busy(run.path, holder, *instead)
 
 
 def refuse_links(run: "RunFolder") -> None:
@@ -158,8 +158,11 @@ def taken(path: Path) -> UserError:
     return UserError(path, "holds a run already", Command("resume", path), elsewhere(path))
 
 
-def busy(path: Path, holder: Holder | None) -> RunBusyError:
-    """Return the mistake of training where somebody trains."""
+def busy(path: Path, holder: Holder | None, *instead: Part) -> RunBusyError:
+    """Return the mistake of training where somebody trains.
+
+    `instead` are further remedies: only a command that begins a run can be told of another folder.
+    """
     if holder and locks.is_this_process(holder):
         problem = (
             f"process {holder.pid} on {holder.host} is training here, and that is this very process: a watch is still "
@@ -168,11 +171,11 @@ def busy(path: Path, holder: Holder | None) -> RunBusyError:
         close = (
             "Close the watch: watch.close(). Where its name is lost, restart the process (in a notebook, the kernel)"
         )
-        return RunBusyError(path, problem, close, elsewhere(path))
+        return RunBusyError(path, problem, close, *instead)
     who = "another process"
     if holder and holder != UNKNOWN:
         who = f"process {holder.pid} on {holder.host}"
-    return RunBusyError(path, f"{who} is training here", "Wait for it or stop it", elsewhere(path))
+    return RunBusyError(path, f"{who} is training here", "Wait for it or stop it", *instead)
 
 
 def _is_without_checkpoints(run: "RunFolder") -> bool:

@@ -506,11 +506,13 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
     if num_train < recipe.game.batch:
         missing.append(f"{num_train} images are left to train on, fewer than one batch of {recipe.game.batch}")
         settings.append(Setting("game.batch", max(2, num_train // 2)))
+    remedies = ["Add images"] if missing else []
     if recipe.networks.conditional and not pool.classes:
         missing.append("networks.conditional needs classes, but there are no sub-folders with images")
         settings.append(Setting("networks.conditional", False))
+        remedies.append("Sort the images into one folder for each class, or train without classes")
     if missing:
-        raise UserError(source, with_left_out("; ".join(missing), pool), "Add images", *together(settings))
+        raise UserError(source, with_left_out("; ".join(missing), pool), *remedies, *together(settings))
     _, channels, size, _ = pool.images.shape
     num_classes = len(pool.classes) if recipe.networks.conditional else 0
     with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do

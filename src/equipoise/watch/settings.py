@@ -147,7 +147,7 @@ def refuse_unfit(path: Path, metric: str, *, resume: bool) -> None:
     elsewhere = Command("Watch", path.with_name(f"{path.name}-2"))
     if not run.is_custom_loop:
         raise UserError(path, "holds a run of equipoise train; a watch needs a folder of its own", elsewhere)
-    refuse_busy(run)
+    refuse_busy(run, elsewhere)
     if not resume:
         raise UserError(path, "holds a run already", Command("Watch", path, resume=True), elsewhere)
     data = run.read_data()
