@@ -532,7 +532,7 @@ def test_data_that_have_grown_are_found_out_by_their_digest(small: None, shapes:
     csv_file.write_text(csv_file.read_text() + "0.5,0.5\n")
     for run in (of_images, of_points):
         error = refusal(lambda run=run: eq.resume(run.path, budget="480"))
-        assert error.remedies[-1] == Command("train", run.recipe.data.source)
+        assert error.remedies[-1] == Command("train", run.recipe.data.source, start_from=run.path)
 
 
 def test_an_evaluation_right_after_the_training_decodes_nothing_again(

@@ -100,7 +100,7 @@ def test_a_machine_that_becomes_faster_is_told_of_and_the_intervals_follow(
     run = train_small("run", *OPEN, budget="100s", source="ring", observer=observer)
     (event,) = events(run, "speed changed")
     assert event["message"] in observer.messages
-    speed, before, every, left = re.findall(r"[\d.]+k?", event["message"].rstrip("."))
+    speed, before, every, left = re.findall(r"\d+(?:\.\d+)?k?", event["message"])
     assert (speed, before) == ("160", "16")
     assert every == count(run.folder.read_intervals().evaluate_every or 0)
     assert 10e3 < 1e3 * float(left.removesuffix("k")) < 16e3, "80 of 100 seconds are left, and a part for evaluations"

@@ -235,8 +235,8 @@ def test_a_run_continues_from_any_folder_and_refuses_other_images(
     output("resume", tmp_path / "run", "--budget", "160")
     (tmp_path / "images" / "lying" / "1.png").unlink()
     line = refused("resume", tmp_path / "run", "--budget", "240")
-    assert line.startswith("equipoise: images: ")
-    assert line.endswith("equipoise train images\n")
+    assert line.startswith(f"equipoise: {tmp_path}/images: ")
+    assert line.endswith(f"equipoise train {tmp_path}/images --start-from {tmp_path}/run\n")
 
 
 def test_a_run_inside_its_own_source_continues_and_is_not_trained_on(

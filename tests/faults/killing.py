@@ -40,6 +40,7 @@ FEW = {
     "nets.super_resolution.NUM_BLOCKS": 1,
 }
 LONGEST = 400.0  # seconds; far more than any of these lives takes on a busy machine
+WEIGHTS = ("generator.safetensors", "encoder.safetensors", "examples.safetensors")
 RECORDS = ("state.json", "data.json", "rivals.json", "exhibits.json", "intervals.json", "environment.json")
 
 Hook = Callable[[], None]
@@ -157,7 +158,7 @@ def facts(out: Path) -> dict[str, Any]:
         "steps": [timeless(record) for record in records(run.steps)],
         "scores": [timeless(record) for record in records(run.scores)],
         "events": [timeless(record) for record in records(run.events)],
-        "weights": {name: _sha256(out / name) for name in names if name.endswith("generator.safetensors")},
+        "weights": {name: _sha256(out / name) for name in names if name.endswith(WEIGHTS)},
         "kept scores": {name: timeless(read_json(out / name)) for name in names if name.endswith("/score.json")},
         "exhibits": {name: _sha256(out / name) for name in names if name.startswith("samples/")},
         "cards": {name: (out / name).read_text() for name in names if name.endswith("/README.md")},
@@ -178,9 +179,13 @@ def timeless(value: Any) -> Any:
 
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> str:
     """Return which facts differ and how, nothing where none does."""
-    lines = [
-        f"{name}: {found[name]!r} instead of {expected[name]!r}" for name in expected if found[name] != expected[name]
-    ]
+    lines = []
+    for name in [name for name in expected if found[name] != expected[name]]:
+        one, other = found[name], expected[name]
+        if isinstance(one, dict) and isinstance(other, dict):  # what is the same of a long record says nothing
+            keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+            one, other = ({key: record.get(key) for key in keys} for record in (one, other))
+        lines.append(f"{name}: {one!r} instead of {other!r}")
     return "\n".join(line[:2000] for line in lines)
 
 

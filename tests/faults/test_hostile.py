@@ -402,7 +402,7 @@ def test_no_code_in_a_source_runs(tmp_path: Path, canary: Path, small: None, for
             (place / f"{index}.png").write_bytes(form(canary))
     else:
         place.write_bytes(form(canary))
-    assert name in refused(lambda: eq.train(place, task=task, budget="64", out=tmp_path / "run"))
+    assert name in refused(lambda: eq.train(place, task=task, budget="1000", out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 

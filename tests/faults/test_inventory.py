@@ -31,6 +31,7 @@ SETTINGS = ("saving.log_every=48", "saving.every=80", "evaluation.every=80")
 OTHERWISE = (
     r"host\.clock\..*",  # tells the time; how many rounds it has seen counts only until the intervals are measured
     r".*(\.|\[')(seconds|samples_per_second)('\])?",  # tells the time
+    r"task\.source\.encoder\..*",  # where a resume looks for the run's evaluation encoder, whose digest is compared
     r"host\.writer\._jobs\..*",  # jobs under way: a resume begins with what they have written
 )
 
@@ -149,15 +150,17 @@ WRITTEN = {
     *(f"checkpoints/N/{name}" for name in ("tensors.safetensors", "state.json", "manifest.json")),
     *(f"{folder}/{name}" for folder in ("best", "candidates/N") for name in OF_A_GENERATOR),
     "best/README.md",
+    "examples.safetensors",
     "samples/N.png",
     "report.html",
     "lock",
 }
+ENCODER = "encoder.safetensors"
 OF_POINTS = {"samples/best.png", "samples/modes.json", "samples/real.png"}
 SHOWN = {
-    "images": {"samples/best.png", "samples/nearest.png", "samples/real.png"},
+    "images": {"samples/best.png", "samples/nearest.png", "samples/real.png", ENCODER},
     "points": OF_POINTS,
-    "super-resolution": {"samples/triplets.png"},
+    "super-resolution": {"samples/triplets.png", ENCODER},
     "own": OF_POINTS,
 }
 NOT_COMPARED = ("report.html", "lock")  # by their bytes: the one tells the time, the other is of use while it is held
