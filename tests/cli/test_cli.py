@@ -216,7 +216,7 @@ def test_a_run_whose_policy_stopped_it_is_not_promised_more_by_a_larger_budget_b
     recipe = json.loads((copy / "recipe.json").read_text())
     recipe["stopping"]["policy"] = "evidence"
     (copy / "recipe.json").write_text(json.dumps(recipe))
-    assert refused("resume", copy, "--budget", "2k").endswith(f"equipoise resume {copy} --policy budget\n")
+    assert refused("resume", copy, "--budget", "2k").endswith(f"equipoise resume {copy} --policy budget --budget 2k\n")
     output("resume", copy, "--policy", "budget", "--budget", "1200")
     assert (state_of(copy).stop_reason, state_of(copy).samples) == ("budget", 1200)
     begun = ["train", json.loads((copy / "data.json").read_text())["path"], "--out", copy, "--resume"]

@@ -150,17 +150,17 @@ WRITTEN = {
     *(f"checkpoints/N/{name}" for name in ("tensors.safetensors", "state.json", "manifest.json")),
     *(f"{folder}/{name}" for folder in ("best", "candidates/N") for name in OF_A_GENERATOR),
     "best/README.md",
-    "examples.safetensors",
     "samples/N.png",
     "report.html",
     "lock",
 }
 ENCODER = "encoder.safetensors"
+EXAMPLES = "examples.safetensors"  # a task from Python has no list of them
 OF_POINTS = {"samples/best.png", "samples/modes.json", "samples/real.png"}
 SHOWN = {
-    "images": {"samples/best.png", "samples/nearest.png", "samples/real.png", ENCODER},
-    "points": OF_POINTS,
-    "super-resolution": {"samples/triplets.png", ENCODER},
+    "images": {"samples/best.png", "samples/nearest.png", "samples/real.png", ENCODER, EXAMPLES},
+    "points": {*OF_POINTS, EXAMPLES},
+    "super-resolution": {"samples/triplets.png", ENCODER, EXAMPLES},
     "own": OF_POINTS,
 }
 NOT_COMPARED = ("report.html", "lock")  # by their bytes: the one tells the time, the other is of use while it is held
