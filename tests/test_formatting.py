@@ -7,6 +7,12 @@ from equipoise import formatting
 from equipoise.storage.records import Score
 
 
+def test_a_list_is_shown_in_part_with_an_ellipsis_only_where_more_is_there() -> None:
+    assert formatting.first_few(["a", "b"], 2) == "a, b"
+    assert formatting.first_few(["a", "b", "c"], 2, "; ") == "a; b; …"
+    assert formatting.first_few([], 2) == ""
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [(0, "0"), (950, "950"), (999.6, "1k"), (1000, "1k"), (12_345, "12.3k"), (60_000, "60k"), (999_700, "1M"),

@@ -59,7 +59,7 @@ def evaluated_run(
 ) -> Evaluation:
     """Score a run's best generator against the source of a recipe, which is else the run's."""
     against = recipe.data.source
-    data = read_data(folder)
+    data = folder.data()
     opened = tasks.opened(recipe, device, observer.stage)
     with reading_facts(folder):
         trained = trained_on(folder, data, opened, device, observer)
@@ -228,11 +228,3 @@ def reading_facts(folder: RunFolder) -> Iterator[None]:
         yield
     except msgspec.ValidationError as error:
         raise UserError(folder.path / "data.json", f"damaged ({error})", "Restore it from a copy") from None
-
-
-def read_data(folder: RunFolder) -> DataRecord:
-    """Read what a run's data are; raises UserError where that is gone or damaged."""
-    data = folder.read_data()
-    if data is None:
-        raise UserError(folder.path / "data.json", "is missing", "Restore it from a copy")
-    return data

@@ -19,7 +19,6 @@ from equipoise.against import (
     evaluated_own,
     evaluated_run,
     evaluated_samples,
-    read_data,
     reading_facts,
 )
 from equipoise.changed import changed_data, changed_of_task
@@ -190,7 +189,7 @@ class Run:
         if self.task is not None:
             return self.task.model()
         with reading_facts(self.folder):
-            return tasks.model_of(self.recipe, read_data(self.folder))
+            return tasks.model_of(self.recipe, self.folder.data())
 
 
 def train(
@@ -318,7 +317,7 @@ def resume(
     refuse_of_another(recipe, task, loss)
     if task is not None and source is not None:
         raise UserError(Option("source"), "a task from Python brings its own data", "Leave it out")
-    data = read_data(folder)
+    data = folder.data()
     chosen = chosen_device(recipe.device)
     with threads_of(folder.read_environment().get("threads"), chosen):
         made = task
@@ -338,8 +337,9 @@ def resume(
             else:
                 examples = listed_anew(folder, opened)
                 observer.message(opened.summary(recipe))
-                with reading_facts(folder):
-                    opened = opened.judged_like(data, folder.encoder)
+                if data.encoder is not None:  # else it was killed before it noted one, and takes it as if anew
+                    with reading_facts(folder):
+                        opened = opened.judged_like(data, folder.encoder)
                 with folder.lock(), preparing(folder, recipe, observer.stage, observer.message) as stage:
                     made = opened.task(recipe, loss_of(recipe, loss), chosen_precision(recipe, chosen), stage)
         if error is not None:

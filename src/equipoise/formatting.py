@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from collections.abc import Sequence
 
 from equipoise.storage.records import Score
 
@@ -22,6 +23,11 @@ def duration(seconds: float) -> str:
     total = max(0, round(seconds))
     hours, minutes = total // 3600, total // 60 % 60
     return f"{hours}:{minutes:02}:{total % 60:02}" if hours else f"{minutes}:{total % 60:02}"
+
+
+def first_few(texts: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Join the first texts, with an ellipsis where there are more than `most`."""
+    return separator.join([*texts[:most], *(["…"] if len(texts) > most else [])])
 
 
 def percent(share: float) -> str:

@@ -51,9 +51,7 @@ def read_start(path: Path) -> Start:
     """Read the run to start from, with the weights that a resume of it would take; raises UserError."""
     run = run_to_start_from(path)
     recipe = run.recipe()
-    data = run.read_data()
-    if data is None:
-        raise UserError(run.path / "data.json", "is missing", "Restore it from a copy")
+    data = run.data()
     found, digest = _newest(run)
     weights = {name: tensor for name, tensor in found.tensors.items() if name.split(".")[0] in MODULES}
     if any(not tensor.isfinite().all() for tensor in weights.values()):

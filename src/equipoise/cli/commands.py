@@ -130,7 +130,7 @@ def _resume_same(options: Options, settings: list[str]) -> int:
     state = folder.read_state()
     moved = state.status != "finished" and _is_moved(folder, options.source)
     source = folder.recipe().data.source if moved else options.source
-    _refuse_another_recipe(folder, argparse.Namespace(**{**vars(options), "source": source}), settings)
+    _refuse_another_recipe(folder, source, options, settings)
     write_missing_report(folder)
     rules.refuse_lost(folder)
     if state.status == "finished":
@@ -151,12 +151,12 @@ def _is_moved(folder: "RunFolder", source: str) -> bool:
     return Path(source).expanduser().exists()
 
 
-def _refuse_another_recipe(folder: "RunFolder", options: Options, settings: list[str]) -> None:
-    """Raise UserError where the options differ from what the run was begun with."""
+def _refuse_another_recipe(folder: "RunFolder", source: str, options: Options, settings: list[str]) -> None:
+    """Raise UserError where a source and the options differ from what the run was begun with."""
     from equipoise.runs.compare import differences
 
     begun = folder.recipe()
-    for field, (before, now) in differences([begun, _asked(begun, options, settings)]).items():
+    for field, (before, now) in differences([begun, _asked(begun, source, options, settings)]).items():
         same: dict[str, Any] = {}
         if field.startswith("budget."):
             same = {"budget": options.budget}
@@ -173,20 +173,20 @@ def _refuse_another_recipe(folder: "RunFolder", options: Options, settings: list
         )
 
 
-def _asked(begun: "Recipe", options: Options, settings: list[str]) -> "Recipe":
+def _asked(begun: "Recipe", source: str, options: Options, settings: list[str]) -> "Recipe":
     """Return the recipe of a run with what the options say in place of what it was begun with."""
     from equipoise.recipe import parsed_budget, task_name, with_settings
     from equipoise.tasks import task_settings
 
     recipe = begun
-    task = task_settings(options.task, options.source)
+    task = task_settings(options.task, source)
     if task is not None and task_name(task) != task_name(begun.task):
         recipe = dataclasses.replace(recipe, task=task)
     given = [f"{name}={value}" for name in ("seed", "device") if (value := getattr(options, name)) is not None]
     recipe = with_settings(recipe, [*settings, *given])
     if options.budget is not None:
         recipe = dataclasses.replace(recipe, budget=parsed_budget(options.budget))
-    data = dataclasses.replace(recipe.data, source=options.source)
+    data = dataclasses.replace(recipe.data, source=source)
     return dataclasses.replace(recipe, name=options.recipe or begun.name, data=data)
 
 

@@ -105,9 +105,9 @@ def _details(side: "Side") -> Iterator[str]:
     if looks:
         yield "; ".join(looks)
     if side.rejected:
-        shown = [f"{item.name}: {item.reason}" for item in side.rejected[:MOST_REJECTED]]
-        shown += ["…"] * (len(side.rejected) > MOST_REJECTED)
-        yield f"{counted(len(side.rejected), 'file')} could not be used: {'; '.join(shown)}"
+        reasons = [f"{item.name}: {item.reason}" for item in side.rejected]
+        shown = formatting.first_few(reasons, MOST_REJECTED, "; ")
+        yield f"{counted(len(side.rejected), 'file')} could not be used: {shown}"
     if side.num_passed_over:
         yield f"{counted(side.num_passed_over, 'file')} passed over, not images by name"
 

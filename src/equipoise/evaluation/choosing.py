@@ -15,11 +15,11 @@ from equipoise.host.deadline import Deadline
 from equipoise.metrics.units import Measured
 from equipoise.storage.records import Metric, RivalScore, deciding
 from equipoise.tasks import Source
-from equipoise.tasks.base import Judge, SourceTask
+from equipoise.tasks.base import Judge, SourceTask, indices_of
 from equipoise.tasks.sides import Caution
 
 SplitName: TypeAlias = Literal["test", "validation", "train"]
-ALL = "all"
+ALL: Literal["all"] = "all"
 FEW = 200  # examples of a side below which it is said what a score does not tell
 BY_NEIGHBOURS = ("precision", "recall", "density", "coverage")
 
@@ -74,19 +74,12 @@ def choose(source: Source, split: SplitName | None, trained: Trained | None, nou
     return Chosen(name, indices[~is_seen], num_seen, cautions=_of_seen(num_seen, len(indices), noun))
 
 
-def _indices(source: Source, name: str) -> np.ndarray:
+def _indices(source: Source, name: SplitName | Literal["all"]) -> np.ndarray:
     """Return the places of a split's examples, or of all, in a random and fixed order, as many as are compared."""
-    splits = source.splits
-    match name:
-        case "train":
-            found = splits.train
-        case "validation":
-            found = splits.validation
-        case "test":
-            found = splits.test
-        case _:
-            found = np.argsort(source.hashes, kind="stable")
-    return found[: source.most_compared(name)]
+    most = source.most_compared(name)
+    if name == ALL:
+        return np.argsort(source.hashes, kind="stable")[:most]
+    return indices_of(source.splits, name)[:most]
 
 
 def _of_own(name: str, noun: str) -> tuple[Caution, ...]:

@@ -100,9 +100,7 @@ def fastest_threads(most: int, seconds_of: Callable[[int], float] | None = None)
 
 def _seconds_of_a_step(threads: int) -> float:
     """Return the seconds of a step of a small convolution, forward and backward; changes no random stream."""
-    own = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads_of(threads, torch.device("cpu")):
         weights = torch.full((32, 32, 3, 3), 0.01, requires_grad=True)
         images = torch.ones(32, 32, 16, 16)
         begin = time.perf_counter()
@@ -111,5 +109,3 @@ def _seconds_of_a_step(threads: int) -> float:
             torch.nn.functional.conv2d(images, weights, padding=1).square().mean().backward()
             num += 1
         return (time.perf_counter() - begin) / num
-    finally:
-        torch.set_num_threads(own)

@@ -226,6 +226,13 @@ class RunFolder:
         """Write how the run stands."""
         write_json(self.path / "state.json", state)
 
+    def data(self) -> DataRecord:
+        """Read what the run's data are; raises UserError where that is gone or damaged."""
+        found = self.read_data()
+        if found is None:
+            raise UserError(self.path / "data.json", "is missing", RESTORE)
+        return found
+
     def read_data(self) -> DataRecord | None:
         """Read what the data are, None if not written; raises UserError if damaged."""
         return self._read("data.json", DataRecord)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from equipoise.data.audit.duplicates import joined, near_duplicates, sketched
-from equipoise.data.glance import Glance, Look
+from equipoise.data.glance import COLOURED, Glance, Look
 from equipoise.errors import Option
 from equipoise.tasks.sides import Caution, repeated, same_on_both
 
@@ -162,4 +162,4 @@ def _share_coloured(seen: Seen) -> float:
     if seen.pixels.shape[1] == 1:
         return 0.0
     ranges = np.ptp(seen.pixels.astype(np.int16), axis=1).mean((1, 2))
-    return float((ranges > 4.0).mean())
+    return float((ranges > COLOURED).mean())

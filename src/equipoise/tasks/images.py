@@ -28,6 +28,7 @@ from equipoise.data.pool import (
 from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, larger_shares, to_hashes
 from equipoise.errors import Option, Part, Setting, UserError, suggested, together
+from equipoise.formatting import first_few
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
 from equipoise.game.updates import Players, Terms
@@ -462,14 +463,12 @@ def left_out_of(pool: Pool) -> str:
     parts = []
     every = len(pool.images) + len(pool.rejected) + pool.num_skipped
     if pool.rejected:
-        shown = [f"{item.name}: {item.reason}" for item in pool.rejected[:3]]
-        shown += ["…"] * (len(pool.rejected) > 3)
-        parts.append(f"{len(pool.rejected):,} of {every:,} files could not be used ({'; '.join(shown)})")
+        shown = first_few([f"{item.name}: {item.reason}" for item in pool.rejected], 3, "; ")
+        parts.append(f"{len(pool.rejected):,} of {every:,} files could not be used ({shown})")
     if pool.num_skipped:
         kinds = sorted(pool.skipped.items(), key=lambda item: (-item[1], item[0]))
-        shown = [f"{count:,} {kind}" for kind, count in kinds[:4]]
-        shown += ["…"] * (len(kinds) > 4)
-        why = f": {', '.join(shown)}" if shown else ""
+        shown = first_few([f"{count:,} {kind}" for kind, count in kinds], 4)
+        why = f": {shown}" if shown else ""
         parts.append(f"{pool.num_skipped:,} of {every:,} files ignored{why} (equipoise data check lists them)")
     return "; ".join(parts)
 

@@ -10,6 +10,9 @@ from equipoise.errors import Command, Option, Part, Setting, typed
 from equipoise.storage.records import Rejected
 from equipoise.storage.safe_open import writable_text
 
+SAME_SHARE = 0.02  # of a side's contents, above which equal ones on both sides are no chance; of emoji it is 0.01
+LEAST_DISTINCT_SHARE = 0.5
+
 CautionKind: TypeAlias = Literal[
     "few", "seen", "not checked", "sizes", "colours", "same", "near copies", "repeated", "alike", "blank", "sheets"
 ]
@@ -97,10 +100,6 @@ def halved(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(distinct) > 1:
         cut = int(first[len(distinct) // 2])
     return order[:cut], order[cut:]
-
-
-SAME_SHARE = 0.02  # of a side's contents, above which equal ones on both sides are no chance; of emoji it is 0.01
-LEAST_DISTINCT_SHARE = 0.5
 
 
 def repeated(what: str, source: str, noun: str, hashes: np.ndarray) -> list[Caution]:

@@ -172,9 +172,9 @@ def given_images(
 
 
 def _encoder_of(folder: Path, pool: Pool) -> RunEncoder | None:
-    """Return where the run in a folder has its encoder; None where there is no run on these images."""
+    """Return where the run in a folder has its encoder; None where there is no run on these images that noted one."""
     data = RunFolder(folder).read_data() if RunFolder.is_run(folder) else None
-    if data is None or data.digest != pool.digest:
+    if data is None or data.encoder is None or data.digest != pool.digest:
         return None
     return RunEncoder(RunFolder(folder).encoder, data.encoder, data.digest)
 

@@ -136,8 +136,7 @@ def load_or_train(
     }
     fits = lambda data: _fill(encoder, data)  # noqa: E731
     found: Kept | None = None
-    is_own = run is not None and run.record is None and kept.stem_of(run.key, steps) == stem.name
-    if run is not None and not is_own:  # a run that was killed before it noted its encoder takes it as if anew
+    if run is not None:
         found = kept.of_run(cache, run, steps, fits)
     if found is None:
         found = kept.under(stem, lesson, fits)

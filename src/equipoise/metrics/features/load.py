@@ -11,17 +11,8 @@ import torch
 from torch import Tensor
 
 from equipoise.metrics.features import dinov2, encoder, inception, weights
-from equipoise.metrics.features.kept import Lesson, RunEncoder
+from equipoise.metrics.features.kept import Kept, Lesson, RunEncoder
 from equipoise.recipe import FeaturesName
-from equipoise.storage.records import EncoderRecord
-
-
-@dataclass(frozen=True, eq=False)
-class Taught:
-    """The weights of an encoder as they are kept, and which images taught it."""
-
-    data: bytes
-    record: EncoderRecord
 
 
 @dataclass(frozen=True)
@@ -32,7 +23,7 @@ class Features:
     digest: str  # SHA-256 of the weights
     dimension: int
     extract: Callable[[Tensor], Tensor]  # float32 on the CPU, without gradients
-    taught: Taught | None = None  # of an encoder
+    taught: Kept | None = None  # the weights of an encoder as they are kept, and which images taught it
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -88,7 +79,7 @@ def load_features(
             found = encoder.load_or_train(train_images, cache, pool_digest, lesson=lesson, run=run, report=report)
             trained = found.network.to(device)
             extract = _in_batches(trained, 500, device)
-            return Features("encoder", found.digest, trained.dimension, extract, Taught(found.data, found.record))
+            return Features("encoder", found.digest, trained.dimension, extract, Kept(found.data, found.record))
         case _:
             typing.assert_never(name)
 
