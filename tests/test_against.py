@@ -220,8 +220,8 @@ def test_of_other_data_a_run_meets_all_that_it_has_not_seen(
     assert found.protocol["features_digest"] == eq.evaluate(run.path, shapes, num=50).protocol["features_digest"]
 
 
-@pytest.mark.parametrize("kept", ["cache", "source", "nothing"])
-def test_what_a_run_has_seen_is_found_in_the_cache_or_where_it_lies(
+@pytest.mark.parametrize("kept", ["list", "source", "nothing"])
+def test_what_a_run_has_seen_is_found_in_its_list_or_where_it_lies(
     train_small: TrainSmall,
     shapes: Path,
     tmp_path: Path,
@@ -235,8 +235,9 @@ def test_what_a_run_has_seen_is_found_in_the_cache_or_where_it_lies(
     bars(grown, 50, 7)
     if kept != "source":
         shutil.rmtree(images)
-    if kept != "cache":
-        shutil.rmtree(tmp_path / "cache")
+    if kept != "list":
+        run.folder.examples.unlink()
+    shutil.rmtree(tmp_path / "cache")
     found = eq.evaluate(run.path, grown, num=50)
     if kept == "nothing":
         assert "not checked" in kinds(found)
@@ -254,6 +255,7 @@ def test_a_folder_that_has_grown_since_is_compared_by_its_test_split_where_nothi
     run = train_small("run", source=images, budget="160")
     bars(images, 50, 7)
     shutil.rmtree(tmp_path / "cache")
+    run.folder.examples.unlink()
     found = eq.evaluate(run.path, images, num=50)
     assert found.protocol["split"] == "test"
     assert "not checked" in kinds(found)

@@ -62,6 +62,20 @@ def changed_by(run: eq.Run) -> UserError:
     return caught.value
 
 
+def test_an_evaluation_leaves_out_what_trained_the_weights_that_a_run_started_from(
+    begun: eq.Run, shapes: Path, photos: Path, tmp_path: Path
+) -> None:
+    for path in sorted((photos / "lying").iterdir())[:40]:
+        path.unlink()
+    run = eq.train(photos, start_from=begun.path, out=tmp_path / "second", budget="160")
+    data = begun.folder.data()
+    found = eq.evaluate(run.path, shapes, num=50)
+    held_out = found.protocol["num_real"]
+    assert found.protocol["real"]["seen_by_the_run"] + held_out == 240
+    assert found.protocol["real"]["seen_by_the_run"] >= data.num_train, "those that are gone, too"
+    assert held_out <= data.num_validation + data.num_test
+
+
 # What changed
 
 

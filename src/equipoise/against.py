@@ -24,6 +24,7 @@ from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.setup import from_its_place, loss_of, with_source
+from equipoise.starting import seen_by
 from equipoise.storage.records import DataRecord, Metric, RivalScore
 from equipoise.tasks.base import Judge, JudgedSplit, SourceTask, Task
 from equipoise.tasks.sides import Caution, Side, num_same
@@ -61,8 +62,8 @@ def evaluated_run(
     against = recipe.data.source
     data = folder.data()
     opened = tasks.opened(recipe, device, observer.stage)
+    trained = trained_on(folder, data, opened, device, observer)
     with reading_facts(folder):
-        trained = trained_on(folder, data, opened, device, observer)
         opened = opened.judged_like(data, folder.encoder)
     real = choose(opened, split, trained, data.noun)
     takes_inputs = tasks.formats_of(recipe.task).takes_inputs
@@ -89,13 +90,13 @@ def evaluated_run(
 def trained_on(
     folder: RunFolder, data: DataRecord, opened: tasks.Source, device: torch.device, observer: Observer
 ) -> Trained:
-    """Return what is known of the data of a run: from what it wrote down, from the cache, or from where they lie."""
+    """Return what is known of the data of a run: from its list of examples, or from where they lie."""
     place = str(Path(opened.name).expanduser().resolve())
     is_same_place = data.path == place or (data.path is None and data.source == opened.name)
     if opened.digest == data.digest:
         return Trained(data.digest, None, is_same_place)
     recipe = folder.recipe()
-    hashes = tasks.hashes_seen(recipe, data)
+    hashes = seen_by(folder, recipe, "train", "validation")
     if hashes is None:
         with contextlib.suppress(UserError):
             own = tasks.opened(from_its_place(folder, recipe, data, None), device, observer.stage)

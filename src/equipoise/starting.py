@@ -21,7 +21,7 @@ from equipoise.storage import checkpoints
 from equipoise.storage.checkpoints import Checkpoint, damage_of, named
 from equipoise.storage.records import DataRecord, StartRecord
 from equipoise.storage.safe_open import open_regular, writable_text
-from equipoise.tasks.base import Players
+from equipoise.tasks.base import Players, Split, indices_of
 
 MODULES = ("generator", "discriminator", "generator_ema")
 NUM_READS = 9  # attempts to read a checkpoint of a run that is training
@@ -60,16 +60,20 @@ def read_start(path: Path) -> Start:
     samples = int(found.path.name)
     seen = samples + (0 if data.start is None else data.start.seen)
     record = StartRecord(path=writable_text(str(path)), samples=samples, seen=seen, digest=digest)
-    return Start(path, recipe, data, record, weights, trained_by(run, recipe))
+    return Start(path, recipe, data, record, weights, seen_by(run, recipe, "train"))
 
 
-def trained_by(run: RunFolder, recipe: Recipe) -> np.ndarray | None:
-    """Return the contents uint64 that have trained a run's weights, None where it does not remember its examples."""
+def seen_by(run: RunFolder, recipe: Recipe, *parts: Split) -> np.ndarray | None:
+    """Return the contents uint64 of these splits of a run, and what trained the weights that it began with.
+
+    None where it does not remember its examples.
+    """
     known = changes.read(run.examples)
     if known is None:
         return None
-    train = split(known.contents, recipe.data.validation, recipe.data.test).train
-    return np.union1d(known.contents[train], known.seen)
+    splits = split(known.contents, recipe.data.validation, recipe.data.test)
+    indices = np.concatenate([indices_of(splits, part) for part in parts])
+    return np.union1d(known.contents[indices], known.seen)
 
 
 def _newest(run: RunFolder) -> tuple[Checkpoint, str]:

@@ -200,7 +200,7 @@ def _pool(stored: store.Stored, listing: store.Listing, data: recipe.Data) -> Po
         labels=stored.labels,
         classes=stored.classes,
         splits=splits,
-        digest=digest_of(listing.content, splits),
+        digest=_digest_of(listing.content, splits),
         rejected=tuple(Rejected(name, reason) for name, reason in listing.rejected),
         num_duplicates=len(stored.hashes) - len(np.unique(stored.hashes)),
         num_skipped=listing.num_skipped,
@@ -211,7 +211,7 @@ def _pool(stored: store.Stored, listing: store.Listing, data: recipe.Data) -> Po
     )
 
 
-def digest_of(content: str, splits: Splits) -> str:
+def _digest_of(content: str, splits: Splits) -> str:
     """Return the digest of a pool: of what the cache keeps, by its name there, and how it is split."""
     digest = hashlib.sha256(content.encode())
     for part in (splits.train, splits.validation, splits.test):

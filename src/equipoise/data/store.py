@@ -224,14 +224,3 @@ def _mapped(path: Path) -> np.ndarray:
     if hasattr(mmap, "MADV_WILLNEED"):  # the first epoch should not wait for the disk either
         view.madvise(mmap.MADV_WILLNEED)
     return np.frombuffer(view, dtype=np.uint8)
-
-
-def kept_hashes(cache: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name and the hashes uint64 [N] of every pool in a cache; one that cannot be read is passed over."""
-    with contextlib.suppress(OSError):
-        for folder in sorted((cache / "pools").iterdir()):
-            with contextlib.suppress(OSError, ValueError, EOFError):
-                with open_regular(folder / "hashes.npy") as file:
-                    hashes = read_array(file, os.fstat(file.fileno()).st_size)
-                if hashes.ndim == 1 and hashes.dtype == np.uint64:
-                    yield folder.name, hashes

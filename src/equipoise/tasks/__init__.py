@@ -192,26 +192,6 @@ def model_of(recipe: Recipe, data: "DataRecord") -> "Model":
             assert_never(unreachable)
 
 
-def hashes_seen(recipe: Recipe, data: "DataRecord") -> "np.ndarray | None":
-    """Return the hashes of the examples that a run was trained on or chosen by, None where no record has them.
-
-    Raises msgspec.ValidationError where what the run wrote down is damaged.
-    """
-    match recipe.task:
-        case Images():
-            from equipoise.tasks import images
-
-            return images.hashes_seen(recipe, data)
-        case SuperResolution():
-            from equipoise.tasks import super_resolution
-
-            return super_resolution.hashes_seen(data)
-        case Points() | Custom():
-            return None
-        case _ as unreachable:
-            assert_never(unreachable)
-
-
 def fitting_fields(settings: TaskSettings) -> tuple[str, ...]:
     """Return the settings of a task that decide what its examples become, and so which of them are held out."""
     match settings:

@@ -5,14 +5,9 @@ from typing import Literal, assert_never
 
 import numpy as np
 
-from equipoise.data.cache import default_cache
 from equipoise.data.decode import Header
 from equipoise.data.glance import Glance
-from equipoise.data.pool import Pool, digest_of
-from equipoise.data.splits import split
-from equipoise.data.store import kept_hashes
-from equipoise.recipe import Recipe
-from equipoise.storage.records import DataRecord
+from equipoise.data.pool import Pool
 from equipoise.tasks.image_cautions import NUM_COMPARED, Seen, sheet_caution
 from equipoise.tasks.sides import Side, num_distinct
 
@@ -77,12 +72,3 @@ def sheet_hint(found: Glance, name: str) -> str:
     """Say where a source has few images since each is a sheet of many; else nothing."""
     caution = sheet_caution(found, "given", name)
     return "" if caution is None else caution.told(in_shell=False)
-
-
-def hashes_seen(recipe: Recipe, data: DataRecord) -> np.ndarray | None:
-    """Return the hashes uint64 of a run's training and validation images, where the cache still has its images."""
-    for content, hashes in kept_hashes(default_cache()):
-        splits = split(hashes, recipe.data.validation, recipe.data.test)
-        if digest_of(content, splits) == data.digest:
-            return hashes[np.concatenate([splits.train, splits.validation])]
-    return None

@@ -59,7 +59,6 @@ from equipoise.tasks.image_judging import (
     num_shown,
     snapshot_of,
 )
-from equipoise.tasks.image_sides import hashes_seen as hashes_seen
 from equipoise.tasks.image_sides import image_side, seen, sheet_hint
 from equipoise.tasks.sides import Caution, Side, halved
 

@@ -62,7 +62,6 @@ IDLE = {
 class PhotoFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What an evaluation of a run must know of its photographs; kept in `data.json`."""
 
-    seen: list[int]  # hashes of those that it was trained on or chose by
     encoder: str  # the key of its evaluation encoder in the cache
 
 
@@ -108,7 +107,6 @@ class PhotoSource:
             num_duplicates=len(self.photos.hashes) - len(np.unique(self.photos.hashes)),
             rejected=self.photos.rejected,
             facts={
-                "seen": self.photos.hashes[np.concatenate([splits.train, splits.validation])].tolist(),
                 "encoder": _encoder_key(self),
             },
         )
@@ -478,11 +476,6 @@ def opened(recipe: Recipe, device: torch.device, stage: Stage) -> PhotoSource:
         lambda done, total: stage("reading the photographs", done / total),
     )
     return PhotoSource(name, photos, split(photos.hashes, recipe.data.validation, recipe.data.test), device)
-
-
-def hashes_seen(data: DataRecord) -> np.ndarray:
-    """Return the hashes uint64 of the photographs that a run was trained on or chosen by."""
-    return np.array(msgspec.convert(data.facts, PhotoFacts).seen, np.uint64)
 
 
 def model_of(recipe: Recipe, data: DataRecord) -> SuperModel:
