@@ -4,9 +4,9 @@
 
 Each source is NAME=PATH, NAME=PATH:SIZE, NAME=PATH:SIZE:STAGES, or the name of a shipped one, and is trained by
 `modern`: at first for some thousand samples, then in each stage for four times as many. After each stage the best
-generator's scores are noted, and 16 of its samples, not picked by hand. Writes records/grades.json and
-docs/images/grades.png: a row a source, a column a stage, and at the right real images. `--keep` keeps the runs there,
-and goes on with those that it finds.
+generator's scores are noted, and 16 of its samples, not picked by hand; of each source also how well two halves of its
+real images are told apart. Writes records/grades.json and docs/images/grades.png: a row a source, a column a stage, and
+at the right real images. `--keep` keeps the runs there, and goes on with those that it finds.
 """
 
 import argparse
@@ -16,25 +16,28 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from common import write_record
 from PIL import Image, ImageDraw, ImageFont
 
 import equipoise as eq
-from equipoise.data.pool import gather, prepare, to_float
-from equipoise.formatting import value
+from equipoise.data.pool import Pool, gather, prepare, to_float
+from equipoise.metrics.feature_judge import extracted
+from equipoise.metrics.two_sample import told_apart
 from equipoise.recipe import Images
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.quality import place_of, quality_of
 from equipoise.runs.status import read_status
 from equipoise.storage.records import Rivals, Score
 from equipoise.tasks.exhibits import grid
+from equipoise.tasks.image_judging import NUM_FOR_TRAIN, batches, features_of
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "grades.png"
 FACTOR = 4  # of samples, from stage to stage
 NUM_SHOWN = 16
-SIDE = 200  # pixels of a picture of 4 × 4 samples
+SIDE = 160  # pixels of a picture of 4 × 4 samples
 GAP = 14
-TEXT = 34
+TEXT = 50
 
 
 @dataclass(frozen=True)
@@ -82,14 +85,17 @@ def main() -> None:
         folder = options.keep or Path(temporary)
         stages: list[Stage] = []
         pictures: dict[tuple[str, int], Image.Image] = {}
+        apart: dict[str, float] = {}
         for index in range(options.stages):
             samples = options.first * FACTOR**index
             for source in (text for text in options.sources if index < (parsed(text).stages or options.stages)):
                 stage, picture = trained(source, samples, options.seed, folder)
                 stages.append(stage)
                 pictures[stage.source, samples] = picture
+                if stage.source not in apart:
+                    apart[stage.source] = told_apart_real(source, folder)
                 print(f"{stage.source}, {samples:,} samples: {stage.sentence}", flush=True)
-                write(stages, pictures, options, folder)
+                write(stages, apart, pictures, options, folder)
 
 
 def trained(text: str, samples: int, seed: int, folder: Path) -> tuple[Stage, Image.Image]:
@@ -135,38 +141,63 @@ def parsed(text: str) -> Asked:
 
 def real(text: str, folder: Path) -> Image.Image:
     """Return 16 real images of a source, as they are trained on."""
-    recipe = eq.load(next(folder.glob(f"{parsed(text).name}-*"))).recipe
-    assert isinstance(recipe.task, Images)
-    pool = prepare(recipe.data, recipe.task)
+    pool = pool_of(text, folder)
     images = to_float(gather(pool, np.asarray(pool.splits.test[:NUM_SHOWN])))
     return Image.open(io.BytesIO(grid(images, 4))).convert("RGB")
 
 
+def pool_of(text: str, folder: Path) -> Pool:
+    """Return the images of a source as its runs take them."""
+    recipe = eq.load(next(folder.glob(f"{parsed(text).name}-*"))).recipe
+    assert isinstance(recipe.task, Images)
+    return prepare(recipe.data, recipe.task)
+
+
+def told_apart_real(text: str, folder: Path) -> float:
+    """Return how well the classifier tells two halves of the real images apart, which are of one distribution."""
+    pool = pool_of(text, folder)
+    features = features_of(pool, "encoder", torch.device("cpu"), lambda stage, share: None)
+    train = extracted(features, batches(pool, pool.splits.train[:NUM_FOR_TRAIN]))
+    held_out = extracted(features, batches(pool, np.concatenate([pool.splits.validation, pool.splits.test])))
+    return told_apart(train[::2], train[1::2], held_out[::2], held_out[1::2])
+
+
 def write(
-    stages: list[Stage], pictures: dict[tuple[str, int], Image.Image], options: argparse.Namespace, folder: Path
+    stages: list[Stage],
+    apart: dict[str, float],
+    pictures: dict[tuple[str, int], Image.Image],
+    options: argparse.Namespace,
+    folder: Path,
 ) -> None:
     """Write the record and the picture of all that is there so far."""
-    write_record("grades", {"seed": options.seed, "stages": [asdict(stage) for stage in stages]})
+    values = {"seed": options.seed, "told_apart_real": apart, "stages": [asdict(stage) for stage in stages]}
+    write_record("grades", values)
     names = [parsed(text).name for text in options.sources]
     columns = sorted({stage.samples for stage in stages})
     width = GAP + (len(columns) + 1) * (SIDE + GAP)
     sheet = Image.new("RGB", (width, GAP + len(names) * (SIDE + TEXT + GAP)), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=12)
+    font = ImageFont.load_default(size=11)
     for stage in stages:
         left = GAP + columns.index(stage.samples) * (SIDE + GAP)
         top = GAP + names.index(stage.source) * (SIDE + TEXT + GAP)
         sheet.paste(pictures[stage.source, stage.samples].resize((SIDE, SIDE), Image.Resampling.LANCZOS), (left, top))
-        numbers = f"{100 * stage.share:.1f} % · {value(stage.coverage)} · {100 * stage.told_apart:.1f} %"
+        numbers = f"coverage {stage.coverage:.2f}, C2ST {stage.told_apart:.2f}"
         draw.text((left, top + SIDE + 2), f"{stage.source}, {stage.samples:,}: {stage.grade}", "black", font)
-        draw.text((left, top + SIDE + 17), numbers, "black", font)
+        draw.text((left, top + SIDE + 17), f"{100 * stage.share:.1f} % of the way", "black", font)
+        draw.text((left, top + SIDE + 32), numbers, "black", font)
     for row, text in enumerate(options.sources):
-        if any(stage.source == names[row] for stage in stages):
+        if is_begun(text, stages):
             top = GAP + row * (SIDE + TEXT + GAP)
             picture = real(text, folder).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
             sheet.paste(picture, (width - GAP - SIDE, top))
             draw.text((width - GAP - SIDE, top + SIDE + 2), "real", "black", font)
-    sheet.save(PICTURE, optimize=True)
+    sheet.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(PICTURE, optimize=True)
+
+
+def is_begun(text: str, stages: list[Stage]) -> bool:
+    """Return whether a source has a stage to show."""
+    return any(stage.source == parsed(text).name for stage in stages)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from equipoise import loop
 from equipoise.errors import Command, UserError, what_failed
 from equipoise.evaluation.finish import Ending, conclude
 from equipoise.evaluation.rivals import rivals_once
+from equipoise.formatting import percent
 from equipoise.game.losses import Loss, loss_named
 from equipoise.game.updates import samples_per_round
 from equipoise.host.device import environment_of, fastest_threads, threads_of
@@ -147,7 +148,7 @@ def origin_of(record: EncoderRecord) -> str:
     if not record.is_reused and record.started_from:
         return (
             "The evaluation encoder began with what another one of the cache had learned from these images, at another "
-            f"size or from fewer of them, so that {STARTED_SHARE:.0%} of the steps were enough."
+            f"size or from fewer of them, so that {percent(STARTED_SHARE)} of the steps were enough."
         )
     if not record.is_reused:
         return ""

@@ -23,8 +23,8 @@ def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
         return f"{text}."  # the measured result is of the recipe's own task
     seconds = duration(about.samples / samples_per_second)
     return (
-        f"{text}. The result of {name} in equipoise recipes came after {about.samples:,} samples of digits, about "
-        f"{seconds} at this speed. Larger images and images in colour need more."
+        f"{text}. The result of {name} in equipoise recipes came after {about.samples:,} samples of digits: "
+        f"{seconds} of training at this speed. Larger images and images in colour need more."
     )
 
 
