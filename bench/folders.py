@@ -41,9 +41,7 @@ def main() -> None:
 def dealt(source: Path, folder: Path, most: int, seed: int) -> tuple[Path, Path]:
     """Put the images of a source into two folders at random, and return these."""
     if source.is_file():
-        with zipfile.ZipFile(source) as archive:
-            archive.extractall(folder / "all")
-        source = folder / "all"
+        source = unpacked(source, folder / "all")
     files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
     random.Random(seed).shuffle(files)
     halves = (folder / "one", folder / "other")
@@ -52,6 +50,16 @@ def dealt(source: Path, folder: Path, most: int, seed: int) -> tuple[Path, Path]
     for index, path in enumerate(files[:most]):
         shutil.copy(path, halves[index % 2] / f"{index}{path.suffix}")
     return halves
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    """Write the images of a zip into a new folder, by number, and return it."""
+    folder.mkdir()
+    with zipfile.ZipFile(archive) as opened:
+        names = [name for name in sorted(opened.namelist()) if Path(name).suffix.lower() in SUFFIXES]
+        for index, name in enumerate(names):
+            (folder / f"{index:06d}{Path(name).suffix}").write_bytes(opened.read(name))
+    return folder
 
 
 def compared(one: Path, other: Path, size: int | None) -> dict[str, Any]:
