@@ -33,7 +33,7 @@ NUM_SHOWN_LARGE = 16
 NUM_NEAREST = 10  # generated images shown beside their nearest training images
 NUM_COMPARED = 1_000  # training images compared at once: the features of all would not fit into memory
 
-ENCODER_STAGE = "training the evaluation encoder, which measures the images (once for this data set)"
+ENCODER_STAGE = "training the evaluation encoder, which measures the images (once for these images at this size)"
 
 Stage = Callable[[str, float], None]
 
