@@ -17,14 +17,14 @@ from trainings import NO_PENALTY, Recorder, TrainSmall, events, final_tensors, r
 import equipoise as eq
 from equipoise import loop
 from equipoise.api import SILENT
-from equipoise.errors import Command, Setting, StorageError, UserError
+from equipoise.errors import Command, RunInterrupted, Setting, StorageError, UserError
 from equipoise.game.losses import Loss, loss_named
 from equipoise.recipe import Game, Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.setup import Training, loss_of, note_environment, run_training
 from equipoise.storage.files import readable
 from equipoise.storage.logs import records
-from equipoise.storage.records import EncoderRecord
+from equipoise.storage.records import EncoderRecord, RunState
 from equipoise.tasks.base import Rival
 from equipoise.tasks.points import PointTask
 
@@ -336,3 +336,49 @@ def test_a_training_takes_a_folder_that_the_caller_holds(train_small: TrainSmall
     with run.folder.lock():
         run_training(Training(run.folder, recipe, task, torch.device("cpu"), torch.float32, SILENT))
     assert run.state.samples == 320
+
+
+# What is written of the stages around a training
+
+
+def test_the_state_names_the_stage_before_and_after_the_training_and_neither_in_it_nor_at_the_end(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[RunState] = []
+    write = RunFolder.write_state
+
+    def recorded(folder: RunFolder, state: RunState) -> None:
+        written.append(state)
+        write(folder, state)
+
+    monkeypatch.setattr(RunFolder, "write_state", recorded)
+    run = train_small("run", budget="160")
+    stages = [state.stage for state in written]
+    named = [stage for stage in stages if stage is not None]
+    assert [stage.is_after for stage in named] == sorted(stage.is_after for stage in named)
+    before = [index for index, stage in enumerate(stages) if stage is not None and not stage.is_after]
+    after = [index for index, stage in enumerate(stages) if stage is not None and stage.is_after]
+    assert "baselines" in named[len(before) - 1].what
+    assert stages[before[-1] + 1] is None, "the training has begun"
+    assert len({stage.what for stage in named if stage.is_after}) >= 4, "selection, samples, test and its baselines"
+    assert any(state.samples == 0 and state.has_saved for state in written[after[0] :])
+    assert run.state.stage is None
+    assert run.state.status == "finished"
+
+
+@pytest.mark.parametrize(
+    "place", ["equipoise.evaluation.rivals.checked_outputs", "equipoise.evaluation.finish.measure"]
+)
+def test_an_interruption_before_or_after_the_training_names_the_run_and_the_stage(
+    train_small: TrainSmall, tmp_path: Path, place: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, raising(KeyboardInterrupt()))
+        with pytest.raises(RunInterrupted) as caught:
+            train_small("run", budget="160")
+    folder = RunFolder(caught.value.path)
+    stage = folder.read_state().stage
+    assert stage is not None
+    assert stage.what == caught.value.during
+    assert stage.is_after == place.endswith("measure")
+    assert eq.resume(folder.path).state.stage is None

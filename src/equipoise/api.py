@@ -28,7 +28,7 @@ from equipoise.errors import Option, UserError
 from equipoise.evaluation.choosing import SplitName, checked_split
 from equipoise.game.losses import Loss
 from equipoise.host.device import chosen_device, chosen_precision, threads_of
-from equipoise.host.preparing import preparing
+from equipoise.host.stages import interruptible, preparing
 from equipoise.loop import Observer, Progress
 from equipoise.recipe import (
     FeaturesName,
@@ -319,7 +319,7 @@ def resume(
         raise UserError(Option("source"), "a task from Python brings its own data", "Leave it out")
     data = folder.data()
     chosen = chosen_device(recipe.device)
-    with threads_of(folder.read_environment().get("threads"), chosen):
+    with threads_of(folder.read_environment().get("threads"), chosen), interruptible(folder):
         made = task
         examples = None
         error = None
@@ -494,7 +494,10 @@ def begun(
     if beginning.start is not None:
         data = msgspec.structs.replace(data, start=beginning.start.record)
         weights = beginning.start.weights
-    with threads_of(recipe.threads, device), new_run(out, recipe, data, weights) as folder:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(threads_of(recipe.threads, device))
+        folder = stack.enter_context(new_run(out, recipe, data, weights))
+        stack.enter_context(interruptible(folder))
         observer.message(f"The run's folder: {folder.path}")
         if beginning.start is not None:
             observer.message(beginning.start.told)

@@ -96,6 +96,22 @@ class StorageError(UserError):
     """What the disk did not take, or gave up, while something was being written; the command line exits with 4."""
 
 
+class RunInterrupted(KeyboardInterrupt):
+    """A signal that ended the work on a run outside its training loop; says how to go on."""
+
+    def __init__(self, path: Path, during: str = "") -> None:
+        self.path = path
+        self.during = during
+        super().__init__(self.told(in_shell=False))
+
+    def told(self, *, in_shell: bool) -> str:
+        """Return in one line what was interrupted, and what continues the run."""
+        text = "Interrupted."
+        if self.during:
+            text = f"Interrupted while {self.during}."
+        return f"{text} Continue with: {typed(Command('resume', self.path), in_shell)}"
+
+
 def together(settings: Sequence[Setting]) -> tuple[Part, ...]:
     """Return settings as one remedy, as each needs the others; none where there are none."""
     if len(settings) <= 1:

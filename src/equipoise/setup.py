@@ -20,6 +20,7 @@ from equipoise.game.losses import Loss, loss_named
 from equipoise.game.updates import samples_per_round
 from equipoise.host.device import environment_of, fastest_threads, threads_of
 from equipoise.host.intervals import settled_intervals
+from equipoise.host.stages import Stage, at_training
 from equipoise.loop import Observer, Outcome
 from equipoise.metrics.features.encoder import STARTED_SHARE
 from equipoise.recipe import Recipe
@@ -66,7 +67,8 @@ def run_training(training: Training) -> None:
             note_metrics(folder, judge)
             note_encoder(training, judge)
             monitor = monitor_of(training.recipe, judge, training.task.describe().noun)
-            judge_baselines(training, judge)
+            with at_training(folder, training.observer.stage, is_after=False) as stage:
+                judge_baselines(training, judge, stage)
         with threads_of(None, training.device):  # of which the training may choose another number
             outcome = loop.train(training.task, training.recipe, folder, judge, monitor, training.observer)
             end(training, monitor, outcome)
@@ -162,7 +164,7 @@ def origin_of(record: EncoderRecord) -> str:
     return f"{text}; none that is held out."
 
 
-def judge_baselines(training: Training, judge: Judge) -> None:
+def judge_baselines(training: Training, judge: Judge, stage: Stage) -> None:
     """Judge floor, rivals and ceiling under the training's protocol, unless that was done before."""
 
     def failed(text: str) -> None:
@@ -170,7 +172,7 @@ def judge_baselines(training: Training, judge: Judge) -> None:
         training.observer.message(f"A baseline could not be scored: {text}")
 
     def begin() -> None:
-        training.observer.stage("scoring the baselines", 0.0)
+        stage("scoring the baselines", 0.0)
 
     rivals_once(training.folder, training.task, judge, training.recipe.evaluation.timeout, failed, begin)
 
@@ -192,8 +194,9 @@ def end(training: Training, monitor: Monitor, outcome: Outcome) -> None:
         return None if score is None else (load(path), score)
 
     timeout = training.recipe.evaluation.timeout
-    ending = Ending(folder, training.task, monitor, load, timeout, event, training.observer.stage)
-    found = conclude(ending, best, is_final=is_final)
+    with at_training(folder, training.observer.stage, is_after=True) as stage:
+        ending = Ending(folder, training.task, monitor, load, timeout, event, stage)
+        found = conclude(ending, best, is_final=is_final)
     message = " ".join([stop.message, *found.failures])
     run_state = RunState(
         status="finished" if is_final else "stopped",

@@ -9,9 +9,9 @@ from fake_runs import change_state, data_record
 from equipoise.cli.status_text import list_text, status_text
 from equipoise.recipe import Budget, Recipe
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
-from equipoise.runs.status import nearby, read_status
+from equipoise.runs.status import nearby, read_status, status_values
 from equipoise.storage.logs import append
-from equipoise.storage.records import Metric, Preparing, RunState, Score
+from equipoise.storage.records import Metric, RunState, Score, StageRecord
 
 
 def on_screen(run: RunFolder) -> str:
@@ -157,7 +157,7 @@ def test_the_list_of_runs_shows_path_state_samples_and_best_score(tmp_path, fake
 
 def test_what_comes_before_a_training_stands_there_with_what_follows_or_with_what_was_kept(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", Recipe(budget=Budget(samples=None, seconds=900)))
-    run.write_state(RunState(preparing=Preparing(what="the encoder", share=0.4, seconds_left=65)))
+    run.write_state(RunState(stage=StageRecord(what="the encoder", share=0.4, seconds_left=65)))
     with run.lock():
         text = status_text(read_status(run))
     assert "1:05" in text
@@ -167,3 +167,29 @@ def test_what_comes_before_a_training_stands_there_with_what_follows_or_with_wha
     assert "40 %" in text
     assert "1:05" not in text
     assert f"resume {run.path}" in " ".join(text.split())
+
+
+def test_what_comes_after_a_training_stands_there_in_place_of_a_time_left(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", Recipe(budget=Budget(samples=None, seconds=300)))
+    for index in range(1, 6):
+        append(run.steps, {"samples": 7_688 * index, "seconds": 59.6 * index, "samples_per_second": 129.0})
+    run.write_state(RunState(status="running"))
+    with run.lock():
+        before = read_status(run)
+        assert before.seconds_left == pytest.approx(2)
+        run.write_state(RunState(status="running", stage=StageRecord(what="testing", share=0.5, is_after=True)))
+        now = read_status(run)
+        found = rows(status_text(now))
+        run.write_state(RunState(status="running", stage=StageRecord(what="testing")))
+        first = rows(status_text(read_status(run)))
+    assert "129/s" in rows(status_text(before))["progress"]
+    assert "testing: 50 %" in found["finishing"]
+    assert "38.4k" in found["progress"]
+    assert not {"left", "129/s"} & set(found["progress"].split())
+    assert math.isnan(now.seconds_left)
+    values = status_values(now)["stage"]
+    assert (values.what, values.share, values.is_after) == ("testing", 0.5, True)
+    assert "testing" in first["preparing"]
+    assert "%" not in first["preparing"]
+    left = rows(status_text(read_status(run)))
+    assert "resume" in left["preparing"]

@@ -35,8 +35,8 @@ FAILURES = {
     "line of the steps": ("os", "write", "steps.jsonl", 5, errno.ENOSPC),
     "line of the scores": ("os", "write", "scores.jsonl", 2, errno.EROFS),
     "state": ("os", "replace", r"run/\.aside", 4, errno.ENOSPC),  # the environment is the third
-    "baselines": ("os", "replace", r"run/\.aside", 5, errno.EDQUOT),
-    "intervals": ("os", "replace", r"run/\.aside", 6, errno.EIO),
+    "baselines": ("os", "replace", r"run/\.aside", 6, errno.EDQUOT),
+    "intervals": ("os", "replace", r"run/\.aside", 8, errno.EIO),
     "candidate": ("os", "mkdir", "candidates/", 2, errno.ENOSPC),
     "best": ("os", "rename", "best", 2, errno.ENOSPC),
     "snapshot": ("os", "replace", r"samples/\.aside", 2, errno.ENOSPC),

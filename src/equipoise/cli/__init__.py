@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from equipoise.errors import RunBusyError, StorageError, UserError, what_failed
+from equipoise.errors import RunBusyError, RunInterrupted, StorageError, UserError, what_failed
 
 EXIT_MISTAKE = 2
 EXIT_BUSY = 3
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, EXIT_STORAGE)
     except UserError as error:
         return _failed(error, EXIT_MISTAKE)
+    except RunInterrupted as error:
+        return _reported(error.told(in_shell=True), EXIT_INTERRUPTED)
     except KeyboardInterrupt:
         return _reported(_interrupted(words), EXIT_INTERRUPTED)
     except BrokenPipeError:
@@ -56,13 +58,9 @@ def _settle_streams() -> None:
 
 
 def _interrupted(words: Sequence[str]) -> str:
-    match words:
-        case ["train", *_]:
-            return "Interrupted. If the run's folder exists, continue with: equipoise resume RUN"
-        case ["resume", *_]:
-            return "Interrupted. Continue with: equipoise resume RUN"
-        case _:
-            return "Interrupted."
+    if words[:1] in (["train"], ["resume"]):  # before there was a run, or before it was opened
+        return "Interrupted. To try again, give the same command."
+    return "Interrupted."
 
 
 def _failed(error: UserError, code: int) -> int:

@@ -34,7 +34,7 @@ def status_text(now: Status) -> str:
         ("source", _source(now)),
         ("started", _started(now)),
         ("state", _state(now)),
-        ("preparing", _preparing(now)),
+        (_label_of_stage(now), _stage(now)),
         ("progress", _progress(now)),
         ("trained", _trained(now)),
         ("last score", _score(now.last, now.metric)),
@@ -123,16 +123,28 @@ def _state(now: Status) -> str:
             assert_never(now.state)
 
 
-def _preparing(now: Status) -> str:
-    """Return what comes before the training, how far it is, and what follows it; empty where it is over."""
-    preparing = now.preparing
-    if preparing is None:
+def _label_of_stage(now: Status) -> str:
+    if now.stage is not None and now.stage.is_after:
+        return "finishing"
+    return "preparing"
+
+
+def _stage(now: Status) -> str:
+    """Return what comes before or after the training, how far it is, and what follows; empty where it is over."""
+    stage = now.stage
+    if stage is None:
         return ""
-    text = f"{preparing.what}: {formatting.percent(preparing.share)}"
-    if now.state != "running":
+    text = stage.what
+    if stage.share > 0:
+        text += f": {formatting.percent(stage.share)}"
+    if now.state != "running" and stage.share > 0 and not stage.is_after:
         return f"{text}, which is kept"
-    if math.isfinite(preparing.seconds_left):
-        text += f", about {formatting.duration(preparing.seconds_left)} more"
+    if now.state != "running":
+        return f"{text}, which a resume begins again"
+    if math.isfinite(stage.seconds_left):
+        text += f", about {formatting.duration(stage.seconds_left)} more"
+    if stage.is_after:
+        return f"{text}; the training has ended"
     seconds = now.recipe.budget.seconds
     if seconds is None:
         return f"{text}, then the training"

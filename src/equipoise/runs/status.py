@@ -21,10 +21,10 @@ from equipoise.storage.records import (
     DataRecord,
     IntervalsRecord,
     Metric,
-    Preparing,
     Rivals,
     RunState,
     Score,
+    StageRecord,
     StartRecord,
     StepStats,
     StopReason,
@@ -66,7 +66,7 @@ class Status:
     stop_reason: StopReason | None
     message: str | None  # the same in words
     stopping_status: str  # how close the policy is to a stop; empty where only the budget stops the run
-    preparing: Preparing | None  # what comes before the training, where that has not gone on since
+    stage: StageRecord | None  # what comes before or after the training, where that has not gone on since
     certificate: dict[str, Any] | None
 
     @property
@@ -142,7 +142,7 @@ def read_status(run: RunFolder) -> Status:
         stop_reason=state.stop_reason,
         message=state.message,
         stopping_status=stopping_status,
-        preparing=state.preparing,
+        stage=state.stage,
         certificate=certificate_values(monitor),
         **position,
     )
@@ -152,7 +152,7 @@ def status_values(now: Status) -> dict[str, Any]:
     """Return how a run stands as plain values for `--json`; NaN stands for what is not known."""
     same = ("name", "state", "holder", "samples", "spent", "horizon", "share", "seconds", "samples_per_second")
     scores = ("last", "best", "test", "rivals")
-    words = ("diagnosis", "stop_reason", "message", "stopping_status", "preparing", "certificate")
+    words = ("diagnosis", "stop_reason", "message", "stopping_status", "stage", "certificate")
     return {
         "path": str(now.path),
         "recipe": now.recipe.name,
@@ -214,8 +214,9 @@ def _position(
         seconds_left = max(0.0, recipe.budget.seconds - seconds)
     elif now == "running" and horizon and rate > 0:
         seconds_left = max(0, horizon - spent) / rate
-    if now == "running" and state.preparing is not None:  # before all of it; of a budget in samples, nobody can tell
-        seconds_left += state.preparing.seconds_left
+    if now == "running" and state.stage is not None:
+        rate = math.nan
+        seconds_left = _left_with(state.stage, seconds_left)
     if share is not None and (share > 1 or state.stop_reason == "budget"):
         share = 1.0
     return {
@@ -230,6 +231,16 @@ def _position(
     }
 
 
+def _left_with(stage: StageRecord, seconds_left: float) -> float:
+    """Return the time left of a stage and the training after it; NaN where nobody can tell.
+
+    That is after the training, before one whose budget is in samples, and where the stage has only begun.
+    """
+    if stage.is_after:
+        return math.nan
+    return seconds_left + stage.seconds_left
+
+
 def _best_note(last: Score | None, best: Score | None, state: RunState) -> str:
     """Say why the best score is not the last one, although that is lower; empty where it is not lower."""
     if last is None or best is None or not last.loss < best.loss:
@@ -241,13 +252,13 @@ def _best_note(last: Score | None, best: Score | None, state: RunState) -> str:
 
 def _state(state: RunState, samples: int, holder: Holder | None) -> State:
     written = state.status
-    if state.preparing is not None and holder is not None:  # whatever a resume goes on from
+    if state.stage is not None and holder is not None:  # whatever a resume goes on from
         return "running"
     if written in ("stopped", "finished", "failed"):  # even while the training that wrote it still holds the lock
         return written
     if holder is not None:
         return "running"
-    if written == "new" and not samples and state.preparing is None:
+    if written == "new" and not samples and state.stage is None:
         return "new"
     return "interrupted"  # it says running, or its state is gone, and nobody holds the lock
 

@@ -206,12 +206,13 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         return next(candidate for candidate in self.candidates if candidate.found.samples == self.winner)
 
 
-class Preparing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done before a training begins, and for how much longer."""
+class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done before a training begins or after it has ended, and for how much longer."""
 
     what: str
-    share: float = 0.0  # that is done
-    seconds_left: float = math.nan
+    share: float = 0.0  # that is done; 0 where it is not known
+    seconds_left: float = math.nan  # of this stage
+    is_after: bool = False  # whether the training has ended
 
 
 class RunState(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,7 +232,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     not_tested: str | None = None  # why, where there should be a test
     selection: Selection | None = None
     not_selected: str | None = None  # why the candidates were not evaluated again
-    preparing: Preparing | None = None  # as long as the training has not begun
+    stage: StageRecord | None = None  # before the training or after it, as long as that goes on
 
 
 class Rejected(msgspec.Struct, frozen=True):

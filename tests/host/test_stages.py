@@ -1,12 +1,13 @@
-"""What comes before a training: how long it takes is told once, written down, and left behind by an interruption."""
+"""What comes before and after a training: its time is told once, written down, and named by an interruption."""
 
 import math
 from pathlib import Path
 
 import pytest
 
-from equipoise.host import preparing as module
-from equipoise.host.preparing import Stage, preparing
+from equipoise.errors import RunInterrupted
+from equipoise.host import stages as module
+from equipoise.host.stages import Stage, at_training, interruptible, preparing
 from equipoise.recipe import Budget, Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.status import read_status
@@ -46,6 +47,7 @@ def test_the_time_left_is_told_once_with_that_of_the_training(tmp_path: Path, cl
     (text,) = told
     assert "1:28" in text, "of the encoder, after two seconds of it"
     assert "16:28" in text, "with the budget"
+    assert "evaluation" in text.partition("16:28")[2], "which the end comes on top of"
     assert shown[-1][1] == pytest.approx(1 / 3)
     assert all("15:00" in text for text, _ in shown)
 
@@ -82,19 +84,21 @@ def test_status_counts_it_while_it_goes_on_and_says_what_an_interruption_left(
             work(stage, clock)
             now = read_status(folder)
             assert now.state == "running"
-            assert now.preparing is not None
-            assert now.seconds_left == pytest.approx(900 + now.preparing.seconds_left)
+            assert now.stage is not None
+            assert now.seconds_left == pytest.approx(900 + now.stage.seconds_left)
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RunInterrupted) as caught:
         prepare()
     now = read_status(folder)
     assert now.state == "interrupted"
-    assert now.preparing is not None
-    assert now.preparing.share == pytest.approx(1 / 3)
+    assert now.stage is not None
+    assert now.stage.share == pytest.approx(1 / 3)
     assert math.isnan(now.seconds_left)
-    assert str(folder.path) in told[-1]
-    assert "33 %" in told[-1]
+    assert caught.value.path == folder.path
+    assert str(folder.path) in str(caught.value)
+    assert "33 %" in str(caught.value)
+    assert len(told) == 1, "there is one message of it, which is the exception's"
 
 
 def test_where_nothing_takes_time_nothing_is_told_or_written(tmp_path: Path) -> None:
@@ -117,3 +121,40 @@ def test_a_disk_that_takes_nothing_ends_no_preparation(
     monkeypatch.setattr(RunFolder, "write_state", full)
     with preparing(folder, recipe, no_stage, lambda text: None) as stage:
         work(stage, clock)
+
+
+def test_each_new_stage_after_a_training_is_written_down_at_once_and_cleared_at_the_end(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    folder, _ = begun(tmp_path / "run", Budget(samples=None, seconds=900))
+    before = RunState(status="running", has_saved=True)
+    folder.write_state(before)
+    shown: list[tuple[str, float]] = []
+    seen = []
+    with at_training(folder, lambda *stage: shown.append(stage), is_after=True) as stage:
+        for second, what, share in ((0, "one", 0.0), (1, "two", 0.0), (4, "two", 0.5), (7, "two", 0.75)):
+            clock[0] = second
+            stage(what, share)
+            now = folder.read_state().stage
+            assert now is not None
+            seen.append((now.what, now.share, now.is_after))
+    assert seen == [("one", 0.0, True), ("two", 0.0, True), ("two", 0.0, True), ("two", 0.75, True)]
+    assert shown[-1] == ("two", 0.75)
+    assert folder.read_state() == before
+
+
+def test_an_interruption_names_its_run_once_with_the_stage_where_there_is_one(tmp_path: Path) -> None:
+    folder, _ = begun(tmp_path / "run", Budget(samples=None, seconds=900))
+
+    def left(what: str) -> None:
+        with interruptible(folder), at_training(folder, no_stage, is_after=True) as stage:
+            if what:
+                stage(what, 0.0)
+            raise KeyboardInterrupt
+
+    for what in ("", "testing"):
+        with pytest.raises(RunInterrupted) as caught:
+            left(what)
+        assert (caught.value.path, caught.value.during) == (folder.path, what)
+        assert str(caught.value).count(str(folder.path)) == 1
+        assert f"resume {folder.path}" in caught.value.told(in_shell=True)
