@@ -14,10 +14,10 @@ import torch
 from own_task import own_task
 from PIL import Image
 from small import FOR_PHOTOS, SETTLED
-from trainings import TrainSmall, assert_the_same, copy_at_first_checkpoint, final_tensors, raising
+from trainings import TrainSmall, assert_the_same, copy_at_first_checkpoint, final_tensors, nothing, raising, scores
 
 import equipoise as eq
-from equipoise import api, state
+from equipoise import api, state, tasks
 from equipoise.cli import main
 from equipoise.data import changes
 from equipoise.data.splits import split
@@ -110,10 +110,100 @@ def test_what_is_gone_and_what_was_changed_is_told_apart(begun: eq.Run, photos: 
     assert {"source": "PATH", "budget": "1600"} in resumed
 
 
-def test_images_that_were_renamed_are_neither_new_nor_gone(begun: eq.Run, photos: Path) -> None:
+def rename_one(photos: Path) -> None:
+    """Give an image another name, with which it comes at another place."""
     first = min((photos / "lying").iterdir())
     first.rename(first.with_name("zzz.png"))
-    assert counts(changed_by(begun)) == [1]
+
+
+def continued(
+    train_small: TrainSmall, tmp_path: Path, source: Path, rename: Callable[[], None], *settings: str, **options: Any
+) -> None:
+    """Assert that a run whose data got other names is continued to the end of the one that nothing stopped."""
+    with pytest.MonkeyPatch.context() as patch:
+        copy_at_first_checkpoint(patch, "cut")
+        whole = train_small("whole", *settings, source=source, **options)
+    before = tasks.opened(whole.recipe, torch.device("cpu"), nothing).digest
+    rename()
+    assert tasks.opened(whole.recipe, torch.device("cpu"), nothing).digest != before, "as the order is another one"
+    resumed = eq.resume(tmp_path / "cut")
+    assert_the_same(whole, resumed)
+    assert len({score["protocol"]["data_digest"] for score in scores(resumed)}) == 1
+
+
+def test_a_run_whose_images_were_only_renamed_is_continued_bit_for_bit(
+    train_small: TrainSmall, photos: Path, tmp_path: Path
+) -> None:
+    def rename() -> None:
+        rename_one(photos)
+        (photos / "lying" / "zzz.png").rename(photos / "standing" / "moved.png")
+        rename_one(photos)
+
+    continued(train_small, tmp_path, photos, rename)
+
+
+def test_a_run_on_points_of_a_file_is_continued_when_they_come_in_another_order(
+    train_small: TrainSmall, tmp_path: Path
+) -> None:
+    path = tmp_path / "points.csv"
+    lines = [f"{x:.4f},{y:.4f}" for x, y in np.random.default_rng(0).normal(size=(300, 2))]
+    path.write_text("\n".join(lines))
+
+    def turn_round() -> None:
+        path.write_text("\n".join(lines[::-1]))
+
+    continued(train_small, tmp_path, path, turn_round, task="points")
+
+
+def test_a_run_on_photographs_is_continued_under_other_names(train_small: TrainSmall, tmp_path: Path) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(60):
+        Image.fromarray(generator.integers(0, 255, (100, 100, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    few = [*FOR_PHOTOS, "game.batch=2", "networks.width=4", "task.patch=24", "evaluation.every=4", "saving.every=4"]
+
+    def rename() -> None:
+        (folder / "0.png").rename(folder / "zzz.png")
+
+    continued(train_small, tmp_path, folder, rename, *few, task="super-resolution", budget="8")
+
+
+def test_images_that_were_renamed_are_neither_new_nor_gone_among_others(begun: eq.Run, photos: Path) -> None:
+    rename_one(photos)
+    add_images(photos, 2)
+    assert counts(changed_by(begun)) == [2, 0, 0, 240]
+
+
+def test_where_networks_know_classes_a_new_name_is_refused_as_it_may_be_another_class(
+    train_small: TrainSmall, photos: Path
+) -> None:
+    run = train_small("classes", "networks.conditional=true", source=photos, budget="160")
+    rename_one(photos)
+    assert counts(changed_by(run)) == [1]
+
+
+def test_the_same_images_split_otherwise_are_no_other_names(begun: eq.Run, photos: Path) -> None:
+    path = begun.path / "recipe.json"
+    path.write_text(path.read_text().replace('"validation": 0.1', '"validation": 0.3'))
+    rename_one(photos)
+    assert "data.validation" in changed_by(begun).problem
+
+
+def test_a_run_does_not_meet_what_trained_the_weights_it_began_with(
+    begun: eq.Run, photos: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    for name in ("lying", "standing"):
+        (other / name).mkdir(parents=True)
+    add_images(other, 200)
+    second = eq.train(other, start_from=begun.path, out=tmp_path / "second", settings=["game.batch=8"])
+    trained = read_start(begun.path).trained
+    assert trained is not None
+    found = eq.evaluate(second.path, photos, num=50)
+    assert found.protocol["real"]["seen_by_the_run"] == len(trained)
+    assert found.protocol["num_real"] == 240 - len(trained)
+    assert "seen" in [warning.kind for warning in found.warnings]
 
 
 def test_train_with_resume_says_the_same(begun: eq.Run, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from equipoise.against import (
     evaluated_samples,
     reading_facts,
 )
-from equipoise.changed import changed_data, changed_of_task
+from equipoise.changed import changed_data, changed_of_task, is_as_begun
 from equipoise.data.audit.check import Check, check
 from equipoise.data.changes import Listed
 from equipoise.errors import Option, UserError
@@ -332,6 +332,9 @@ def resume(
                 placed = from_its_place(folder, recipe, data, source)
             opened = tasks.opened(placed, chosen, observer.stage)
             recipe = placed if source is not None else recipe
+            if opened.digest != data.digest and is_as_begun(folder, placed, data, opened):
+                observer.message(f"The {data.noun} are the same ones, by other names or in another order.")
+                opened = opened.as_begun(data)
             if opened.digest != data.digest:
                 error = changed_data(folder, placed, data, opened, loss, is_moved=source is not None)
             else:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from equipoise import tasks
 from equipoise.data import changes
 from equipoise.data.changes import Changes
@@ -36,6 +38,21 @@ def changed_data(
     return UserError(source, _problem(data, opened, found), *ways, *begin)
 
 
+def is_as_begun(run: RunFolder, recipe: Recipe, data: DataRecord, opened: tasks.Source) -> bool:
+    """Return whether a source holds the very contents that a run began with: only names, folders or order are others.
+
+    Splits go by content, so the run meets the same example at each position. Where its networks know classes, the name
+    of a folder is one, and no record says whose class was which.
+    """
+    before = changes.read(run.examples)
+    if before is None or recipe.networks.conditional:
+        return False
+    splits = tuple(map(len, (opened.splits.train, opened.splits.validation, opened.splits.test)))
+    if splits != (data.num_train, data.num_validation, data.num_test):
+        return False
+    return np.array_equal(np.sort(before.contents), np.sort(opened.hashes))
+
+
 def _problem(data: DataRecord, opened: tasks.Source, found: Changes) -> str:
     """Say what changed."""
     if not found.num_same and (found.num_gone or found.num_changed):
@@ -49,13 +66,13 @@ def _problem(data: DataRecord, opened: tasks.Source, found: Changes) -> str:
     if found.num_new or found.num_gone or found.num_changed:
         counts = f"{found.num_new:,} new, {found.num_gone:,} gone, {found.num_changed:,} changed"
         return f"{since} {counts} (the same name, another content), {found.num_same:,} the same"
-    if found.num_renamed:
-        return f"{since} {found.num_renamed:,} have another name or folder; their contents are the same"
     splits = (data.num_train, data.num_validation, data.num_test)
     now = tuple(map(len, (opened.splits.train, opened.splits.validation, opened.splits.test)))
     if splits != now:
         problem = f"holds the same {data.noun}, split otherwise than when this run began: {now} for training, "
         return f"{problem}validation and test, before {splits}; data.validation and data.test in recipe.json say how"
+    if found.num_renamed:
+        return f"{since} {found.num_renamed:,} have another name or folder; their contents are the same"
     return f"holds the same {data.noun} as when this run began, in another order or with other labels"
 
 

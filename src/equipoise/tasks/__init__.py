@@ -68,6 +68,10 @@ class Source(Protocol):
         """
         ...
 
+    def as_begun(self, data: "DataRecord") -> "Source":
+        """Return the same source under the digest of a run that began with the same contents, by names of their own."""
+        ...
+
     def players(self, recipe: Recipe) -> "Players":
         """Return both networks of the final recipe for these data, with weights that are not to be used."""
         ...

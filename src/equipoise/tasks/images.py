@@ -359,6 +359,10 @@ class ImageSource:
             return None
         return names_of(Data(source=self.name), self.pool)
 
+    def as_begun(self, data: DataRecord) -> "ImageSource":
+        """Return the same images under a run's digest."""
+        return replace(self, pool=replace(self.pool, digest=data.digest))
+
     def players(self, recipe: Recipe) -> Players:
         """Return both networks of a recipe for these images."""
         _, channels, size, _ = self.pool.images.shape

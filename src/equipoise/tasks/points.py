@@ -189,11 +189,12 @@ class PointSource:
     device: torch.device
     num_duplicates: int = 0
     note: str = ""  # how a file was read, where that needs saying
+    begun_as: str | None = None  # the digest of a run that began with the same ones, in another order
 
     @property
     def digest(self) -> str:
         """The digest of the points and their splits."""
-        return digest_with(self.points.numpy().tobytes(), self.splits)
+        return self.begun_as or digest_with(self.points.numpy().tobytes(), self.splits)
 
     @property
     def facts(self) -> Facts:
@@ -240,6 +241,10 @@ class PointSource:
     def noun(self) -> str:
         """What one calls them."""
         return "points"
+
+    def as_begun(self, data: DataRecord) -> "PointSource":
+        """Return the same points under a run's digest."""
+        return replace(self, begun_as=data.digest)
 
     def names(self) -> None:
         """Return nothing: a line has no name."""

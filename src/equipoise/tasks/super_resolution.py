@@ -81,11 +81,12 @@ class PhotoSource:
     splits: Splits
     device: torch.device
     encoder: RunEncoder | None = None  # of the run that these photographs are to be judged for
+    begun_as: str | None = None  # the digest of a run that began with the same ones, in another order
 
     @property
     def digest(self) -> str:
         """The digest of the photographs and their splits."""
-        return digest_with(self.photos.digest.encode(), self.splits)
+        return self.begun_as or digest_with(self.photos.digest.encode(), self.splits)
 
     @property
     def facts(self) -> Facts:
@@ -120,6 +121,10 @@ class PhotoSource:
     def noun(self) -> str:
         """What one calls them."""
         return "photographs"
+
+    def as_begun(self, data: DataRecord) -> "PhotoSource":
+        """Return the same photographs under a run's digest."""
+        return replace(self, begun_as=data.digest)
 
     def names(self) -> tuple[str, ...] | None:
         """Return the names of their files; None where they are rows of an array."""
