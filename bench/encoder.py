@@ -193,14 +193,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sets", nargs="+", default=["emoji-64.zip:32:48:1200", "flowers-128.zip:64:48:2000"])
     options = parser.parse_args()
-    begin = {"load": os.getloadavg()[0]}
+    begin = {**hardware(), "load": os.getloadavg()[0]}
     if options.what == "threads":
         found = {**begin, **threads(options.data, options.rounds)}
     else:
         found = {**begin, **sizes(options.data, options.sets)}
     path = RECORDS / "encoder.json"
     before = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**before, **hardware(), options.what: found}, indent=1) + "\n")
+    path.write_text(json.dumps({**before, options.what: found}, indent=1) + "\n")
     print(path)
 
 

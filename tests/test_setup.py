@@ -1,5 +1,6 @@
 """Around the loop: what ended a training is in its folder, baselines are judged once, and the end hands all over."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -364,6 +365,27 @@ def test_the_state_names_the_stage_before_and_after_the_training_and_neither_in_
     assert any(state.samples == 0 and state.has_saved for state in written[after[0] :])
     assert run.state.stage is None
     assert run.state.status == "finished"
+
+
+def test_a_resume_remembers_the_test_of_before_until_it_has_tested_again(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train_small("run", budget="160", source="ring")
+    first = run.state.test
+    assert first is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "log", raising(RuntimeError(CAUSE)))
+        with pytest.raises(RuntimeError, match="device"):
+            eq.resume(run.path, budget="320")
+    for _ in range(2):
+        assert (run.state.test, run.state.tested_before) == (None, first)
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "log", raising(KeyboardInterrupt()))
+            with contextlib.suppress(KeyboardInterrupt):
+                eq.resume(run.path)
+    resumed = eq.resume(run.path)
+    assert resumed.state.test is not None
+    assert resumed.state.tested_before is None
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -59,7 +58,7 @@ def run_training(training: Training) -> None:
     folder = training.folder
     try:
         note_environment(training)
-        folder.write_state(replaced_state(folder, status="running"))
+        folder.write_state(folder.next_state(status="running"))
         with threads_of(first_threads(training), training.device):
             judge = training.task.judge("validation")
             if judge is None:
@@ -201,6 +200,7 @@ def end(training: Training, monitor: Monitor, outcome: Outcome) -> None:
     run_state = RunState(
         status="finished" if is_final else "stopped",
         has_saved=folder.has_saved,
+        tested_before=None if is_final else folder.read_state().tested_before,
         samples=state.samples,
         spent=state.spent,
         seconds=state.seconds,
@@ -233,15 +233,10 @@ def fail(folder: RunFolder, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError):
             reason = f"{error.filename or folder.path}: {what_failed(error)}"
-        folder.write_state(replaced_state(folder, status="failed", message=reason))
+        folder.write_state(folder.next_state(status="failed", message=reason))
         folder.log_event(0, 0.0, "failed", reason)  # at no place of the training: it says nothing of a position
     with contextlib.suppress(Exception):  # what ended the training is what is to be reported
         write_report(folder)
-
-
-def replaced_state(folder: RunFolder, **values: Any) -> RunState:
-    """Return a new state of a run, in which only is kept whether it ever saved."""
-    return RunState(has_saved=folder.has_saved, **values)
 
 
 # The run and its data

@@ -21,6 +21,7 @@ from equipoise.cli import main
 
 QUICK = Path(__file__).parents[1] / "quick.py"
 STAGES = r"([a-z ]+ …( [0-9]+ %)?\n)*"  # what is said of a long wait where there is no terminal
+BESIDE = {"evaluate": STAGES, "sample": r"(Quality: (.+\n)+)?", "apply": r"(Quality: (.+\n)+)?"}  # on standard error
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +51,7 @@ def output(quick: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str
     def run(*arguments: Any, code: int = 0) -> str:
         assert main([str(argument) for argument in arguments]) == code
         out, err = capsys.readouterr()
-        assert re.fullmatch(STAGES, err) if arguments[0] == "evaluate" else err == ""
+        assert re.fullmatch(BESIDE.get(str(arguments[0]), ""), err)
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out), "plain output has no control characters"
         return out
 

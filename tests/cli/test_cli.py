@@ -25,6 +25,7 @@ from equipoise.cli import main
 from equipoise.cli.arguments import COMMANDS, parser
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.quality import ORDER
 from equipoise.storage.records import RunState
 
 QUICK = Path(__file__).parents[1] / "quick.py"
@@ -376,6 +377,18 @@ def test_sample_writes_a_grid_or_a_folder_and_the_same_seed_the_same_bytes(
         assert image.size == (3 * 66 + 2, 2 * 66 + 2)  # 8×8 eight times as large, and the gaps
 
 
+def test_sample_says_beside_what_scripts_read_how_good_the_generator_is(
+    quick: None, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sample", str(trained), "-o", str(tmp_path / "a.png")]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'a.png'}\n"
+    assert any(grade in err.lower() for grade in ORDER)
+    best = RunFolder.open(trained).read_state().best
+    assert best is not None
+    assert f"{best.samples} samples" in " ".join(err.split())
+
+
 def test_sample_into_a_folder_writes_one_png_each(output: Command, trained: Path, tmp_path: Path) -> None:
     assert "300" in output("sample", trained, "-n", "300", "-o", tmp_path / "v1.many")
     files = sorted((tmp_path / "v1.many").iterdir())
@@ -455,11 +468,16 @@ def test_apply_enlarges_a_file_and_a_folder_and_overwrites_nothing(
     assert not (tmp_path / "x.png").exists()
 
 
+def grade_of(sentence: str) -> str:
+    """Return what stands before the colon."""
+    return sentence.partition(":")[0].lower()
+
+
 def test_evaluate_a_run_and_a_folder(output: Command, trained: Path, shapes: Path, tmp_path: Path) -> None:
     text = output("evaluate", trained, "--against", shapes, "-n", "200")
     rows = {row[0]: row[1:] for row in map(str.split, text.splitlines()) if row}
     assert rows["KID"][1] == "±"
-    assert {"FID", "precision", "recall", "density", "coverage"} <= rows.keys()
+    assert {"FID", "precision", "recall", "density", "coverage", "Quality:"} <= rows.keys()
     assert "test" in " ".join(rows["real"])
     assert max(map(len, text.splitlines())) <= 80
     values = json.loads(output("evaluate", trained, "--against", shapes, "-n", "200", "--json"))
@@ -477,6 +495,8 @@ def test_evaluate_a_run_and_a_folder(output: Command, trained: Path, shapes: Pat
     real = json.loads(output("evaluate", shapes, "--against", shapes, "--json"))
     assert real["values"]["fid"] < values["values"]["fid"]
     assert [warning["kind"] for warning in real["warnings"]] == ["same"]
+    assert grade_of(values["quality"]) in ("not usable yet", "promising")
+    assert grade_of(real["quality"]) not in ORDER, "of images compared with themselves"
 
 
 def test_evaluate_shows_both_sides_and_warns_above_the_numbers(output: Command, shapes: Path, tmp_path: Path) -> None:

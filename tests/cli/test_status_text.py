@@ -47,6 +47,29 @@ def test_a_finished_run_on_one_screen(tmp_path, fake_run):
     assert "report" not in found
 
 
+def test_the_speed_is_told_once_the_present_one_of_a_running_run_and_the_average_of_another(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", status="stopped")
+    found = rows(on_screen(run))
+    assert "/s" in found["trained"]
+    assert "/s" not in found["progress"]
+    change_state(run, status="running")
+    with run.lock():
+        found = rows(on_screen(run))
+    assert "/s" in found["progress"]
+    assert "/s" not in found["trained"]
+
+
+def test_the_test_of_an_earlier_end_is_shown_until_there_is_another(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run")
+    test = run.read_state().test
+    change_state(run, status="running", test=None, tested_before=test)
+    found = rows(on_screen(run))
+    assert found["on-test"].startswith("KID 0.0104")
+    assert found["on-test"].endswith("went on")
+    assert status_values(read_status(run))["test"] is None
+    assert status_values(read_status(run))["tested_before"] == test
+
+
 def test_a_new_run_without_anything(tmp_path):
     found = rows(on_screen(RunFolder.create(tmp_path / "run", Recipe())))
     assert set(found) == {"run", "recipe", "source", "state", "progress", "trained", "best-score"}

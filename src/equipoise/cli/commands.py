@@ -15,7 +15,7 @@ from equipoise.cli.arguments import RUN, CommandName, parsed, parser
 from equipoise.cli.display import WIDTH, Display, in_vain
 from equipoise.cli.text import json_text
 from equipoise.errors import Command, Option, Part, Setting, StorageError, UserError, is_of_disk, what_failed
-from equipoise.formatting import printable, shown
+from equipoise.formatting import count, printable, shown
 
 if TYPE_CHECKING:
     from equipoise.recipe import Recipe
@@ -248,6 +248,7 @@ def sample(options: Options) -> int:
     best = api.load(options.run).best
     with _writing(Option("out", out), formats.example):
         _print(best.model.write(best.batches(options.num, options.seed, options.label), out))
+    _print_quality(folder)
     return 0
 
 
@@ -268,7 +269,21 @@ def apply(options: Options) -> int:
     best = api.load(options.run).best
     with _writing(Option("out", options.out), formats.example):
         _print(best.model.write_applied(best.apply(options.input), options.out))
+    _print_quality(folder)
     return 0
+
+
+def _print_quality(folder: "RunFolder") -> None:
+    """Say of how much training the outputs are, and how good their generator is, where no script reads it."""
+    from equipoise.cli.text import labelled
+    from equipoise.runs.quality import quality_of
+    from equipoise.runs.status import read_status
+
+    now = read_status(folder)
+    quality = quality_of(now)
+    if now.best is not None and quality is not None:
+        text = f"of the best generator, after {count(now.best.samples)} samples of training. {quality.sentence}"
+        print("\n".join(labelled("Quality: ", text, 9)), file=sys.stderr)
 
 
 def _with_generator(path: Path) -> "tuple[RunFolder, Formats]":

@@ -8,6 +8,7 @@ import msgspec
 
 from equipoise import formatting
 from equipoise.cli.text import counted, labelled, setting
+from equipoise.runs.quality import graded
 from equipoise.runs.scale import scale_sentence
 from equipoise.storage.records import Metric, Rivals, deciding
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 INDENT = 12
 MOST_SIZES = 3
 MOST_REJECTED = 3
+GRADED_DESPITE = ("few", "not checked")  # kinds of warnings
 SHOWN_APART = ("generated", "real", "size", "channels", "fit", "background", "split", "num_real", "num_generated")
 
 
@@ -34,6 +36,8 @@ def evaluation_text(found: "Evaluation") -> str:
     scale = scale_sentence(Rivals(scores=found.rivals), deciding(found.metrics))
     if scale:
         lines += ["", *labelled("Scale: ", scale, 7)]
+    if quality := _quality(found):
+        lines += ["", *labelled("Quality: ", quality, 9)]
     sides = list(_sides_lines(found))
     if sides:
         lines += ["", "Compared:", *sides]
@@ -58,9 +62,20 @@ def evaluation_values(found: "Evaluation") -> dict[str, Any]:
             {"kind": warning.kind, "text": formatting.printable(warning.told(in_shell=True))}
             for warning in found.warnings
         ],
+        "quality": _quality(found),
         "baselines": [msgspec.to_builtins(rival) for rival in found.rivals],
         "protocol": found.protocol,
     }
+
+
+def _quality(found: "Evaluation") -> str:
+    """Return the grade and what it rests on; empty without a scale, and why not where a warning makes it doubtful."""
+    quality = graded(found.measured, deciding(found.metrics), found.rivals, 0, "")
+    if quality is None:
+        return ""
+    if any(warning.kind not in GRADED_DESPITE for warning in found.warnings):
+        return "not graded, because of what is warned of above."
+    return quality.sentence
 
 
 def _sides_lines(found: "Evaluation") -> Iterator[str]:

@@ -39,7 +39,7 @@ def status_text(now: Status) -> str:
         ("trained", _trained(now)),
         ("last score", _score(now.last, now.metric)),
         ("best score", _best(now)),
-        ("on test", _score(now.test, now.metric)),
+        ("on test", _test(now)),
         ("scale", scale_sentence(now.rivals, now.metric)),
         ("quality", quality.sentence if quality is not None else ""),
         ("game", game),
@@ -181,8 +181,8 @@ def _trained(now: Status) -> str:
     if not now.samples:
         return "–"
     text = formatting.duration(now.seconds)
-    if now.seconds > 0:
-        text += f" at {now.spent / now.seconds:,.0f} samples/s"
+    if now.seconds > 0 and now.state != "running":  # else the line above tells the present speed
+        text += f", on average {now.spent / now.seconds:,.0f} samples/s"
     return text
 
 
@@ -193,6 +193,13 @@ def _best(now: Status) -> str:
     if now.best_note:
         text += f"; {now.best_note}"
     return text
+
+
+def _test(now: Status) -> str:
+    """Return the score on the test split, or that of an earlier end as long as there is no other."""
+    if now.test is None and now.tested_before is not None:
+        return f"{_score(now.tested_before, now.metric)}, before the training went on"
+    return _score(now.test, now.metric)
 
 
 def _score(score: Score | None, metric: Metric) -> str:

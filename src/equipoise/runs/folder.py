@@ -222,6 +222,11 @@ class RunFolder:
         rules.refuse_other_format(path, values.get("format", FORMAT))
         return self._record(path, RunState, values, f"{RESTORE}, or remove it and resume the run")
 
+    def next_state(self, **values: Any) -> RunState:
+        """Return a new state, in which only is kept whether the run ever saved and how it was tested before."""
+        before = self.read_state()
+        return RunState(has_saved=before.has_saved, tested_before=before.test or before.tested_before, **values)
+
     def write_state(self, state: RunState) -> None:
         """Write how the run stands."""
         write_json(self.path / "state.json", state)

@@ -1,15 +1,20 @@
 """Whether what a run has learned can be used, in one plain line: the grade, what it rests on, what would help most."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias, Union
 
 from equipoise import formatting
 from equipoise.runs.scale import is_lower
 from equipoise.runs.status import Status
 from equipoise.runs.stopping_status import FEWEST_SCORES
-from equipoise.storage.records import Compared, RivalScore, Role, Score
+from equipoise.storage.records import Compared, Metric, RivalScore, Role, Score
 
+if TYPE_CHECKING:
+    from equipoise.metrics.units import Measured  # which takes torch along
+
+Scored: TypeAlias = Union[Score, "Measured"]
 Grade = Literal["usable", "promising", "not usable yet"]
 ORDER: tuple[Grade, ...] = ("not usable yet", "promising", "usable")
 
@@ -36,7 +41,7 @@ class Quality:
     @property
     def sentence(self) -> str:
         """The three as one text."""
-        text = f"{self.grade[:1].upper()}{self.grade[1:]}: {self.basis}."
+        text = Graded(self.grade, self.basis, math.nan).sentence
         return f"{text} {self.advice}" if self.advice else text
 
 
@@ -49,13 +54,39 @@ class Standing:
     share: float = math.nan
 
 
+@dataclass(frozen=True)
+class Graded:
+    """A grade and what it rests on, with the share of the way from the ceiling to the floor, NaN without both."""
+
+    grade: Grade
+    basis: str
+    share: float
+
+    @property
+    def sentence(self) -> str:
+        """Both as one text."""
+        return f"{self.grade[:1].upper()}{self.grade[1:]}: {self.basis}."
+
+
 def quality_of(now: Status) -> Quality | None:
     """Return how good the best generator is, None without a score or anything to measure it by."""
     score = now.test if now.test is not None and now.test.is_finite else now.best
     if score is None:
         return None
-    coverage = score.value("coverage")
-    standing = _among_rivals(now, score) or _between(now, score)
+    num = _num_distinct(now)
+    found = graded(score, now.metric, now.rivals.scores, num, now.noun)
+    if found is None:
+        return None
+    return Quality(found.grade, found.basis, _advice(now, found.grade, found.share, num))
+
+
+def graded(score: Scored, metric: Metric, rivals: Sequence[RivalScore], num: int, noun: str) -> Graded | None:
+    """Return the grade of a score beside its baselines, None without anything to measure it by.
+
+    `num` counts the distinct examples that trained what is graded; 0 where that is not known.
+    """
+    coverage = score.values.get("coverage", math.nan)
+    standing = _among_rivals(metric, rivals, score) or _between(metric, rivals, score)
     if standing is None and not coverage < SOME:
         return None
     standing = standing or Standing("not usable yet", "")
@@ -64,59 +95,58 @@ def quality_of(now: Status) -> Quality | None:
     if math.isfinite(coverage):
         grade = _least(grade, _by_coverage(coverage))
         parts.append(f"coverage {formatting.value(coverage)}")
-    told = score.value("c2st")
+    told = score.values.get("c2st", math.nan)
     if math.isfinite(told):
         grade = _least(grade, _by_classifier(told))
         parts.append(f"a classifier tells {_per_cent(told)} of pairs apart (chance: 50 %)")
-    num = _num_distinct(now)
     if num:
-        parts.append(f"{num:,} distinct {now.noun}")
+        parts.append(f"{num:,} distinct {noun}")
     if 0 < num < FEW and math.isfinite(standing.share):
         grade = _least(grade, "promising")
         parts[-1] += ", too few to tell variety from copying"
-    return Quality(grade, ", ".join(parts), _advice(now, grade, standing.share, num))
+    return Graded(grade, ", ".join(parts), standing.share)
 
 
 def place_of(now: Status, score: Score) -> float:
     """Return the share of the way from the ceiling (0) to the floor (1) at which a score stands, NaN without both."""
-    standing = _between(now, score)
+    standing = _between(now.metric, now.rivals.scores, score)
     return math.nan if standing is None else standing.share
 
 
-def _known(now: Status, role: Role) -> list[RivalScore]:
-    return [one for one in now.rivals.scores if one.role == role and math.isfinite(one.loss)]
+def _known(rivals: Sequence[RivalScore], role: Role) -> list[RivalScore]:
+    return [one for one in rivals if one.role == role and math.isfinite(one.loss)]
 
 
-def _among_rivals(now: Status, score: Score) -> Standing | None:
+def _among_rivals(metric: Metric, every: Sequence[RivalScore], score: Scored) -> Standing | None:
     """Return how a score stands to the classical methods, None where there are none."""
-    rivals = _known(now, "rival")
+    rivals = _known(every, "rival")
     if not rivals:
         return None
     worse = [one.name for one in rivals if not _beats(score, one)]
     names = " and ".join(worse or [one.name for one in rivals])
     lower = "not significantly lower" if worse else "lower"
-    text = f"{now.metric.shown} is {lower} than that of {names}"
+    text = f"{metric.shown} is {lower} than that of {names}"
     if not worse:
         return Standing("usable", text)
-    beats_floor = any(_beats(score, one) for one in _known(now, "floor"))
+    beats_floor = any(_beats(score, one) for one in _known(every, "floor"))
     return Standing("promising" if beats_floor else "not usable yet", text)
 
 
-def _between(now: Status, score: Score) -> Standing | None:
+def _between(metric: Metric, rivals: Sequence[RivalScore], score: Scored) -> Standing | None:
     """Return where a score stands between ceiling and floor, None where one of them is missing."""
-    floors = _known(now, "floor")
-    ceilings = _known(now, "ceiling")
+    floors = _known(rivals, "floor")
+    ceilings = _known(rivals, "ceiling")
     if not floors or not ceilings or floors[0].loss <= ceilings[0].loss:
         return None
     floor, ceiling = floors[0], ceilings[0]
     share = (score.loss - ceiling.loss) / (floor.loss - ceiling.loss)
-    text = f"{now.metric.shown} is {_of_the_way(share)} from {ceiling.name} to {floor.name}"
+    text = f"{metric.shown} is {_of_the_way(share)} from {ceiling.name} to {floor.name}"
     if share >= 1:
-        text = f"{now.metric.shown} is higher than that of {floor.name}, so nothing is learned yet"
+        text = f"{metric.shown} is higher than that of {floor.name}, so nothing is learned yet"
     return Standing(_by_share(share), text, share)
 
 
-def _beats(score: Score, rival: RivalScore) -> bool:
+def _beats(score: Scored, rival: RivalScore) -> bool:
     """Return whether a score is lower than a baseline's beyond the noise, as if independent where not compared."""
     if rival.best is not None and math.isfinite(rival.best.difference + rival.best.error):
         return is_lower(rival.best)

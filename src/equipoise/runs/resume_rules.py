@@ -94,7 +94,7 @@ def adopt(run: RunFolder, recipe: Recipe) -> None:
     if state.test is not None:
         tested = f"loss {state.test.loss:.3g} on the test split, which will be used once more at the next end"
         run.log_event(state.samples, state.seconds, "test set used before", tested)
-    run.write_state(RunState(status="running", has_saved=run.has_saved))  # first: a finished run would stay so
+    run.write_state(run.next_state(status="running"))  # first: a finished run would stay so
     run.write_recipe(recipe)
 
 

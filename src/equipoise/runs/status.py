@@ -61,6 +61,7 @@ class Status:
     best: Score | None
     best_note: str  # why the best is not the last one, although that is lower; empty where it is not lower
     test: Score | None
+    tested_before: Score | None  # at an earlier end, after which the training went on
     rivals: Rivals  # on the test split, or on the validation split before the test
     diagnosis: str
     stop_reason: StopReason | None
@@ -137,6 +138,7 @@ def read_status(run: RunFolder) -> Status:
         best=best,
         best_note=_best_note(last, best, state),
         test=state.test,
+        tested_before=state.tested_before,
         rivals=state.rivals or run.read_rivals(),
         diagnosis=_said(run, recipe) or describe(steps, scores, monitor.metric.shown, monitor.noun),
         stop_reason=state.stop_reason,
@@ -151,7 +153,7 @@ def read_status(run: RunFolder) -> Status:
 def status_values(now: Status) -> dict[str, Any]:
     """Return how a run stands as plain values for `--json`; NaN stands for what is not known."""
     same = ("name", "state", "holder", "samples", "spent", "horizon", "share", "seconds", "samples_per_second")
-    scores = ("last", "best", "test", "rivals")
+    scores = ("last", "best", "test", "tested_before", "rivals")
     words = ("diagnosis", "stop_reason", "message", "stopping_status", "stage", "certificate")
     return {
         "path": str(now.path),

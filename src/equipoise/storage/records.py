@@ -228,6 +228,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None  # the same in words
     best: Score | None = None
     test: Score | None = None
+    tested_before: Score | None = None  # at an earlier end, after which the training went on
     rivals: Rivals | None = None  # on the test split
     not_tested: str | None = None  # why, where there should be a test
     selection: Selection | None = None

@@ -446,7 +446,7 @@ class ImageSource:
 
 
 def summary_of(pool: Pool, what: str, *more: str) -> str:
-    """Say in a line what was found, left out and inferred, and more where it is not empty; `what` the images are."""
+    """Say what was found and left out, then a line for each thing inferred and for more; `what` the images are."""
     num, channels, height, width = pool.images.shape
     kinds = [f"{width}×{height}", colours_of(channels)]
     if pool.classes:
@@ -458,7 +458,7 @@ def summary_of(pool: Pool, what: str, *more: str) -> str:
     elif left_out:
         text = f"{text}; {left_out}"
     notes = [note for note in (*pool.notes, *more) if note]
-    return ". ".join([text, *(f"{note[:1].upper()}{note[1:]}" for note in notes)])
+    return "\n".join([text, *(f"  {note[:1].upper()}{note[1:]}" for note in notes)])
 
 
 def left_out_of(pool: Pool) -> str:

@@ -195,7 +195,7 @@ def keep_encoder(run: RunFolder, given: GivenImages) -> None:
 
 
 def summary_of_given(given: GivenImages, real: Any) -> str:
-    """Say in a line what the real images are, what was left out of them, and which to train on."""
+    """Say what the real images are, what was left out of them, and in the last line which to train on."""
     what = GIVEN
     train_on = "Train on those of watch.train_indices alone"
     if isinstance(real, str | Path):
@@ -203,7 +203,7 @@ def summary_of_given(given: GivenImages, real: Any) -> str:
         train_on = "Train on watch.train_names alone"
     if given.folder is not None:
         train_on = "Train on watch.train_paths alone"
-    return f"{summary_of(given.pool, what)}. {train_on}."
+    return f"{summary_of(given.pool, what)}\n  {train_on}."
 
 
 def _folder(real: Any) -> Path | None:
