@@ -69,6 +69,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return the lines of a text without control characters; what they quote must not have lines of its own."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def wrapped(text: str, width: int, label: str = "", indent: int = 0) -> list[str]:
     """Break a text into lines of a width, the first led by a label, the others indented as far."""
     lead = f"{label:<{indent}}"

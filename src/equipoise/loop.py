@@ -71,7 +71,7 @@ class Observer(Protocol):
         ...
 
     def message(self, text: str) -> None:
-        """Show one lasting line."""
+        """Show lasting lines."""
         ...
 
 

@@ -101,8 +101,8 @@ def test_off_a_terminal_a_stage_is_one_line_and_nothing_is_a_control_character()
     with Display(stream) as show:
         for share in (0.0, 0.5, 1.0):
             show.stage("reading the images", share)
-        show.message("odd \x1b[31m name\r\n")
-    assert stream.getvalue() == "reading the images …\nodd ?[31m name??\n"
+        show.message("odd \x1b[31m name\r\n  and more")
+    assert stream.getvalue() == "reading the images …\nodd ?[31m name?\n  and more\n"
 
 
 def test_a_mistake_ends_the_lines_without_a_last_one() -> None:

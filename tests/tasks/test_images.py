@@ -463,6 +463,13 @@ def test_the_recipe_learns_the_size_and_channels_that_were_found(pool: Pool) -> 
     assert "240" in source.summary(recipe)
 
 
+def test_each_thing_that_was_inferred_is_a_line_of_its_own_whatever_name_it_quotes(pool: Pool) -> None:
+    source = ImageSource(dataclasses.replace(pool, notes=("classes: a\nb\x1b[1m", "one scale")), CPU)
+    lines = source.summary(with_settings(Recipe(), SMALL)).split("\n")
+    assert "240" in lines[0]
+    assert lines[1:3] == ["  Classes: a?b?[1m", "  One scale"]
+
+
 def few(pool: Pool, train: int, validation: int, test: int, distinct: int) -> ImageSource:
     """Return a source with so many images of each split, of which some are distinct."""
     splits = dataclasses.replace(

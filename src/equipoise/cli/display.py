@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from equipoise import formatting
 from equipoise.cli.text import POLICIES
-from equipoise.formatting import printable
+from equipoise.formatting import printable, printable_lines
 
 if TYPE_CHECKING:
     from equipoise.loop import Progress
@@ -110,10 +110,10 @@ class Display:
         return f", {formatting.duration((now - begun) * (1 - share) / (share - first))} left"
 
     def message(self, text: str) -> None:
-        """Show one lasting line."""
+        """Show lasting lines."""
         if self._live is not None:
             with in_vain(self._stream):
-                self._live.console.print(printable(text), highlight=False, markup=False, emoji=False)
+                self._live.console.print(printable_lines(text), highlight=False, markup=False, emoji=False)
         else:
             self._print(text)
 
@@ -162,7 +162,7 @@ class Display:
 
     def _print(self, text: str) -> None:
         with in_vain(self._stream):
-            print(printable(text), file=self._stream, flush=True)
+            print(printable_lines(text), file=self._stream, flush=True)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from equipoise.data.pool import (
 from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, larger_shares, to_hashes
 from equipoise.errors import Option, Part, Setting, UserError, suggested, together
-from equipoise.formatting import first_few
+from equipoise.formatting import first_few, printable
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
 from equipoise.game.updates import Players, Terms
@@ -458,7 +458,7 @@ def summary_of(pool: Pool, what: str, *more: str) -> str:
     elif left_out:
         text = f"{text}; {left_out}"
     notes = [note for note in (*pool.notes, *more) if note]
-    return "\n".join([text, *(f"  {note[:1].upper()}{note[1:]}" for note in notes)])
+    return "\n".join([printable(text), *(f"  {printable(note[:1].upper() + note[1:])}" for note in notes)])
 
 
 def left_out_of(pool: Pool) -> str:
