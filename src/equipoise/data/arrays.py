@@ -78,13 +78,33 @@ def _without_images(path: Path, keys: list[str], subject: str) -> UserError:
     key = next((key for key in keys if _may_be_images(path, key)), None)
     if key is None:
         return UserError(subject, f"{problem}, and none of these has the shape of images [N, H, W, C] or [N, H, W]")
+    return UserError(subject, problem, *_rewritten(path, key, keys))
+
+
+def _rewritten(path: Path, key: str, keys: list[str]) -> list[str]:
+    """Return what to type for a new file with an array of another as its images, and with its labels."""
     another = free_name(path.with_name(f"{path.stem}-images.npz"))
     stored = f'np.load("{path}")'
-    num = _described(path, key)[0][0]
-    named = [name for name in _parts(keys, LABEL_NAMES).values() if _described(path, name)[0][:1] == (num,)]
+    shape = _described(path, key)[0]
+    named = [name for name in _parts(keys, LABEL_NAMES).values() if _described(path, name)[0][:1] == shape[:1]]
     labels = "".join(f', labels={stored}["{name}"]' for name in named[:1])
-    remedy = f'Write a new file: np.savez("{another}", images={stored}["{key}"]{labels})'
-    return UserError(subject, problem, remedy)
+    orders = reshapes(shape[1]) if len(shape) == 2 else ()
+    shaped = orders[0] if len(orders) == 2 else ""
+    remedy = f'Write a new file: np.savez("{another}", images={stored}["{key}"]{shaped}{labels})'
+    if not shaped:
+        return [remedy]
+    return [remedy, f"That is for rows with all red values first, as CIFAR has them; else write {orders[1][1:]} there"]
+
+
+def reshapes(length: int) -> tuple[str, ...]:
+    """Return what makes images of rows of so many values: one way for grey squares, two for squares in colour."""
+    side = math.isqrt(length)
+    if side * side == length and side >= LEAST_SIDE:
+        return (f".reshape(-1, {side}, {side})",)
+    side = math.isqrt(length // 3)
+    if 3 * side * side == length and side >= LEAST_SIDE:
+        return f".reshape(-1, 3, {side}, {side})", f".reshape(-1, {side}, {side}, 3)"
+    return ()
 
 
 def _may_be_images(path: Path, key: str) -> bool:
@@ -238,7 +258,7 @@ def _images(path: Path, key: str, subject: str) -> np.ndarray:
     values = stored
     name = _array(subject, key)
     if values.ndim == 2:
-        values = _unflattened(values, name)
+        values = _unflattened(values, name, path, key)
     if values.ndim == 3:
         values = values[..., None]
     allowed = (1, 2, 3, 4)
@@ -253,17 +273,17 @@ def _images(path: Path, key: str, subject: str) -> np.ndarray:
     return np.ascontiguousarray(values)
 
 
-def _unflattened(values: np.ndarray, subject: str) -> np.ndarray:
+def _unflattened(values: np.ndarray, subject: str, path: Path, key: str) -> np.ndarray:
     """Return rows of pixels [N, D] as square grey images; raises UserError where they are none, or of colours."""
-    length = values.shape[1]
-    side = math.isqrt(length)
-    if side * side == length and side >= LEAST_SIDE:
+    orders = reshapes(values.shape[1])
+    if len(orders) == 1:
+        side = math.isqrt(values.shape[1])
         return values.reshape(len(values), side, side)
     problem = f"shape {values.shape}; allowed are [N, H, W], [N, H, W, C] and [N, C, H, W]"
-    side = math.isqrt(length // 3)
-    if 3 * side * side == length and side >= LEAST_SIDE:
-        first = f"images.reshape(-1, 3, {side}, {side}) where a row holds all red values first"
-        raise UserError(subject, problem, f"Save {first}, else images.reshape(-1, {side}, {side}, 3)")
+    if orders:
+        raise UserError(
+            subject, f"{problem}. Its rows may be colours in two orders", *_rewritten(path, key, _keys(path, subject))
+        )
     raise UserError(subject, problem, "Save the images with their height and width: images.reshape(-1, height, width)")
 
 
