@@ -18,6 +18,7 @@ import numpy as np
 
 from equipoise.data import archives, arrays
 from equipoise.data.decode import FORMATS, BrokenImage, format_of, num_frames
+from equipoise.data.label_tables import MOST_TABLES, TABLES, with_tables
 from equipoise.data.labels import DATASET, labels_of
 from equipoise.errors import Near, Option, UserError, listed, suggested
 from equipoise.storage.safe_open import open_regular
@@ -181,7 +182,7 @@ def _chosen(
     runs = _run_folders([name for name in names if not _is_deep(name)])
     for index, name in enumerate(names):
         suffix = Path(name).suffix.lower()
-        if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
+        if _is_hidden(name):
             skipped["hidden"] += 1
         elif _is_deep(name):
             skipped[f"more than {MAX_DEPTH} folders deep"] += 1
@@ -237,6 +238,10 @@ def _remedies_of_kind(suffix: str, path: Path) -> list[str]:
     return []
 
 
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
 def _is_deep(name: str) -> bool:
     return name.count("/") > MAX_DEPTH
 
@@ -284,19 +289,38 @@ def _is_dataset(name: str) -> bool:
     return f"/{name}".endswith(f"/{DATASET}")
 
 
+def _labelling(names: Sequence[str]) -> list[int]:
+    """Return the places of the files that may say of which class the images are, those with short paths first."""
+    found = [place for place, name in enumerate(names) if _is_dataset(name)]
+    tables = [place for place, name in enumerate(names) if Path(name).suffix.lower() in TABLES and not _is_hidden(name)]
+    tables = sorted(tables, key=lambda place: (names[place].count("/"), names[place]))
+    return [*sorted(found, key=lambda place: len(names[place])), *tables[:MOST_TABLES]]
+
+
 def _with_labels(
     images: SourceImages, names: Sequence[str], chosen: Sequence[int], read: Callable[[int], bytes]
 ) -> SourceImages:
     """Return images, which are the chosen ones of all names, with their classes; `read` gives a file by its place."""
-    text = None
-    prefix = ""
-    if places := [place for place, name in enumerate(names) if _is_dataset(name)]:
-        first = min(places, key=lambda place: len(names[place]))
+    texts = {}
+    for place in _labelling(names):
         with contextlib.suppress(BrokenImage):
-            text = read(first).decode("utf-8", errors="replace")
-            prefix = names[first].removesuffix(DATASET)
-    found = labels_of([names[index].removeprefix(prefix) for index in chosen], text)
-    return replace(images, labels=found.labels, classes=found.classes, notes=found.notes)
+            texts[names[place]] = read(place).decode("utf-8-sig", errors="replace")
+    kept = [names[index] for index in chosen]
+    dataset = next((name for name in texts if _is_dataset(name)), None)
+    if dataset is not None:
+        prefix = dataset.removesuffix(DATASET)
+        found = labels_of([name.removeprefix(prefix) for name in kept], texts[dataset])
+    else:
+        found = with_tables(labels_of(kept), kept, texts)
+    skipped = Counter(images.skipped) - Counter(Path(name).suffix.lower() for name in found.used)
+    return replace(
+        images,
+        labels=found.labels,
+        classes=found.classes,
+        notes=found.notes,
+        skipped=skipped,
+        num_skipped=skipped.total(),
+    )
 
 
 # Folders
@@ -309,7 +333,7 @@ def _open_folder(path: Path, subject: str) -> Source:
         raise UserError(subject, f"{error.filename} cannot be read ({error.strerror})") from None
     names = [name for name, _ in found]
     chosen, skipped = _chosen(names, lambda index: _head(path / names[index]), subject, path)
-    labelling = [index for index, name in enumerate(names) if _is_dataset(name)]
+    labelling = _labelling(names)
     listing = "\n".join(f"{found[index][0]}\t{found[index][1]}" for index in (*chosen, *labelling))
     digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
     kept = [names[index] for index in chosen]
