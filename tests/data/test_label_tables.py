@@ -38,6 +38,8 @@ def found_in(names: list[str], tables: dict[str, str]) -> tuple[list[int] | None
         ("labels.csv", table("filename,label", [f"./{name}" for name in NAMES])),
         ("labels.csv", table("path,label", [f"/data/set/images/{name}" for name in NAMES])),
         ("labels.csv", table("path,animal", NAMES)),
+        ("labels.csv", table("file,label", [name.replace(".png", ".jpg") for name in NAMES])),
+        ("train.csv", table("id,label", [str(int(name[:3])) for name in NAMES])),
         ("labels.csv", table(",filename,label", [f"{index},{name}" for index, name in enumerate(NAMES)])),
         ("labels.csv", table("filename,width,label", [f"{name},{index}" for index, name in enumerate(NAMES)])),
         ("labels.csv", table("filename,target,breed", [f"{name},{index % 3}" for index, name in enumerate(NAMES)])),

@@ -16,6 +16,7 @@ LABEL_NAMES = ("labels", "y")
 PARTS = ("train", "val", "valid", "validation", "test")  # x_train, X_test, train_images, val_labels
 MAX_BYTES = 2**36  # 64 GiB unpacked
 MAX_ARRAYS = 10_000
+CHANNELS = (1, 2, 3, 4)
 LEAST_SIDE = 8  # of images that are stored as rows of pixels
 _BLOCK = 2**20
 
@@ -88,12 +89,16 @@ def _rewritten(path: Path, key: str, keys: list[str]) -> list[str]:
     shape = _described(path, key)[0]
     named = [name for name in _parts(keys, LABEL_NAMES).values() if _described(path, name)[0][:1] == shape[:1]]
     labels = "".join(f', labels={stored}["{name}"]' for name in named[:1])
-    orders = reshapes(shape[1]) if len(shape) == 2 else ()
-    shaped = orders[0] if len(orders) == 2 else ""
-    remedy = f'Write a new file: np.savez("{another}", images={stored}["{key}"]{shaped}{labels})'
-    if not shaped:
-        return [remedy]
-    return [remedy, f"That is for rows with all red values first, as CIFAR has them; else write {orders[1][1:]} there"]
+    shaped = ""
+    more = []
+    match reshapes(shape[1]) if len(shape) == 2 else ():
+        case (shaped, other):
+            more = [f"That is for rows with all red values first, as CIFAR has them; else write {other[1:]} there"]
+        case _ if len(shape) == 4 and shape[2] in CHANNELS:  # [H, W, C, N], as MATLAB writes it
+            shaped = ".transpose(3, 0, 1, 2)"
+        case _ if len(shape) == 5:
+            shaped = f".reshape(-1, {', '.join(map(str, shape[2:]))})"
+    return [f'Write a new file: np.savez("{another}", images={stored}["{key}"]{shaped}{labels})', *more]
 
 
 def reshapes(length: int) -> tuple[str, ...]:
@@ -259,14 +264,20 @@ def _images(path: Path, key: str, subject: str) -> np.ndarray:
     name = _array(subject, key)
     if values.ndim == 2:
         values = _unflattened(values, name, path, key)
+    if values.ndim == 3 and values.shape[2] in CHANNELS and values.shape[1] > LEAST_SIDE:
+        problem = (
+            f"shape {values.shape}, as of a single image; many are needed: [N, H, W], [N, H, W, C] or [N, C, H, W]"
+        )
+        raise UserError(name, problem)
     if values.ndim == 3:
         values = values[..., None]
-    allowed = (1, 2, 3, 4)
+    allowed = CHANNELS
     if values.ndim == 4 and values.shape[3] not in allowed and values.shape[1] in allowed:
         values = values.transpose(0, 2, 3, 1)
     if values.ndim != 4 or values.shape[3] not in allowed or 0 in values.shape[1:]:
         problem = f"shape {values.shape}; allowed are [N, H, W], [N, H, W, C] and [N, C, H, W]"
-        raise UserError(name, problem)
+        is_known = values.ndim == 5 or (values.ndim == 4 and values.shape[2] in allowed)
+        raise UserError(name, problem, *(_rewritten(path, key, _keys(path, subject)) if is_known else ()))
     if values.dtype.kind not in "biuf":
         raise UserError(name, f"type {values.dtype}; allowed are whole numbers, floats and booleans")
     refuse_not_finite(stored, name)

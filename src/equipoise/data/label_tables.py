@@ -139,6 +139,7 @@ class Places:
     by_path: Mapping[str, int]
     by_name: Mapping[str, int]
     by_stem: Mapping[str, int]
+    by_number: Mapping[str, int]  # of names such as 0007.png, where all are numbers
 
 
 def _places(names: Sequence[str]) -> Places:
@@ -146,7 +147,9 @@ def _places(names: Sequence[str]) -> Places:
     by_name = _of_one([name.rpartition("/")[2] for name in names])
     stems = _of_one([name.rpartition("/")[2].rpartition(".")[0] for name in names])
     paths = _of_one([name.rpartition(".")[0] for name in names])
-    return Places(by_path, by_name, paths | stems)
+    last = [name.rpartition("/")[2].rpartition(".")[0] for name in names]
+    by_number = _of_one([str(int(stem)) for stem in last]) if all(map(str.isdecimal, last)) else {}
+    return Places(by_path, by_name, paths | stems, by_number)
 
 
 def _of_one(names: Sequence[str]) -> dict[str, int]:
@@ -169,7 +172,11 @@ def _place_of(cell: str, folder: str, places: Places, *, is_named: bool) -> int 
         return places.by_name[last]
     if not is_named:
         return None
-    return places.by_stem.get(f"{folder}{name}", places.by_stem.get(last))
+    for stem in (f"{folder}{name}", last, last.rpartition(".")[0]):  # the last: .jpg in the table, .png on the disk
+        if stem in places.by_stem:
+            return places.by_stem[stem]
+    stem = last.partition(".")[0]
+    return places.by_number.get(str(int(stem))) if stem.isdecimal() else None
 
 
 def _table(path: str, text: str, places: Places) -> Table | None:

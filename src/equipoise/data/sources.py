@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import itertools
 import os
 import stat
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -93,7 +95,7 @@ def open_source(source: str) -> Source:
         mode = None
     if mode is None:
         problem = f"no such file or folder; allowed are {KINDS}"
-        raise UserError(subject, problem, *_neighbours(path, source))
+        raise UserError(subject, problem, *(_remedies_of_words(source) or _neighbours(path, source)))
     if stat.S_ISDIR(mode):
         return _open_folder(path, subject)
     if not stat.S_ISREG(mode):
@@ -118,6 +120,9 @@ def _single_file(path: Path, subject: str) -> UserError:
     kind = f"a {suffix} file" if suffix else "a file without a suffix"
     problem = f"{kind}; images were expected"
     another = arrays.free_name(path.with_suffix(".npz"))
+    if (images := _idx_images(path)) is not None:
+        remedy = f'Write an .npz of it: np.savez("{another}", images={images})'
+        return UserError(subject, "an IDX file, as MNIST has them; images were expected", remedy)
     if suffix == ".npy":
         remedy = f'Write an .npz of it: np.savez("{another}", images=np.load("{path}"))'
         return UserError(subject, problem, remedy)
@@ -129,6 +134,25 @@ def _single_file(path: Path, subject: str) -> UserError:
     if suffix in VIDEOS:
         return UserError(subject, problem, "Save its frames as images, then give their folder")
     return UserError(subject, problem, f"Allowed are {KINDS}")
+
+
+def _idx_images(path: Path) -> str | None:
+    """Return what reads the images of an IDX file, as MNIST's are kept, also gzipped; None for another file."""
+    try:
+        with open_regular(path) as file:
+            head = file.read(16)
+        is_packed = head[:2] == b"\x1f\x8b"
+        if is_packed:
+            with gzip.open(path) as file:
+                head = file.read(16)
+    except (OSError, EOFError, zlib.error):
+        return None
+    if head[:4] != b"\0\0\x08\3" or len(head) < 16:
+        return None
+    height = int.from_bytes(head[8:12], "big")
+    width = int.from_bytes(head[12:16], "big")
+    content = f'gzip.open("{path}").read()' if is_packed else f'open("{path}", "rb").read()'
+    return f"np.frombuffer({content}, np.uint8, offset=16).reshape(-1, {height}, {width})"
 
 
 def _single_image(path: Path, subject: str) -> UserError:
@@ -146,6 +170,16 @@ def _single_image(path: Path, subject: str) -> UserError:
     if num < LEAST:
         return UserError(subject, problem, f"Put {LEAST} images or more into a folder, then give it")
     return UserError(subject, problem, f"Use its folder: {path.parent} ({num:,} images)")
+
+
+def _remedies_of_words(source: str) -> list[str]:
+    """Return what to give for an address or a pattern, which are no paths."""
+    if "://" in source:
+        return ["Download it, unpack it where it is packed, and give its path"]
+    place, _, last = source.rpartition("/")
+    if set("*?") & set(last) and (not place or Path(place).is_dir()):
+        return [f"Give the folder without the pattern: {place or '.'}"]
+    return []
 
 
 def _neighbours(path: Path, source: str) -> tuple[Near, ...]:

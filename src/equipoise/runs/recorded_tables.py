@@ -94,13 +94,14 @@ def _without_marks(table: Table) -> Table:
 
 def _of_text(path: Path, text: str) -> Table:
     """Read a drawn table, lines of named numbers, or CSV."""
-    plain, told = undrawn(text)
+    plain, told = undrawn(path, text)
     if told:
         return _of_csv(path, plain).noting(told)
-    rows = paired(text)
-    if rows and all(_num_known(list(row)) >= 2 for _, row in rows):
+    rows, num_others = paired(text)
+    if rows and any(_num_known(list(row)) >= 2 for _, row in rows):
         names = dict.fromkeys(name for _, row in rows for name in row)
-        return _filled(names, rows, ["each line names its numbers"])
+        passed_over = f"; those that do not are passed over ({num_others:,})" if num_others else ""
+        return _filled(names, rows, [f"each line names its numbers{passed_over}"])
     return _of_csv(path, text)
 
 

@@ -78,10 +78,11 @@ def _unpacked(path: Path, content: bytes) -> bytes:
     return unpacked
 
 
-def undrawn(text: str) -> tuple[str, str]:
+def undrawn(path: Path, text: str) -> tuple[str, str]:
     """Return a table that is drawn, as in Markdown or a terminal, as cells between bars, and in words what it was.
 
     Its lines keep their numbers; what stands above and below it is left out. Any other text is returned as it is.
+    Raises UserError where there are several tables.
     """
     lines = BARS.sub("|", text).splitlines()
     rules = [place for place, line in enumerate(lines) if _is_rule(line)]
@@ -93,12 +94,18 @@ def undrawn(text: str) -> tuple[str, str]:
     if first is None:
         return text, ""
     plain = [""] * len(lines)
+    last = first
     for place in range(first, len(lines)):
         if _is_rule(lines[place]):
             continue
         if "|" not in lines[place]:
             break
+        last = place
         plain[place] = "|".join(_cell(cell) for cell in _inside(lines[place]).split("|"))
+    if any(place > last + 1 and "|" in lines[place + 1 : place + 2][0] for place in rules if place + 1 < len(lines)):
+        raise UserError(
+            f"{path}, line {last + 1}", "more than one table", "Keep the one that counts, in a file of its own"
+        )
     kept = sum(bool(line) for line in plain) + sum(_is_rule(line) for line in lines)
     told = "a drawn table, as in Markdown"
     if num_others := sum(bool(line.strip()) for line in lines) - kept:
@@ -121,14 +128,17 @@ def _cell(cell: str) -> str:
     return EMPHASIS.sub(r"\2", cell.strip())
 
 
-def paired(text: str) -> list[tuple[int, dict[str, str]]]:
-    """Return the named numbers of each line of a log such as `step=100 fid=30.5`; empty unless all have such."""
+def paired(text: str) -> tuple[list[tuple[int, dict[str, str]]], int]:
+    """Return the named numbers of each line of a log such as `step=100 fid=30.5`, and how many lines have none.
+
+    There are none where most lines have no such.
+    """
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    for number, line in lines:
         pairs = PAIR.findall(line)
-        if len(pairs) < 2 or len({name for name, _ in pairs}) != len(pairs):
-            return []
-        rows.append((number, dict(pairs)))
-    return rows
+        if len(pairs) >= 2 and len({name for name, _ in pairs}) == len(pairs):
+            rows.append((number, dict(pairs)))
+    if 2 * len(rows) <= len(lines):
+        return [], len(lines)
+    return rows, len(lines) - len(rows)
