@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from equipoise.data.label_tables import labels_by_tables, with_tables
+from equipoise.data.label_tables import labels_by_tables, text_of, with_tables
 from equipoise.data.labels import labels_of
 from equipoise.data.sources import open_source
 
@@ -107,6 +107,14 @@ def test_a_table_that_is_not_unambiguous_is_named_with_the_reason(text: str, tol
 )
 def test_a_table_of_something_else_is_passed_over(path: str, text: str) -> None:
     assert labels_by_tables([*NAMES, "0.1.png"], {path: text}) is None
+
+
+def test_letters_of_another_encoding_make_no_other_classes() -> None:
+    text = table("filename,label", NAMES, kinds=["ä", "ö"])
+    assert found_in(NAMES, {"a.csv": text_of(text.encode("utf-16"))})[1] == ("ä", "ö")
+    labels, _, note = found_in(NAMES, {"a.csv": text_of(text.encode("latin-1"))})
+    assert labels is None
+    assert "UTF-8" in note
 
 
 def test_where_only_one_folder_has_classes_that_folder_is_advised() -> None:

@@ -179,6 +179,12 @@ def _place_of(cell: str, folder: str, places: Places, *, is_named: bool) -> int 
     return places.by_number.get(str(int(stem))) if stem.isdecimal() else None
 
 
+def text_of(content: bytes) -> str:
+    """Return the text of a file, with U+FFFD for what is none."""
+    is_wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")  # as spreadsheets write it
+    return content.decode("utf-16" if is_wide else "utf-8-sig", errors="replace")
+
+
 def _table(path: str, text: str, places: Places) -> Table | None:
     """Return what a table says of the images; None where it is not about them."""
     if any(word in PurePosixPath(path).stem.lower() for word in NO_TABLES):
@@ -193,6 +199,8 @@ def _table(path: str, text: str, places: Places) -> Table | None:
     column = _column_of_names(rows, places, folder)
     if column is None:
         return _of_other_images(path, rows[0])
+    if "\ufffd" in text:  # two letters would become one
+        return Table(path, problem="it is not text in UTF-8; save it as CSV in UTF-8")
     first = rows[0][column] if column < len(rows[0]) else ""
     has_head = _place_of(first, folder, places, is_named=False) is None
     head = [cell.strip() for cell in rows[0]] if has_head else [""] * len(rows[0])

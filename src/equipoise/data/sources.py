@@ -20,7 +20,7 @@ import numpy as np
 
 from equipoise.data import archives, arrays
 from equipoise.data.decode import FORMATS, BrokenImage, format_of, num_frames
-from equipoise.data.label_tables import MOST_TABLES, TABLES, with_tables
+from equipoise.data.label_tables import MOST_TABLES, TABLES, text_of, with_tables
 from equipoise.data.labels import DATASET, labels_of
 from equipoise.errors import Near, Option, UserError, listed, suggested
 from equipoise.storage.safe_open import open_regular
@@ -338,7 +338,7 @@ def _with_labels(
     texts = {}
     for place in _labelling(names):
         with contextlib.suppress(BrokenImage):
-            texts[names[place]] = read(place).decode("utf-8-sig", errors="replace")
+            texts[names[place]] = text_of(read(place))
     kept = [names[index] for index in chosen]
     dataset = next((name for name in texts if _is_dataset(name)), None)
     if dataset is not None:
