@@ -24,6 +24,7 @@ from equipoise.against import (
 from equipoise.changed import changed_data, changed_of_task, is_as_begun
 from equipoise.data.audit.check import Check, check
 from equipoise.data.changes import Listed
+from equipoise.data.given import refuse_no_place
 from equipoise.errors import Option, UserError
 from equipoise.evaluation.choosing import SplitName, checked_split
 from equipoise.game.losses import Loss
@@ -123,6 +124,7 @@ class Best:
 
     def apply(self, source: str | Path) -> Iterator[tuple[str, Any]]:
         """Yield (name, output) for a file, or for each file of a folder; raises UserError where there is no input."""
+        refuse_no_place(source)
         yield from self.model.applied(self.generator, Path(source))
 
 
@@ -243,6 +245,8 @@ def train(
     options += [f"task.size={size}"] if size is not None else []
     options += [f"seed={seed}"] if seed is not None else []
     options += [f"device={device}"] if device is not None else []
+    refuse_no_place(source)
+    refuse_no_place(start_from, "start_from")
     kind = tasks.task_settings(task, str(source))
     start = None
     base = "modern" if recipe is None else recipe
@@ -310,6 +314,8 @@ def resume(
         >>> eq.resume(run.path, budget="4000").state.samples >= 4000
         True
     """
+    refuse_no_place(path, "path")
+    refuse_no_place(source)
     folder = RunFolder.open(Path(path))
     write_missing_report(folder)
     given = given_options(budget, policy, source)
@@ -374,6 +380,7 @@ def load(path: str | Path, *, task: Task | None = None) -> Run:
         >>> eq.load(run.path).best.generator.training
         False
     """
+    refuse_no_place(path, "path")
     folder = RunFolder.open(Path(path))
     if task is not None:
         refuse_of_another(folder.recipe(), task, None)
@@ -424,6 +431,8 @@ def evaluate(
         >>> sorted(found.measured.values)[:2]
         ['coverage', 'good']
     """
+    refuse_no_place(target, "target")
+    refuse_no_place(against, "against")
     checked_split(split)
     asked = [f"evaluation.features={features}", f"device={device}"]
     chosen = chosen_device(with_settings(Recipe(), asked).device)
@@ -457,6 +466,7 @@ def check_data(
     """Examine every image of a source as a training would, which writes nothing; raises UserError if there is none."""
     from equipoise.tasks.images import ImageSource, largest
 
+    refuse_no_place(source)
     options = list(settings)
     first = with_options(recipe_for(recipe, Facts(), None), source, None, options, None)
     device = chosen_device(first.device)
@@ -563,6 +573,7 @@ def with_options(
     """Return a recipe with what the caller asks for besides; raises UserError for what is not allowed."""
     if source is not None:
         recipe = with_source(recipe, source)
+    refuse_no_place(recipe.data.source)
     if budget is not None:
         recipe = dataclasses.replace(recipe, budget=parsed_budget(budget))
     of_loss = [] if loss is None else ["game.loss=custom"]

@@ -1,4 +1,5 @@
 import contextlib
+import gzip
 import json
 import os
 import sys
@@ -275,9 +276,52 @@ def test_rows_of_pixels_in_an_npz_become_square_images_and_one_hot_rows_become_l
     assert "28" in found.notes[0]
 
 
-def test_rows_of_colours_in_an_npz_are_refused_as_their_order_is_unknown(tmp_path: Path):
-    error = refused(saved(tmp_path / "a.npz", images=np.zeros((3, 3072), np.uint8)), "3072")
-    assert "32, 32" in str(error.remedies)
+@pytest.mark.parametrize("key", ["images", "data"])
+def test_rows_of_colours_in_an_npz_are_refused_as_their_order_is_unknown_with_a_line_that_works(
+    tmp_path: Path, key: str
+):
+    images = np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
+    path = saved(tmp_path / "a.npz", **{key: images.reshape(30, 3072)}, labels=np.arange(30) % 3)
+    error = refused(path, "" if key == "data" else "3072")
+    line, other = map(str, error.remedies)
+    assert "reshape(-1, 32, 32, 3)" in other
+    exec(line[line.index("np.savez") :], {"np": np})  # noqa: S102
+    found = loaded(tmp_path / "a-images.npz")
+    assert found.array is not None
+    assert (found.array == images.transpose(0, 2, 3, 1)).all()
+    assert found.labels is not None
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"), [((20, 16, 3, 30), (30, 20, 16, 3)), ((6, 5, 9, 10, 3), (30, 9, 10, 3))], ids=["MATLAB", "video"]
+)
+def test_arrays_in_another_order_are_answered_with_a_line_that_works(
+    tmp_path: Path, shape: tuple[int, ...], kept: tuple[int, ...]
+):
+    images = np.arange(np.prod(shape)).astype(np.uint8).reshape(shape)
+    line = str(refused(saved(tmp_path / "a.npz", images=images), str(shape)).remedies[0])
+    exec(line[line.index("np.savez") :], {"np": np})  # noqa: S102
+    found = loaded(tmp_path / "a-images.npz").array
+    assert found is not None
+    assert found.shape == kept
+
+
+def test_one_image_in_an_npz_is_not_read_as_many_narrow_ones(tmp_path: Path):
+    refused(saved(tmp_path / "a.npz", images=np.zeros((200, 200, 3), np.uint8)), "single")
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_the_files_of_mnist_are_answered_with_a_line_that_works(tmp_path: Path, is_packed: bool):
+    images = np.arange(30 * 9 * 10).astype(np.uint8).reshape(30, 9, 10)
+    content = b"\0\0\x08\3" + b"".join(length.to_bytes(4, "big") for length in images.shape) + images.tobytes()
+    path = tmp_path / f"train-images-idx3-ubyte{'.gz' if is_packed else ''}"
+    path.write_bytes(gzip.compress(content) if is_packed else content)
+    line = str(refused(path, "MNIST").remedies[0])
+    exec(line[line.index("np.savez") :], {"np": np, "gzip": gzip})  # noqa: S102
+    (written,) = tmp_path.glob("*.npz")
+    found = loaded(written).array
+    assert found is not None
+    assert (found[..., 0] == images).all()
 
 
 def test_the_remedy_for_another_name_in_an_npz_keeps_the_labels(tmp_path: Path):
@@ -374,8 +418,14 @@ def test_a_source_that_does_not_exist_is_answered_with_its_neighbour(tmp_path: P
     monkeypatch.chdir(tmp_path)
     assert refused("phtos/").remedies == (Near("photos"),)
     assert refused("minst").remedies == (Near("mnist"),)
-    for odd in ("", "https://example.org/a.zip", "no\0name"):
+    for odd in ("", "no\0name"):
         assert refused(odd, "hub:NAME").remedies == ()
+
+
+def test_addresses_and_patterns_are_answered_with_what_to_give(tmp_path: Path):
+    fill(tmp_path / "photos", "a.png")
+    assert refused("https://example.org/a.zip").remedies
+    assert str(tmp_path / "photos") in str(refused(tmp_path / "photos" / "*.png").remedies[0])
 
 
 def test_a_mistyped_name_lists_only_some_of_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

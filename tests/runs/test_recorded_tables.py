@@ -235,3 +235,83 @@ def test_how_a_file_was_read_is_said_on_the_screen_and_in_json(written, capsys):
     assert '"val/fid"' in shown
     assert main(["replay", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["read_as"]["scores"] == list(read_file(path)[0].notes)
+
+
+LINES = "".join(f"{step},{fid}\n" for step, fid in EXPECTED)
+SPACED = "".join(f"{step:6}  {fid:8.2f} \n" for step, fid in EXPECTED)
+BARRED = "".join(f"| {step} | {f'**{fid}**' if fid == 8 else fid} |\n" for step, fid in EXPECTED)
+EDGE = "+------+------+\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (f"step,fid\n{LINES}".encode("utf-16-le"), "UTF-16-LE"),
+        (f"step,fid\n{LINES}".encode("utf-16-be"), "UTF-16-BE"),
+        (f"step,fid\n{LINES}".encode("utf-32"), ""),
+        ("  step       fid\n" + SPACED, "blanks"),
+        ("step fid\n" + SPACED.replace(".", ","), "blanks"),
+        ("  step fid\n" + "".join(f"{place}  {step} {fid}\n" for place, (step, fid) in enumerate(EXPECTED)), "blanks"),
+        ('"step" "fid"\n' + "".join(f'"{step}" "{fid}"\n' for step, fid in EXPECTED), "blanks"),
+        ("| step | FID ↓ |\n|-----:|:---:|\n" + BARRED, "Markdown"),
+        ("| step | fid |\r\n| --- | --- |\r\n" + BARRED.replace("\n", "\r\n"), "Markdown"),
+        ("# Results\n\nOurs:\n\n| step | fid |\n|---|---|\n" + BARRED + "\nLower is better.\n", "(3)"),
+        ("step | fid\n--- | ---\n" + LINES.replace(",", " | "), "Markdown"),
+        (f"{EDGE}| step | fid |\n{EDGE}{BARRED}{EDGE}", "Markdown"),
+        ("┌────┬────┐\n│ step │ fid │\n├────┼────┤\n" + BARRED.replace("|", "│") + "└────┴────┘\n", "Markdown"),
+        ("".join(f"step: {step}, fid: {fid}\n" for step, fid in EXPECTED), "names"),
+        ("".join(f"step={step} loss=0.5 fid={fid}\n" for step, fid in EXPECTED), "names"),
+        ("Start\n" + "".join(f"step={step} d=0.5\nstep={step} fid={fid}\n" for step, fid in EXPECTED), "(1)"),
+        (json.dumps({"history": [{"step": step, "fid": fid} for step, fid in EXPECTED]}), "JSON"),
+        (json.dumps({str(step): {"fid": fid} for step, fid in EXPECTED}), "JSON"),
+    ],
+)
+def test_other_encodings_and_drawn_tables_are_read_and_said(written, content, note):
+    (found,) = read_file(written(content))
+    assert points(found) == EXPECTED
+    assert any(note in told for told in found.notes)
+
+
+def test_shares_in_per_cent_are_shares(written):
+    rows = "".join(f"{step};{fid};12,5 %\n" for step, fid in EXPECTED)
+    (found,) = read_file(written("step;fid;precision\n" + rows))
+    assert [score.value("precision") for score in found.scores] == [0.125] * len(EXPECTED)
+    assert any("%" in told for told in found.notes)
+
+
+@pytest.mark.parametrize("mark", ["{}k", "0.{}M", "{}_000", "{} 000", "{}kimg"])
+def test_steps_in_thousands_are_plain_numbers_and_said(written, mark):
+    rows = "".join(f"{mark.format(step)},{fid}\n" for step, fid in EXPECTED)
+    (found,) = read_file(written("step,fid\n" + rows))
+    assert points(found) == [(1_000 * step, fid) for step, fid in EXPECTED]
+    assert len(found.notes) == 2
+
+
+def test_the_json_of_tensorboard_is_named_by_the_option(written):
+    content = json.dumps([[1.7e9, step, fid] for step, fid in EXPECTED])
+    (found,) = read_file(written(content), "fid")
+    assert points(found) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        ("step,fid\n100,30.5%\n", "sign"),
+        ("step,kid\n100,0.5 %\n", "sign"),
+        ("step,fid\n100,30.5 ± 0.4\n", "30.5"),
+        ("step,fid\n100/600,30.5\n", "100"),
+        (LINES, "step,fid"),
+        (2 * ("| step | fid |\n|---|---|\n" + BARRED + "\n"), "one"),
+        ("fid\n3\n4\n", "add"),
+        ("step,100,200,300\nfid,3,2,1\n", "columns"),
+        ("step fid loss\n100 3\n", "nan"),
+        ("Schritt,fid\nä,3\n".encode("latin-1"), "iconv"),
+        (b"PK\3\4" + bytes(100), "Excel"),
+        (bytes(9) + b"brain.Event:2", "TensorBoard"),
+    ],
+)
+def test_what_is_refused_is_answered_with_what_to_write(written, content, remedy):
+    with pytest.raises(UserError) as refused:
+        read_file(written(content))
+    assert remedy in str(refused.value)
+    assert refused.value.remedies

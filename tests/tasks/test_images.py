@@ -560,3 +560,39 @@ def test_features_of_a_cpu_are_the_small_encoder_and_are_kept(
     assert found[0].digest == found[1].digest
     assert told.index(-1.0) > 0, "the first time it is trained"
     assert told[-2:] == [-1.0, -1.0], "and never again"
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (["seg_train/seg_train/sea", "seg_train/seg_train/ice", "seg_test/seg_test/sea"], ["seg_train", "ice, sea"]),
+        (["train/cat", "train/dog", "Validation_set/cat"], ["Validation_set", "cat, dog"]),
+        (["trainA", "trainB", "testA", "testB"], ["A, B"]),
+        (["cat", "dog", "pets/cat", "pets/dog"], ['"pets"', "cat, dog"]),
+        (["tr/cat", "tr/dog", "te/cat"], ["te, tr", "cat, dog"]),
+    ],
+)
+def test_the_first_line_of_a_training_says_what_was_made_of_the_folders(
+    quick: None, open_source: Callable[..., Any], tmp_path: Path, folders: list[str], said: list[str]
+) -> None:
+    for index in range(60):
+        path = tmp_path / "set" / folders[index % len(folders)] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), index).save(path)
+    recipe, source = open_source("images", tmp_path / "set")
+    told = source.summary(recipe)
+    assert all(part in told for part in said)
+    assert "60" in told
+
+
+def test_most_files_left_out_is_the_first_that_a_training_says(
+    quick: None, open_source: Callable[..., Any], tmp_path: Path
+) -> None:
+    for index in range(120):
+        Image.new("L", (8, 8), index).save(tmp_path / f"{index}.png")
+    for index in range(1_900):
+        (tmp_path / f"{index}.heic").touch()
+    recipe, source = open_source("images", tmp_path)
+    first = source.summary(recipe).split(".")[0]
+    assert "1,900" in first
+    assert "2,020" in first

@@ -1,5 +1,6 @@
 """What a loop may give as real images: arrays of any range, lists, data sets and loaders; the rest with a remedy."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from equipoise.errors import UserError
+from equipoise.errors import Option, UserError
 from equipoise.watch.reading import read
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (30, 3, 8, 8)).astype(np.uint8)
@@ -125,3 +126,14 @@ def test_a_data_set_that_cannot_be_read_is_told_with_its_own_words() -> None:
 
     with pytest.raises(UserError, match="gone"):
         read(Broken(COLOURS), "real")
+
+
+@pytest.mark.parametrize("length", [784, 3072])
+def test_rows_of_pixels_are_answered_with_the_shape_to_give_them(length: int) -> None:
+    rows = np.random.default_rng(0).integers(0, 256, (30, length), np.uint8)
+    with pytest.raises(UserError) as refused:
+        read(rows, Option("real"))
+    line = re.search(r"images\.reshape\([-\d, ]*\)(\[:, None\])?", str(refused.value.remedies))
+    assert line is not None
+    images = eval(line[0], {"images": rows})  # noqa: S307
+    assert read(images, Option("real")).images.reshape(30, length).tolist() == rows.tolist()

@@ -16,6 +16,7 @@ LABEL_NAMES = ("labels", "y")
 PARTS = ("train", "val", "valid", "validation", "test")  # x_train, X_test, train_images, val_labels
 MAX_BYTES = 2**36  # 64 GiB unpacked
 MAX_ARRAYS = 10_000
+CHANNELS = (1, 2, 3, 4)
 LEAST_SIDE = 8  # of images that are stored as rows of pixels
 _BLOCK = 2**20
 
@@ -78,13 +79,37 @@ def _without_images(path: Path, keys: list[str], subject: str) -> UserError:
     key = next((key for key in keys if _may_be_images(path, key)), None)
     if key is None:
         return UserError(subject, f"{problem}, and none of these has the shape of images [N, H, W, C] or [N, H, W]")
+    return UserError(subject, problem, *_rewritten(path, key, keys))
+
+
+def _rewritten(path: Path, key: str, keys: list[str]) -> list[str]:
+    """Return what to type for a new file with an array of another as its images, and with its labels."""
     another = free_name(path.with_name(f"{path.stem}-images.npz"))
     stored = f'np.load("{path}")'
-    num = _described(path, key)[0][0]
-    named = [name for name in _parts(keys, LABEL_NAMES).values() if _described(path, name)[0][:1] == (num,)]
+    shape = _described(path, key)[0]
+    named = [name for name in _parts(keys, LABEL_NAMES).values() if _described(path, name)[0][:1] == shape[:1]]
     labels = "".join(f', labels={stored}["{name}"]' for name in named[:1])
-    remedy = f'Write a new file: np.savez("{another}", images={stored}["{key}"]{labels})'
-    return UserError(subject, problem, remedy)
+    shaped = ""
+    more = []
+    match reshapes(shape[1]) if len(shape) == 2 else ():
+        case (shaped, other):
+            more = [f"That is for rows with all red values first, as CIFAR has them; else write {other[1:]} there"]
+        case _ if len(shape) == 4 and shape[2] in CHANNELS:  # [H, W, C, N], as MATLAB writes it
+            shaped = ".transpose(3, 0, 1, 2)"
+        case _ if len(shape) == 5:
+            shaped = f".reshape(-1, {', '.join(map(str, shape[2:]))})"
+    return [f'Write a new file: np.savez("{another}", images={stored}["{key}"]{shaped}{labels})', *more]
+
+
+def reshapes(length: int) -> tuple[str, ...]:
+    """Return what makes images of rows of so many values: one way for grey squares, two for squares in colour."""
+    side = math.isqrt(length)
+    if side * side == length and side >= LEAST_SIDE:
+        return (f".reshape(-1, {side}, {side})",)
+    side = math.isqrt(length // 3)
+    if 3 * side * side == length and side >= LEAST_SIDE:
+        return f".reshape(-1, 3, {side}, {side})", f".reshape(-1, {side}, {side}, 3)"
+    return ()
 
 
 def _may_be_images(path: Path, key: str) -> bool:
@@ -238,32 +263,38 @@ def _images(path: Path, key: str, subject: str) -> np.ndarray:
     values = stored
     name = _array(subject, key)
     if values.ndim == 2:
-        values = _unflattened(values, name)
+        values = _unflattened(values, name, path, key)
+    if values.ndim == 3 and values.shape[2] in CHANNELS and values.shape[1] > LEAST_SIDE:
+        problem = (
+            f"shape {values.shape}, as of a single image; many are needed: [N, H, W], [N, H, W, C] or [N, C, H, W]"
+        )
+        raise UserError(name, problem)
     if values.ndim == 3:
         values = values[..., None]
-    allowed = (1, 2, 3, 4)
+    allowed = CHANNELS
     if values.ndim == 4 and values.shape[3] not in allowed and values.shape[1] in allowed:
         values = values.transpose(0, 2, 3, 1)
     if values.ndim != 4 or values.shape[3] not in allowed or 0 in values.shape[1:]:
         problem = f"shape {values.shape}; allowed are [N, H, W], [N, H, W, C] and [N, C, H, W]"
-        raise UserError(name, problem)
+        is_known = values.ndim == 5 or (values.ndim == 4 and values.shape[2] in allowed)
+        raise UserError(name, problem, *(_rewritten(path, key, _keys(path, subject)) if is_known else ()))
     if values.dtype.kind not in "biuf":
         raise UserError(name, f"type {values.dtype}; allowed are whole numbers, floats and booleans")
     refuse_not_finite(stored, name)
     return np.ascontiguousarray(values)
 
 
-def _unflattened(values: np.ndarray, subject: str) -> np.ndarray:
+def _unflattened(values: np.ndarray, subject: str, path: Path, key: str) -> np.ndarray:
     """Return rows of pixels [N, D] as square grey images; raises UserError where they are none, or of colours."""
-    length = values.shape[1]
-    side = math.isqrt(length)
-    if side * side == length and side >= LEAST_SIDE:
+    orders = reshapes(values.shape[1])
+    if len(orders) == 1:
+        side = math.isqrt(values.shape[1])
         return values.reshape(len(values), side, side)
     problem = f"shape {values.shape}; allowed are [N, H, W], [N, H, W, C] and [N, C, H, W]"
-    side = math.isqrt(length // 3)
-    if 3 * side * side == length and side >= LEAST_SIDE:
-        first = f"images.reshape(-1, 3, {side}, {side}) where a row holds all red values first"
-        raise UserError(subject, problem, f"Save {first}, else images.reshape(-1, {side}, {side}, 3)")
+    if orders:
+        raise UserError(
+            subject, f"{problem}. Its rows may be colours in two orders", *_rewritten(path, key, _keys(path, subject))
+        )
     raise UserError(subject, problem, "Save the images with their height and width: images.reshape(-1, height, width)")
 
 

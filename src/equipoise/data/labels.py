@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 SPLIT_WORDS = frozenset((
-    "train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation", "pred",
-    "prediction", "holdout", "fold", "entrainement", "entraînement", "apprentissage", "validierung",
-    "entrenamiento", "prueba", "validación", "validacion", "训练", "训练集", "测试", "测试集", "验证", "验证集",
+    "train", "training", "trn", "test", "testing", "tst", "val", "valid", "validation", "validate", "trainval", "dev",
+    "eval", "evaluation", "pred", "prediction", "holdout", "fold", "entrainement", "entraînement", "apprentissage",
+    "validierung", "entrenamiento", "prueba", "validación", "validacion", "treino", "treinamento", "teste", "validação",
+    "validacao", "addestramento", "обучение", "тест", "валидация", "训练", "训练集", "测试", "测试集", "验证", "验证集",
 ))  # fmt: skip
+OF_TRAINING = frozenset(("tr", "trn", "train", "training"))
+SHORT_WORDS = frozenset(("tr", "te", "ts", "va", "vl", "cv"))  # splits beside one for training alone
 WORDS_BESIDE = frozenset("set data dataset images image imgs img split seg out".split())  # noqa: SIM905
 GLUED = re.compile(r"^(train|training|test|testing|val|valid|validation)(set|data|images|imgs|split)$")  # testset
 NO_SPLITS = frozenset("unlabeled unlabelled extra holdout gallery query".split())  # noqa: SIM905
@@ -39,6 +42,8 @@ class Labels:
     labels: np.ndarray | None = None  # int64 [N]
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()  # files that the classes are read from
+    combined: tuple[str, ...] = ()  # those of the notes that hold wherever the classes come from
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Level:
     @property
     def are_stray_many(self) -> bool:
         """Whether too many lie in no folder to be left out."""
-        return _are_too_many(self.num_stray, len(self.tops))
+        return are_too_many(self.num_stray, len(self.tops))
 
 
 def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
@@ -75,7 +80,7 @@ def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
         shown = _some(sorted(level.folders))
         reason = _no_classes(level, shown)
         if reason is not None:
-            return Labels(notes=(*notes, *reason))
+            return Labels(notes=(*notes, *reason), combined=tuple(notes))
         if domains := _domains(level.folders):
             notes.append(f"train and test of the domains {_some(sorted(set(domains.values())))} are combined")
             return _numbered([None if top is None else domains[top] for top in level.tops], notes)
@@ -91,7 +96,7 @@ def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
             end + 1 if end >= 0 and nested in (None, top) else start
             for start, end, top in zip(starts, level.ends, level.tops, strict=True)
         ]
-    return Labels(notes=tuple(notes))
+    return Labels(notes=tuple(notes), combined=tuple(notes))
 
 
 def _level(names: Sequence[str], starts: Sequence[int], *, are_merged: bool) -> Level:
@@ -123,7 +128,7 @@ def _no_classes(level: Level, shown: str) -> tuple[str, ...] | None:
 
 
 def _numbered(found: Sequence[str | None], notes: Sequence[str]) -> Labels:
-    classes, labels = _indexed(found)
+    classes, labels = indexed(found)
     notes = [*notes, f"the classes are the folders {_some(classes)}"]
     if num_stray := int((labels < 0).sum()):
         images = "1 image is" if num_stray == 1 else f"{num_stray:,} images are"
@@ -131,14 +136,14 @@ def _numbered(found: Sequence[str | None], notes: Sequence[str]) -> Labels:
     return Labels(labels, classes, tuple(notes))
 
 
-def _indexed(found: Sequence[Any]) -> tuple[tuple[Any, ...], np.ndarray]:
+def indexed(found: Sequence[Any]) -> tuple[tuple[Any, ...], np.ndarray]:
     """Return the classes that were found, in order, and the place of each image's among them, −1 for none."""
     classes = tuple(sorted({one for one in found if one is not None}))
     number = {one: index for index, one in enumerate(classes)}
     return classes, np.array([-1 if one is None else number[one] for one in found], dtype=np.int64)
 
 
-def _are_too_many(num: int, total: int) -> bool:
+def are_too_many(num: int, total: int) -> bool:
     """Return whether so many images of all without a class are too many to be left out."""
     return num > max(MOST_STRAY * total, total >= FEWEST)
 
@@ -150,8 +155,17 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _are_splits(folders: Counter[str]) -> bool:
-    """Return whether all of several folders are called like splits: train, seg_train, Validation_set."""
-    return len(folders) > 1 and all(_is_split(name) for name in folders)
+    """Return whether all of several folders are called like splits: train, seg_train, Validation_set.
+
+    Words that all have, as in birds_train and birds_test, are passed over, and tr and te are splits beside each other.
+    """
+    if len(folders) < 2:
+        return False
+    found = [_words(name) for name in folders]
+    shared = set.intersection(*map(set, found)) - SPLIT_WORDS
+    own = [[word for word in words if word not in shared] for words in found]
+    has_training = any(word in OF_TRAINING for words in own for word in words)
+    return all(_are_of_split(words, SPLIT_WORDS | SHORT_WORDS if has_training else SPLIT_WORDS) for words in own)
 
 
 def _words(name: str) -> list[str]:
@@ -162,9 +176,14 @@ def _words(name: str) -> list[str]:
 
 
 def _is_split(name: str) -> bool:
-    words = _words(name)
-    is_plain = all(word in SPLIT_WORDS or word in WORDS_BESIDE for word in words)
-    return is_plain and sum(word in SPLIT_WORDS for word in words) == 1
+    return _are_of_split(_words(name), SPLIT_WORDS)
+
+
+def _are_of_split(words: Sequence[str], of_splits: frozenset[str]) -> bool:
+    """Return whether words name one split, or train and val together, and nothing else."""
+    is_plain = all(word in of_splits or word in WORDS_BESIDE for word in words)
+    named = [word for word in words if word in of_splits]
+    return is_plain and (len(named) == 1 or named == ["train", "val"])
 
 
 def _are_near_splits(folders: Counter[str]) -> bool:
@@ -174,7 +193,11 @@ def _are_near_splits(folders: Counter[str]) -> bool:
     """
     if len(folders) < 2 or _are_splits(folders):
         return False
-    num_splits = sum(map(_is_split, folders))
+    splits = [name for name in folders if _is_split(name)]
+    num_splits = len(splits)
+    kinds = {word in OF_TRAINING for name in splits for word in _words(name) if word in SPLIT_WORDS}
+    if len(kinds) == 2:  # train and test: what lies beside them is no class, such as sample
+        return True
     others = [set(_words(name)) for name in folders if not _is_split(name)]
     return num_splits > 0 and all(words & (SPLIT_WORDS | NO_SPLITS) for words in others)
 
@@ -228,16 +251,16 @@ def _by_dataset(names: Sequence[str], text: str) -> Labels | None:
     if len({type(label) for label in found if label is not None}) > 1:
         return Labels(notes=(f"{DATASET} was not used: it has both numbers and names as labels; no classes",))
     num_without = sum(label is None for label in found)
-    if _are_too_many(num_without, len(names)):
+    if are_too_many(num_without, len(names)):
         told = f"it has labels of {len(names) - num_without:,} of {len(names):,} images"
         return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
-    classes, labels = _indexed(found)
+    classes, labels = indexed(found)
     notes = [f"the {len(classes)} classes are those of {DATASET}"]
     if len(classes) == 1:
         notes = [f"{DATASET} has one class alone, {str(classes[0])[:40]}"]
     if num_without:
         notes.append(f"images that it does not name are left out ({num_without:,})")
-    return Labels(labels, tuple(map(str, classes)), tuple(notes))
+    return Labels(labels, tuple(map(str, classes)), tuple(notes), used=(DATASET,))
 
 
 def _plain(name: str) -> str:

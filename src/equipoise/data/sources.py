@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import itertools
 import os
 import stat
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +20,7 @@ import numpy as np
 
 from equipoise.data import archives, arrays
 from equipoise.data.decode import FORMATS, BrokenImage, format_of, num_frames
+from equipoise.data.label_tables import MOST_TABLES, TABLES, text_of, with_tables
 from equipoise.data.labels import DATASET, labels_of
 from equipoise.errors import Near, Option, UserError, listed, suggested
 from equipoise.storage.safe_open import open_regular
@@ -92,7 +95,7 @@ def open_source(source: str) -> Source:
         mode = None
     if mode is None:
         problem = f"no such file or folder; allowed are {KINDS}"
-        raise UserError(subject, problem, *_neighbours(path, source))
+        raise UserError(subject, problem, *(_remedies_of_words(source) or _neighbours(path, source)))
     if stat.S_ISDIR(mode):
         return _open_folder(path, subject)
     if not stat.S_ISREG(mode):
@@ -117,6 +120,9 @@ def _single_file(path: Path, subject: str) -> UserError:
     kind = f"a {suffix} file" if suffix else "a file without a suffix"
     problem = f"{kind}; images were expected"
     another = arrays.free_name(path.with_suffix(".npz"))
+    if (images := _idx_images(path)) is not None:
+        remedy = f'Write an .npz of it: np.savez("{another}", images={images})'
+        return UserError(subject, "an IDX file, as MNIST has them; images were expected", remedy)
     if suffix == ".npy":
         remedy = f'Write an .npz of it: np.savez("{another}", images=np.load("{path}"))'
         return UserError(subject, problem, remedy)
@@ -128,6 +134,25 @@ def _single_file(path: Path, subject: str) -> UserError:
     if suffix in VIDEOS:
         return UserError(subject, problem, "Save its frames as images, then give their folder")
     return UserError(subject, problem, f"Allowed are {KINDS}")
+
+
+def _idx_images(path: Path) -> str | None:
+    """Return what reads the images of an IDX file, as MNIST's are kept, also gzipped; None for another file."""
+    try:
+        with open_regular(path) as file:
+            head = file.read(16)
+        is_packed = head[:2] == b"\x1f\x8b"
+        if is_packed:
+            with gzip.open(path) as file:
+                head = file.read(16)
+    except (OSError, EOFError, zlib.error):
+        return None
+    if head[:4] != b"\0\0\x08\3" or len(head) < 16:
+        return None
+    height = int.from_bytes(head[8:12], "big")
+    width = int.from_bytes(head[12:16], "big")
+    content = f'gzip.open("{path}").read()' if is_packed else f'open("{path}", "rb").read()'
+    return f"np.frombuffer({content}, np.uint8, offset=16).reshape(-1, {height}, {width})"
 
 
 def _single_image(path: Path, subject: str) -> UserError:
@@ -145,6 +170,16 @@ def _single_image(path: Path, subject: str) -> UserError:
     if num < LEAST:
         return UserError(subject, problem, f"Put {LEAST} images or more into a folder, then give it")
     return UserError(subject, problem, f"Use its folder: {path.parent} ({num:,} images)")
+
+
+def _remedies_of_words(source: str) -> list[str]:
+    """Return what to give for an address or a pattern, which are no paths."""
+    if "://" in source:
+        return ["Download it, unpack it where it is packed, and give its path"]
+    place, _, last = source.rpartition("/")
+    if set("*?") & set(last) and (not place or Path(place).is_dir()):
+        return [f"Give the folder without the pattern: {place or '.'}"]
+    return []
 
 
 def _neighbours(path: Path, source: str) -> tuple[Near, ...]:
@@ -181,7 +216,7 @@ def _chosen(
     runs = _run_folders([name for name in names if not _is_deep(name)])
     for index, name in enumerate(names):
         suffix = Path(name).suffix.lower()
-        if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
+        if _is_hidden(name):
             skipped["hidden"] += 1
         elif _is_deep(name):
             skipped[f"more than {MAX_DEPTH} folders deep"] += 1
@@ -237,6 +272,10 @@ def _remedies_of_kind(suffix: str, path: Path) -> list[str]:
     return []
 
 
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
 def _is_deep(name: str) -> bool:
     return name.count("/") > MAX_DEPTH
 
@@ -284,19 +323,38 @@ def _is_dataset(name: str) -> bool:
     return f"/{name}".endswith(f"/{DATASET}")
 
 
+def _labelling(names: Sequence[str]) -> list[int]:
+    """Return the places of the files that may say of which class the images are, those with short paths first."""
+    found = [place for place, name in enumerate(names) if _is_dataset(name)]
+    tables = [place for place, name in enumerate(names) if Path(name).suffix.lower() in TABLES and not _is_hidden(name)]
+    tables = sorted(tables, key=lambda place: (names[place].count("/"), names[place]))
+    return [*sorted(found, key=lambda place: len(names[place])), *tables[:MOST_TABLES]]
+
+
 def _with_labels(
     images: SourceImages, names: Sequence[str], chosen: Sequence[int], read: Callable[[int], bytes]
 ) -> SourceImages:
     """Return images, which are the chosen ones of all names, with their classes; `read` gives a file by its place."""
-    text = None
-    prefix = ""
-    if places := [place for place, name in enumerate(names) if _is_dataset(name)]:
-        first = min(places, key=lambda place: len(names[place]))
+    texts = {}
+    for place in _labelling(names):
         with contextlib.suppress(BrokenImage):
-            text = read(first).decode("utf-8", errors="replace")
-            prefix = names[first].removesuffix(DATASET)
-    found = labels_of([names[index].removeprefix(prefix) for index in chosen], text)
-    return replace(images, labels=found.labels, classes=found.classes, notes=found.notes)
+            texts[names[place]] = text_of(read(place))
+    kept = [names[index] for index in chosen]
+    dataset = next((name for name in texts if _is_dataset(name)), None)
+    if dataset is not None:
+        prefix = dataset.removesuffix(DATASET)
+        found = labels_of([name.removeprefix(prefix) for name in kept], texts[dataset])
+    else:
+        found = with_tables(labels_of(kept), kept, texts)
+    skipped = Counter(images.skipped) - Counter(Path(name).suffix.lower() for name in found.used)
+    return replace(
+        images,
+        labels=found.labels,
+        classes=found.classes,
+        notes=found.notes,
+        skipped=skipped,
+        num_skipped=skipped.total(),
+    )
 
 
 # Folders
@@ -309,7 +367,7 @@ def _open_folder(path: Path, subject: str) -> Source:
         raise UserError(subject, f"{error.filename} cannot be read ({error.strerror})") from None
     names = [name for name, _ in found]
     chosen, skipped = _chosen(names, lambda index: _head(path / names[index]), subject, path)
-    labelling = [index for index, name in enumerate(names) if _is_dataset(name)]
+    labelling = _labelling(names)
     listing = "\n".join(f"{found[index][0]}\t{found[index][1]}" for index in (*chosen, *labelling))
     digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
     kept = [names[index] for index in chosen]

@@ -75,11 +75,15 @@ def scale_of(samples: Sequence[np.ndarray], low: float | None = None, high: floa
     return chosen
 
 
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+
+
 def notes_of(scale: Scale, samples: Sequence[np.ndarray]) -> list[str]:
     """Say what becomes of the values, and what looks wrong about that; nothing where no values are known."""
     if not any(len(sample) for sample in samples):
         return []
-    found = f"pixel values {scale.low:,.10g} to {scale.high:,.10g} become 0 to 255"
+    found = f"pixel values {_shown(scale.low)} to {_shown(scale.high)} become 0 to 255"
     doubts = _doubts(scale, samples, "with task.white={most:.6g} {better}")
     return [found, *(doubts or _doubts_of_contrast(scale, samples))]
 

@@ -4,21 +4,21 @@ What is unambiguous is read, and how it was read is said in words; the rest is r
 """
 
 import csv
-import gzip
 import io
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from equipoise.errors import Command, Option, UserError
+from equipoise.errors import Option, UserError
+from equipoise.runs.recorded_text import paired, text_of, undrawn
 
 HEAD = "run,step,fid"
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
 STEPS = (  # of several, the first one here counts
     "step", "global_step", "_step", "steps", "iteration", "iterations", "iter", "itr", "samples", "nimg", "kimg",
     "training_step", "train_step", "iters", "n_iter", "update", "updates", "num_updates", "kimgs", "tick",
@@ -39,8 +39,11 @@ TENSORBOARD = ["wall time", "step", "value"]
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 POINTED = re.compile(r"[1-9]\d{0,2}(?:[.]\d{3})+")  # thousands, where decimals have commas
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+")  # or a decimal comma: nobody can tell
+OF_THOUSANDS = re.compile(r"(\d+(?:[.]\d+)?)\s?([kKmM])(?:img|imgs)?")  # 100k, 1.5M, 200kimg
+PARTED = re.compile(r"[1-9]\d{0,2}(?:[_'\u2019 \u00a0\u2009\u202f]\d{3})+")  # 100_000, 100 000
+PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s?%")
+SHARES = ("precision", "recall", "density", "coverage", "copying", "discriminator_gap")
 MISSING = frozenset(("-", "--", "n/a", "na", "none", "null"))  # of a number that is not there
-MAX_BYTES = 2**28  # of a file that is unpacked
 RARE = 0.2  # share of lines with the metric up to which the others are of something else
 
 Row = dict[str, str]
@@ -65,42 +68,13 @@ def read_table(path: Path, metric: str | None, known: Sequence[str]) -> Table:
     `known` are the columns that mean something; a line that has others but not the metric is no evaluation. Raises
     UserError for what is no table, or can be read in two ways.
     """
-    text = _text(path)
-    table = _of_json(path, text) if text.lstrip()[:1] in ("{", "[") else _of_csv(path, text)
+    text, notes = text_of(path, HEAD)
+    table = _of_json(path, text) if text.lstrip()[:1] in ("{", "[") else _of_text(path, text)
+    table = replace(table, notes=(*notes, *table.notes))
     table = _without_marks(table)
     table = _of_tensorboard(path, table, metric)
-    table = _named(path, table, metric)
+    table = _with_units(_named(path, table, metric))
     return _evaluations(table, known)
-
-
-def _text(path: Path) -> str:
-    try:
-        if not (path.is_file() or path.is_fifo()):
-            raise UserError(path, "neither a file nor a folder", Command("replay", "scores.csv"))
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = _unpacked(path, content)
-        is_wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-        text = content.decode("utf-16" if is_wide else "utf-8-sig")
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", "Check its name and its permissions") from None
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise UserError(path, "not text in UTF-8", f"Save it as CSV in UTF-8, with the columns {HEAD}")
-    return text
-
-
-def _unpacked(path: Path, content: bytes) -> bytes:
-    """Return what a gzip file holds; raises UserError where it is damaged or very large."""
-    try:
-        with gzip.open(io.BytesIO(content)) as file:
-            unpacked = file.read(MAX_BYTES + 1)
-    except (OSError, EOFError, zlib.error):
-        raise UserError(path, "a damaged gzip file", "Unpack it yourself: gunzip --keep") from None
-    if len(unpacked) > MAX_BYTES:
-        raise UserError(path, f"it unpacks to more than {MAX_BYTES >> 20} MiB", "Keep the columns that matter")
-    return unpacked
 
 
 def _without_marks(table: Table) -> Table:
@@ -118,25 +92,42 @@ def _without_marks(table: Table) -> Table:
 # Formats
 
 
+def _of_text(path: Path, text: str) -> Table:
+    """Read a drawn table, lines of named numbers, or CSV."""
+    plain, told = undrawn(path, text)
+    if told:
+        return _of_csv(path, plain).noting(told)
+    rows, num_others = paired(text)
+    if rows and any(_num_known(list(row)) >= 2 for _, row in rows):
+        names = dict.fromkeys(name for _, row in rows for name in row)
+        passed_over = f"; those that do not are passed over ({num_others:,})" if num_others else ""
+        return _filled(names, rows, [f"each line names its numbers{passed_over}"])
+    return _of_csv(path, text)
+
+
 def _of_csv(path: Path, text: str) -> Table:
     """Read CSV by the separator under which its first line names most of what is needed."""
     text = _from_head(text)
     head = next((line for line in text.splitlines() if line.strip()), "")
-    separator = max(SEPARATORS, key=lambda one: _num_known(head.split(one)))
+    separator = max(SEPARATORS, key=lambda one: _num_known(head.strip().split(None if one == " " else one)))
     lines = _lines(path, text, separator)
     _, first = next(lines, (0, None))
     if first is None:
         raise UserError(path, f"empty; its first line must name columns such as {HEAD}")
     names = [cell.strip() for cell in first]
+    if separator == " ":
+        names = [name for name in names if name]
+        lines = _without_numbers([(number, _blank_free(cells)) for number, cells in lines], len(names))
     rows = []
     num_heads = 0
     for number, cells in lines:
-        if cells == first:  # a resumed tool writes it again
+        if cells in (first, names):  # a resumed tool writes it again
             num_heads += 1
             continue
         if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
             problem = f"{len(cells)} cells, but the first line names {len(names)} columns"
-            raise UserError(f"{path}, line {number}", problem)
+            remedies = ["Write nan where a number is missing, and names without blanks"] if separator == " " else []
+            raise UserError(f"{path}, line {number}", problem, *remedies)
         rows.append((number, dict(zip(names, (cell.strip() for cell in cells), strict=False))))
     doubled = [name for name, num in Counter(names).items() if num > 1 and _measured_by(name)]
     if doubled:
@@ -149,6 +140,17 @@ def _of_csv(path: Path, text: str) -> Table:
     if separator == ",":
         return table
     return table.noting(f"cells are separated by {SEPARATORS[separator]}")
+
+
+def _blank_free(cells: Sequence[str]) -> list[str]:
+    """Return cells between blanks without the empty ones at the ends of a line."""
+    return [cell for cell in cells if cell.strip()]
+
+
+def _without_numbers(lines: list[tuple[int, list[str]]], num: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield lines without the numbers that pandas prints before each, where the first line has no name for them."""
+    are_numbered = all(len(cells) == num + 1 and cells[0] == str(place) for place, (_, cells) in enumerate(lines))
+    yield from ((number, cells[are_numbered:]) for number, cells in lines)
 
 
 def _from_head(text: str) -> str:
@@ -290,15 +292,34 @@ def _of_one_value(text: str) -> Table | None:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    if isinstance(found, dict) and (inner := _objects_in(found)) is not None:
+        found = inner
     if isinstance(found, dict) and found and all(isinstance(value, list) for value in found.values()):
         if len({len(value) for value in found.values()}) != 1:
             return None
         found = [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+    if isinstance(found, list) and found and all(_is_of_tensorboard(one) for one in found):
+        found = [dict(zip(TENSORBOARD, one, strict=True)) for one in found]
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         return None
     rows = [(number, dict(_cells(one))) for number, one in enumerate(found, 1)]
     names = dict.fromkeys(name for _, row in rows for name in row)
     return _filled(names, rows, ["one JSON value: its objects are the lines"])
+
+
+def _objects_in(found: dict[str, Any]) -> list[Any] | None:
+    """Return the objects of the one list within an object, or those that it names by their steps; None for others."""
+    lists = [value for value in found.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    if len(lists) == 1:
+        return lists[0]
+    if found and all(name.isdecimal() and isinstance(value, dict) for name, value in found.items()):
+        return [value if "step" in value else {"step": int(name)} | value for name, value in found.items()]
+    return None
+
+
+def _is_of_tensorboard(value: Any) -> bool:
+    """Return whether a value is [time, step, value], as TensorBoard exports JSON."""
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(one, int | float) for one in value)
 
 
 def _cells(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -394,6 +415,27 @@ def _of_snapshots(table: Table) -> Table:
 def _renamed(table: Table, names: dict[str, str]) -> Table:
     rows = [(number, {names.get(name, name): cell for name, cell in row.items()}) for number, row in table.rows]
     return replace(table, names=tuple(names.get(name, name) for name in table.names), rows=tuple(rows))
+
+
+def _with_units(table: Table) -> Table:
+    """Turn steps such as 100k and 100_000, and shares such as 90%, into plain numbers."""
+    rows = []
+    told = set()
+    for number, row in table.rows:
+        plain = dict(row)
+        for name, cell in row.items():
+            if name == "step" and (match := OF_THOUSANDS.fullmatch(cell)):
+                value = Decimal(match[1]) * (1_000 if match[2] in "kK" else 1_000_000)
+                plain[name] = str(int(value)) if value == int(value) else cell
+                told.add("steps such as 100k are of thousands, those such as 1M of millions")
+            elif name == "step" and PARTED.fullmatch(cell):
+                plain[name] = re.sub(r"\D", "", cell)
+                told.add("steps have marks between thousands")
+            elif name in SHARES and (match := PERCENT.fullmatch(cell)):
+                plain[name] = str(Decimal(match[1].replace(",", ".")) / 100)
+                told.add("90% is read as 0.9")
+        rows.append((number, plain))
+    return replace(table, rows=tuple(rows), notes=(*table.notes, *sorted(told)))
 
 
 def _evaluations(table: Table, known: Sequence[str]) -> Table:

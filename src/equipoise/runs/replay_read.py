@@ -161,11 +161,23 @@ def _chosen(path: Path, names: Sequence[str], metric: ColumnName | None) -> Colu
             problem = f'no column "{name}"; found are {found}; needed are {needed}'
             if name == chosen and (higher := next(filter(is_higher_better, names), None)):
                 problem += f'; of "{higher[:24]}" higher is better, and policies are replayed on FID or KID alone'
-            raise UserError(path, problem, f"Begin with a line such as run,step,{chosen}")
+            raise UserError(path, problem, _remedy_without(name, names, chosen))
     for name in NAMES:
         if names.count(name) > 1:
             raise UserError(path, f'the column "{name}" is there {names.count(name)} times; found are {found}')
     return chosen
+
+
+def _remedy_without(name: str, names: Sequence[str], chosen: ColumnName) -> str:
+    """Return what to do with a file that lacks a column: what its first line holds says which."""
+    are_numbers = [re.fullmatch(r"[-+]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?", one) is not None for one in names]
+    if len(names) == 2 and all(are_numbers):
+        return f"Its first line has no names; begin with the line step,{chosen}"
+    if len(names) > 2 and all(are_numbers[1:]) and not are_numbers[0]:
+        return "Its lines seem to be columns: write a line for each evaluation"
+    if name == "step" and chosen in names:
+        return 'Rename the column of the steps to "step"; where there is none, add one: 1, 2, 3, …'
+    return f"Begin with a line such as run,step,{chosen}"
 
 
 def _row(where: str, cells: dict[str, str]) -> Row:
@@ -180,13 +192,24 @@ def _row(where: str, cells: dict[str, str]) -> Row:
         if name == "run":
             raise UserError(subject, "every line needs the name of its run") from None
         if name in MEASURES:
-            raise UserError(subject, "not a number", EMPTY_CELL) from None
-        raise UserError(subject, "not a whole number from 0 on") from None
+            raise UserError(subject, "not a number", _alone(named[name]) or EMPTY_CELL) from None
+        remedy = _alone(named.get(name, "")) or "Number the evaluations: 1, 2, 3, …"
+        raise UserError(subject, "not a whole number from 0 on", remedy) from None
     for name in MEASURES:
         value = getattr(row, name)
         if math.isfinite(value) and abs(value) > MAX_MEASURE:
             raise UserError(f"{where}: {name} {value:g}", "too large for a score", EMPTY_CELL)
     return row
+
+
+def _alone(cell: str) -> str:
+    """Return what to write for a number with something beside it, empty where there is no such number."""
+    if "%" in cell:
+        return "Write it without the sign, and all lines in one unit"
+    numbers = re.findall(r"(?<![\w.-])\d+(?:[.]\d+)?(?![\w.])", cell)
+    if not numbers or numbers == [cell]:
+        return ""
+    return f"Write the number alone, such as {numbers[0]}"
 
 
 def _score(row: Row, chosen: ColumnName, names: Sequence[str]) -> Score:

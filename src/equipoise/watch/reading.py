@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from equipoise.data.arrays import refuse_not_finite
+from equipoise.data.arrays import refuse_not_finite, reshapes
 from equipoise.data.values import NUM_LOOKED_AT, Scale, array_to_uint8, scale_of_array
 from equipoise.errors import Part, UserError
 
@@ -72,9 +72,15 @@ def _refuse_shape(array: np.ndarray, subject: Part) -> None:
     shape = array.shape
     if array.ndim == 4 and shape[1] in (1, 3) and min(shape) >= 1:
         return
+    orders = reshapes(shape[1]) if array.ndim == 2 else ()
     remedy = "C is 1 for grey and 3 for colour"
     if array.ndim == 4 and shape[-1] in (1, 3):
         remedy = "Move the channels: np.moveaxis(images, -1, 1)"
+    elif len(orders) == 2:
+        last = f"np.moveaxis(images{orders[1]}, -1, 1)"
+        remedy = f"Give images{orders[0]} where a row holds all red values first, else {last}"
+    elif orders:
+        remedy = f"Grey images have one channel: images{orders[0]}[:, None]"
     elif array.ndim == 3 and min(shape) >= 1:
         remedy = "Grey images have one channel: images[:, None]"
     elif array.ndim == 4 and shape[1] in (2, 4):

@@ -1,0 +1,319 @@
+"""Classes out of a CSV beside the images, such as labels.csv or train.csv; and in words why one was not used."""
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import PurePosixPath
+
+from equipoise.data.labels import Labels, are_too_many, indexed
+from equipoise.errors import shortened
+
+TABLES = (".csv", ".tsv")
+MOST_TABLES = 16  # files of a source that are looked into
+OF_NAMES = frozenset((  # columns of images
+    "filename", "file", "file_name", "image", "images", "img", "image_name", "image_id", "img_name", "image_file",
+    "image_path", "img_path", "filepath", "file_path", "path", "name", "fname", "id", "picture", "photo",
+))  # fmt: skip
+OF_CLASSES = frozenset((
+    "label", "labels", "class", "classes", "class_name", "classname", "class_id", "label_name", "target", "category",
+    "category_name", "breed", "species", "tag", "type", "y",
+))  # fmt: skip
+NO_TABLES = ("submission", "sample")  # of an answer that is to be given: its labels are none
+NUM_TRIED = 50  # lines by which it is seen whether a table is of the images
+DELIMITERS = ",;\t|"
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table says of the images: the class of each by its place; why it cannot be used, where it cannot."""
+
+    path: str
+    found: Mapping[int, str] = field(default_factory=dict)
+    column: str = ""  # of the classes
+    problem: str = ""
+
+
+def with_tables(found: Labels, names: Sequence[str], tables: Mapping[str, str]) -> Labels:
+    """Return the classes of images by their folders, or where these are none, by tables that lie beside them."""
+    read = labels_by_tables(names, tables)
+    if read is None:
+        return found
+    if found.labels is None and read.labels is not None:
+        return replace(read, notes=(*found.combined, *read.notes))
+    if read.labels is None:
+        return replace(found, notes=(*found.notes, *read.notes))
+    if found.labels is None or _are_parted_alike(found.labels.tolist(), read.labels.tolist()):
+        return found
+    files = " and ".join(read.used)
+    return replace(found, notes=(*found.notes, f"{files} not used, as the folders are the classes"))
+
+
+def _are_parted_alike(first: Sequence[int], second: Sequence[int]) -> bool:
+    pairs = set(zip(first, second, strict=True))
+    return len(pairs) == len(set(first)) == len(set(second))
+
+
+def labels_by_tables(names: Sequence[str], tables: Mapping[str, str]) -> Labels | None:
+    """Return the classes of images by the texts of tables that lie beside them; None where none of these names any.
+
+    Each image is found by its path, or by its own name where no other has it, with or without its suffix. Tables of
+    parts of a set, such as train.csv and test.csv, are joined. What cannot be used is said in the notes, without
+    labels.
+    """
+    if not tables:
+        return None
+    places = _places(names)
+    read = [table for path, text in tables.items() if (table := _table(path, text, places)) is not None]
+    usable = [table for table in read if not table.problem]
+    notes = [f"{table.path} was not used: {table.problem}" for table in read if table.problem]
+    if not usable:
+        return Labels(notes=tuple(notes)) if notes else None
+    files = " and ".join(table.path for table in usable)
+    verb = "was" if len(usable) == 1 else "were"
+    found: dict[int, str] = {}
+    for table in usable:
+        if any(found.get(place, label) != label for place, label in table.found.items()):
+            told = "they have two classes for one image; keep the file that counts"
+            return Labels(notes=(*notes, f"{files} were not used: {told}"))
+        found |= table.found
+    try:
+        numbers = [_class_of(found.get(place, "")) for place in range(len(names))]
+    except ValueError as error:
+        return Labels(notes=(*notes, f"{files} {verb} not used: {error}"))
+    if len({type(one) for one in numbers if one is not None}) > 1:
+        numbers = [found.get(place) or None for place in range(len(names))]
+    classes, labels = indexed(numbers)
+    if problem := _doubt(names, labels.tolist(), len(classes)):
+        return Labels(notes=(*notes, f"{files} {verb} not used: {problem}"))
+    named = f'the column "{usable[0].column}" of ' if usable[0].column else ""
+    notes.append(f"the {len(classes)} classes are those of {named}{files}")
+    if num_without := int((labels < 0).sum()):
+        notes.append(f"images without a class there are left out ({num_without:,})")
+    return Labels(labels, tuple(map(str, classes)), tuple(notes), used=tuple(table.path for table in usable))
+
+
+def _class_of(label: str) -> int | str | None:
+    """Return a class as a number where it is written as a whole one, so that 10 does not come before 2; None for none.
+
+    Raises ValueError for a number that is not whole, which is no class.
+    """
+    if not label:
+        return None
+    if not _is_number(label) or not math.isfinite(float(label)):
+        return label
+    if not float(label).is_integer():
+        raise ValueError(f"it has numbers such as {label[:20]}, which are no classes")
+    return int(float(label))
+
+
+def _doubt(names: Sequence[str], labels: Sequence[int], num_classes: int) -> str:
+    """Say why classes that were found are not used, and what helps; empty where they are."""
+    named = [name for name, label in zip(names, labels, strict=True) if label >= 0]
+    num_without = len(names) - len(named)
+    if are_too_many(num_without, len(names)):
+        problem = f"it has classes for {len(named):,} of {len(names):,} images"
+        tops = {name.partition("/")[0] if "/" in name else "" for name in named}
+        outside = {name.partition("/")[0] for name, label in zip(names, labels, strict=True) if label < 0}
+        if len(tops) == 1 and "" not in tops and not tops & outside:
+            (top,) = tops
+            return f"{problem}, all in {top}/; put it there, and train on that folder"
+        return f"{problem}; give the others one, or leave them out"
+    if num_classes < 2:
+        return "it has one class alone"
+    if num_classes > len(named) / 2:
+        return f"it has {num_classes:,} different values for {len(named):,} images, which are no classes"
+    return ""
+
+
+# One table
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places of images by their paths, by names that only one has, and by such names without the suffix."""
+
+    by_path: Mapping[str, int]
+    by_name: Mapping[str, int]
+    by_stem: Mapping[str, int]
+    by_number: Mapping[str, int]  # of names such as 0007.png, where all are numbers
+
+
+def _places(names: Sequence[str]) -> Places:
+    by_path = {name: place for place, name in enumerate(names)}
+    by_name = _of_one([name.rpartition("/")[2] for name in names])
+    stems = _of_one([name.rpartition("/")[2].rpartition(".")[0] for name in names])
+    paths = _of_one([name.rpartition(".")[0] for name in names])
+    last = [name.rpartition("/")[2].rpartition(".")[0] for name in names]
+    by_number = _of_one([str(int(stem)) for stem in last]) if all(map(str.isdecimal, last)) else {}
+    return Places(by_path, by_name, paths | stems, by_number)
+
+
+def _of_one(names: Sequence[str]) -> dict[str, int]:
+    """Return the places of names that only one image has."""
+    seen = Counter(names)
+    return {name: place for place, name in enumerate(names) if seen[name] == 1}
+
+
+def _place_of(cell: str, folder: str, places: Places, *, is_named: bool) -> int | None:
+    """Return the place of the image that a cell of a table in a folder names, None where it names none.
+
+    A name without its suffix, such as a number, is one only in a column that is called like one of images.
+    """
+    name = cell.strip().replace("\\", "/").removeprefix("./")
+    for path in (f"{folder}{name}", name):
+        if path in places.by_path:
+            return places.by_path[path]
+    last = name.rpartition("/")[2]
+    if last in places.by_name:
+        return places.by_name[last]
+    if not is_named:
+        return None
+    for stem in (f"{folder}{name}", last, last.rpartition(".")[0]):  # the last: .jpg in the table, .png on the disk
+        if stem in places.by_stem:
+            return places.by_stem[stem]
+    stem = last.partition(".")[0]
+    return places.by_number.get(str(int(stem))) if stem.isdecimal() else None
+
+
+def text_of(content: bytes) -> str:
+    """Return the text of a file, with U+FFFD for what is none."""
+    is_wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")  # as spreadsheets write it
+    return content.decode("utf-16" if is_wide else "utf-8-sig", errors="replace")
+
+
+def _table(path: str, text: str, places: Places) -> Table | None:
+    """Return what a table says of the images; None where it is not about them."""
+    if any(word in PurePosixPath(path).stem.lower() for word in NO_TABLES):
+        return None
+    try:
+        rows = [row for row in _rows(text) if any(cell.strip() for cell in row)]
+    except csv.Error:
+        return None
+    if len(rows) < 2:
+        return None
+    folder = path[: path.rfind("/") + 1]
+    column = _column_of_names(rows, places, folder)
+    if column is None:
+        return _of_other_images(path, rows[0])
+    if "\ufffd" in text:  # two letters would become one
+        return Table(path, problem="it is not text in UTF-8; save it as CSV in UTF-8")
+    first = rows[0][column] if column < len(rows[0]) else ""
+    has_head = _place_of(first, folder, places, is_named=False) is None
+    head = [cell.strip() for cell in rows[0]] if has_head else [""] * len(rows[0])
+    body = rows[1:] if has_head else rows
+    if num_odd := sum(len(row) != len(head) for row in body):
+        return Table(path, problem=f"{num_odd:,} of its lines have another number of cells than the first")
+    is_named = _plain(head[column]) in OF_NAMES
+    found = [_place_of(row[column], folder, places, is_named=is_named) for row in body]
+    return _read(path, head, body, column, found)
+
+
+def _rows(text: str) -> list[list[str]]:
+    first = text.removeprefix("\ufeff").lstrip().partition("\n")[0]
+    delimiter = max(DELIMITERS, key=first.count)
+    reader = csv.reader(
+        io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=delimiter, skipinitialspace=True
+    )
+    return list(reader)
+
+
+def _column_of_names(rows: Sequence[Sequence[str]], places: Places, folder: str) -> int | None:
+    """Return the column whose cells are mostly names of images, by some of the lines."""
+    tried = rows[1 :: max(1, len(rows) // NUM_TRIED)]
+    is_named = [_plain(cell) in OF_NAMES for cell in rows[0]]
+    found = Counter(
+        column
+        for row in tried
+        for column, cell in enumerate(row[: len(is_named)])
+        if _place_of(cell, folder, places, is_named=is_named[column]) is not None
+    )
+    if not found:
+        return None
+    column, num = min(found.items(), key=lambda item: (-item[1], item[0]))
+    return column if num >= len(tried) / 2 or is_named[column] else None
+
+
+def _of_other_images(path: str, first: Sequence[str]) -> Table | None:
+    """Return a table of names and classes none of which are those of the images; None where it is of something else."""
+    head = [_plain(cell) for cell in first]
+    if not OF_NAMES.isdisjoint(head) and not OF_CLASSES.isdisjoint(head):
+        column = next(name for name in head if name in OF_NAMES)
+        return Table(path, problem=f'hardly any name in its column "{column}" is that of an image here')
+    return None
+
+
+def _read(path: str, head: list[str], body: list[list[str]], column: int, found: list[int | None]) -> Table:
+    """Return the classes of the images that a table names, or why there are none."""
+    labels, name = _classes(head, body, column)
+    if labels is None:
+        return Table(path, problem=name)
+    classes: dict[int, str] = {}
+    for place, label in zip(found, labels, strict=True):
+        if place is None:
+            continue
+        if classes.setdefault(place, label) != label:
+            return Table(path, problem="it names an image more than once, with different classes")
+    return Table(path, classes, column=name)
+
+
+def _classes(head: list[str], body: list[list[str]], column: int) -> tuple[list[str] | None, str]:
+    """Return the class of each line with the name of its column; or None, and why there is none."""
+    others = [place for place in range(len(head)) if place != column and not _counts_up(head[place], body, place)]
+    named = [place for place in others if _plain(head[place]) in OF_CLASSES]
+    if len(named) > 1:
+        named = _one_of_equals(body, named)
+    if not named and len(others) == 1 and not any(_is_number(row[others[0]]) for row in body):
+        named = others
+    if len(named) == 1:
+        return [row[named[0]].strip() for row in body], head[named[0]]
+    if not others:
+        return None, "it has no column of classes"
+    if not named and len(others) > 1 and (hot := _one_hot(head, body, others)) is not None:
+        return hot, ""
+    shown = shortened(", ".join(head[place] or "without a name" for place in (named or others)))
+    remedy = 'call the one of classes "label", and no other so'
+    return None, f"which column has the classes cannot be told ({shown}); {remedy}"
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _counts_up(name: str, body: Sequence[Sequence[str]], place: int) -> bool:
+    """Return whether a column holds the numbers of the lines and is called like nothing else, as pandas writes it."""
+    if _plain(name) not in ("", "index", "unnamed:_0"):
+        return False
+    some = enumerate(islice(body, NUM_TRIED))
+    return all(row[place].strip() in (str(number), str(number + 1)) for number, row in some)
+
+
+def _one_of_equals(body: Sequence[Sequence[str]], named: list[int]) -> list[int]:
+    """Return one of several columns that part the lines alike, such as numbers and names; all where they do not."""
+    pairs = {tuple(row[place].strip() for place in named) for row in body}
+    if any(len({pair[index] for pair in pairs}) != len(pairs) for index in range(len(named))):
+        return named
+    words = [place for place in named if not all(row[place].strip().isdecimal() for row in body)]
+    return (words or named)[:1]
+
+
+def _one_hot(head: Sequence[str], body: Sequence[Sequence[str]], others: Sequence[int]) -> list[str] | None:
+    """Return the class of each line where each class has a column of its own with 0 or 1; None where it is not so."""
+    labels = []
+    for row in body:
+        hot = [place for place in others if row[place].strip() in ("1", "1.0")]
+        if len(hot) != 1 or any(row[place].strip() not in ("0", "1", "0.0", "1.0") for place in others):
+            return None
+        labels.append(head[hot[0]])
+    return labels
+
+
+def _plain(cell: str) -> str:
+    return "_".join(cell.lower().split())
