@@ -22,6 +22,8 @@ from equipoise.cli import main
 from equipoise.data import changes
 from equipoise.data.splits import split
 from equipoise.errors import Command, Option, Setting, UserError
+from equipoise.runs.folder import RunFolder
+from equipoise.runs.start_rules import refuse_another_start
 from equipoise.starting import MODULES, read_start
 
 NUM_ADDED = 20
@@ -226,6 +228,98 @@ def test_a_list_that_is_damaged_or_gone_costs_the_counts_only(
     error = changed_by(begun)
     assert counts(error) == []
     assert Command("train", str(photos), start_from=begun.path) in commands(error)
+
+
+@pytest.fixture
+def lost(begun: eq.Run, photos: Path, tmp_path: Path) -> eq.Run:
+    """Return a run that began with the weights of another one, and whose list of examples has one wrong bit."""
+    for path in sorted((photos / "lying").iterdir())[:40]:
+        path.unlink()
+    run = eq.train(photos, start_from=begun.path, out=tmp_path / "second")
+    flip_last_bit(run.folder.examples)
+    return run
+
+
+def flip_last_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_damaged_list_is_told_of_and_written_anew_where_the_run_is_continued(
+    begun: eq.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = begun.folder.examples.read_bytes()
+    flip_last_bit(begun.folder.examples)
+    assert main(["resume", str(begun.path), "--budget", "480"]) == 0
+    assert str(begun.folder.examples) in capsys.readouterr().out
+    assert begun.folder.examples.read_bytes() == before
+
+
+def test_a_damaged_list_leaves_trained_images_in_training_by_the_shares_and_says_so(
+    begun: eq.Run, photos: Path, tmp_path: Path
+) -> None:
+    flip_last_bit(begun.folder.examples)
+    assert begun.folder.examples.name in read_start(begun.path).told
+    error = refused(photos, begun.path, settings=["data.validation=0.2"])
+    assert Setting("data.validation", 0.1) in error.remedies
+    second = eq.train(photos, start_from=begun.path, out=tmp_path / "second", budget="160")
+    known = changes.read(second.folder.examples)
+    assert known is not None
+    assert known.seen is None, "not empty: images have trained these weights"
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_what_trained_the_runs_before_is_never_taken_for_unseen_once_the_list_is_lost(
+    lost: eq.Run, photos: Path, shapes: Path, is_resumed: bool
+) -> None:
+    if is_resumed:
+        eq.resume(lost.path, budget="480")
+        known = changes.read(lost.folder.examples)
+        assert known is not None
+        assert len(known.contents) == 200
+    assert read_start(lost.path).trained is None
+    for source in (photos, shapes):
+        error = refused(source, lost.path)
+        assert error.subject == Option("start_from", lost.path)
+        assert str(lost.folder.examples) in error.problem
+    found = eq.evaluate(lost.path, shapes, num=50)
+    assert found.protocol["real"]["seen_by_the_run"] == 0
+    assert "not checked" in [warning.kind for warning in found.warnings]
+
+
+def test_a_list_that_is_gone_from_a_started_run_is_told_of(lost: eq.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    lost.folder.examples.unlink()
+    assert main(["resume", str(lost.path), "--budget", "480"]) == 0
+    assert str(lost.folder.examples) in capsys.readouterr().out
+    assert read_start(lost.path).trained is None
+
+
+def test_a_start_that_is_killed_at_any_moment_leaves_no_run_without_its_list(
+    begun: eq.Run, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "second"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "write_recipe", raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            eq.train(photos, start_from=begun.path, out=out)
+    assert changes.read(RunFolder(out).examples) is not None
+    assert not RunFolder.is_run(out)
+    run = eq.train(photos, start_from=begun.path, out=out, budget="160")
+    assert run.state.status == "finished"
+
+
+def test_a_file_of_the_users_that_has_the_name_of_the_list_is_not_overwritten(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "write_recipe", raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            eq.train(photos, out=out, settings=SETTLED)
+    (out / "examples.safetensors").write_bytes(b"mine")
+    with pytest.raises(UserError) as caught:
+        eq.train(photos, out=out, settings=SETTLED)
+    assert caught.value.subject == out
+    assert (out / "examples.safetensors").read_bytes() == b"mine"
 
 
 def test_a_run_of_an_earlier_version_remembers_its_examples_from_its_next_resume_on(begun: eq.Run) -> None:
@@ -444,7 +538,22 @@ def test_a_run_from_which_nothing_can_start_is_refused_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
+def test_the_run_that_was_started_from_is_found_from_every_folder(
+    begun: eq.Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(begun.path.parent)
+    run = eq.train(photos, start_from=begun.path.name, out=tmp_path / "second", budget="160")
+    record = run.folder.data().start
+    assert record is not None
+    assert record.path == str(begun.path.resolve())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    refuse_another_start(run.folder, begun.path)
+    with pytest.raises(UserError):
+        refuse_another_start(run.folder, Path(begun.path.name))
+
+
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_and_that_is_told(
     train_small: TrainSmall, photos: Path, tmp_path: Path
 ) -> None:
     run = train_small("first", source=photos)
@@ -455,6 +564,12 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
     assert data is not None
     assert data.start is not None
     assert 0 < data.start.samples < int(newest.name)
+    start = read_start(run.path)
+    assert newest.name in start.told
+    assert f"{data.start.samples:,}" in start.told
+    (damage,) = start.damages
+    events = [json.loads(line) for line in again.folder.events.read_text().splitlines()]
+    assert damage in [event["message"] for event in events]
 
 
 def test_a_task_from_python_starts_from_its_own_weights(small: None, tmp_path: Path) -> None:

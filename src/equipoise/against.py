@@ -97,7 +97,7 @@ def trained_on(
         return Trained(data.digest, None, is_same_place)
     recipe = folder.recipe()
     hashes = seen_by(folder, recipe, "train", "validation")
-    if hashes is None:
+    if hashes is None and data.start is None:  # else its data are not all that trained its weights
         with contextlib.suppress(UserError):
             own = tasks.opened(from_its_place(folder, recipe, data, None), device, observer.stage)
             if own.digest == data.digest:

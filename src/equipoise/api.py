@@ -22,6 +22,7 @@ from equipoise.against import (
     reading_facts,
 )
 from equipoise.changed import changed_data, changed_of_task, is_as_begun
+from equipoise.data import changes
 from equipoise.data.audit.check import Check, check
 from equipoise.data.changes import Listed
 from equipoise.data.given import refuse_no_place
@@ -59,6 +60,7 @@ from equipoise.starting import (
     refuse_misfit,
     refuse_other_networks,
     remember,
+    told_lost,
 )
 from equipoise.storage.checkpoints import load_weights
 from equipoise.storage.files import readable
@@ -344,7 +346,9 @@ def resume(
             if opened.digest != data.digest:
                 error = changed_data(folder, placed, data, opened, loss, is_moved=source is not None)
             else:
-                examples = listed_anew(folder, opened)
+                examples = listed_anew(folder, opened, data)
+                if examples is not None and (lost := told_lost(folder, data)):
+                    observer.message(lost)
                 observer.message(opened.summary(recipe))
                 if data.encoder is not None:  # else it was killed before it noted one, and takes it as if anew
                     with reading_facts(folder):
@@ -504,17 +508,21 @@ def begun(
     recipe = beginning.recipe
     data = beginning.data
     weights = None
+    examples = None
+    if beginning.examples is not None:
+        examples = changes.packed(beginning.examples)
     if beginning.start is not None:
         data = msgspec.structs.replace(data, start=beginning.start.record)
         weights = beginning.start.weights
     with contextlib.ExitStack() as stack:
         stack.enter_context(threads_of(recipe.threads, device))
-        folder = stack.enter_context(new_run(out, recipe, data, weights))
+        folder = stack.enter_context(new_run(out, recipe, data, weights, examples))
         stack.enter_context(interruptible(folder))
         observer.message(f"The run's folder: {folder.path}")
         if beginning.start is not None:
             observer.message(beginning.start.told)
-        remember(folder, beginning.examples)
+            for damage in beginning.start.damages:
+                folder.log_event(0, 0.0, "damaged checkpoint", damage)
         try:
             with preparing(folder, recipe, observer.stage, observer.message) as stage:
                 task = make(stage)

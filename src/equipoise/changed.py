@@ -32,6 +32,8 @@ def changed_data(
     ways = _ways(run, data, found, is_moved=is_moved)
     if found is None:
         problem = f"the {data.noun} changed since this run began, so it cannot be continued exactly"
+        if changes.is_damaged(run.examples):
+            problem += f" (its {run.examples.name} is damaged, so what changed cannot be counted)"
         if is_moved:
             problem = f"holds other {data.noun} than those that this run began with"
         return UserError(source, problem, *ways, *begin)

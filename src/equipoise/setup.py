@@ -244,11 +244,15 @@ def fail(folder: RunFolder, error: Exception) -> None:
 
 @contextlib.contextmanager
 def new_run(
-    out: str | Path | None, recipe: Recipe, data: DataRecord, weights: dict[str, Tensor] | None = None
+    out: str | Path | None,
+    recipe: Recipe,
+    data: DataRecord,
+    weights: dict[str, Tensor] | None = None,
+    examples: bytes | None = None,
 ) -> Iterator[RunFolder]:
     """Begin a run in `out`, or in the next free folder, and hold it while entered; raises UserError.
 
-    `weights` are those that it begins with, where they are another run's.
+    `weights` and `examples` are as in `RunFolder.begin`.
     """
     missing: list[Path] = []
     with contextlib.ExitStack() as stack:
@@ -257,7 +261,7 @@ def new_run(
             path = Path(out) if out is not None else new_path(Path("runs"), run_name(recipe))
             missing = [place for place in (path, *path.parents) if not place.exists()]
             try:
-                folder = stack.enter_context(RunFolder.begin(path, recipe, data, weights))
+                folder = stack.enter_context(RunFolder.begin(path, recipe, data, weights, examples))
             except UserError:
                 if out is not None or path == new_path(Path("runs"), run_name(recipe)):
                     raise  # else another training has taken it meanwhile

@@ -1,7 +1,8 @@
 """What became of a source since a run began: new, gone and changed examples, told by hashes of content and name."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import numpy as np
 import safetensors.numpy
 
 from equipoise.data.splits import to_hashes
-from equipoise.storage.files import write_bytes
 from equipoise.storage.safe_open import read_bytes
 
 MAX_BYTES = 2**30  # of a list: room for 40 million examples
 _NO_HASHES = np.zeros(0, np.uint64)
+_CHECKSUM = "sha256"
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,8 @@ class Listed:
 
     contents: np.ndarray  # [N]
     names: np.ndarray | None = None  # [N], in the same order; None where examples have no names
-    seen: np.ndarray = field(default_factory=_NO_HASHES.copy)  # contents that trained the weights before this run
+    seen: np.ndarray | None = field(default_factory=_NO_HASHES.copy)  # contents that trained the weights before this
+    # run; None where nobody knows them any more
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Changes:
     num_renamed: int  # of the same content, under another name
 
 
-def listed(contents: np.ndarray, names: Sequence[str] | None, seen: np.ndarray = _NO_HASHES) -> Listed:
+def listed(contents: np.ndarray, names: Sequence[str] | None, seen: np.ndarray | None = _NO_HASHES) -> Listed:
     """Return the list of examples with content hashes uint64 [N] and, where they have some, names."""
     if names is None:
         return Listed(contents, None, seen)
@@ -84,25 +86,44 @@ def _pairs(examples: Listed) -> np.ndarray:
     return examples.contents * np.uint64(0x9E3779B97F4A7C15) + examples.names
 
 
-def write(path: Path, examples: Listed) -> None:
-    """Write a list in one step; raises OSError."""
-    arrays = {"contents": examples.contents, "seen": examples.seen}
+def packed(examples: Listed) -> bytes:
+    """Return a list as the bytes of its file, with a checksum: a damaged one must not be believed."""
+    arrays = {"contents": examples.contents}
+    if examples.seen is not None:
+        arrays["seen"] = examples.seen
     if examples.names is not None:
         arrays["names"] = examples.names
-    write_bytes(path, safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return safetensors.numpy.save({**arrays, _CHECKSUM: _checksum(arrays)})
 
 
 def read(path: Path) -> Listed | None:
-    """Read a list, None where there is none or it is damaged: it says what changed, and no training rests on it."""
+    """Read a list, None where there is none or it is damaged."""
     try:
         arrays = safetensors.numpy.load(read_bytes(path, MAX_BYTES))
+        found = arrays.pop(_CHECKSUM)
+        if not np.array_equal(found, _checksum(arrays)):
+            return None
     except Exception:  # a header can be wrong in many ways, and each raises another type
         return None
     contents = arrays.get("contents")
+    if contents is None or any(array.dtype != np.uint64 or array.ndim != 1 for array in arrays.values()):
+        return None
     names = arrays.get("names")
-    seen = arrays.get("seen", _NO_HASHES)
-    if contents is None or any(array.dtype != np.uint64 or array.ndim != 1 for array in (contents, seen)):
+    if names is not None and names.shape != contents.shape:
         return None
-    if names is not None and (names.dtype != np.uint64 or names.shape != contents.shape):
-        return None
-    return Listed(contents, names, seen)
+    return Listed(contents, names, arrays.get("seen"))
+
+
+def is_damaged(path: Path) -> bool:
+    """Return whether there is a list that cannot be read."""
+    return os.path.lexists(path) and read(path) is None
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the SHA-256 of names, shapes and numbers as uint8 [32]."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)

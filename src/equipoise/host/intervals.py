@@ -85,9 +85,7 @@ def measured_intervals(speed: float, evaluation_seconds: float, recipe: Recipe, 
             evaluation_seconds=evaluation_seconds,
             horizon=horizon,
             log_every=log_every,
-            evaluate_every=_multiple(
-                min(max(affordable, horizon / MOST_EVALUATIONS), horizon / LEAST_EVALUATIONS), log_every
-            ),
+            evaluate_every=_multiple(min(affordable, horizon / LEAST_EVALUATIONS), log_every),
             save_every=_multiple(min(speed * SAVE_SECONDS, horizon / 4), log_every),
         ),
         recipe,

@@ -71,10 +71,12 @@ class RunFolder:
         recipe: Recipe | Mapping[str, Any],
         data: DataRecord | None = None,
         weights: "dict[str, Tensor] | None" = None,
+        examples: bytes | None = None,
     ) -> Iterator["RunFolder"]:
         """Do what `create` does and hold the run while entered: nobody else can begin to train in it meanwhile.
 
-        `weights` are those that it begins with, where they are another run's.
+        `weights` are those that it begins with, where they are another run's; `examples` is the file of the list of its
+        examples, where they are known.
         """
         run = RunFolder(path)
         rules.refuse_taken(path)
@@ -89,6 +91,9 @@ class RunFolder:
                 run.remove_start()
                 if weights is not None:
                     write_folder(run.start, {START_FILES[0]: weights}, {})
+                run.examples.unlink(missing_ok=True)
+                if examples is not None:  # a run without it would not know what trained the weights it began with
+                    write_bytes(run.examples, examples)
                 if data is not None:
                     run.write_data(data)
                 run.write_recipe(recipe)

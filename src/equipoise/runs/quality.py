@@ -138,7 +138,8 @@ def _between(metric: Metric, rivals: Sequence[RivalScore], score: Scored) -> Sta
     ceilings = _known(rivals, "ceiling")
     if not floors or not ceilings or floors[0].loss <= ceilings[0].loss:
         return None
-    floor, ceiling = floors[0], ceilings[0]
+    floor = floors[0]
+    ceiling = ceilings[0]
     share = (score.loss - ceiling.loss) / (floor.loss - ceiling.loss)
     text = f"{metric.shown} is {_of_the_way(share)} from {ceiling.name} to {floor.name}"
     if share >= 1:

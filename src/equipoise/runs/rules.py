@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from equipoise.errors import Command, Option, Part, RunBusyError, StorageError, UserError, is_of_disk, what_failed
 from equipoise.storage import locks
-from equipoise.storage.checkpoints import START_FILES, named
+from equipoise.storage.checkpoints import START_FILES, named, tensor_header
 from equipoise.storage.files import MANIFEST, is_aside, read_json
 from equipoise.storage.locks import UNKNOWN, Holder
 from equipoise.storage.records import FORMAT
@@ -207,9 +207,11 @@ def _is_of_beginning(entry: Path) -> bool:
                 return (read_json(entry) or {}).keys() >= _DATA
             case ".start.partial" | ".start.old" | "start":
                 return {path.name for path in entry.iterdir()} <= {*START_FILES, MANIFEST}
+            case "examples.safetensors":
+                return tensor_header(entry)[0].keys() >= {"contents", "sha256"}
             case _:
                 return is_aside(entry)
-    except (OSError, UserError):
+    except (OSError, UserError, ValueError):
         return False
 
 

@@ -75,7 +75,7 @@ def refuse_another_start(run: RunFolder, path: Path) -> None:
     """Raise UserError where a run that is to be continued did not begin with the weights of this other one."""
     data = run.read_data()
     begun = None if data is None else data.start
-    if begun is not None and Path(begun.path).absolute() == path.absolute():
+    if begun is not None and Path(begun.path).resolve() == path.resolve():
         return
     what = "random weights" if begun is None else f"the weights of {begun.path}"
     problem = f"the run in {run.path} was begun with {what}"

@@ -261,7 +261,7 @@ class EncoderRecord(msgspec.Struct, frozen=True, kw_only=True):
 class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The run whose weights this one began with; they are in `start/`, so that run may go."""
 
-    path: str  # as it was given
+    path: str  # in full
     samples: NotNegativeInt  # of the checkpoint that they are from
     seen: NotNegativeInt  # samples that the weights had seen, those of the runs before that one included
     digest: str  # SHA-256 of that checkpoint's tensors.safetensors
