@@ -143,13 +143,17 @@ class Places:
 
 
 def _places(names: Sequence[str]) -> Places:
-    by_path = {name: place for place, name in enumerate(names)}
-    by_name = _of_one([name.rpartition("/")[2] for name in names])
-    stems = _of_one([name.rpartition("/")[2].rpartition(".")[0] for name in names])
-    paths = _of_one([name.rpartition(".")[0] for name in names])
-    last = [name.rpartition("/")[2].rpartition(".")[0] for name in names]
-    by_number = _of_one([str(int(stem)) for stem in last]) if all(map(str.isdecimal, last)) else {}
-    return Places(by_path, by_name, paths | stems, by_number)
+    own = [name.rpartition("/")[2] for name in names]
+    stems = [name.rpartition(".")[0] for name in own]
+    by_number: dict[str, int] = {}
+    if all(map(str.isdecimal, stems)):
+        by_number = _of_one([str(int(stem)) for stem in stems])
+    return Places(
+        by_path={name: place for place, name in enumerate(names)},
+        by_name=_of_one(own),
+        by_stem=_of_one([name.rpartition(".")[0] for name in names]) | _of_one(stems),
+        by_number=by_number,
+    )
 
 
 def _of_one(names: Sequence[str]) -> dict[str, int]:
