@@ -225,3 +225,37 @@ def test_this_check_sees_names_that_do_not_exist() -> None:
     assert len(names) == 6
     assert [name for name in names if exists(name)] == []
     assert all(map(exists, ["recipe.json", "eq.train", "game.batch", "tasks/images.py", "Watch.evaluate", "loop.py"]))
+
+
+# Links
+
+
+def anchors(text: str) -> set[str]:
+    """Return what a page's headings are linked by."""
+    heads = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", head).strip().lower() for head in heads]
+    return {re.sub(r"[^\w\- ]", "", head).replace(" ", "-") for head in plain}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Return the links of a page to files that are not there, or to headings that they do not have."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name) if name else page
+        if "://" in link:
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text("utf-8"))):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+def test_a_link_to_nothing_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# One `two`\n[a](#one-two) [b](#one) [c](page.md#one-two) [d](none.md) [e](page.md#three)\n")
+    assert broken_links(page) == ["#one", "none.md", "page.md#three"]

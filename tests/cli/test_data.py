@@ -239,6 +239,21 @@ def test_a_recipe_made_for_64_pixels_says_so_at_40(checked: Checked, tmp_path: P
     assert json.loads(checked(folder, "--json")[0])["training"]["recipe_size"] is None
 
 
+def test_a_size_that_is_much_for_this_machine_is_advised_beside_one_that_is_not(
+    checked: Checked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("photos")
+    folder.mkdir()
+    for index in range(120):
+        values = np.random.default_rng(index).integers(0, 256, (90, 120), dtype=np.uint8)
+        Image.fromarray(values).save(folder / f"{index}.png")
+    lines = checked(folder)[0].splitlines()
+    sizes = [line.split("--size ")[1] for line in lines if line.startswith("  equipoise train")]
+    assert sizes == ["120 --fit pad", "64 --fit pad"]
+    assert [line.split(" ")[-1] for line in lines if line.startswith("to ")] == ["type:", "type:"]
+
+
 @pytest.mark.slow
 def test_a_training_on_good_and_odd_images_leaves_out_what_the_check_has_listed(
     quick: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -183,6 +183,8 @@ def test_what_comes_before_a_training_stands_there_with_what_follows_or_with_wha
     run.write_state(RunState(stage=StageRecord(what="the encoder", share=0.4, seconds_left=65)))
     with run.lock():
         text = status_text(read_status(run))
+        listed = list_text([(run.path, read_status(run))])
+    assert "preparing" in listed
     assert "1:05" in text
     assert "15:00" in text
     assert "16:05" in text

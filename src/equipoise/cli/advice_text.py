@@ -19,7 +19,21 @@ OF_BACKGROUND = "task.background="
 
 def advised_command(found: Check, settings: Sequence[str]) -> str | None:
     """Return the training to type, None where it would be the same, or would not start; `settings` are those given."""
-    changes = [*_advised_size(found), *_advised_background(found)]
+    return _command(found, settings, [*_advised_size(found), *_advised_background(found)])
+
+
+def advised_lines(found: Check, settings: Sequence[str]) -> Iterator[str]:
+    """Yield the training to type, and beside one that is much for this machine the one that takes less time."""
+    if not _is_much(found):
+        yield from _command_lines("to train so, type:", advised_command(found, settings))
+        return
+    yield from _command_lines("to keep every pixel, type:", advised_command(found, settings))
+    whole = [Setting("task.fit", "pad")] if found.training.cut_shares else []
+    quick = [Setting("task.size", found.training.target.size), *whole, *_advised_background(found)]
+    yield from _command_lines("to train in less time, type:", _command(found, settings, quick))
+
+
+def _command(found: Check, settings: Sequence[str], changes: Sequence[Setting]) -> str | None:
     if not changes or found.training.refusal is not None:
         return None
     fields = {change.field for change in changes}
@@ -36,11 +50,11 @@ def advised_command(found: Check, settings: Sequence[str]) -> str | None:
     return printable(" ".join(words))
 
 
-def command_lines(command: str | None) -> Iterator[str]:
+def _command_lines(lead: str, command: str | None) -> Iterator[str]:
     """Yield a command as it can be copied: a long one in several lines, each but the last with a backslash."""
     if command is None:
         return
-    yield "to train so, type:"
+    yield lead
     line = "  "
     for word in command.replace(" --", "\n--").split("\n"):
         if len(line) + len(word) > WIDTH - 2 and line.strip():
@@ -119,12 +133,19 @@ def _possible_lines(found: Check, best: Keeping) -> Iterator[str]:
     if best.size > size:
         times = (best.size / size) ** 2
         yield f"{best.size} × {best.size} has {times:.2g} times the pixels of {size} × {size}"
-    if best.size > training.max_size:
-        whole = " --fit pad" if training.cut_shares else ""
+    if _is_much(found):
         yield (
             f"that is much for this machine, which by itself takes {training.max_size} × {training.max_size} at most; "
-            f"--size {size}{whole} takes less time, and reduces the images"
+            f"{size} × {size} takes less time, and reduces the images"
         )
+
+
+def _is_much(found: Check) -> bool:
+    """Return whether the size that keeps more pixels is beyond what this machine takes by itself."""
+    best = found.training.keeping
+    if best is None or best.num_kept <= found.training.num_kept:
+        return False
+    return best.size > found.training.max_size
 
 
 def _impossible_lines(found: Check) -> Iterator[str]:

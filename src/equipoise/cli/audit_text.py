@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from equipoise import formatting
 from equipoise.cli.advice_text import (
     advised_command,
-    command_lines,
+    advised_lines,
     every_pixel_lines,
     every_pixel_values,
     transparency_lines,
@@ -96,7 +96,7 @@ def check_text(found: Check, settings: Sequence[str] = ()) -> str:
         _row("training", *_training_lines(found)),
         _row("transparency", *transparency_lines(found)),
         _row("pixels", *every_pixel_lines(found)),
-        command_lines(advised_command(found, settings)),
+        advised_lines(found, settings),
     ]
     return "\n".join(line for part in parts for line in part)
 
@@ -287,6 +287,8 @@ def _training_lines(found: Check) -> Iterator[str]:
         yield f"{_images(training.num_reduced)} larger than that and reduced, at most {times} times on a side"
     if training.size_note:
         yield training.size_note
+    if training.refusal is None:
+        yield "its first lines say how fast this machine trains, and what the budget pays for"
 
 
 def _square_lines(training: Training) -> Iterator[str]:

@@ -76,7 +76,10 @@ def _listed(path: Path, now: Status | UserError) -> list[str]:
     best = "–"
     if now.best is not None:
         best = f"{now.metric.shown} {formatting.score(now.best)}"
-    return [name, now.state, formatting.count(now.samples), best]
+    state: str = now.state
+    if now.stage is not None and now.state == "running":
+        state = _label_of_stage(now)
+    return [name, state, formatting.count(now.samples), best]
 
 
 def _recipe(now: Status) -> str:
