@@ -242,6 +242,7 @@ def two_threads(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     monkeypatch.setattr("equipoise.setup.fastest_threads", lambda most: most)
     own = torch.get_num_threads()
     torch.set_num_threads(2)
+    monkeypatch.setattr("equipoise.loop.is_losing", lambda *_: False)
     machine.seconds_of_round = lambda _: 0.15 if torch.get_num_threads() == 2 else 0.05
     yield
     torch.set_num_threads(own)
@@ -261,6 +262,23 @@ def test_on_a_busy_machine_the_training_goes_on_with_fewer_threads_and_says_so(
     threads = [line["threads"] for line in logs.records(run.folder.paces) if "threads" in line]
     assert threads.count(1) > 0.8 * len(threads)
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("is_sure", [True, False])
+def test_more_threads_that_are_sure_to_lose_are_not_tried(
+    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch, is_sure: bool
+) -> None:
+    """With two threads a round takes a quarter of a minute: beside other work, each trial would cost as much."""
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr("equipoise.setup.fastest_threads", lambda most: 1)
+    monkeypatch.setattr("equipoise.loop.is_losing", lambda *given: asked.append(given) or is_sure)
+    machine.seconds_of_round = lambda _: 15.0 if torch.get_num_threads() == 2 else 0.05
+    run = train_small("run", *OPEN, budget="200s", source="ring")
+    threads = [line["threads"] for line in logs.records(run.folder.paces) if "threads" in line]
+    assert (2 in threads) != is_sure
+    assert set(asked) == {(2, 1)}
+    assert 3 <= len(asked) <= 4, "at first, then once a minute"
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -360,7 +360,8 @@ def resume(
         assert made is not None
         try:
             with folder.lock():
-                adopt(folder, recipe)
+                for text in adopt(folder, recipe):
+                    observer.message(text)
                 remember(folder, examples)
                 if source is not None:
                     folder.write_data(placed_at(data, recipe.data.source))

@@ -139,6 +139,7 @@ def progress_line(
             text += " (the best so far)"
         elif best is not None:
             note = why_not_best(last, best)
-            text += f" (best {value(best.loss)}; {note})" if note else f" (best {value(best.loss)})"
+            shown = score(best).partition(" ± ")[0]  # as it was rounded when it was the last one
+            text += f" (best {shown}; {note})" if note else f" (best {shown})"
         parts.append(text)
     return " · ".join(parts)

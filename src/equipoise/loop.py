@@ -23,9 +23,10 @@ from equipoise.game.updates import Role, Terms, samples_per_round, step_index
 from equipoise.health.stats import interval_stats, present_rate
 from equipoise.host.clock import Clock
 from equipoise.host.deadline import Abandoned, Deadline
+from equipoise.host.device import is_losing
 from equipoise.host.intervals import PRICE_OFF, is_far_off, measured_intervals
 from equipoise.host.signals import Interruption
-from equipoise.host.threads import ThreadChoice, observed
+from equipoise.host.threads import ThreadChoice, begins_trial, observed, put_off
 from equipoise.host.writer import BackgroundWriter
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
@@ -276,6 +277,8 @@ def choose_threads(state: TrainingState, run: RunFolder, host: Host, observer: O
     """Try another number of threads now and then, and tell where it is faster."""
     before = host.threads
     host.threads = observed(before, *host.clock.last_lap)
+    if begins_trial(before, host.threads) and loses_time(host):
+        host.threads = put_off(host.threads)
     now = host.threads
     if now.settled == before.settled:
         return
@@ -286,6 +289,16 @@ def choose_threads(state: TrainingState, run: RunFolder, host: Host, observer: O
     )
     run.log_event(state.samples, state.seconds, "threads changed", text, state.attempt)
     observer.message(text)
+
+
+def loses_time(host: Host) -> bool:
+    """Return whether a trial that begins is one of more threads, and these are sure to lose now."""
+    if host.threads.now <= host.threads.settled:
+        return False
+    begin = host.clock.seconds()
+    is_lost = is_losing(host.threads.now, host.threads.settled)
+    host.clock.set_apart(host.clock.seconds() - begin)
+    return is_lost
 
 
 def measured_pace(state: TrainingState, monitor: Monitor, host: Host) -> Pace:
@@ -301,6 +314,8 @@ def measured_pace(state: TrainingState, monitor: Monitor, host: Host) -> Pace:
         return pace
     before, price = state.intervals.measured
     speed_now = host.clock.present_speed()
+    if is_far_off(before, speed_now):
+        speed_now = host.clock.latest_speed()  # the other one still holds half of what was before
     price_now = monitor.evaluation_seconds()
     is_other_speed = is_far_off(before, speed_now)
     is_other_price = is_far_off(price, price_now, PRICE_OFF)

@@ -45,6 +45,15 @@ def test_the_present_speed_is_the_median_of_the_last_laps_and_unknown_before_the
         samples += 10 if lap < LEAST_LAPS else 200
         clock.lap(samples)
     assert clock.present_speed() == 200.0
+    for _ in range(LEAST_LAPS - 1):
+        now[0] += 1.0
+        samples += 50
+        clock.lap(samples)
+    assert (clock.present_speed(), clock.latest_speed()) == (200.0, 50.0)
+    for _ in range(MOST_LAPS):
+        now[0] += 1.0
+        samples += 200
+        clock.lap(samples)
     now[0] += 100.0
     clock.lap(samples + 100)
     assert clock.present_speed() == 200.0, "one odd lap says nothing"

@@ -8,7 +8,14 @@ import torch
 
 from equipoise.errors import Option, UserError
 from equipoise.host import device
-from equipoise.host.device import chosen_device, chosen_precision, environment_of, fastest_threads, threads_of
+from equipoise.host.device import (
+    chosen_device,
+    chosen_precision,
+    environment_of,
+    fastest_threads,
+    is_losing,
+    threads_of,
+)
 from equipoise.recipe import Recipe, with_settings
 
 CPU = torch.device("cpu")
@@ -73,11 +80,18 @@ def test_fewer_threads_are_begun_with_only_where_they_are_clearly_faster(most, s
     assert fastest_threads(most, seconds.__getitem__) == expected
 
 
+@pytest.mark.parametrize(("seconds", "expected"), [({2: 1.4, 1: 1.0}, False), ({2: 1.6, 1: 1.0}, True)])
+def test_threads_are_sure_to_lose_where_they_take_much_longer(seconds, expected):
+    assert is_losing(2, 1, seconds.__getitem__) == expected
+
+
 def test_measuring_threads_leaves_their_number_and_the_random_stream_as_they_were():
     own, before = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(2)
     try:
         assert fastest_threads(2) in (1, 2)
+        assert not is_losing(2, 2, lambda threads: 1.0)
+        assert is_losing(1, 2) in (True, False)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(own)

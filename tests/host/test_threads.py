@@ -1,10 +1,11 @@
 """How many threads a training computes with: found by trials, on machines whose speeds are known here."""
 
+import itertools
 from collections.abc import Callable
 
 import pytest
 
-from equipoise.host.threads import REST_SECONDS, ThreadChoice, observed
+from equipoise.host.threads import REST_SECONDS, ThreadChoice, begins_trial, observed, put_off
 
 LAP = 0.25  # seconds of training between two observations
 
@@ -89,3 +90,17 @@ def test_a_number_on_trial_does_not_stay_without_having_been_faster():
         turns.append(choice.now)
         choice = observed(choice, 10, 0.01)
     assert 0.9 * 3 < turns.count(1) * 0.01 < 1.2 * 4
+
+
+def test_a_trial_that_is_put_off_is_not_held_and_comes_again_after_a_rest():
+    choice = ThreadChoice(most=2, settled=1)
+    begun = []
+    for lap in range(round(2.5 * REST_SECONDS / LAP)):
+        before = choice
+        choice = observed(before, 100, LAP)
+        if begins_trial(before, choice):
+            begun.append(lap * LAP)
+            choice = put_off(choice)
+        assert choice.now == 1
+    assert len(begun) == 3, "at once, and after each rest"
+    assert min(later - earlier for earlier, later in itertools.pairwise(begun)) >= REST_SECONDS

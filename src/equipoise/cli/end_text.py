@@ -9,6 +9,7 @@ from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.missing_best import why_none
 from equipoise.runs.quality import quality_of
+from equipoise.runs.resume_rules import larger_budget
 from equipoise.runs.scale import scale_sentence
 from equipoise.runs.selection import reselected
 from equipoise.runs.status import read_status
@@ -27,12 +28,15 @@ def end_text(run: RunFolder, width: int) -> str:
 def _lines(run: RunFolder, width: int) -> Iterator[str]:
     state = run.read_state()
     metric = deciding(metrics_of(run))
+    now = read_status(run)
     yield from formatting.wrapped(state.message or "", width)
     if state.best is None:
         yield from formatting.wrapped(f"none: {why_none(run)}", width, "Best:", INDENT)
     else:
         score = f"{metric.shown} {formatting.score(state.best)}"
         text = f"{score} on the validation split, after {state.best.samples:,} samples"
+        if now.last is not None and state.status == "stopped" and now.last.samples < state.samples:
+            text += f"; what was trained from {now.last.samples:,} to {state.samples:,} is not evaluated yet"
         if note := reselected(state, state.best):
             text += f" ({note})"
         yield from formatting.wrapped(text, width, "Best:", INDENT)
@@ -41,7 +45,7 @@ def _lines(run: RunFolder, width: int) -> Iterator[str]:
         yield from formatting.wrapped(text, width, "Test:", INDENT)
     if state.rivals is not None and (text := scale_sentence(state.rivals, metric)):
         yield from formatting.wrapped(text, width, "Scale:", INDENT)
-    if (quality := quality_of(read_status(run))) is not None:
+    if (quality := quality_of(now)) is not None:
         yield from formatting.wrapped(quality.sentence, width, "Quality:", INDENT + 1)
     yield f"Report: {formatting.printable(str(run.report))}"
     yield from _next(run, run.recipe(), state)
@@ -58,7 +62,9 @@ def _next(run: RunFolder, recipe: Recipe, state: RunState) -> Iterator[str]:
             yield f"Apply:  {_typed(Command('apply', run.path, 'small.png', out=formats.example))}"
         else:
             yield f"Sample: {_typed(Command('sample', run.path, num=64, out=formats.example))}"
-    if state.stop_reason in POLICIES:
+    if state.stop_reason == "budget" and state.status == "finished" and not formats.needs_python:
+        yield f"Longer: {_typed(Command('resume', run.path, budget=larger_budget(recipe, state)))}"
+    elif state.stop_reason in POLICIES:
         yield f"To train on anyway: {_typed(Command('resume', run.path, policy='budget'))}"
 
 

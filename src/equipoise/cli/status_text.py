@@ -16,6 +16,7 @@ from equipoise.storage.records import Metric, Score
 
 HEIGHT = 24
 MOST_LINES = 4  # of one row
+MOST_OF_QUALITY = 6
 LONGEST = 60  # letters of a source
 BAR = 10
 
@@ -45,12 +46,21 @@ def status_text(now: Status) -> str:
         ("game", game),
         ("stopping", stopping),
     ]
-    lines = [line for label, text in rows if text for line in labelled(label, text)[:MOST_LINES]]
+    lines = [line for label, text in rows if text for line in _row(label, text)]
     last: list[str] = []
     report = now.path / "report.html"
     if report.exists():
         last = labelled("report", str(report))[:MOST_LINES]
     return "\n".join([*lines, *_message(now, HEIGHT - len(lines) - len(last)), *last])
+
+
+def _row(label: str, text: str) -> list[str]:
+    """Return a row, cut off with a mark where it is very long."""
+    most = MOST_OF_QUALITY if label == "quality" else MOST_LINES
+    lines = labelled(label, text)
+    if len(lines) > most:
+        lines = [*lines[: most - 1], f"{lines[most - 1].rstrip()} …"]
+    return lines
 
 
 def list_text(found: Sequence[tuple[Path, Status | UserError]]) -> str:

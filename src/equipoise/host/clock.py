@@ -56,6 +56,12 @@ class Clock:
             return None
         return statistics.median(self._laps)
 
+    def latest_speed(self) -> float | None:
+        """Return the median speed of the very last laps, None while there are too few of them."""
+        if len(self._laps) < LEAST_LAPS:
+            return None
+        return statistics.median(list(self._laps)[-LEAST_LAPS:])
+
     def is_warm(self, samples: int, budget: Budget) -> bool:
         """Return whether enough rounds have been timed to know this machine's speed; call it once a round."""
         self._rounds += 1

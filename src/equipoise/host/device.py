@@ -4,6 +4,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from equipoise.errors import Option, UserError
 from equipoise.recipe import Recipe
 
 TURN_SECONDS = 0.15  # of small steps that a number of threads is measured by, at a time
+GLANCE_SECONDS = 0.05  # the same, where it is only to be seen whether one loses much
 TURNS = 3
+LOSING = 1.5  # times as long as with the present number a step takes, where a trial would cost more than it may win
 FASTER = 1.1  # times as fast must be what takes the place of more threads
 MAX_THREADS = 1024  # a file may say anything, and that many more would end the process
 
@@ -86,26 +89,39 @@ def fastest_threads(most: int, seconds_of: Callable[[int], float] | None = None)
     Beside other work, threads that wait for each other lose almost everything; quiet, more of them are faster.
     `seconds_of` measures one turn with a number of threads.
     """
-    seconds_of = seconds_of or _seconds_of_a_step
+    seconds_of = seconds_of or partial(_seconds_of_a_step, least=TURN_SECONDS)
     best = most
     while best > 1:
         fewer = best // 2
-        turns = [(seconds_of(best), seconds_of(fewer)) for _ in range(TURNS)]  # in turn: other work comes and goes
-        of_best, of_fewer = (sorted(times)[TURNS // 2] for times in zip(*turns, strict=True))
-        if of_best < FASTER * of_fewer:
+        if _times_as_long(best, fewer, seconds_of) < FASTER:
             break
         best = fewer
     return best
 
 
-def _seconds_of_a_step(threads: int) -> float:
-    """Return the seconds of a step of a small convolution, forward and backward; changes no random stream."""
+def is_losing(threads: int, present: int, seconds_of: Callable[[int], float] | None = None) -> bool:
+    """Return whether small steps take much longer with a number of threads than with the present one now."""
+    return _times_as_long(threads, present, seconds_of or partial(_seconds_of_a_step, least=GLANCE_SECONDS)) > LOSING
+
+
+def _times_as_long(one: int, other: int, seconds_of: Callable[[int], float]) -> float:
+    """Return how many times as long as with the other number of threads a step takes with the one: of medians."""
+    turns = [(seconds_of(one), seconds_of(other)) for _ in range(TURNS)]  # in turn: other work comes and goes
+    of_one, of_other = (sorted(times)[TURNS // 2] for times in zip(*turns, strict=True))
+    return of_one / of_other
+
+
+def _seconds_of_a_step(threads: int, least: float) -> float:
+    """Return the seconds of a small convolution, forward and backward, of at least so many of them.
+
+    It changes no random stream.
+    """
     with threads_of(threads, torch.device("cpu")):
         weights = torch.full((32, 32, 3, 3), 0.01, requires_grad=True)
         images = torch.ones(32, 32, 16, 16)
         begin = time.perf_counter()
         num = 0
-        while num == 0 or time.perf_counter() - begin < TURN_SECONDS:
+        while num == 0 or time.perf_counter() - begin < least:
             torch.nn.functional.conv2d(images, weights, padding=1).square().mean().backward()
             num += 1
         return (time.perf_counter() - begin) / num

@@ -2,7 +2,8 @@
 
 Threads wait for each other after every small operation, and lose almost everything where one of them is kept waiting.
 So another number is tried for about a second now and then, and kept where it is faster than the present one was both
-before and after it.
+before and after it. One that is sure to lose is put off: beside other work, a second's worth of training with it can
+take a quarter of a minute.
 """
 
 import math
@@ -49,6 +50,16 @@ def observed(choice: ThreadChoice, samples: int, seconds: float) -> ThreadChoice
     if math.isnan(choice.trial_speed):
         return replace(choice, trial_speed=speed)
     return _decided(choice, speed)
+
+
+def begins_trial(before: ThreadChoice, now: ThreadChoice) -> bool:
+    """Return whether a trial begins with this choice."""
+    return before.on_trial is None and now.on_trial is not None
+
+
+def put_off(choice: ThreadChoice) -> ThreadChoice:
+    """Give a trial up before its turn, and rest."""
+    return replace(choice, on_trial=None, rested=0.0, is_upwards=not choice.is_upwards)
 
 
 def _rested(choice: ThreadChoice, speed: float, turn: float) -> ThreadChoice:

@@ -100,7 +100,7 @@ def graded(score: Scored, metric: Metric, rivals: Sequence[RivalScore], num: int
         grade = _least(grade, _by_classifier(told))
         parts.append(f"a classifier tells {_per_cent(told)} of pairs apart (chance: 50 %)")
     if num:
-        parts.append(f"{num:,} distinct {noun}")
+        parts.append(f"{num:,} distinct real {noun}")
     if 0 < num < FEW and math.isfinite(standing.share):
         grade = _least(grade, "promising")
         parts[-1] += ", too few to tell variety from copying"
@@ -216,6 +216,9 @@ def _advice(now: Status, grade: Grade, share: float, num: int) -> str:
     factor = math.exp(min(math.log(share / USABLE) / found["speed"], math.log(2 * LONGEST)))
     if factor > LONGEST:
         total = formatting.duration(LONGEST * now.seconds)
-        return f"Longer training helps, but by this run's own curve more than {total} would be needed: {another}"
+        by = "by this run's curve since its middle"
+        return f"Longer training helps, but {by} more than {total} would be needed: {another}"
     total = formatting.duration(factor * now.seconds)
-    return f"Longer training would help most: by this run's own curve, about {total} in all on this machine."
+    return (
+        f"Longer training would help most: by this run's curve since its middle, about {total} in all on this machine."
+    )

@@ -9,7 +9,7 @@ from typing import get_args
 
 from equipoise import formatting
 from equipoise.errors import Command, Option, Part, UserError, listed, suggested
-from equipoise.recipe import PolicyName, Recipe, checked, parsed_budget, refuse_without_probability
+from equipoise.recipe import Budget, PolicyName, Recipe, checked, parsed_budget, refuse_without_probability
 from equipoise.runs import rules
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.stopping_status import monitor_of
@@ -82,20 +82,49 @@ def _recipe_to_resume(run: RunFolder, budget: str | None, policy: PolicyName | N
     return recipe
 
 
-def adopt(run: RunFolder, recipe: Recipe) -> None:
-    """Write the recipe with which a run continues, and another policy among its events."""
+def adopt(run: RunFolder, recipe: Recipe) -> list[str]:
+    """Write the recipe with which a run continues, with what it changes among its events; return that in words."""
     begun = run.recipe()
     if recipe == begun:
-        return
+        return []
     state = run.read_state()
+    told = []
     if recipe.stopping.policy != begun.stopping.policy:
         change = f"{begun.stopping.policy} → {recipe.stopping.policy}"
         run.log_event(state.samples, state.seconds, "policy changed", change)
+    if recipe.budget != begun.budget:
+        told.append(_budget_change(begun, recipe, state))
+        run.log_event(state.samples, state.seconds, "budget changed", told[-1])
     if state.test is not None:
         tested = f"loss {state.test.loss:.3g} on the test split, which will be used once more at the next end"
         run.log_event(state.samples, state.seconds, "test set used before", tested)
+        told.append("The best generator will be tested once more at the next end.")
     run.write_state(run.next_state(status="running"))  # first: a finished run would stay so
     run.write_recipe(recipe)
+    return told
+
+
+def _budget_change(begun: Recipe, recipe: Recipe, state: RunState) -> str:
+    """Say what the budget is now and was before, and what that does to schedules."""
+    text = f"The budget is {in_words(recipe.budget)} now, {in_words(begun.budget)} before"
+    share = math.nan
+    if recipe.budget.seconds is not None:
+        share = state.seconds / recipe.budget.seconds
+    elif recipe.budget.samples is not None:
+        share = state.spent / recipe.budget.samples
+    if math.isfinite(share):
+        text += f"; {formatting.percent(min(1.0, share))} of it are spent"
+    ends = (recipe.game.generator.rate_end, recipe.game.discriminator.rate_end)
+    if ends != (None, None):
+        text += ". The learning rates follow that share, so with a larger budget they begin higher than they ended"
+    return f"{text}."
+
+
+def in_words(budget: Budget) -> str:
+    """Return how long a training goes on at most."""
+    if budget.seconds is not None:
+        return formatting.duration(budget.seconds)
+    return "without an end" if budget.samples is None else f"{formatting.count(budget.samples)} samples"
 
 
 def _refuse_finished(run: RunFolder, recipe: Recipe, budget: str | None, policy: str | None) -> None:
@@ -111,7 +140,7 @@ def _refuse_finished(run: RunFolder, recipe: Recipe, budget: str | None, policy:
     if by == recipe.stopping.policy and by != "budget":
         if budget is not None:
             finished += ". A larger budget does not change that"
-        enough = {"budget": _larger(recipe, state)} if budget is not None and _is_spent(recipe, state) else {}
+        enough = {"budget": larger_budget(recipe, state)} if budget is not None and _is_spent(recipe, state) else {}
         anyway = Command("resume", run.path, policy="budget", **enough)
         raise UserError(run.path, finished, "To train on anyway", anyway)
     if policy is not None:
@@ -124,7 +153,7 @@ def _refuse_spent(
     run: RunFolder, recipe: Recipe, state: RunState, budget: str | None, finished: str, given: dict[str, str]
 ) -> None:
     """Raise UserError where no more training is paid for than was spent."""
-    larger = Command("resume", run.path, **given, budget=_larger(recipe, state))
+    larger = Command("resume", run.path, **given, budget=larger_budget(recipe, state))
     spent = f"{state.spent:,} samples" if recipe.budget.samples is not None else formatting.duration(state.seconds)
     example = "for example one of about twice that"
     if budget is None and (_is_spent(recipe, state) or state.stop_reason in ("budget", None)):
@@ -142,7 +171,7 @@ def _is_spent(recipe: Recipe, state: RunState) -> bool:
     return (recipe.budget.seconds or 0.0) <= state.seconds
 
 
-def _larger(recipe: Recipe, state: RunState) -> str:
+def larger_budget(recipe: Recipe, state: RunState) -> str:
     """Return twice the budget, where about that was spent, as the last step goes over it; else twice what was spent."""
     counted = recipe.budget.samples is not None
     limit = recipe.budget.samples or recipe.budget.seconds or 0.0

@@ -167,9 +167,9 @@ def status_values(now: Status) -> dict[str, Any]:
 
 
 def nearby(folder: Path) -> list[tuple[Path, Status | UserError]]:
-    """Return the newest runs in a folder, or else beside it, each with how it stands, or why it cannot be read."""
+    """Return the newest runs in a folder, or else beside it, by name: how each stands, or why it cannot be read."""
     found: list[tuple[Path, Status | UserError]] = []
-    for path in runs_near(folder, MOST_LISTED):
+    for path in sorted(runs_near(folder, MOST_LISTED)):
         try:
             found.append((path, read_status(RunFolder(path))))
         except UserError as error:

@@ -38,6 +38,7 @@ EventKind: TypeAlias = Literal[
     "baseline failed",
     "environment changed",
     "policy changed",
+    "budget changed",
     "speed changed",
     "threads changed",
     "test set used before",
