@@ -32,6 +32,23 @@ def test_durations_are_those_of_a_clock(seconds, text):
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (5, "1 minute"),
+        (60, "1 minute"),
+        (61, "2 minutes"),
+        (15 * 60 + 3, "20 minutes"),
+        (61 * 60, "90 minutes"),
+        (91 * 60, "2 hours"),
+        (9.5 * 3600, "10 hours"),
+        (12 * 3600, "20 hours"),
+    ],
+)
+def test_an_estimate_is_said_in_round_numbers_and_never_too_low(seconds, text):
+    assert formatting.rough_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
     ("share", "text"), [(0.213, "21 %"), (0.999, "99 %"), (1.0, "100 %"), (0.29, "29 %"), (math.nan, "–")]
 )
 def test_a_share_is_rounded_down(share, text):
@@ -72,7 +89,7 @@ def score(samples: int, loss: float, error: float = 0.002) -> Score:
 
 def test_the_progress_line_says_all_of_it():
     text = formatting.progress_line(12_345, 60_000, 4010.4, 12.0, score(12_000, 0.0341), score(9000, 0.0312))
-    assert text == "12.3k / 60k samples · 20 % · 4,010/s · 0:12 left · KID 0.034 ± 0.002 (best 0.0312)"
+    assert text == "12.3k / 60k samples · 20 % · 4,010/s · 0:12 left · KID 0.034 ± 0.002 (best 0.031)"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +104,7 @@ def test_only_a_lower_score_that_was_paired_with_the_best_is_said_to_be_chance(c
     last = msgspec.structs.replace(last, **changes)
     assert formatting.is_lower_not_significant(last, best) == is_chance
     text = formatting.progress_line(12_345, None, math.nan, math.nan, last, best, "FID")
-    assert ("(best 0.0312;" in text) == (is_chance or bool(last.broken))
+    assert ("(best 0.031;" in text) == (is_chance or bool(last.broken))
     assert ("significant" in text) == is_chance
 
 

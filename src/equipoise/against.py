@@ -117,12 +117,14 @@ def evaluated_samples(
     hints = [samples.hint(), opened.hint()]
     refuse_few(real, num, NEIGHBOURS + 1, Path(target), against, noun, hints)
     recipe = opened.fitted(recipe)
+    observer.stage("comparing the pictures", 0.0)
+    cautions = opened.cautions(real.indices, samples, None)
+    for caution in cautions:  # now: an encoder may be trained for minutes
+        observer.message(f"Warning: {caution.problem}.")
     made = opened.task(recipe, loss_of(recipe, None), torch.float32, observer.stage)
     judge = judge_of(made.judging(real.indices), "test", against).sized(num)
     observer.stage("scoring", 0.0)
     measured = judge.measure(told(samples.everything(), num, observer))
-    observer.stage("comparing the pictures", 0.0)
-    cautions = opened.cautions(real.indices, samples, None)
     generated = replace(
         samples.side(np.arange(num), None, 0), num_same=num_same(opened.hashes[real.indices], samples.hashes)
     )

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from equipoise.storage.records import Score
 
+ROUGH = (2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90)  # minutes
+
 
 def count(number: float) -> str:
     """Shorten a count to three digits: `950`, `12.3k`, `60k`, `1.23M`."""
@@ -23,6 +25,18 @@ def duration(seconds: float) -> str:
     total = max(0, round(seconds))
     hours, minutes = total // 3600, total // 60 % 60
     return f"{hours}:{minutes:02}:{total % 60:02}" if hours else f"{minutes}:{total % 60:02}"
+
+
+def rough_duration(seconds: float) -> str:
+    """Write an estimate of seconds as one says it, rounded up: `1 minute`, `15 minutes`, `2 hours`."""
+    minutes = math.ceil(seconds / 60 - 1e-9)
+    if minutes <= 1:
+        return "1 minute"
+    if minutes <= ROUGH[-1]:
+        return f"{next(step for step in ROUGH if step >= minutes)} minutes"
+    hours = math.ceil(minutes / 60)
+    step = 10 ** max(0, len(str(hours)) - 1)
+    return f"{-(-hours // step) * step:,} hours"
 
 
 def first_few(texts: Sequence[str], most: int, separator: str = ", ") -> str:

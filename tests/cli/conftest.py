@@ -21,7 +21,11 @@ from equipoise.cli import main
 
 QUICK = Path(__file__).parents[1] / "quick.py"
 STAGES = r"([a-z ]+ …( [0-9]+ %)?\n)*"  # what is said of a long wait where there is no terminal
-BESIDE = {"evaluate": STAGES, "sample": r"(Quality: (.+\n)+)?", "apply": r"(Quality: (.+\n)+)?"}  # on standard error
+BESIDE = {
+    "evaluate": rf"({STAGES}|Warning: .+\n)*",
+    "sample": r"(Quality: (.+\n)+)?",
+    "apply": r"(Quality: (.+\n)+)?",
+}  # on standard error
 
 
 @pytest.fixture(scope="session")

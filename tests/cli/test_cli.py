@@ -41,7 +41,7 @@ def ended(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     label = "message"
     for line in text.rpartition("\n\n")[2].splitlines():
-        match = re.match("(Best|Test|Scale|Report|Sample|Resume|Apply): +", line)
+        match = re.match("(Best|Test|Scale|Quality|Report|Sample|Resume|Apply|Longer): +", line)
         if match:
             label = match[1]
             line = line[match.end() :]
@@ -111,7 +111,12 @@ def test_train_on_points_by_the_name_of_a_shape_or_a_csv_file(output: Command, t
     assert len((tmp_path / "points.csv").read_text().splitlines()) == 301
     more = ["--set=game.batch=32", "--set=data.validation=0.2", "--set=data.test=0.2", *settings]
     command = ["train", tmp_path / "points.csv", "--task", "points", "--budget", "2048", "--out", tmp_path / "csv"]
-    assert ended(output(*command, *more))["Sample"].endswith(".csv")
+    told = ended(output(*command, *more))
+    assert told["Sample"].endswith(".csv")
+    budget = told["Longer"].split()[-1]
+    assert " samples" in ended(output("resume", tmp_path / "csv", "--budget", budget))["message"], (
+        "what is advised works"
+    )
     recipe = json.loads((tmp_path / "csv" / "recipe.json").read_text())
     assert recipe["task"]["kind"] == "points"
     values = json.loads(output("evaluate", tmp_path / "ring", "--against", "ring", "-n", "200", "--json"))
@@ -495,8 +500,13 @@ def test_evaluate_a_run_and_a_folder(output: Command, trained: Path, shapes: Pat
     real = json.loads(output("evaluate", shapes, "--against", shapes, "--json"))
     assert real["values"]["fid"] < values["values"]["fid"]
     assert [warning["kind"] for warning in real["warnings"]] == ["same"]
-    assert grade_of(values["quality"]) in ("not usable yet", "promising")
-    assert grade_of(real["quality"]) not in ORDER, "of images compared with themselves"
+    output("sample", trained, "-n", "300", "-o", tmp_path / "enough")
+    enough = json.loads(output("evaluate", tmp_path / "enough", "--against", shapes, "--json"))
+    assert not enough["warnings"]
+    assert grade_of(enough["quality"]) in ORDER
+    for doubtful in (values, real):  # 20 real images; images compared with themselves
+        assert doubtful["warnings"]
+        assert grade_of(doubtful["quality"]) not in ORDER
 
 
 def test_evaluate_shows_both_sides_and_warns_above_the_numbers(output: Command, shapes: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_the_display_is_what_a_training_is_observed_by() -> None:
 
 def test_a_plain_line_says_all() -> None:
     text = line(PROGRESS)
-    assert text.startswith("120k / 480k samples · 25 % · 4,012/s · 1:30 left · KID 0.034 ± 0.002 (best 0.0310) · ")
+    assert text.startswith("120k / 480k samples · 25 % · 4,012/s · 1:30 left · KID 0.034 ± 0.002 (best 0.031) · ")
     assert text.endswith(SENTENCE)
 
 
@@ -152,7 +152,7 @@ def test_a_lower_last_score_that_is_not_significant_is_noted_in_the_same_height(
     last = Score(samples=2_000_000, seconds=1.0, loss=0.0062, error=0.0008, **paired)
     chance = dataclasses.replace(PROGRESS, last=last, best=best)
     assert rows(chance)["best-score"].startswith("KID 0.0066 ± 0.0008, after 1.98M samples; ")
-    assert "(best 0.00660; " in line(chance)
+    assert "(best 0.0066; " in line(chance)
     for width in (60, 80, 96):
         assert (
             len(rendered(chance, width))

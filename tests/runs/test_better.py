@@ -13,6 +13,7 @@ from fake_runs import TEST_PROTOCOL, change_state
 from equipoise.runs.better import Verdict, verdict_values, verdicts
 from equipoise.runs.compare import compare
 from equipoise.runs.folder import RunFolder
+from equipoise.storage.records import StartRecord
 
 Maker = Callable[..., RunFolder]
 
@@ -107,10 +108,22 @@ def test_scores_of_other_protocols_are_named_and_not_compared(scored: Maker) -> 
     assert "equipoise evaluate RUN --against SOURCE" in verdict.sentence
 
 
+def test_runs_one_of_which_began_with_the_others_weights_are_compared_by_what_trained_neither(scored: Maker) -> None:
+    first = scored("a", 0.01, 0.001)
+    second = scored("b", 0.5, 0.001, protocol=TEST_PROTOCOL | {"data_digest": "x"})
+    data = second.read_data()
+    assert data is not None
+    start = StartRecord(path=str(first.path.resolve()), samples=100, seen=100, digest="d")
+    second.write_data(msgspec.structs.replace(data, start=start))
+    [verdict] = of(first, second)
+    assert f"equipoise evaluate RUN --against {second.recipe().data.source} --split test" in verdict.sentence
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
         ({"data_digest": "x"}, "data"),
+        ({"data_digest": "x", "features_taught": {"num_taught": 3}, "features_started_from": "y"}, "data"),
         ({"features_digest": "x", "features_taught": {"num_taught": 3}, "features_started_from": "y"}, "encoder"),
         ({"num_real": 10, "neighbour_samples": 10}, "number"),
         ({"neighbours": 3}, "metrics"),

@@ -122,7 +122,7 @@ def test_where_there_is_a_classical_method_it_is_what_counts(status, difference,
     ("certificate", "said"),
     [
         ({"speed": 1.0, "forecast": 0.1, "min_gain": 0.02, "num_evaluations": 20}, "about "),
-        ({"speed": 0.01, "forecast": 0.03, "min_gain": 0.02, "num_evaluations": 20}, "20:00"),
+        ({"speed": 0.01, "forecast": 0.03, "min_gain": 0.02, "num_evaluations": 20}, "20 minutes"),
         ({"speed": 0.5, "forecast": 0.001, "min_gain": 0.02, "num_evaluations": 20}, "predicted"),
         (None, "Longer training would help most."),
         (
@@ -136,7 +136,7 @@ def test_what_would_help_most_follows_from_the_runs_own_curve(status, certificat
     assert found is not None
     assert said in found.advice
     if said == "about ":
-        assert "5:00" in found.advice, "a gain of one e-fold for each e-fold of training"
+        assert "5 minutes" in found.advice, "a gain of one e-fold for each e-fold of training"
 
 
 def test_more_images_are_asked_for_where_there_are_few_and_more_training_brings_little(status):

@@ -91,7 +91,7 @@ def plain(head: str = "step,fid") -> str:
     ("content", "note"),
     [
         (plain().encode("utf-16"), ""),
-        (gzip.compress(plain().encode()), ""),
+        (gzip.compress(plain().encode(), mtime=0), ""),
         ("# made by a tool\n\n# on Monday\n" + plain(), ""),
         (plain("# step,fid"), ""),
         ("sep=|\n" + plain().replace(",", "|"), "bars"),

@@ -11,7 +11,7 @@ from fake_runs import change_state
 from equipoise.errors import Command, Near, Option, Setting, UserError
 from equipoise.recipe import Budget, parsed_budget, to_dict
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
-from equipoise.runs.resume_rules import adopt, recipe_to_resume, twice_as_much
+from equipoise.runs.resume_rules import adopt, in_words, recipe_to_resume, twice_as_much
 from equipoise.storage.logs import records
 from equipoise.storage.records import Score
 
@@ -150,12 +150,18 @@ def test_a_custom_loop_is_continued_by_its_script(run: RunFolder) -> None:
 
 def test_what_is_adopted_is_written_and_another_policy_and_a_test_are_events(run: RunFolder) -> None:
     begun = len(records(run.events))
-    adopt(run, run.recipe())
+    assert adopt(run, run.recipe()) == []
     assert len(records(run.events)) == begun
     recipe = recipe_to_resume(run, "4M", "patience")
-    adopt(run, recipe)
+    before = run.recipe().budget
+    told = adopt(run, recipe)
     assert to_dict(run.recipe()) == to_dict(recipe)
-    assert [event["kind"] for event in records(run.events)[begun:]] == ["policy changed", "test set used before"]
+    kinds = ["policy changed", "budget changed", "test set used before"]
+    assert [event["kind"] for event in records(run.events)[begun:]] == kinds
+    assert len(told) == 2
+    assert in_words(before) in told[0]
+    assert "4M samples" in told[0]
+    assert " %" in told[0]
     assert (run.read_state().status, run.read_state().best) == ("running", None)
 
 

@@ -201,7 +201,8 @@ def few_cautions(
     sides = " and ".join(f"{num:,} {name}" for name, num in few.items())
     remedies = []
     if num_left and "real" in few:
-        remedies.append(f"Leave the split out, which compares with {num_left:,} more real {noun}")
+        unless = f", unless they have trained the generator of these {noun}"
+        remedies.append(f"Leave the split out, which compares with {num_left:,} more real {noun}{unless}")
         del few["real"]
     if few:
         remedies.append(f"Give at least {least:,} {' and as many '.join(few)} {noun}, if there are more")

@@ -246,6 +246,11 @@ def _way_out(found: Comparison, differing: Sequence[str]) -> str:
     by_samples = is_custom or (ENCODER in differing and draws)
     target = "SAMPLES" if by_samples else "RUN"
     drawn = ", after drawing as many samples from each into a folder" if by_samples else ""
+    if found.heir is not None and not by_samples:
+        command = typed(Command("evaluate", target, against=found.heir.source, split="test"), in_shell=True)
+        return (
+            f"To compare them, evaluate each by what {found.heir.name} holds out, which trained none of them: {command}"
+        )
     command = typed(Command("evaluate", target, against="SOURCE"), in_shell=True)
     return f"To compare them, evaluate each against the same data, which none of them was trained on{drawn}: {command}"
 

@@ -18,11 +18,12 @@ from equipoise.storage.records import Metric, Score, deciding
 MEASURES = "measures"  # the metrics by label
 DATA = "data digest"
 ENCODER = "another evaluation encoder"
+OF_TEACHING = ("features_taught", "features_started_from")  # of an encoder
 # What differs between protocols, in words, and the fields that say so.
 WORDS = (
     ("other data, or another split of them", (DATA, "data_digest", "split")),
     ("another size or fit", ("size", "channels", "fit", "background", "scale")),
-    (ENCODER, ("features", "features_digest", "features_taught", "features_started_from")),
+    (ENCODER, ("features", "features_digest", *OF_TEACHING)),
     ("another number of examples", ("num_real", "num_generated", "num_photographs", "neighbour_samples")),
     ("other metrics", (MEASURES, "decides", "neighbours")),
     ("another seed", ("seed",)),
@@ -55,6 +56,7 @@ class Comparison:
     settings: tuple[dict[str, Any], ...]  # of each recipe, with dotted paths as keys
     groups: tuple[tuple[Entry, ...], ...]  # only scores within one group may be compared
     without_score: tuple[str, ...]
+    heir: Status | None = None  # a run that began with the weights of another one of these
 
 
 def compare(runs: Sequence[RunFolder]) -> Comparison:
@@ -68,7 +70,14 @@ def compare(runs: Sequence[RunFolder]) -> Comparison:
         settings=tuple(flattened(state.settings) for state in states),
         groups=_grouped(_entries(names, states)),
         without_score=tuple(name for name, state in zip(names, states, strict=True) if state.best is None),
+        heir=_heir(states),
     )
+
+
+def _heir(states: Sequence[Status]) -> Status | None:
+    """Return the last run that began with the weights of another one of these, None where none did."""
+    paths = {str(state.path.resolve()) for state in states}
+    return next((state for state in reversed(states) if state.start is not None and state.start.path in paths), None)
 
 
 def compare_values(found: Comparison) -> dict[str, Any]:
@@ -111,9 +120,14 @@ def differences(recipes: Sequence[Recipe | dict[str, Any]]) -> dict[str, list[An
 
 
 def protocol_differences(protocols: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the dotted fields in which protocols differ; the digest of the data only where they do not say it."""
+    """Return the dotted fields in which protocols differ; the digest of the data only where they do not say it.
+
+    Where the data differ, one encoder is taught by other shares of them: that makes it no other one.
+    """
     fields = list(differences(protocols))
-    return [field for field in fields if field != DATA or "data_digest" not in fields]
+    if "data_digest" not in fields:
+        return fields
+    return [field for field in fields if field != DATA and field.partition(".")[0] not in OF_TEACHING]
 
 
 def words_for(fields: Sequence[str]) -> list[str]:

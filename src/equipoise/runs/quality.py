@@ -215,10 +215,10 @@ def _advice(now: Status, grade: Grade, share: float, num: int) -> str:
         return "Longer training would help most."
     factor = math.exp(min(math.log(share / USABLE) / found["speed"], math.log(2 * LONGEST)))
     if factor > LONGEST:
-        total = formatting.duration(LONGEST * now.seconds)
+        total = formatting.rough_duration(LONGEST * now.seconds)
         by = "by this run's curve since its middle"
         return f"Longer training helps, but {by} more than {total} would be needed: {another}"
-    total = formatting.duration(factor * now.seconds)
+    total = formatting.rough_duration(factor * now.seconds)
     return (
         f"Longer training would help most: by this run's curve since its middle, about {total} in all on this machine."
     )
