@@ -367,6 +367,16 @@ def test_the_state_names_the_stage_before_and_after_the_training_and_neither_in_
     assert run.state.status == "finished"
 
 
+def test_a_resume_keeps_what_the_end_before_it_has_selected(train_small: TrainSmall) -> None:
+    run = train_small("run", "data.validation=0.3", budget="160", source="ring")
+    assert run.state.selection is not None
+    first = run.state.selection.winner
+    resumed = eq.resume(run.path, budget="1600")
+    assert [path.name for path in run.folder.selected.iterdir()] == [str(first)]
+    assert resumed.state.selection is not None
+    assert first in {candidate.found.samples for candidate in resumed.state.selection.candidates}
+
+
 def test_a_resume_remembers_the_test_of_before_until_it_has_tested_again(
     train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
 ) -> None:

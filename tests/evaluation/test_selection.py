@@ -112,6 +112,26 @@ def test_one_that_was_second_in_training_wins_where_it_is_better_on_new_examples
     assert stage.monitor.best.samples == 100, "a resume begins with the best of the training"
 
 
+def test_what_an_earlier_end_has_selected_is_compared_again_when_the_training_went_on(
+    stage: Any, shifted: Make, load: Any
+) -> None:
+    """Three that scored lower in the training displace it among the candidates; on new examples it is the best."""
+    add(stage, shifted(0.9), 100, 0.020)
+    add(stage, shifted(0.1), 200, 0.021)
+    assert select(stage, load).winner == 200
+    candidates.keep_selected(stage.run)
+    for samples in (300, 400, 500):
+        add(stage, shifted(0.9), samples, 0.019 - samples / 1e6)
+    candidates.prune(stage.run, {score.samples for score in stage.monitor.candidates}.__contains__)
+    assert best_samples(stage) == 500
+    assert 200 not in {score.samples for score in stage.monitor.candidates}
+    assert select(stage, load).winner == best_samples(stage) == 200
+    candidates.keep_selected(stage.run)
+    assert [path.name for path in stage.run.selected.iterdir()] == ["200"]
+    stage.run.selected.joinpath("200", "generator.safetensors").write_bytes(b"damaged")
+    assert select(stage, load).winner != 200
+
+
 def test_all_are_judged_under_one_protocol_with_the_same_inputs_that_the_training_never_had(
     stage: Any, shifted: Make, load: Any
 ) -> None:

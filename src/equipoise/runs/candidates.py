@@ -118,9 +118,41 @@ def prune(run: RunFolder, is_kept: Callable[[int], bool]) -> None:
 
 
 def intact_candidates(run: RunFolder, monitor: Monitor) -> list[tuple[Score, Path]]:
-    """Return the candidates that can be read, with their folders, the best first."""
-    found = [(score, find(run, score)) for score in monitor.candidates]
-    return [(score, folder) for score, folder in found if folder is not None]
+    """Return the candidates that can be read, with their folders: the best first, last what an earlier end selected."""
+    every = [(score, find(run, score)) for score in monitor.candidates]
+    found = [(score, folder) for score, folder in every if folder is not None]
+    for folder in candidate_paths(run.selected):
+        score = score_in(folder) if is_intact(run, folder) else None
+        if score is not None and _is_another(score, monitor):
+            found.append((score, folder))
+    return found
+
+
+def _is_another(score: Score, monitor: Monitor) -> bool:
+    """Return whether a score is of no candidate, and of the judge that scored these."""
+    if monitor.best is None or score.protocol != monitor.best.protocol:
+        return False
+    return all(score.samples != candidate.samples for candidate in monitor.candidates)
+
+
+def keep_selected(run: RunFolder) -> None:
+    """Keep the generator that an end has selected: the training goes on and may displace it; raises OSError.
+
+    The next end compares it with the others. One of an end before that has lost this comparison.
+    """
+    best = readable(run.best)
+    score = score_in(best) if is_intact(run, best) else None
+    if score is None:
+        return
+    run.selected.mkdir(exist_ok=True)
+    keep(
+        run.selected / str(score.samples),
+        lambda folder: shutil.copy(best / GENERATOR, folder / GENERATOR),  # without the model card
+        score,
+    )
+    for folder in candidate_paths(run.selected):
+        if folder.name != str(score.samples):
+            discard(folder)
 
 
 def put_back_best(run: RunFolder, monitor: Monitor, best_generator: "nn.Module | None") -> None:

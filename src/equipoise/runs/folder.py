@@ -175,6 +175,11 @@ class RunFolder:
         return self.path / "later"
 
     @property
+    def selected(self) -> Path:
+        """The folder of the generator that an end has selected, kept for the next end where the training went on."""
+        return self.path / "selected"
+
+    @property
     def samples(self) -> Path:
         """The folder of what the report shows."""
         return self.path / "samples"
@@ -413,7 +418,7 @@ class RunFolder:
         """Clear up what a kill has left of writing; only for who holds the lock."""
         tidy(self.path)
         tidy(self.checkpoints)  # which may be a link, to a larger disk, say
-        for folder in (self.path / "log", self.candidates, self.later, self.samples, self.best):
+        for folder in (self.path / "log", self.candidates, self.later, self.selected, self.samples, self.best):
             if not folder.is_symlink():
                 tidy(folder)
 

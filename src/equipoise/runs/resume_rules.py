@@ -11,6 +11,7 @@ from equipoise import formatting
 from equipoise.errors import Command, Option, Part, UserError, listed, suggested
 from equipoise.recipe import Budget, PolicyName, Recipe, checked, parsed_budget, refuse_without_probability
 from equipoise.runs import rules
+from equipoise.runs.candidates import keep_selected
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.stopping_status import monitor_of
 from equipoise.stopping.verdicts import Stop
@@ -99,6 +100,8 @@ def adopt(run: RunFolder, recipe: Recipe) -> list[str]:
         tested = f"loss {state.test.loss:.3g} on the test split, which will be used once more at the next end"
         run.log_event(state.samples, state.seconds, "test set used before", tested)
         told.append("The best generator will be tested once more at the next end.")
+    if state.selection is not None:
+        keep_selected(run)
     run.write_state(run.next_state(status="running"))  # first: a finished run would stay so
     run.write_recipe(recipe)
     return told
