@@ -1,6 +1,7 @@
 """Image generation as a task: terms by hand, draws by position, judges of each split, writers, refusals."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -467,7 +468,7 @@ def test_each_thing_that_was_inferred_is_a_line_of_its_own_whatever_name_it_quot
     source = ImageSource(dataclasses.replace(pool, notes=("classes: a\nb\x1b[1m", "one scale")), CPU)
     lines = source.summary(with_settings(Recipe(), SMALL)).split("\n")
     assert "240" in lines[0]
-    assert lines[1:3] == ["  Classes: a?b?[1m", "  One scale"]
+    assert [line.split()[-1] for line in lines[1:3]] == ["a?b?[1m", "scale"]
 
 
 def few(pool: Pool, train: int, validation: int, test: int, distinct: int) -> ImageSource:
@@ -565,11 +566,11 @@ def test_features_of_a_cpu_are_the_small_encoder_and_are_kept(
 @pytest.mark.parametrize(
     ("folders", "said"),
     [
-        (["seg_train/seg_train/sea", "seg_train/seg_train/ice", "seg_test/seg_test/sea"], ["seg_train", "ice, sea"]),
-        (["train/cat", "train/dog", "Validation_set/cat"], ["Validation_set", "cat, dog"]),
-        (["trainA", "trainB", "testA", "testB"], ["A, B"]),
-        (["cat", "dog", "pets/cat", "pets/dog"], ['"pets"', "cat, dog"]),
-        (["tr/cat", "tr/dog", "te/cat"], ["te, tr", "cat, dog"]),
+        (["seg_train/seg_train/sea", "seg_train/seg_train/ice", "seg_test/seg_test/sea"], ["seg_train", "ice", "sea"]),
+        (["train/cat", "train/dog", "Validation_set/cat"], ["Validation_set", "cat", "dog"]),
+        (["trainA", "trainB", "testA", "testB"], ["A", "B"]),
+        (["cat", "dog", "pets/cat", "pets/dog"], ['"pets"', "cat", "dog"]),
+        (["tr/cat", "tr/dog", "te/cat"], ["te", "tr", "cat", "dog"]),
     ],
 )
 def test_the_first_line_of_a_training_says_what_was_made_of_the_folders(
@@ -581,7 +582,7 @@ def test_the_first_line_of_a_training_says_what_was_made_of_the_folders(
         Image.new("L", (8, 8), index).save(path)
     recipe, source = open_source("images", tmp_path / "set")
     told = source.summary(recipe)
-    assert all(part in told for part in said)
+    assert set(said) <= set(re.split(r"[\s,:;()]+", told))
     assert "60" in told
 
 
