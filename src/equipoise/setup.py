@@ -148,8 +148,8 @@ def origin_of(record: EncoderRecord) -> str:
     """Say what an encoder has learned from other images than those that are to teach it; empty where nothing."""
     if not record.is_reused and record.started_from:
         return (
-            "The evaluation encoder began with what another one of the cache had learned from these images, at another "
-            f"size or from fewer of them, so that {percent(STARTED_SHARE)} of the steps were enough."
+            "The evaluation encoder began with what another one of the cache had learned from most of these images, so "
+            f"that {percent(STARTED_SHARE)} of the steps were enough."
         )
     if not record.is_reused:
         return ""

@@ -143,14 +143,14 @@ def nearest(stem: Path, lesson: Lesson, facts: Mapping[str, Any], fits: Fits) ->
 
 
 def starts(stem: Path, images: np.ndarray, facts: Mapping[str, Any]) -> list[Start]:
-    """Return the encoders that most of these pictures have taught, at whatever size, from random weights; best first.
+    """Return the encoders that most of these pictures have taught, at this size, from random weights; best first.
 
-    Images uint8 [N, C, H, W] are in random order. Which of them are held out depends on their size, so some of those
-    that have taught one may be held out now.
+    Images uint8 [N, C, H, W] are in random order. Some of those that have taught one may be held out now. One of
+    another size is not begun with: on photographs of clothes its scores were noise (LOG, 2026-11-27).
     """
     some = torch.from_numpy(sketches_of(images[:NUM_LOOKED_FOR])).float()
     found: list[tuple[float, str, Start]] = []
-    for other, taught in _others(stem, facts, ("steps", "channels")):
+    for other, taught in _others(stem, facts, ("steps", "size", "channels")):
         of_other = _facts(other)
         if of_other.get("started_from") or not len(taught.sketches):
             continue
