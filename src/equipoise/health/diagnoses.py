@@ -116,7 +116,7 @@ def describe_scores(scores: Sequence[Score], label: str = "KID", noun: str = "im
         case "falling":
             return f"{label} is still falling (lower is better)"
         case "level":
-            return f"the last values of {label} differ by no more than their errors"
+            return f"{label} has no clear trend lately"
         case "rising":
             return f"{label} has been worse than its best lately"
         case _ as unreachable:
