@@ -85,6 +85,11 @@ def test_threads_are_sure_to_lose_where_they_take_much_longer(seconds, expected)
     assert is_losing(2, 1, seconds.__getitem__) == expected
 
 
+def test_one_slow_turn_is_enough_to_lose():
+    turns = iter([1.0, 1.0, 1.0, 9.0, 1.0])
+    assert is_losing(2, 1, lambda threads: next(turns) if threads == 2 else 1.0)
+
+
 def test_measuring_threads_leaves_their_number_and_the_random_stream_as_they_were():
     own, before = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(2)

@@ -17,6 +17,7 @@ from equipoise.recipe import Recipe
 TURN_SECONDS = 0.15  # of small steps that a number of threads is measured by, at a time
 GLANCE_SECONDS = 0.05  # the same, where it is only to be seen whether one loses much
 TURNS = 3
+GLANCES = 5
 LOSING = 1.5  # times as long as with the present number a step takes, where a trial would cost more than it may win
 FASTER = 1.1  # times as fast must be what takes the place of more threads
 MAX_THREADS = 1024  # a file may say anything, and that many more would end the process
@@ -100,8 +101,15 @@ def fastest_threads(most: int, seconds_of: Callable[[int], float] | None = None)
 
 
 def is_losing(threads: int, present: int, seconds_of: Callable[[int], float] | None = None) -> bool:
-    """Return whether small steps take much longer with a number of threads than with the present one now."""
-    return _times_as_long(threads, present, seconds_of or partial(_seconds_of_a_step, least=GLANCE_SECONDS)) > LOSING
+    """Return whether small steps take much longer with a number of threads than with the present one now.
+
+    The longest of its turns counts: other work comes and goes, and a trial meets more of it than a glance.
+    """
+    seconds_of = seconds_of or partial(_seconds_of_a_step, least=GLANCE_SECONDS)
+    turns = [(seconds_of(threads), seconds_of(present)) for _ in range(GLANCES)]
+    longest = max(seconds for seconds, _ in turns)
+    usual = sorted(seconds for _, seconds in turns)[GLANCES // 2]
+    return longest > LOSING * usual
 
 
 def _times_as_long(one: int, other: int, seconds_of: Callable[[int], float]) -> float:
