@@ -157,12 +157,18 @@ def test_a_run_on_points_of_a_file_is_continued_when_they_come_in_another_order(
     continued(train_small, tmp_path, path, turn_round, task="points")
 
 
+def large(folder: Path, *names: str) -> Path:
+    """Write the next photographs of one sequence, of 100 × 100 pixels, under these names into a folder."""
+    folder.mkdir(exist_ok=True)
+    num_before = len(list(folder.iterdir()))
+    pixels = np.random.default_rng(0).integers(0, 255, (num_before + len(names), 100, 100, 3), dtype=np.uint8)
+    for name, photograph in zip(names, pixels[num_before:], strict=True):
+        Image.fromarray(photograph).save(folder / name)
+    return folder
+
+
 def test_a_run_on_photographs_is_continued_under_other_names(train_small: TrainSmall, tmp_path: Path) -> None:
-    folder = tmp_path / "large"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for index in range(60):
-        Image.fromarray(generator.integers(0, 255, (100, 100, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    folder = large(tmp_path / "large", *(f"{index}.png" for index in range(60)))
     few = [*FOR_PHOTOS, "game.batch=2", "networks.width=4", "task.patch=24", "evaluation.every=4", "saving.every=4"]
 
     def rename() -> None:
@@ -614,15 +620,11 @@ def test_settings_that_leave_the_networks_as_they_are_may_be_others(
 
 @pytest.mark.slow
 def test_photographs_that_were_added_are_counted_and_trained_with(train_small: TrainSmall, tmp_path: Path) -> None:
-    folder = tmp_path / "large"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for index in range(60):
-        Image.fromarray(generator.integers(0, 255, (100, 100, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    folder = large(tmp_path / "large", *(f"{index}.png" for index in range(60)))
     few = ("game.batch=2", "networks.width=4", "task.patch=24", "evaluation.every=4")
     settings = [*FOR_PHOTOS, *few]
     run = train_small("photos", *settings, source=folder, task="super-resolution", budget="8")
-    Image.fromarray(generator.integers(0, 255, (100, 100, 3), dtype=np.uint8)).save(folder / "new.png")
+    large(folder, "new.png")
     with pytest.raises(UserError) as caught:
         eq.resume(run.path, budget="16")
     assert counts(caught.value) == [1, 0, 0, 60]

@@ -49,10 +49,14 @@ def is_as_begun(run: RunFolder, recipe: Recipe, data: DataRecord, opened: tasks.
     before = changes.read(run.examples)
     if before is None or recipe.networks.conditional:
         return False
-    splits = tuple(map(len, (opened.splits.train, opened.splits.validation, opened.splits.test)))
-    if splits != (data.num_train, data.num_validation, data.num_test):
+    if _sizes(opened) != (data.num_train, data.num_validation, data.num_test):
         return False
     return np.array_equal(np.sort(before.contents), np.sort(opened.hashes))
+
+
+def _sizes(opened: tasks.Source) -> tuple[int, ...]:
+    """Return how many examples each split of a source holds now."""
+    return tuple(map(len, (opened.splits.train, opened.splits.validation, opened.splits.test)))
 
 
 def _problem(data: DataRecord, opened: tasks.Source, found: Changes) -> str:
@@ -69,7 +73,7 @@ def _problem(data: DataRecord, opened: tasks.Source, found: Changes) -> str:
         counts = f"{found.num_new:,} new, {found.num_gone:,} gone, {found.num_changed:,} changed"
         return f"{since} {counts} (the same name, another content), {found.num_same:,} the same"
     splits = (data.num_train, data.num_validation, data.num_test)
-    now = tuple(map(len, (opened.splits.train, opened.splits.validation, opened.splits.test)))
+    now = _sizes(opened)
     if splits != now:
         problem = f"holds the same {data.noun}, split otherwise than when this run began: {now} for training, "
         return f"{problem}validation and test, before {splits}; data.validation and data.test in recipe.json say how"

@@ -2,6 +2,7 @@
 
 import contextlib
 import platform
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -94,7 +95,8 @@ def fastest_threads(most: int, seconds_of: Callable[[int], float] | None = None)
     best = most
     while best > 1:
         fewer = best // 2
-        if _times_as_long(best, fewer, seconds_of) < FASTER:
+        of_best, of_fewer = _in_turn(best, fewer, seconds_of, TURNS)
+        if statistics.median(of_best) < FASTER * statistics.median(of_fewer):
             break
         best = fewer
     return best
@@ -106,17 +108,17 @@ def is_losing(threads: int, present: int, seconds_of: Callable[[int], float] | N
     The longest of its turns counts: other work comes and goes, and a trial meets more of it than a glance.
     """
     seconds_of = seconds_of or partial(_seconds_of_a_step, least=GLANCE_SECONDS)
-    turns = [(seconds_of(threads), seconds_of(present)) for _ in range(GLANCES)]
-    longest = max(seconds for seconds, _ in turns)
-    usual = sorted(seconds for _, seconds in turns)[GLANCES // 2]
-    return longest > LOSING * usual
+    found, usual = _in_turn(threads, present, seconds_of, GLANCES)
+    return max(found) > LOSING * statistics.median(usual)
 
 
-def _times_as_long(one: int, other: int, seconds_of: Callable[[int], float]) -> float:
-    """Return how many times as long as with the other number of threads a step takes with the one: of medians."""
-    turns = [(seconds_of(one), seconds_of(other)) for _ in range(TURNS)]  # in turn: other work comes and goes
-    of_one, of_other = (sorted(times)[TURNS // 2] for times in zip(*turns, strict=True))
-    return of_one / of_other
+def _in_turn(
+    one: int, other: int, seconds_of: Callable[[int], float], num: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the seconds of steps with two numbers of threads, taken in turn, as other work comes and goes."""
+    turns = [(seconds_of(one), seconds_of(other)) for _ in range(num)]
+    of_one, of_other = zip(*turns, strict=True)
+    return of_one, of_other
 
 
 def _seconds_of_a_step(threads: int, least: float) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, Union
 
 from equipoise import formatting
@@ -32,16 +32,17 @@ LONGEST = 20.0  # times as long as the run; beyond it another way is better advi
 
 @dataclass(frozen=True)
 class Quality:
-    """A grade, what it rests on, and what would help most; the last is empty where nothing is needed."""
+    """A grade, what it rests on, and what would help most; the last is empty where nothing is needed or known."""
 
     grade: Grade
     basis: str
-    advice: str
+    share: float  # of the way from the ceiling to the floor, NaN without both
+    advice: str = ""
 
     @property
     def sentence(self) -> str:
-        """The three as one text."""
-        text = Graded(self.grade, self.basis, math.nan).sentence
+        """All of it as one text."""
+        text = f"{self.grade[:1].upper()}{self.grade[1:]}: {self.basis}."
         return f"{text} {self.advice}" if self.advice else text
 
 
@@ -54,20 +55,6 @@ class Standing:
     share: float = math.nan
 
 
-@dataclass(frozen=True)
-class Graded:
-    """A grade and what it rests on, with the share of the way from the ceiling to the floor, NaN without both."""
-
-    grade: Grade
-    basis: str
-    share: float
-
-    @property
-    def sentence(self) -> str:
-        """Both as one text."""
-        return f"{self.grade[:1].upper()}{self.grade[1:]}: {self.basis}."
-
-
 def quality_of(now: Status) -> Quality | None:
     """Return how good the best generator is, None without a score or anything to measure it by."""
     score = now.test if now.test is not None and now.test.is_finite else now.best
@@ -77,10 +64,10 @@ def quality_of(now: Status) -> Quality | None:
     found = graded(score, now.metric, now.rivals.scores, num, now.noun)
     if found is None:
         return None
-    return Quality(found.grade, found.basis, _advice(now, found.grade, found.share, num))
+    return replace(found, advice=_advice(now, found.grade, found.share, num))
 
 
-def graded(score: Scored, metric: Metric, rivals: Sequence[RivalScore], num: int, noun: str) -> Graded | None:
+def graded(score: Scored, metric: Metric, rivals: Sequence[RivalScore], num: int, noun: str) -> Quality | None:
     """Return the grade of a score beside its baselines, None without anything to measure it by.
 
     `num` counts the distinct examples that trained what is graded; 0 where that is not known.
@@ -104,7 +91,7 @@ def graded(score: Scored, metric: Metric, rivals: Sequence[RivalScore], num: int
     if 0 < num < FEW and math.isfinite(standing.share):
         grade = _least(grade, "promising")
         parts[-1] += ", too few to tell variety from copying"
-    return Graded(grade, ", ".join(parts), standing.share)
+    return Quality(grade, ", ".join(parts), standing.share)
 
 
 def place_of(now: Status, score: Score) -> float:

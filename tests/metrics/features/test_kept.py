@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from equipoise.data.splits import content_digests, to_hashes
 from equipoise.metrics.features import encoder, kept
 from equipoise.metrics.features.encoder import Loaded, load_or_train, train_encoder
-from equipoise.metrics.features.kept import Lesson, RunEncoder, sketches_of
+from equipoise.metrics.features.kept import Lesson, RunEncoder
 
 STEPS = 5
 WARM = 2  # of them, where another encoder has seen the pictures
@@ -78,7 +78,7 @@ def test_an_encoder_that_was_taught_by_what_is_held_out_now_is_not_taken(tmp_pat
     images = pictures(400)
     first, _ = load(tmp_path, images, "a")
     again, steps = load(tmp_path, images[4:], "b", held_out=hashes_of(images[:4]))
-    assert steps > 0
+    assert (steps, again.record.started_from) == (STEPS, ""), "nor begun with"
     assert again.digest != first.digest
 
 
@@ -125,20 +125,6 @@ def test_an_encoder_of_the_same_pictures_at_another_size_is_not_begun_with(tmp_p
         assert load(tmp_path, pictures(300, size), f"b{size}")[0].record == again.record
     other, steps = load(tmp_path, pictures(300, 24, seed=1), "c")
     assert (steps, other.record.started_from) == (STEPS, "")
-
-
-def test_folding_pixels_into_channels_keeps_what_an_encoder_has_learned(tmp_path: Path) -> None:
-    """An image of twice the size gives the features of the image itself where its pixels come in fours."""
-    images = pictures(64, 20)
-    small = train_encoder(images, steps=3)
-    with torch.no_grad():
-        x = torch.from_numpy(images).float() / 127.5 - 1
-        large = encoder.Encoder(1, 40, 40).eval()
-        assert encoder._begin_with(large, encoder._packed(small))
-        torch.testing.assert_close(large(x.repeat_interleave(2, 2).repeat_interleave(2, 3)), small(x))
-        back = encoder.Encoder(1, 20, 20).eval()
-        assert encoder._begin_with(back, encoder._packed(large))
-        torch.testing.assert_close(back(x), small(x))
 
 
 class Interrupted(BaseException):
@@ -214,13 +200,6 @@ def test_a_name_that_leads_out_of_the_cache_is_not_followed(tmp_path: Path) -> N
     stem = tmp_path / "cache" / kept.stem_of("b", STEPS)
     kept._write_json(stem, {"sha256": found.digest, "weights": "../outside"})
     assert kept.under(stem, None, lambda data: True) is None
-
-
-def test_a_picture_looks_the_same_at_any_size_and_another_one_does_not() -> None:
-    sizes = [sketches_of(pictures(50, size)).astype(float) for size in (16, 22, 28, 48)]
-    for sketches in sizes[1:]:
-        assert np.sqrt(((sketches - sizes[0]) ** 2).mean(1)).max() < kept.TOLERANCE
-    assert np.sqrt(((sizes[0][1:] - sizes[0][:-1]) ** 2).mean(1)).min() > kept.TOLERANCE
 
 
 def test_an_encoder_is_trained_by_one_thread_whatever_there_are() -> None:

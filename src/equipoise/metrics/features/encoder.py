@@ -30,7 +30,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 SEED = 0  # whatever below decides the weights, a change of it is a new `kept.VERSION`
 STEPS = 500
-STARTED_SHARE = 0.4  # of the steps are enough for one that begins with what another has learned of these pictures
+STARTED_SHARE = 0.4  # of the steps are enough for one that begins with what another has learned of most of these images
 PAIRS = 128  # images a step, each seen in two views
 RATE = 3e-3
 WIDTH = 32
@@ -115,8 +115,7 @@ def load_or_train(
     It is trained once on the CPU, deterministically, and kept in `cache` under `pool_digest`; `report` is called with
     the share of the training done. One that was interrupted is taken up where it was. Where the cache has one that
     nearly the same images have taught and none that the lesson holds out, that is returned; and before all else the
-    very encoder of a `run`. One that has seen these pictures at another size is begun with. Raises UserError if there
-    are no images.
+    very encoder of a `run`. One that knows most of these images is begun with. Raises UserError if there are no images.
     """
     if train_images.ndim != 4 or len(train_images) == 0 or train_images.dtype != np.uint8:
         problem = f"{train_images.dtype} {train_images.shape}; allowed is uint8 [N, C, H, W] with N at least 1"
@@ -144,11 +143,11 @@ def load_or_train(
         found = kept.nearest(stem, lesson, facts, fits)
     if found is None:
         unfinished = stem.with_suffix(".unfinished.safetensors")
-        start = None if lesson is None else _start_of(unfinished, kept.starts(stem, train_images, facts), encoder)
+        start = None if lesson is None else _start_of(unfinished, kept.starts(stem, lesson, facts), encoder)
         if start is not None:
             facts["started_from"] = start.digest
         encoder = train_encoder(train_images, steps=steps, report=report, unfinished=unfinished, start=start)
-        found = kept.write(stem, _packed(encoder), facts, lesson, train_images)
+        found = kept.write(stem, _packed(encoder), facts, lesson)
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
     return Loaded(_channels_last(encoder), found.record.digest, found.data, found.record)
@@ -208,7 +207,7 @@ def _trained(
         begun = b""
         if start is not None:
             begun = bytes.fromhex(start.digest)
-            _begin_with(encoder, start.data)
+            _fill(encoder, start.data)
         optimizer = torch.optim.AdamW(parts.parameters(), lr=RATE, weight_decay=1e-4)
         begin = 0
         if unfinished is not None:
@@ -236,36 +235,9 @@ def _start_of(unfinished: Path, starts: list[Start], encoder: Encoder) -> Start 
         begun = bytes(safetensors.torch.load(read_bytes(unfinished, MAX_BYTES))["begun"].tolist()).hex()
     if begun == "":
         return None
-    starts = [start for start in starts if _begin_with(encoder, start.data)]
+    starts = [start for start in starts if _fill(encoder, start.data)]
     same = [start for start in starts if start.digest == begun]
     return next(iter([*same, *starts]), None)
-
-
-def _begin_with(encoder: Encoder, data: bytes) -> bool:
-    """Give an encoder the weights of another one, and return whether they can be had.
-
-    One folds 2 × 2 pixels into channels and the other may not: then each of the four gets a quarter of the weight, or
-    gives its share to their sum.
-    """
-    try:
-        state = safetensors.torch.load(data)
-        own = encoder.state_dict()
-        if _types(state) != _types(own):
-            return False
-        name = "stem.0.weight"
-        weight = state[name]
-        num_out, num_in, *kernel = weight.shape
-        if own[name].shape[1] == 4 * num_in:
-            weight = (weight[:, :, None] / 4).expand(-1, -1, 4, -1, -1).flatten(1, 2)
-        elif num_in == 4 * own[name].shape[1]:
-            weight = weight.view(num_out, -1, 4, *kernel).sum(2)
-        state[name] = weight.contiguous()
-        if any(state[place].shape != tensor.shape for place, tensor in own.items()):
-            return False
-        encoder.load_state_dict(state)
-    except Exception:  # a cache
-        return False
-    return True
 
 
 def _keep(

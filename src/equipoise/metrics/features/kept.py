@@ -1,7 +1,7 @@
 """Encoders in the cache, and which images taught them: nearly the same images need no new one.
 
-`encoder-v1-<key>.safetensors` holds the weights, the `.json` of that name what they are, and `.taught.safetensors` the
-hashes and sketches of the images that taught them. A `.json` may name the weights of another key, which its images
+`encoder-v2-<key>.safetensors` holds the weights, the `.json` of that name what they are, and `.taught.safetensors` the
+hashes of the images that taught them. A `.json` may name the weights of another key, which its images
 nearly share.
 """
 
@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,14 @@ import msgspec
 import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import EncoderRecord
 from equipoise.storage.safe_open import read_bytes
 
-VERSION = 1  # of all that decides the weights
+VERSION = 2  # of all that decides the weights
 NEAR = 0.9  # of all images that taught an encoder or would teach a new one, this share must be both to take the old one
-SEEN = (
-    0.7  # of some training images must have taught an encoder, at whatever size, for another to begin with its weights
-)
-NUM_LOOKED_FOR = 500  # training images that are looked for among them
-SKETCH = 4  # pixels a side
-TOLERANCE = 3.0  # grey levels between sketches of one picture at two sizes, root mean square; below 2.0 on three sets
+KNOWN = 0.7  # of the training images must have taught an encoder for another one to begin with its weights
 MAX_BYTES = 2**26  # of a file of an encoder; the largest takes a fiftieth of that
 _NAME = re.compile("encoder-v[0-9]+-[0-9a-f]{16}")
 
@@ -47,14 +41,6 @@ class Lesson:
     def of(hashes: np.ndarray, held_out: np.ndarray) -> "Lesson":
         """Return the lesson of some images; one that is on both sides is no secret."""
         return Lesson(np.unique(hashes), np.setdiff1d(held_out, hashes))
-
-
-@dataclass(frozen=True, eq=False)
-class Taught:
-    """The images that taught an encoder."""
-
-    hashes: np.ndarray  # uint64, each one once
-    sketches: np.ndarray  # uint8 [N, K]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +96,7 @@ def under(stem: Path, lesson: Lesson | None, fits: Fits) -> Kept | None:
     data = _whole(stem.with_name(f"{place}.safetensors"), facts.get("sha256"))
     if data is None:
         return None
-    taught = lesson
+    taught = None if lesson is None else lesson.hashes
     if place != stem.name:
         taught = _taught(stem.with_name(place))
         if taught is None or lesson is None:
@@ -124,11 +110,10 @@ def nearest(stem: Path, lesson: Lesson, facts: Mapping[str, Any], fits: Fits) ->
 
     It is found under this name from now on, so that these very images are always judged by one encoder.
     """
-    found: list[tuple[float, Path, Taught]] = []
-    for other, taught in _others(stem, facts, ("steps", "size", "channels")):
-        num_both = len(np.intersect1d(taught.hashes, lesson.hashes))
-        likeness = num_both / (len(taught.hashes) + len(lesson.hashes) - num_both)
-        if likeness >= NEAR and not len(np.intersect1d(taught.hashes, lesson.held_out)):
+    found: list[tuple[float, Path, np.ndarray]] = []
+    for other, taught, num_both in _related(stem, lesson, facts):
+        likeness = num_both / (len(taught) + len(lesson.hashes) - num_both)
+        if likeness >= NEAR:
             found.append((-likeness, other, taught))
     for _, other, taught in sorted(found, key=lambda one: one[:2]):
         of_other = _facts(other)
@@ -142,68 +127,61 @@ def nearest(stem: Path, lesson: Lesson, facts: Mapping[str, Any], fits: Fits) ->
     return None
 
 
-def starts(stem: Path, images: np.ndarray, facts: Mapping[str, Any]) -> list[Start]:
-    """Return the encoders that most of these pictures have taught, at this size, from random weights; best first.
+def starts(stem: Path, lesson: Lesson, facts: Mapping[str, Any]) -> list[Start]:
+    """Return the encoders from random weights that most of these images have taught, and none that is held out.
 
-    Images uint8 [N, C, H, W] are in random order. Some of those that have taught one may be held out now. One of
-    another size is not begun with: on photographs of clothes its scores were noise (LOG, 2026-11-27).
+    The one that knows the most comes first. Those of another size are not begun with: their weights gave features so
+    uneven on photographs of clothes that the scores were noise.
     """
-    some = torch.from_numpy(sketches_of(images[:NUM_LOOKED_FOR])).float()
     found: list[tuple[float, str, Start]] = []
-    for other, taught in _others(stem, facts, ("steps", "size", "channels")):
+    for other, _, num_both in _related(stem, lesson, facts):
         of_other = _facts(other)
-        if of_other.get("started_from") or not len(taught.sketches):
+        known = num_both / len(lesson.hashes)
+        if of_other.get("started_from") or known < KNOWN:
             continue
-        distances = torch.cdist(some, torch.from_numpy(taught.sketches).float())  # [K, N]
-        seen = (distances.amin(1) <= TOLERANCE * some.shape[1] ** 0.5).float().mean().item()
         data = _whole(other.with_suffix(".safetensors"), of_other.get("sha256"))
-        if data is not None and seen >= SEEN:
-            found.append((-seen, other.name, Start(data, of_other["sha256"])))
+        if data is not None:
+            found.append((-known, other.name, Start(data, of_other["sha256"])))
     return [start for _, _, start in sorted(found, key=lambda one: one[:2])]
 
 
-def sketches_of(images: np.ndarray) -> np.ndarray:
-    """Return images uint8 [N, C, H, W] at 4 × 4 pixels, by which one is known at any size: uint8 [N, K]."""
-    parts = []
-    for begin in range(0, len(images), 1000):
-        part = torch.from_numpy(np.array(images[begin : begin + 1000])).float()
-        small = F.interpolate(part, size=(SKETCH, SKETCH), mode="bilinear", antialias=True)
-        parts.append(small.flatten(1).round().clamp(0, 255).to(torch.uint8).numpy())
-    return np.concatenate(parts)
+def _related(stem: Path, lesson: Lesson, facts: Mapping[str, Any]) -> Iterator[tuple[Path, np.ndarray, int]]:
+    """Yield the other encoders of this kind and size that none of what is held out has taught.
+
+    Each is its name, the hashes of what taught it, and how many of these images are among that.
+    """
+    for path in sorted(stem.parent.glob(f"encoder-v{VERSION}-*.json")):
+        other = path.with_suffix("")
+        of_other = _facts(other)
+        if any(of_other.get(name) != facts[name] for name in ("steps", "size", "channels")):
+            continue
+        taught = _taught(other)
+        if taught is not None and not len(np.intersect1d(taught, lesson.held_out)):
+            yield other, taught, len(np.intersect1d(taught, lesson.hashes))
 
 
-def write(stem: Path, data: bytes, facts: Mapping[str, Any], lesson: Lesson | None, images: np.ndarray) -> Kept:
-    """Keep the weights of an encoder that these images uint8 [N, C, H, W] taught; raises OSError."""
+def write(stem: Path, data: bytes, facts: Mapping[str, Any], lesson: Lesson | None) -> Kept:
+    """Keep the weights of an encoder that a lesson's images taught; raises OSError."""
     facts = {**facts, "sha256": hashlib.sha256(data).hexdigest()}
     stem.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(stem.with_suffix(".safetensors"), data)
     if lesson is not None:
         hashes = torch.from_numpy(lesson.hashes.view(np.int64))
-        sketches = torch.from_numpy(sketches_of(images))
-        write_bytes(_taught_path(stem), safetensors.torch.save({"hashes": hashes, "sketches": sketches}))
+        write_bytes(_taught_path(stem), safetensors.torch.save({"hashes": hashes}))
     _write_json(stem, facts)
-    return Kept(data, _record(facts, lesson, lesson))
+    return Kept(data, _record(facts, None if lesson is None else lesson.hashes, lesson))
 
 
-def _record(facts: Mapping[str, Any], taught: Lesson | Taught | None, lesson: Lesson | None) -> EncoderRecord:
+def _record(facts: Mapping[str, Any], taught: np.ndarray | None, lesson: Lesson | None) -> EncoderRecord:
     record = EncoderRecord(digest=str(facts["sha256"]), started_from=str(facts.get("started_from", "")))
     if taught is None or lesson is None:
         return record
     return msgspec.structs.replace(
         record,
-        num_taught=len(taught.hashes),
-        num_shared=len(np.intersect1d(taught.hashes, lesson.hashes)),
+        num_taught=len(taught),
+        num_shared=len(np.intersect1d(taught, lesson.hashes)),
         num_train=len(lesson.hashes),
     )
-
-
-def _others(stem: Path, facts: Mapping[str, Any], same: Sequence[str]) -> Iterator[tuple[Path, Taught]]:
-    """Yield the names of the other encoders in the cache whose facts are the same, and what taught them."""
-    for path in sorted(stem.parent.glob(f"encoder-v{VERSION}-*.json")):
-        other = path.with_suffix("")
-        of_other = _facts(other)
-        if all(of_other.get(name) == facts[name] for name in same) and (taught := _taught(other)) is not None:
-            yield other, taught
 
 
 def _write_json(stem: Path, values: Mapping[str, Any]) -> None:
@@ -239,13 +217,12 @@ def _taught_path(stem: Path) -> Path:
     return stem.with_suffix(".taught.safetensors")
 
 
-def _taught(stem: Path) -> Taught | None:
-    """Return the images that taught the encoder of a name; None where they cannot be read."""
+def _taught(stem: Path) -> np.ndarray | None:
+    """Return the hashes uint64 of the images that taught the encoder of a name; None where they cannot be read."""
     try:
-        tensors = safetensors.torch.load(read_bytes(_taught_path(stem), MAX_BYTES))
-        hashes, sketches = (tensors[name] for name in ("hashes", "sketches"))
+        hashes = safetensors.torch.load(read_bytes(_taught_path(stem), MAX_BYTES))["hashes"]
     except Exception:  # a cache: a header can be wrong in many ways, and each raises another type
         return None
-    if (hashes.dtype, hashes.ndim, sketches.dtype, sketches.ndim) != (torch.int64, 1, torch.uint8, 2):
+    if (hashes.dtype, hashes.ndim) != (torch.int64, 1):
         return None
-    return Taught(np.unique(hashes.numpy().view(np.uint64)), sketches.numpy())
+    return np.unique(hashes.numpy().view(np.uint64))
