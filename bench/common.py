@@ -35,6 +35,11 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def write_record(name: str, values: dict[str, Any]) -> Path:
     """Write `records/<name>.json`, with the hardware and the date."""
     RECORDS.mkdir(exist_ok=True)

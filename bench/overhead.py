@@ -1,12 +1,13 @@
 """What everything around the bare step costs: Equipoise's loop against a hand-written one, interleaved in one process.
 
-    python bench/overhead.py [--blocks 150]
+    python bench/overhead.py [--blocks 150] [--device cpu]
 
 Both train the same networks with the same numerics (losses, penalty, optimizers, average, precision) on the same
 images; the hand-written loop has nothing else. While Equipoise's loop runs, with signals, log, display, checks and a
 checkpoint a minute or oftener, it is halted after every 20 steps for 20 hand-written ones, so that the machine's
 moods meet both alike. The ratio of the total times is recorded with a bootstrap interval over blocks, in
-records/overhead.json. Evaluations are left out: they are bounded by their own share of the time.
+records/overhead.json. Evaluations are left out: they are bounded by their own share of the time. On a GPU
+(records/overhead-gpu.json) the hand-written loop holds all images there and draws its latents there, too.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from common import spread, write_record
+from common import device_name, spread, write_record
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,26 +40,26 @@ from equipoise.state import TrainingState, start
 from equipoise.tasks import images
 from equipoise.tasks.images import ImageBatch, ImageTask
 
-DEVICE = torch.device("cpu")
 BLOCK = 20  # steps
 
 
 def bare_step(task: ImageTask, recipe: Recipe, state: TrainingState, pixels: Tensor, step: int) -> None:
-    """Take one discriminator and one generator step by hand, on uint8 training images `[N, C, H, W]`."""
+    """Take one discriminator and one generator step by hand, where the uint8 training images `[N, C, H, W]` are."""
     game = recipe.game
     penalty = game.penalty
     generator = state.players.generator
     discriminator = state.players.discriminator
 
     def autocast() -> torch.autocast:
-        return torch.autocast("cpu", dtype=task.precision, enabled=task.precision != torch.float32)
+        return torch.autocast(device.type, dtype=task.precision, enabled=task.precision != torch.float32)
 
-    chosen = torch.randint(len(pixels), (game.batch,))
+    device = pixels.device
+    chosen = torch.randint(len(pixels), (game.batch,), device=device)
     real = (pixels[chosen].float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
     generator.requires_grad_(False)
     discriminator.requires_grad_(True)
     with torch.no_grad(), autocast():
-        fake = generator(torch.randn(game.batch, recipe.networks.latent_size)).float()
+        fake = generator(torch.randn(game.batch, recipe.networks.latent_size, device=device)).float()
     due = step % penalty.every == 0
     real.requires_grad_(due)
     fake.requires_grad_(due)
@@ -78,7 +79,7 @@ def bare_step(task: ImageTask, recipe: Recipe, state: TrainingState, pixels: Ten
     generator.requires_grad_(True)
     discriminator.requires_grad_(False)
     with autocast():
-        fake = generator(torch.randn(game.batch, recipe.networks.latent_size))
+        fake = generator(torch.randn(game.batch, recipe.networks.latent_size, device=device))
         fake_logits = discriminator(fake.float()).float()
         with torch.no_grad():
             real_logits = discriminator(real.detach()).float()
@@ -103,7 +104,7 @@ class Interleaved:
 
     def __post_init__(self) -> None:
         self.state = start(self.inner, self.recipe)
-        self.pixels = torch.from_numpy(self.inner.pool.images[self.inner.pool.splits.train])
+        self.pixels = torch.from_numpy(self.inner.pool.images[self.inner.pool.splits.train]).to(self.inner.device)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -111,16 +112,23 @@ class Interleaved:
     def discriminator_terms(self, players: Players, batch: ImageBatch, step: StepContext) -> Terms:
         """Count a step; at the end of a block, time it and take as many steps by hand."""
         if self.calls % BLOCK == 0:
-            now = time.perf_counter()
+            now = seconds(self.inner.device)
             if self.calls > BLOCK:  # the first block warms up
                 self.full.append(now - self.mark)
             for index in range(self.calls, self.calls + BLOCK):
                 bare_step(self.inner, self.recipe, self.state, self.pixels, index)
-            self.mark = time.perf_counter()
+            self.mark = seconds(self.inner.device)
             if self.calls > BLOCK:
                 self.bare.append(self.mark - now)
         self.calls += 1
         return self.inner.discriminator_terms(players, batch, step)
+
+
+def seconds(device: torch.device) -> float:
+    """Return the time at which a device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def interval(full: list[float], bare: list[float]) -> tuple[float, float]:
@@ -140,12 +148,14 @@ def main() -> None:
     """Train with both loops in turn and record the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=150)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    source = images.opened(Recipe(), DEVICE, SILENT.stage)
+    device = torch.device(options.device)
+    source = images.opened(Recipe(), device, SILENT.stage)
     recipe = source.settled(build("modern", source.facts))
     samples = (options.blocks + 2) * BLOCK * recipe.game.batch
     recipe = dataclasses.replace(recipe, budget=Budget(samples=samples, seconds=None))
-    precision = chosen_precision(recipe, DEVICE)
+    precision = chosen_precision(recipe, device)
     task = source.task(recipe, loss_of(recipe, None), precision, SILENT.stage)
     interleaved: Any = Interleaved(task, recipe)
     judge = task.judge("validation")
@@ -157,6 +167,7 @@ def main() -> None:
     full = interleaved.full
     bare = interleaved.bare
     values = {
+        "device": device_name(device),
         "blocks": len(full),
         "steps_a_block": BLOCK,
         "bare_milliseconds_a_step": spread([1000 * second / BLOCK for second in bare]),
@@ -166,7 +177,7 @@ def main() -> None:
         "ratio_of_blocks": spread([a / b for a, b in zip(full, bare, strict=True)]),
     }
     print(values)
-    print(write_record("overhead", values))
+    print(write_record("overhead" if device.type == "cpu" else "overhead-gpu", values))
 
 
 if __name__ == "__main__":

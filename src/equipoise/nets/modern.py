@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equipoise.nets.grouped import GroupedConv2d
 from equipoise.nets.layers import SLOPE, LabelledLatents, ProjectionHead, crop, halved, resolutions, stage_channels
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -69,7 +70,9 @@ class ModernDiscriminator(nn.Module):
         features = self.stages[0](self.from_pixels(F.pad(images, (0, odd, 0, odd))))
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
             features = stage(transition(halved(features)))
-        return self.head(self.basis(features).flatten(1), labels)
+        # Each channel by its own weights: a sum, as a convolution of as many groups would be differentiated in a loop.
+        pooled = (features * self.basis.weight[:, 0]).sum((2, 3))
+        return self.head(pooled, labels)
 
 
 class ResidualBlock(nn.Module):
@@ -81,7 +84,7 @@ class ResidualBlock(nn.Module):
         # Fix-up: with m = 3 layers a block and L blocks, all but the last are scaled by L^(-1/(2m-2)).
         gain = nn.init.calculate_gain("leaky_relu", SLOPE) * num_blocks**-0.25
         self.expand = scaled(nn.Conv2d(channels, inner, 1), gain)
-        self.mix = scaled(nn.Conv2d(inner, inner, 3, padding=1, groups=num_groups(inner)), gain)
+        self.mix = scaled(GroupedConv2d(inner, inner, 3, padding=1, groups=num_groups(inner)), gain)
         self.dropout = nn.Dropout(dropout)
         self.project = scaled(nn.Conv2d(inner, channels, 1, bias=False), 0.0)
 
