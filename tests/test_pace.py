@@ -283,6 +283,25 @@ def test_more_threads_that_are_sure_to_lose_are_not_tried(
 
 
 @pytest.mark.usefixtures("two_threads")
+def test_a_trial_that_loses_ends_within_its_log_line_and_a_resume_meets_that_place(
+    train_killed: Callable[..., Path], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two threads a round takes three seconds, and a line would take a minute."""
+    monkeypatch.setattr("equipoise.setup.fastest_threads", lambda most: 1)
+    machine.seconds_of_round = lambda _: 3.0 if torch.get_num_threads() == 2 else 0.05
+    path = train_killed(552, "evaluation.every=160", "saving.every=320", budget="200s")
+    lines = [line for line in logs.records(path / "log" / "pace.jsonl") if "threads" in line]
+    ((begin, end),) = [(line, after) for line, after in itertools.pairwise(lines) if line["threads"] == 2]
+    assert end["spent"] - begin["spent"] <= 2 * STEP
+    assert end["threads"] == 1
+    before = untimed(path)
+    assert end["spent"] in [line["spent"] for line in before]
+    machine.seconds_of_round = lambda _: 0.05
+    eq.resume(path)
+    assert untimed(path)[: len(before)] == before
+
+
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("killed_at", [104, 1_104])
 def test_a_resume_computes_with_the_threads_of_the_killed_run_at_every_position(
     train_killed: Callable[..., Path], machine: Machine, killed_at: int

@@ -26,7 +26,7 @@ from equipoise.host.deadline import Abandoned, Deadline
 from equipoise.host.device import is_losing
 from equipoise.host.intervals import PRICE_OFF, is_far_off, measured_intervals
 from equipoise.host.signals import Interruption
-from equipoise.host.threads import ThreadChoice, begins_trial, observed, put_off
+from equipoise.host.threads import ThreadChoice, begins_trial, is_lost, observed, put_off
 from equipoise.host.writer import BackgroundWriter
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
@@ -171,7 +171,7 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
             state.seconds = host.clock.seconds()
 
             # About once a second: log.
-            if state.intervals.is_log_due(state.samples, num):
+            if is_log_due(state, num, host):
                 observer.progress(log(state, recipe, monitor, run, host))
                 keep_pace(state, recipe, monitor, run, host, observer)
 
@@ -196,6 +196,18 @@ def is_saving_due(state: TrainingState, recipe: Recipe, verdict: Verdict) -> boo
         return False  # what is about to be abandoned
     due = isinstance(verdict, Stop) or state.intervals.is_saving_due(state.samples, step_of(state, recipe))
     return state.is_unsaved or (due and state.saved < state.samples)
+
+
+def is_log_due(state: TrainingState, step: int, host: Host) -> bool:
+    """Return whether a log line is due: on its interval, and where a number of threads on trial has lost.
+
+    What an earlier session recorded at such a position is met there again.
+    """
+    if state.intervals.is_log_due(state.samples, step):
+        return True
+    if not state.intervals.is_known:
+        return False
+    return state.spent in state.recorded or is_lost(host.threads, *host.clock.since_lap(state.spent))
 
 
 def step_of(state: TrainingState, recipe: Recipe) -> int:

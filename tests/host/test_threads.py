@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from equipoise.host.threads import REST_SECONDS, ThreadChoice, begins_trial, observed, put_off
+from equipoise.host.threads import REST_SECONDS, ThreadChoice, begins_trial, is_lost, observed, put_off
 
 LAP = 0.25  # seconds of training between two observations
 
@@ -104,3 +104,13 @@ def test_a_trial_that_is_put_off_is_not_held_and_comes_again_after_a_rest():
         assert choice.now == 1
     assert len(begun) == 3, "at once, and after each rest"
     assert min(later - earlier for earlier, later in itertools.pairwise(begun)) >= REST_SECONDS
+
+
+def test_a_trial_has_lost_once_a_second_of_it_was_much_slower_and_not_before():
+    trial = ThreadChoice(most=2, settled=1, speed=400.0, on_trial=2)
+    assert not is_lost(trial, 8, 0.9), "a second at least"
+    assert is_lost(trial, 264, 1.0)
+    assert not is_lost(trial, 272, 1.0), "within 1.5 times"
+    assert not is_lost(ThreadChoice(most=2, settled=1, speed=400.0), 8, 60.0), "no trial"
+    over = ThreadChoice(most=2, settled=1, speed=400.0, on_trial=2, trial_speed=20.0)
+    assert not is_lost(over, 8, 60.0), "the settled number has its turn"

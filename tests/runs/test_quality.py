@@ -118,34 +118,38 @@ def test_where_there_is_a_classical_method_it_is_what_counts(status, difference,
     assert ("significantly" in found.basis) == (grade != "usable")
 
 
+def certificate(speed: float, forecast: float = 0.1, noise: float = 0.0, num: int = 20) -> dict[str, Any]:
+    """Return what a run's scores say."""
+    return {"speed": speed, "forecast": forecast, "noise": noise, "min_gain": 0.02, "num_evaluations": num}
+
+
 @pytest.mark.parametrize(
-    ("certificate", "said"),
+    ("found", "said", "times"),
     [
-        ({"speed": 1.0, "forecast": 0.1, "min_gain": 0.02, "num_evaluations": 20}, "about "),
-        ({"speed": 0.01, "forecast": 0.03, "min_gain": 0.02, "num_evaluations": 20}, "20 minutes"),
-        ({"speed": 0.5, "forecast": 0.001, "min_gain": 0.02, "num_evaluations": 20}, "predicted"),
-        (None, "Longer training would help most."),
-        (
-            {"speed": 0.01, "forecast": 0.001, "min_gain": 0.02, "num_evaluations": 2},
-            "Longer training would help most.",
-        ),
+        (certificate(1.0), "middle, about 5 minutes in all", 5.0),
+        (certificate(1.0, noise=0.1), "middle, about 5 minutes, 5 minutes to 10 minutes, in all", 5.0),
+        (certificate(1.0, noise=0.4), "middle, about 5 minutes, 3 minutes at least, in all", 5.0),
+        (certificate(10.0), "middle, about 2 minutes in all", 1.25),
+        (certificate(0.01, 0.03), "more than 20 minutes", 2.0),
+        (certificate(0.5, 0.001), "More training is predicted to bring little: another recipe", 2.0),
+        (None, "Longer training would help most.", 2.0),
+        (certificate(0.01, 0.001, num=2), "Longer training would help most.", 2.0),
     ],
 )
-def test_what_would_help_most_follows_from_the_runs_own_curve(status, certificate, said):
-    found = quality_of(status(0.05, certificate=certificate, seconds=60.0))
-    assert found is not None
-    assert said in found.advice
-    if said == "about ":
-        assert "5 minutes" in found.advice, "a gain of one e-fold for each e-fold of training"
+def test_what_would_help_most_follows_from_the_runs_own_curve_and_its_noise(status, found, said, times):
+    """Five times too much is missing: at a gain of one e-fold for each e-fold of training, five times the minute."""
+    quality = quality_of(status(0.05, certificate=found, seconds=60.0))
+    assert quality is not None
+    assert said in quality.advice
+    assert quality.times == pytest.approx(times)
 
 
 def test_more_images_are_asked_for_where_there_are_few_and_more_training_brings_little(status):
     """Not after a minute of training, where longer helps however few they are."""
-    little = {"speed": 0.5, "forecast": 0.001, "min_gain": 0.02, "num_evaluations": 20}
-    much = {"speed": 1.0, "forecast": 0.1, "min_gain": 0.02, "num_evaluations": 20}
+    little = certificate(0.5, 0.001)
     assert "more images" in advice_of(status(0.05, num=MORE - 1, certificate=little))
     assert "more images" not in advice_of(status(0.05, num=MORE, certificate=little))
-    assert advice_of(status(0.05, num=MORE - 1, certificate=much)).startswith("Longer")
+    assert advice_of(status(0.05, num=MORE - 1, certificate=certificate(1.0))).startswith("Longer")
 
 
 def test_an_interrupted_run_is_told_to_go_on(status):

@@ -11,7 +11,7 @@ from fake_runs import change_state
 from equipoise.errors import Command, Near, Option, Setting, UserError
 from equipoise.recipe import Budget, parsed_budget, to_dict
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
-from equipoise.runs.resume_rules import adopt, in_words, recipe_to_resume, twice_as_much
+from equipoise.runs.resume_rules import adopt, in_words, recipe_to_resume, times_as_much
 from equipoise.storage.logs import records
 from equipoise.storage.records import Score
 
@@ -181,7 +181,7 @@ def test_what_is_adopted_is_written_and_another_policy_and_a_test_are_events(run
     ],
 )
 def test_a_larger_budget_is_suggested_as_one_would_type_it_and_is_enough(spent, counted, expected):
-    found = twice_as_much(spent, counted=counted)
+    found = times_as_much(spent, 2.0, counted=counted)
     assert found == expected
     budget = parsed_budget(found)
     assert (budget.samples if counted else budget.seconds) >= 2 * spent

@@ -45,14 +45,15 @@ def _lines(run: RunFolder, width: int) -> Iterator[str]:
         yield from formatting.wrapped(text, width, "Test:", INDENT)
     if state.rivals is not None and (text := scale_sentence(state.rivals, metric)):
         yield from formatting.wrapped(text, width, "Scale:", INDENT)
-    if (quality := quality_of(now)) is not None:
+    quality = quality_of(now)
+    if quality is not None:
         yield from formatting.wrapped(quality.sentence, width, "Quality:", INDENT + 1)
     yield f"Report: {formatting.printable(str(run.report))}"
-    yield from _next(run, run.recipe(), state)
+    yield from _next(run, run.recipe(), state, 2.0 if quality is None else quality.times)
 
 
-def _next(run: RunFolder, recipe: Recipe, state: RunState) -> Iterator[str]:
-    """Yield what to type next, each with a label."""
+def _next(run: RunFolder, recipe: Recipe, state: RunState, times: float) -> Iterator[str]:
+    """Yield what to type next, each with a label; longer is so many times as long."""
     if state.status == "stopped":
         yield f"Resume: {formatting.printable(way_on(recipe.task, run.path))}"
         return
@@ -63,7 +64,7 @@ def _next(run: RunFolder, recipe: Recipe, state: RunState) -> Iterator[str]:
         else:
             yield f"Sample: {_typed(Command('sample', run.path, num=64, out=formats.example))}"
     if state.stop_reason == "budget" and state.status == "finished" and not formats.needs_python:
-        yield f"Longer: {_typed(Command('resume', run.path, budget=larger_budget(recipe, state)))}"
+        yield f"Longer: {_typed(Command('resume', run.path, budget=larger_budget(recipe, state, times)))}"
     elif state.stop_reason in POLICIES:
         yield f"To train on anyway: {_typed(Command('resume', run.path, policy='budget'))}"
 

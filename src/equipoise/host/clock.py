@@ -33,11 +33,9 @@ class Clock:
 
     def lap(self, samples: int) -> float:
         """Return the samples a second of training since the last lap."""
-        now = self.seconds()
-        then, before = self._lap
-        num = samples - before
-        seconds = max(now - then - self._apart, 1e-9)
-        self._lap = (now, samples)
+        num, seconds = self.since_lap(samples)
+        seconds = max(seconds, 1e-9)
+        self._lap = (self.seconds(), samples)
         self.last_lap = (num, seconds)
         self._apart = 0.0
         self._open = (self._open[0] + seconds, self._open[1] + num)
@@ -45,6 +43,11 @@ class Clock:
             self._laps.append(self._open[1] / self._open[0])
             self._open = (0.0, 0)
         return num / seconds
+
+    def since_lap(self, samples: int) -> tuple[int, float]:
+        """Return the samples and the seconds of training since the last lap."""
+        then, before = self._lap
+        return samples - before, self.seconds() - then - self._apart
 
     def set_apart(self, seconds: float) -> None:
         """Count seconds of the present lap as something else than training, such as an evaluation."""

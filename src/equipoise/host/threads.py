@@ -2,8 +2,8 @@
 
 Threads wait for each other after every small operation, and lose almost everything where one of them is kept waiting.
 So another number is tried for about a second now and then, and kept where it is faster than the present one was both
-before and after it. One that is sure to lose is put off: beside other work, a second's worth of training with it can
-take a quarter of a minute.
+before and after it. One that is sure to lose is put off, and one that loses ends after a second: beside other work, a
+second's worth of training with it can take a quarter of a minute.
 """
 
 import math
@@ -60,6 +60,14 @@ def begins_trial(before: ThreadChoice, now: ThreadChoice) -> bool:
 def put_off(choice: ThreadChoice) -> ThreadChoice:
     """Give a trial up before its turn, and rest."""
     return replace(choice, on_trial=None, rested=0.0, is_upwards=not choice.is_upwards)
+
+
+def is_lost(choice: ThreadChoice, samples: int, seconds: float) -> bool:
+    """Return whether a number on trial has lost, with so many samples since the last observation: the rest is saved."""
+    if choice.on_trial is None or not math.isnan(choice.trial_speed):
+        return False
+    seconds += choice.seconds
+    return seconds >= TURN_SECONDS and DROP * (samples + choice.samples) < choice.speed * seconds
 
 
 def _rested(choice: ThreadChoice, speed: float, turn: float) -> ThreadChoice:

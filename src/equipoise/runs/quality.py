@@ -27,6 +27,7 @@ HARD_TO_TELL = 0.75  # of pairs that a classifier tells apart, at most, of what 
 TOLD = 0.99  # of pairs, above which generated examples are of another kind
 FEW = 500  # distinct examples, of which nobody can tell variety from copying
 MORE = 2_000  # below it more examples help most
+LEAST_LONGER = 1.25  # times as long as the run is worth a command
 LONGEST = 20.0  # times as long as the run; beyond it another way is better advice
 
 
@@ -38,12 +39,22 @@ class Quality:
     basis: str
     share: float  # of the way from the ceiling to the floor, NaN without both
     advice: str = ""
+    times: float = 2.0  # as long in all as so far: what a longer training is suggested with
 
     @property
     def sentence(self) -> str:
         """All of it as one text."""
         text = f"{self.grade[:1].upper()}{self.grade[1:]}: {self.basis}."
         return f"{text} {self.advice}" if self.advice else text
+
+
+@dataclass(frozen=True)
+class Longer:
+    """How many times as long in all, until what is usable: by the run's own curve, and within its noise."""
+
+    times: float
+    least: float
+    most: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,11 @@ def quality_of(now: Status) -> Quality | None:
     found = graded(score, now.metric, now.rivals.scores, num, now.noun)
     if found is None:
         return None
-    return replace(found, advice=_advice(now, found.grade, found.share, num))
+    longer = _longer(now, found.share)
+    times = 2.0
+    if longer is not None and longer.times <= LONGEST:
+        times = max(LEAST_LONGER, longer.times)
+    return replace(found, advice=_advice(now, found.grade, found.share, num, longer), times=times)
 
 
 def graded(score: Scored, metric: Metric, rivals: Sequence[RivalScore], num: int, noun: str) -> Quality | None:
@@ -184,7 +199,26 @@ def _num_distinct(now: Status) -> int:
     return data.num_train + data.num_validation + data.num_test - data.num_duplicates
 
 
-def _advice(now: Status, grade: Grade, share: float, num: int) -> str:
+def _longer(now: Status, share: float) -> Longer | None:
+    """Return how much longer the run would have to be, None where its curve tells too little."""
+    found = now.certificate
+    if found is None or found["num_evaluations"] < FEWEST_SCORES or not share > USABLE:
+        return None
+    if found["forecast"] < found["min_gain"]:
+        return None
+    error = math.sqrt(2) * found["noise"] / math.log(2)  # of a gain between two scores, over half of the run
+
+    def times(speed: float) -> float:
+        """Return e to the gain that is missing over the speed, both in e-folds; infinity where nothing is gained."""
+        if speed <= 0:
+            return math.inf
+        return math.exp(min(math.log(share / USABLE) / speed, math.log(100 * LONGEST)))
+
+    speed = found["speed"]
+    return Longer(times(speed), times(speed + error), times(speed - error))
+
+
+def _advice(now: Status, grade: Grade, share: float, num: int, longer: Longer | None) -> str:
     """Say what would help most: to go on, longer, more examples, or another recipe."""
     if grade == "usable":
         return ""
@@ -198,14 +232,23 @@ def _advice(now: Status, grade: Grade, share: float, num: int) -> str:
         return "Longer training would help most."
     if found["forecast"] < found["min_gain"]:
         return f"More training is predicted to bring little: {another}"
-    if not share > USABLE:
+    if longer is None:
         return "Longer training would help most."
-    factor = math.exp(min(math.log(share / USABLE) / found["speed"], math.log(2 * LONGEST)))
-    if factor > LONGEST:
+    by = "by this run's curve since its middle"
+    if longer.times > LONGEST:
         total = formatting.rough_duration(LONGEST * now.seconds)
-        by = "by this run's curve since its middle"
         return f"Longer training helps, but {by} more than {total} would be needed: {another}"
-    total = formatting.rough_duration(factor * now.seconds)
-    return (
-        f"Longer training would help most: by this run's curve since its middle, about {total} in all on this machine."
+    return f"Longer training would help most: {by}, {_total(longer, now.seconds)} in all on this machine."
+
+
+def _total(longer: Longer, seconds: float) -> str:
+    """Say how long in all, as far as the noise of the scores lets one tell."""
+    about, least, most = (
+        formatting.rough_duration(times * seconds) if times <= LONGEST else ""
+        for times in (longer.times, longer.least, longer.most)
     )
+    if not most:
+        return f"about {about}, {least} at least," if least != about else f"{about} at least"
+    if least == most:
+        return f"about {about}"
+    return f"about {about}, {least} to {most},"

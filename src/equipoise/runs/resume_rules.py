@@ -174,20 +174,20 @@ def _is_spent(recipe: Recipe, state: RunState) -> bool:
     return (recipe.budget.seconds or 0.0) <= state.seconds
 
 
-def larger_budget(recipe: Recipe, state: RunState) -> str:
-    """Return twice the budget, where about that was spent, as the last step goes over it; else twice what was spent."""
+def larger_budget(recipe: Recipe, state: RunState, times: float = 2.0) -> str:
+    """Return so many times the budget, where about that was spent, as the last step goes over it; else of the spent."""
     counted = recipe.budget.samples is not None
     limit = recipe.budget.samples or recipe.budget.seconds or 0.0
     spent = state.spent if counted else state.seconds
     is_about = limit <= spent <= (1 + OVER) * limit
-    return twice_as_much(limit if is_about else spent, counted=counted)
+    return times_as_much(limit if is_about else spent, times, counted=counted)
 
 
-def twice_as_much(spent: float, *, counted: bool) -> str:
-    """Return a budget of about twice what is spent, never less, as one would type it: 30m, 2h, 120k."""
+def times_as_much(spent: float, times: float, *, counted: bool) -> str:
+    """Return a budget of about so many times what is spent, never less, as one would type it: 30m, 2h, 120k."""
     units = (("M", 1_000_000), ("k", 1_000), ("", 1)) if counted else (("h", 3_600), ("m", 60), ("s", 1))
     name, size = next((unit for unit in units if unit[1] <= spent), units[-1])
-    amount = max(1, math.ceil(2 * spent / size))
+    amount = max(1, math.ceil(times * spent / size))
     step = 10 ** max(0, len(str(amount)) - 2)
     return f"{-(-amount // step) * step}{name}"
 
