@@ -1,5 +1,6 @@
 """The loop: what is due is done, only verdicts end or rewind a training, and nothing that only looks changes it."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -147,6 +148,28 @@ def test_every_loss_term_is_logged_and_drawn_whatever_it_is_called(
 
 
 # Evaluations
+
+
+def test_every_log_line_has_the_signals_of_its_last_round(train_small: TrainSmall) -> None:
+    run = train_small("run")
+    lines = logs.records(run.folder.steps)
+    assert len(lines) == 10
+    for line in lines:
+        found = line["signals"]
+        assert {"step/generator", "step/discriminator", "spread", "nearest", "rotation"} <= found.keys()
+        assert 0 < found["step/generator"] < 0.1
+        assert -1 <= found["rotation"] <= 1
+        assert any(name.startswith("gradient/discriminator/") for name in found)
+
+
+def test_looking_closely_changes_nothing_in_the_training(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = train_small("looked", "networks.dropout=0.3", "saving.log_every=8")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "looked_at", lambda *_: contextlib.nullcontext())
+        plain = train_small("plain", "networks.dropout=0.3", "saving.log_every=8")
+    assert same_tensors(trained_tensors(looked), trained_tensors(plain))
 
 
 def test_no_position_is_evaluated_twice(train_small: TrainSmall) -> None:

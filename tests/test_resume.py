@@ -42,6 +42,7 @@ from equipoise.errors import Command, Option, Setting, StorageError, UserError
 from equipoise.evaluation import evaluate, scoring
 from equipoise.game.losses import Loss, loss_named
 from equipoise.game.schedules import scheduled
+from equipoise.game.signals import SKETCH
 from equipoise.recipe import Points, Recipe, with_settings
 from equipoise.recipes import for_points
 from equipoise.runs.digest import digest
@@ -135,6 +136,20 @@ def test_a_run_that_is_interrupted_and_continued_is_the_run_that_was_not(
     assert (stopped.state.status, stopped.state.stop_reason) == ("stopped", "interrupted")
     assert stopped.state.selection is None
     assert stopped.state.test is None
+    assert_the_same(whole, eq.resume(stopped.path))
+
+
+@pytest.mark.parametrize(("update", "samples"), [("alternating", 224), ("extragradient", 208)])
+def test_a_run_that_is_interrupted_between_two_rounds_that_are_compared_is_the_run_that_was_not(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch, update: str, samples: int
+) -> None:
+    whole = train_small("whole", f"game.update={update}", source="ring")
+    with monkeypatch.context() as patch:
+        act_at(patch, 0, samples, interrupt)
+        stopped = train_small("cut", f"game.update={update}", source="ring")
+    found = checkpoints.latest(stopped.folder.checkpoints)
+    assert found is not None
+    assert len(found.values["sketch"]) == SKETCH
     assert_the_same(whole, eq.resume(stopped.path))
 
 

@@ -18,6 +18,7 @@ from equipoise import formatting
 from equipoise.evaluation.scoring import adopt_protocol, take_score
 from equipoise.game.ema import ema_decay, update_ema
 from equipoise.game.schedules import scheduled
+from equipoise.game.signals import look_at_round
 from equipoise.game.terms import StepContext
 from equipoise.game.updates import Role, Terms, samples_per_round, step_index
 from equipoise.health.stats import interval_stats, present_rate
@@ -161,9 +162,10 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
             progress = share_of_budget(state, recipe)
             set_rates(state, recipe, progress)
             terms = partial(terms_of, task, state, recipe, progress)
-            for numbers in state.update.round(terms, state.adjustments.discriminator_steps):
-                state.meter.add(numbers)
             num = step_of(state, recipe)
+            with looked_at(state, num):
+                for numbers in state.update.round(terms, state.adjustments.discriminator_steps):
+                    state.meter.add(numbers)
             state.samples += num
             state.spent += num
             decay = ema_decay(num, recipe.game.ema_half_life, state.begun + state.samples)
@@ -420,6 +422,19 @@ def ended(stop: Stop, state: TrainingState, monitor: Monitor, run: RunFolder, ho
     else:
         prune(run, {score.samples for score in monitor.candidates}.__contains__)
     return Outcome(stop, state)
+
+
+@contextlib.contextmanager
+def looked_at(state: TrainingState, step: int) -> Iterator[None]:
+    """Look closely at the last two rounds before a log line, and take in the signals of the last one."""
+    is_last, is_next = (state.intervals.is_log_due(state.samples + ahead * step, step) for ahead in (1, 2))
+    if not is_last and not is_next:
+        yield
+        return
+    with look_at_round(state.players, state.sketch, is_whole=is_last) as look:
+        yield
+    state.sketch = look.sketch if is_next else None
+    state.meter.add(look.signals)
 
 
 def share_of_budget(state: TrainingState, recipe: Recipe) -> float:

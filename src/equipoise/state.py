@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.errors import Command, UserError
+from equipoise.game.signals import SKETCH
 from equipoise.game.terms import Adjustments
 from equipoise.game.updates import Update, make_update, samples_per_round
 from equipoise.health.stats import Meter
@@ -49,6 +50,7 @@ class TrainingState:
     schedule_seconds: float | None = None  # the same at the last log line, where schedules of a time budget stand
     threads: int | None = None  # to compute with, where they are chosen by their speed
     meter: Meter = field(default_factory=Meter)
+    sketch: Tensor | None = None  # of the last round's joint update, where the next one is compared with it
     best_generator: nn.Module | None = None  # the best so far, which the next one is compared with
     named: set[int] = field(default_factory=set)  # samples of the candidates that the last checkpoint speaks of
     kept: set[int] = field(default_factory=set)  # samples of the checkpoints that stay for good, as the recipe asks
@@ -81,6 +83,7 @@ class Values(msgspec.Struct, forbid_unknown_fields=True):
     schedule_seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None  # None: under a budget in samples
     kept: list[Count] = []
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    sketch: Annotated[list[float], msgspec.Meta(min_length=SKETCH, max_length=SKETCH)] | None = None
 
 
 def start(task: Task, recipe: Recipe, attempt: int = 0) -> TrainingState:
@@ -185,6 +188,7 @@ def plain_values(state: TrainingState, monitor: Monitor) -> dict[str, Any]:
         "schedule_seconds": state.schedule_seconds,
         "kept": sorted(state.kept),
         "threads": state.threads,
+        "sketch": None if state.sketch is None else state.sketch.tolist(),
         "meter": state.meter.state_dict(),
         "intervals": state.intervals.measured,
         "has_best": state.best_generator is not None,
@@ -313,6 +317,8 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
     state.samples = values.samples
     state.kept = set(values.kept)
     state.threads = values.threads
+    if values.sketch is not None:
+        state.sketch = torch.tensor(values.sketch, device=next(state.players.generator.parameters()).device)
     state.saved = values.samples
     state.spent = values.spent
     state.attempt = values.attempt

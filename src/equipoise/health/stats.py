@@ -30,6 +30,7 @@ NAMES = (
 )
 RATE_SECONDS = 60.0  # of the last log lines, from which the rate that is shown is taken
 TERM = "term/"  # begins the name of a loss term among a step's numbers: term/generator/adversarial
+SIGNAL = "signal/"  # likewise of a signal of the last round, as game/signals.py lists them
 
 
 @dataclass
@@ -142,9 +143,10 @@ def interval_stats(meter: Meter, samples: int, seconds: float, samples_per_secon
     sums = meter.fold()
     skipped = sum(sums[name].total for name in ("discriminator_skipped", "generator_skipped") if name in sums)
     terms = {name.removeprefix(TERM).replace("/", "_", 1): sums[name].mean for name in sums if name.startswith(TERM)}
+    signals = {name.removeprefix(SIGNAL): float(f"{sums[name].mean:.4g}") for name in sums if name.startswith(SIGNAL)}
     values: dict[str, Any] = {name: meter.mean(name) for name in NAMES}
     values |= {"samples": samples, "seconds": seconds, "samples_per_second": samples_per_second}
-    values |= {"skipped_steps": round(skipped), "terms": terms}
+    values |= {"skipped_steps": round(skipped), "terms": terms, "signals": signals}
     return lenient(StepStats, values | more)
 
 

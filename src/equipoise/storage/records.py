@@ -116,6 +116,7 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0  # remedies so far
     spent: int = 0  # samples, those of abandoned attempts included
     terms: dict[str, float] = {}  # loss terms by name, of both players
+    signals: dict[str, float] = {}  # of the last round, by name: game/signals.py
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,228 @@
+"""Signals of one round: how far the players move, what reaches their layers, how varied the generated batch is.
+
+They cost about as much as half a round, so they are taken in the last round before a log line alone. All are scalars
+that stay on the device, none draws from a random stream, and nothing changes with them.
+
+- `step/ROLE`, `step/ROLE/LAYERS`: ‖Δw‖ / ‖w‖, how far a player, and each part of it, moved in its last step; about
+  1e-3 is usual.
+- `gradient/ROLE/LAYERS`: the norm of the gradient that reached a part of a network, first to last.
+- `dead/ROLE`: the share of units whose weights received no gradient at all.
+- `saturated/real`, `saturated/generated`: the share of values within 2 % of the ends of [-1, 1].
+- `spread`, `nearest`: the deviation of a generated batch over that of a real one, and the same of the distances of its
+  samples to their nearest neighbours, both as D sees them; below 0.5 is a sign of collapse (arXiv:1712.04086, §2).
+- `rotation`: the cosine between the joint updates of two rounds; in a cycle they turn (arXiv:1705.10461, §3).
+"""
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equipoise.game.updates import ROLES, Players
+
+SIGNAL = "signal/"  # begins their names among a step's numbers
+MOST_PARTS = 4  # of a network; deeper ones are told apart more coarsely
+MOST_COMPARED = 64  # samples of a batch
+SATURATED = 0.98
+SKETCH = 512  # numbers that stand for a joint update: a cosine from them has an error of 0.04
+
+Signals = dict[str, Tensor]
+
+
+@dataclass
+class Look:
+    """What a look at a round has found: its signals, and a sketch of its joint update `[512]`."""
+
+    signals: Signals = field(default_factory=dict)
+    sketch: Tensor | None = None
+
+
+@dataclass
+class _Batches:
+    """What went through the players: D's first two inputs are the real and the generated batch."""
+
+    seen: list[Tensor] = field(default_factory=list)
+    drawn: Tensor | None = None
+
+
+@contextmanager
+def look_at_round(players: Players, before: Tensor | None, *, is_whole: bool) -> Iterator[Look]:
+    """Yield a look, which holds what it has found once the round in the block is over.
+
+    `before` is the sketch of the round before, None where there is none. Without `is_whole` only a sketch is taken.
+    """
+    look = Look()
+    weights = {role: [weight.detach().clone() for weight in players.of(role).parameters()] for role in ROLES}
+    with _batches_of(players) as batches:
+        yield look
+    with torch.no_grad():
+        steps = {role: _steps(players.of(role), weights[role]) for role in ROLES}
+        look.sketch = sketch_of([step for role in ROLES for step in steps[role]])
+        if not is_whole:
+            return
+        found = _of_batches(batches)
+        for role in ROLES:
+            found |= _of_player(role, players.of(role), steps[role], weights[role])
+        if before is not None:
+            found["rotation"] = torch.nn.functional.cosine_similarity(before, look.sketch, dim=0)
+        look.signals = {f"{SIGNAL}{name}": value for name, value in found.items()}
+
+
+@contextmanager
+def _batches_of(players: Players) -> Iterator[_Batches]:
+    """Note what goes through the players in the block."""
+    batches = _Batches()
+    hooks = [
+        players.discriminator.register_forward_pre_hook(lambda _, inputs: _note_input(batches, inputs)),
+        players.generator.register_forward_hook(lambda _, inputs, output: _note_output(batches, output)),
+    ]
+    try:
+        yield batches
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _note_input(batches: _Batches, inputs: tuple[Any, ...]) -> None:
+    if len(batches.seen) < 2 and inputs and isinstance(inputs[0], Tensor):
+        batches.seen.append(inputs[0].detach())
+
+
+def _note_output(batches: _Batches, output: Any) -> None:
+    if isinstance(output, Tensor):
+        batches.drawn = output.detach()
+
+
+def _steps(network: nn.Module, before: Sequence[Tensor]) -> list[Tensor]:
+    return [weight.detach() - old for weight, old in zip(network.parameters(), before, strict=True)]
+
+
+# The players
+
+
+def _of_player(role: str, network: nn.Module, steps: Sequence[Tensor], before: Sequence[Tensor]) -> Signals:
+    found: Signals = {}
+    gradients = [weight.grad for weight in network.parameters()]
+    moved = _norms(steps)
+    sizes = _norms(before)
+    found[f"step/{role}"] = _ratio(moved, sizes)
+    received = _norms([torch.zeros((), device=moved.device) if grad is None else grad for grad in gradients])
+    for part, places in parts_of([name for name, _ in network.named_parameters()]).items():
+        found[f"step/{role}/{part}"] = _ratio(moved[places], sizes[places])
+        found[f"gradient/{role}/{part}"] = received[places].norm()
+    dead = _dead(network)
+    if dead is not None:
+        found[f"dead/{role}"] = dead
+    return found
+
+
+def _norms(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.stack([torch.linalg.vector_norm(tensor.float()) for tensor in tensors])
+
+
+def _ratio(moved: Tensor, sizes: Tensor) -> Tensor:
+    return moved.norm() / sizes.norm().clamp(min=1e-12)
+
+
+def parts_of(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the places of a network's parameters by its parts, first to last; long networks in a few stretches."""
+    parts: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        above = name.split(".")[:-1] or [name]
+        num = 2 if len(above) > 1 and above[1].isdigit() else 1
+        parts.setdefault(".".join(above[:num]), []).append(place)
+    if len(parts) <= MOST_PARTS:
+        return parts
+    stretches: dict[str, list[int]] = {}
+    every = list(parts)
+    for index in range(MOST_PARTS):
+        chosen = every[index * len(every) // MOST_PARTS : (index + 1) * len(every) // MOST_PARTS]
+        name = chosen[0] if len(chosen) == 1 else f"{chosen[0]}..{chosen[-1]}"
+        stretches[name] = [place for part in chosen for place in parts[part]]
+    return stretches
+
+
+def _dead(network: nn.Module) -> Tensor | None:
+    """Return the share of units, over all layers, of whose weights none received a gradient."""
+    flags = []
+    for layer in network.modules():
+        if not isinstance(layer, _LAYERS):
+            continue
+        own = dict(layer.named_parameters())
+        weight = own.get("weight", own.get("parametrizations.weight.original"))  # to ask a spectral norm moves it
+        if weight is None or weight.grad is None:
+            continue
+        of_units = weight.grad if not isinstance(layer, _TRANSPOSED) else weight.grad.transpose(0, 1)
+        flags.append((of_units.flatten(1) == 0).all(1))
+    return torch.cat(flags).float().mean() if flags else None
+
+
+_TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+_LAYERS = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | _TRANSPOSED
+
+
+# The batches
+
+
+def _of_batches(batches: _Batches) -> Signals:
+    found: Signals = {}
+    if batches.drawn is not None and batches.drawn.is_floating_point():
+        found["saturated/generated"] = _saturated(batches.drawn)
+    if len(batches.seen) < 2:
+        return found
+    real, fake = (_flat(batch) for batch in batches.seen)
+    if real.shape != fake.shape or len(real) < 3 or not batches.seen[0].is_floating_point():
+        return found  # not a pair of batches: whatever D was asked, it was something else
+    is_within = batches.seen[0].abs().max() <= 1  # else the ends of [-1, 1] mean nothing
+    found["saturated/real"] = torch.where(is_within, _saturated(batches.seen[0]), torch.nan)
+    found["spread"] = _over(_deviation(fake), _deviation(real))
+    found["nearest"] = _over(_nearest(fake), _nearest(real))
+    return found
+
+
+def _flat(batch: Tensor) -> Tensor:
+    return batch[:MOST_COMPARED].float().flatten(1) if batch.dim() > 1 else batch[:MOST_COMPARED, None].float()
+
+
+def _saturated(values: Tensor) -> Tensor:
+    return (values.float().abs() >= SATURATED).float().mean()
+
+
+def _deviation(flat: Tensor) -> Tensor:
+    return flat.var(0).sum().sqrt()
+
+
+def _nearest(flat: Tensor) -> Tensor:
+    """Return the mean distance of samples to their nearest neighbours."""
+    return torch.cdist(flat, flat).fill_diagonal_(torch.inf).min(1).values.mean()
+
+
+def _over(fake: Tensor, real: Tensor) -> Tensor:
+    return torch.where(real > 0, fake / real, torch.nan)
+
+
+# The rotation
+
+
+def sketch_of(tensors: Sequence[Tensor]) -> Tensor:
+    """Return numbers `[512]` whose cosines are about those of all these tensors as one vector (a count sketch)."""
+    signs = _signs(tensors[0].device)
+    sketch = torch.zeros(SKETCH, device=signs.device)
+    for tensor in tensors:
+        flat = tensor.float().flatten()
+        flat = flat * signs.repeat(math.ceil(len(flat) / len(signs)))[: len(flat)]
+        sketch += torch.nn.functional.pad(flat, (0, -len(flat) % SKETCH)).view(-1, SKETCH).sum(0)
+        signs = signs.roll(1)  # the next tensor is another part of the vector
+    return sketch
+
+
+@functools.cache
+def _signs(device: torch.device) -> Tensor:
+    """Return ±1, always the same; their number is a prime, so that they meet the places of a sketch in every way."""
+    drawn = torch.randint(2, (65_521,), generator=torch.Generator().manual_seed(0))
+    return (2.0 * drawn - 1.0).to(device)
