@@ -58,6 +58,11 @@ Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # positions in the source [n]
 AS_FOUND = recipe.Images()
 
 
+def told_by(stage: Callable[[str, float], None]) -> Progress:
+    """Return what tells a stage which share of the images is read."""
+    return lambda done, total: stage("reading the images", done / total)
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """A source that is being read; `rejected` (name, reason) grows as the batches are taken."""

@@ -522,7 +522,10 @@ def _open_hub(name: str) -> Source:
 
     def load() -> SourceImages:
         names = [f"row {index}" for index in range(len(encoded))]
-        read = lambda index: _hub_bytes(encoded[index][column])  # noqa: E731
+
+        def read(index: int) -> bytes:
+            return _hub_bytes(encoded[index][column])
+
         if label is None:
             return SourceImages(names, read)
         labels = np.array(loaded[label], dtype=np.int64)

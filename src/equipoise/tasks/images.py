@@ -22,6 +22,7 @@ from equipoise.data.pool import (
     prepare,
     to_float,
     to_uint8,
+    told_by,
     train_indices,
     with_scale,
 )
@@ -478,8 +479,7 @@ def left_out_of(pool: Pool) -> str:
 
 def opened(recipe: Recipe, device: torch.device, stage: Stage) -> ImageSource:
     """Read the images of a recipe's source, at most as large as this device trains when no size is asked for."""
-    progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
-    pool = prepare(recipe.data, _settings(recipe), max_size=largest(device), progress=progress)
+    pool = prepare(recipe.data, _settings(recipe), max_size=largest(device), progress=told_by(stage))
     return ImageSource(pool, device, recipe.data.source, _settings(recipe), stage)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equipoise.data.pool import Pool, gather, names_of, prepare, to_float
+from equipoise.data.pool import Pool, gather, names_of, prepare, to_float, told_by
 from equipoise.data.splits import content_digests, split, to_hashes
 from equipoise.errors import Option, Setting, UserError, together
 from equipoise.host.device import chosen_device
@@ -218,8 +218,7 @@ def _data(source: str, recipe: Recipe) -> Data:
 
 def _prepared(source: str, recipe: Recipe, stage: Callable[[str, float], None]) -> Pool:
     assert isinstance(recipe.task, Images)
-    progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
-    return prepare(_data(source, recipe), recipe.task, progress=progress)
+    return prepare(_data(source, recipe), recipe.task, progress=told_by(stage))
 
 
 def _pool_of(real: Any, recipe: Recipe, stage: Callable[[str, float], None]) -> Pool:
@@ -231,8 +230,7 @@ def _pool_of(real: Any, recipe: Recipe, stage: Callable[[str, float], None]) -> 
         if value != getattr(Images(), field):
             problem = "it is for images of a folder, a zip or an .npz; those given are taken as they are"
             raise UserError(Setting(f"task.{field}", value), problem, "Leave it out")
-    progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
-    found = read(real, Option("real"), settings.black, settings.white, progress)
+    found = read(real, Option("real"), settings.black, settings.white, told_by(stage))
     digests = content_digests(found.images)
     hashes = to_hashes(digests)
     splits = split(hashes, recipe.data.validation, recipe.data.test)
