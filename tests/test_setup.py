@@ -393,7 +393,12 @@ def test_a_resume_remembers_the_test_of_before_until_it_has_tested_again(
             patch.setattr(loop, "log", raising(KeyboardInterrupt()))
             with contextlib.suppress(KeyboardInterrupt):
                 eq.resume(run.path)
-    resumed = eq.resume(run.path)
+    with monkeypatch.context() as patch:
+        patch.setattr("equipoise.evaluation.finish.measure", raising(RuntimeError(CAUSE)))
+        resumed = eq.resume(run.path)
+    assert (resumed.state.status, resumed.state.test) == ("finished", None)
+    assert resumed.state.tested_before == first, "a test that failed takes no other's place"
+    resumed = eq.resume(run.path, budget="480")
     assert resumed.state.test is not None
     assert resumed.state.tested_before is None
 
