@@ -493,10 +493,16 @@ def test_another_task_is_refused(begun: eq.Run, photos: Path) -> None:
     assert refused(Path("ring"), begun.path).subject == Option("task", "points")
 
 
-def test_other_classes_of_a_conditional_run_are_refused(train_small: TrainSmall, photos: Path) -> None:
+def test_other_classes_of_a_conditional_run_are_refused_and_named_however_many_there_are(
+    train_small: TrainSmall, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("equipoise.starting.SHOWN", 1)
     run = train_small("classes", "networks.conditional=true", "networks.family=resnet", source=photos, budget="160")
-    shutil.copytree(photos / "lying", photos / "leaning")
-    assert refused(photos, run.path).subject == str(photos)
+    shutil.copytree(photos / "lying", photos / "zigzag")
+    error = refused(photos, run.path)
+    assert error.subject == str(photos)
+    assert "zigzag" in error.problem
+    assert "standing" not in error.problem
 
 
 def no_checkpoints(run: Path) -> None:
