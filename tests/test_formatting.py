@@ -126,7 +126,7 @@ def test_the_progress_line_leaves_out_what_is_not_known():
     assert formatting.progress_line(0, None, math.nan, math.nan) == "0 samples"
     best = score(100, 12.34, math.nan)
     assert formatting.progress_line(100, 50, 0.0, math.inf, best, best, "FID") == (
-        "100 / 50 samples · 100 % · FID 12.3 (the best so far)"
+        "100 / 100 samples · 100 % · FID 12.3 (the best so far)"
     )
 
 

@@ -142,7 +142,8 @@ def progress_line(
     """Say in one line how far a run is; what is not known yet is left out."""
     parts = [f"{count(samples)} samples"]
     if horizon:
-        parts = [f"{count(samples)} / {count(horizon)} samples", percent(min(1.0, samples / horizon))]
+        whole = max(samples, horizon)  # the last round may go beyond
+        parts = [f"{count(samples)} / {count(whole)} samples", percent(samples / whole)]
     if math.isfinite(samples_per_second) and samples_per_second > 0:
         parts.append(f"{samples_per_second:,.0f}/s")
     if math.isfinite(seconds_left):

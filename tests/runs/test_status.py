@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from fake_runs import change_state, data_record
+from fake_runs import HORIZON, change_state, data_record
 
 from equipoise.errors import UserError
 from equipoise.recipe import Recipe
@@ -79,6 +79,27 @@ def test_samples_of_abandoned_attempts_are_spent_and_count_against_the_budget(tm
     run.write_intervals(msgspec.structs.replace(run.read_intervals(), horizon=4_800_000))
     now = read_status(run)
     assert (now.samples, now.spent, now.share) == (2_400_000, 3_600_000, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent", "reason", "expected"),
+    [
+        ("samples=2400000", 2_400_048, "budget", 2_400_048),
+        ("samples=2400000", 2_400_048, "interrupted", 2_400_048),
+        ("samples=2400000", 2_200_000, "evidence", HORIZON),
+        ("seconds=600", 2_000_000, "budget", 2_000_000),
+        ("seconds=600", 2_600_000, "evidence", 2_600_000),
+    ],
+)
+def test_a_budget_pays_for_no_fewer_samples_than_are_spent_and_a_spent_one_for_no_more(
+    tmp_path, fake_run, budget, spent, reason, expected
+):
+    """The last round goes over a budget of samples, and of a time the samples are an estimate."""
+    run = fake_run(tmp_path / "run", "budget.seconds=none", f"budget.{budget}", num_steps=0, num_scores=0)
+    change_state(run, samples=spent, spent=spent, stop_reason=reason)
+    values = status_values(read_status(run))
+    assert (values["spent"], values["horizon"]) == (spent, expected)
+    assert values["share"] <= 1
 
 
 @pytest.mark.parametrize(

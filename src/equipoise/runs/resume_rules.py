@@ -15,9 +15,9 @@ from equipoise.runs.candidates import keep_selected
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.stopping_status import monitor_of
 from equipoise.stopping.verdicts import Stop
-from equipoise.storage.records import RunState
+from equipoise.storage.records import IntervalsRecord, RunState
 
-OVER = 0.1  # the share of a budget by which the last steps and the end may exceed it
+OVER = 0.1  # the share of a budget by which the last steps and the end may exceed it, and a suggested one what is asked
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
 
@@ -95,6 +95,7 @@ def adopt(run: RunFolder, recipe: Recipe) -> list[str]:
         run.log_event(state.samples, state.seconds, "policy changed", change)
     if recipe.budget != begun.budget:
         told.append(_budget_change(begun, recipe, state))
+        run.write_intervals(IntervalsRecord())  # what followed from the other budget; it follows anew from this one
         run.log_event(state.samples, state.seconds, "budget changed", told[-1])
     if state.test is not None:
         tested = f"loss {state.test.loss:.3g} on the test split, which will be used once more at the next end"
@@ -184,12 +185,23 @@ def larger_budget(recipe: Recipe, state: RunState, times: float = 2.0) -> str:
 
 
 def times_as_much(spent: float, times: float, *, counted: bool) -> str:
-    """Return a budget of about so many times what is spent, never less, as one would type it: 30m, 2h, 120k."""
+    """Return a budget of so many times what is spent, as one would type it: 30m, 2h, 120k.
+
+    It is never less, and in the largest unit in which it is hardly more.
+    """
     units = (("M", 1_000_000), ("k", 1_000), ("", 1)) if counted else (("h", 3_600), ("m", 60), ("s", 1))
-    name, size = next((unit for unit in units if unit[1] <= spent), units[-1])
-    amount = max(1, math.ceil(times * spent / size))
+    asked = times * spent
+    amounts = [(_two_digits(asked / size), size, name) for name, size in units]
+    near = (found for found in amounts if found[0] * found[1] <= (1 + OVER) * asked)
+    amount, _, name = next(near, amounts[-1])
+    return f"{amount}{name}"
+
+
+def _two_digits(number: float) -> int:
+    """Round up to a whole number of at most two digits that count, at least 1."""
+    amount = max(1, math.ceil(number))
     step = 10 ** max(0, len(str(amount)) - 2)
-    return f"{-(-amount // step) * step}{name}"
+    return -(-amount // step) * step
 
 
 def _refuse_another_stop(run: RunFolder, recipe: Recipe) -> None:

@@ -52,7 +52,7 @@ class Status:
     holder: Holder | None
     samples: int
     spent: int  # samples, those of abandoned attempts included
-    horizon: int | None  # samples that the budget pays for
+    horizon: int | None  # samples that the budget pays for, or has paid for; never fewer than are spent
     share: float | None  # of the budget that is spent
     seconds: float
     samples_per_second: float
@@ -221,6 +221,8 @@ def _position(
         seconds_left = _left_with(state.stage, seconds_left)
     if share is not None and (share > 1 or state.stop_reason == "budget"):
         share = 1.0
+    if horizon is not None:
+        horizon = spent if state.stop_reason == "budget" else max(spent, horizon)
     return {
         "state": now,
         "samples": samples,
