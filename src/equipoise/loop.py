@@ -31,7 +31,7 @@ from equipoise.host.writer import BackgroundWriter
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
 from equipoise.runs.candidates import prune
-from equipoise.runs.expectation import expectation
+from equipoise.runs.expectation import expectation, expectation_of_rest
 from equipoise.runs.folder import RunFolder
 from equipoise.state import TrainingState, first_nonfinite, restore, roll_back, save
 from equipoise.stopping.monitor import LEAST_PRICE, Monitor
@@ -126,6 +126,7 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
     """
     state = restore(task, recipe, monitor, run, observer.message)
     adopt_protocol(task, state, judge, monitor, run)
+    tell_rest(state, recipe, monitor, observer)
     with hosted(state, recipe) as host:
         while True:
             # Once in a while: evaluate the averaged generator beside the best one.
@@ -260,6 +261,21 @@ def evaluate(
     state.is_unsaved = True  # a resume must find them
 
 
+def tell_rest(state: TrainingState, recipe: Recipe, monitor: Monitor, observer: Observer) -> None:
+    """Tell what is left of the budget where a run goes on, by the speed that it had before."""
+    rate = present_rate(monitor.recent, state.intervals.evaluate_every)
+    if not rate > 0:
+        return
+    if recipe.budget.seconds is not None:
+        seconds = recipe.budget.seconds - state.seconds
+        samples = round(rate * seconds)
+    else:
+        samples = (state.intervals.horizon or 0) - state.spent
+        seconds = samples / rate
+    if samples > 0:
+        observer.message(expectation_of_rest(recipe, rate, samples, seconds))
+
+
 def first_price(score: Score | None) -> float:
     """Return how many seconds an evaluation takes: twice the first, as later ones draw from a best generator, too."""
     return 1.0 if score is None else max(LEAST_PRICE, 2 * score.seconds)
@@ -350,7 +366,8 @@ def tell_change(
     before = state.intervals
     if math.isnan(pace.samples_per_second):
         return
-    text = f"An evaluation takes {pace.evaluation_seconds:,.1f} s now, {before.evaluation_seconds:,.1f} s before."
+    prices = [formatting.value(found.evaluation_seconds) for found in (pace, before)]
+    text = f"An evaluation takes {prices[0]} s now, {prices[1]} s before."
     if pace.samples_per_second != before.samples_per_second:
         text = (
             f"This machine trains {pace.samples_per_second:,.0f} samples a second now, "

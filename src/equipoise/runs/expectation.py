@@ -28,6 +28,14 @@ def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
     )
 
 
+def expectation_of_rest(recipe: Recipe, samples_per_second: float, samples: int, seconds: float) -> str:
+    """Say what is left of a budget where a run goes on, at its speed before, in which evaluations are counted."""
+    text = f"At the speed before, about {_rounded(samples_per_second):,} samples a second with evaluations, "
+    if recipe.budget.seconds is not None:
+        return f"{text}the {duration(seconds)} left of the budget pay for about {_rounded(samples):,} samples more."
+    return f"{text}the {samples:,} samples left of the budget take about {duration(seconds)}."
+
+
 def _rounded(number: float) -> int:
     """Return a number with two significant digits: a measurement of seconds says no more."""
     return int(float(f"{number:.2g}"))
