@@ -23,6 +23,7 @@ from small import as_options
 from equipoise import loop
 from equipoise.cli import main
 from equipoise.cli.arguments import COMMANDS, parser
+from equipoise.formatting import duration
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.quality import ORDER
@@ -41,7 +42,7 @@ def ended(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     label = "message"
     for line in text.rpartition("\n\n")[2].splitlines():
-        match = re.match("(Best|Test|Scale|Quality|Report|Sample|Resume|Apply|Longer): +", line)
+        match = re.match("(Time|Best|Test|Scale|Quality|Report|Sample|Resume|Apply|Longer): +", line)
         if match:
             label = match[1]
             line = line[match.end() :]
@@ -62,6 +63,9 @@ def test_train_on_a_folder_says_what_it_does_and_leaves_a_run(output: Command, s
     assert "(8×8, grey, 2 classes)" in text
     found = ended(text)
     assert " 400 " in found["message"]
+    seconds = state_of(tmp_path / "a run").seconds
+    assert found["Time"].startswith(f"{duration(seconds)} ")
+    assert " 400 " in found["Time"]
     assert found["Best"].startswith("KID ")
     assert found["Test"].startswith("KID ")
     assert found["Scale"].startswith("KID: ")
