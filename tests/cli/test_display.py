@@ -234,6 +234,7 @@ def test_an_ended_training_is_shown_as_its_folder_says(tmp_path: Path, fake_run:
     last = plain(terminal.getvalue()).split("╭")[-1]
     assert " 100 % " in last
     assert "2.4M of 2.4M" in last
+    assert {"0.0066", "1.98M", "7"} <= set(last.split()), "the best score, and how close the stop was"
     assert " left" not in last
     stream = io.StringIO()
     with Display(stream) as show:

@@ -173,7 +173,7 @@ def _stage(now: Status) -> str:
     if stage.share > 0:
         text += f": {formatting.percent(stage.share)}"
     if now.state != "running" and stage.share > 0 and not stage.is_after:
-        return f"{text}, which is kept"
+        return f"{text}, which is kept but for its last seconds"
     if now.state != "running":
         return f"{text}, which a resume begins again"
     if math.isfinite(stage.seconds_left):
