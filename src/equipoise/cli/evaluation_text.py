@@ -125,6 +125,7 @@ def _details(side: "Side") -> Iterator[str]:
         yield f"{counted(len(side.rejected), 'file')} could not be used: {shown}"
     if side.num_passed_over:
         yield f"{counted(side.num_passed_over, 'file')} passed over, not images by name"
+    yield from map(formatting.printable, side.notes)
 
 
 def _listed(counts: Mapping[str, int]) -> str:

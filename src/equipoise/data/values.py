@@ -19,6 +19,7 @@ UNUSUAL = {1.0: 1 / 255, 255.0: 8 / 255, HIGHEST[-1]: 0.125}  # shares of a boun
 CLIPPED = 0.01
 NUM_KEPT = 4_096  # pixels of an image by which a set's range is found
 NUM_LOOKED_AT = 1_000  # images of an array by which its range is found
+MANY_DIGITS = 1e12  # from which on a number is not written out
 PART = 2**22  # values converted at once
 
 
@@ -36,6 +37,7 @@ class Scale:
 
 
 SIGNED = Scale(-1.0, 1.0)
+CONVENTIONS = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (0.0, 65535.0))  # one set of images may be saved in each of them
 NO_RINGING = -0.05  # below it values of [0, 1] are not what resampling leaves a little outside
 ROUNDING = 1e-3
 
@@ -76,7 +78,8 @@ def scale_of(samples: Sequence[np.ndarray], low: float | None = None, high: floa
 
 
 def _shown(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+    is_plain = float(value).is_integer() and abs(value) < MANY_DIGITS
+    return f"{value:,.0f}" if is_plain else f"{value:,.4g}"
 
 
 def notes_of(scale: Scale, samples: Sequence[np.ndarray]) -> list[str]:
