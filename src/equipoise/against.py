@@ -48,6 +48,7 @@ class Evaluation:
     real: Side | None = None  # what was found on both sides; a task from Python has none
     generated: Side | None = None
     warnings: tuple[Caution, ...] = ()
+    is_own: bool = False  # whether the real ones are the test split of the run's own data
 
 
 def evaluated_run(
@@ -216,9 +217,9 @@ def concluded(
     }
     dimension = getattr(getattr(judge, "features", None), "dimension", 0)
     num_left = 0 if real.is_own or real.num_seen else len(opened.hashes) - len(real.indices)
-    few = few_cautions(measured, judge.metrics, judge.protocol, dimension, opened.noun, num_left)
+    few = few_cautions(measured, judge.metrics, judge.protocol, dimension, opened.noun, num_left, is_own=real.is_own)
     warnings = (*cautions, *real.cautions, *few)
-    return Evaluation(measured, protocol, judge.metrics, rivals, side, generated, warnings)
+    return Evaluation(measured, protocol, judge.metrics, rivals, side, generated, warnings, real.is_own)
 
 
 def sized(judge: Judge, num: int) -> Judge:

@@ -29,14 +29,20 @@ def duration(seconds: float) -> str:
 
 def rough_duration(seconds: float) -> str:
     """Write an estimate of seconds as one says it, rounded up: `1 minute`, `15 minutes`, `2 hours`."""
-    minutes = math.ceil(seconds / 60 - 1e-9)
-    if minutes <= 1:
+    minutes = rough_seconds(seconds) // 60
+    if minutes == 1:
         return "1 minute"
+    return f"{minutes} minutes" if minutes <= ROUGH[-1] else f"{minutes // 60:,} hours"
+
+
+def rough_seconds(seconds: float) -> int:
+    """Round an estimate up to what one says: some whole minutes, or hours of one digit that counts."""
+    minutes = math.ceil(seconds / 60 - 1e-9)
     if minutes <= ROUGH[-1]:
-        return f"{next(step for step in ROUGH if step >= minutes)} minutes"
+        return 60 * next(step for step in (1, *ROUGH) if step >= minutes)
     hours = math.ceil(minutes / 60)
     step = 10 ** max(0, len(str(hours)) - 1)
-    return f"{-(-hours // step) * step:,} hours"
+    return 3_600 * (-(-hours // step) * step)
 
 
 def first_few(texts: Sequence[str], most: int, separator: str = ", ") -> str:

@@ -129,7 +129,7 @@ def certificate(speed: float, forecast: float = 0.1, noise: float = 0.0, num: in
         (certificate(1.0), "middle, about 5 minutes in all", 5.0),
         (certificate(1.0, noise=0.1), "middle, about 5 minutes, 5 minutes to 10 minutes, in all", 5.0),
         (certificate(1.0, noise=0.4), "middle, about 5 minutes, 3 minutes at least, in all", 5.0),
-        (certificate(10.0), "middle, about 2 minutes in all", 1.25),
+        (certificate(10.0), "middle, about 2 minutes in all", 2.0),
         (certificate(0.01, 0.03), "more than 20 min", 2.0),
         (certificate(0.5, 0.001), "More training is predicted to bring little: another recipe", 2.0),
         (None, "Longer training would help most.", 2.0),

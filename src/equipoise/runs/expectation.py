@@ -12,7 +12,8 @@ def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
     """
     text = f"This machine trains about {_rounded(samples_per_second):,} samples a second: "
     if recipe.budget.seconds is not None:
-        text += f"the budget of {duration(recipe.budget.seconds)} pays for about {_rounded(horizon):,} samples"
+        text += f"the budget of {duration(recipe.budget.seconds)} pays for about {_rounded(horizon):,} samples, "
+        text += "and for fewer where other programs run beside it"
     else:
         text += f"{horizon:,} samples take about {duration(horizon / samples_per_second)}, and the evaluations more"
     found = about_of(recipe.name)

@@ -79,7 +79,7 @@ def quality_of(now: Status) -> Quality | None:
     longer = _longer(now, found.share)
     times = 2.0
     if longer is not None and longer.times <= LONGEST:
-        times = max(LEAST_LONGER, longer.times)
+        times = max(LEAST_LONGER, formatting.rough_seconds(longer.times * now.seconds) / max(now.seconds, 1.0))
     return replace(found, advice=_advice(now, found.grade, found.share, num, longer), times=times)
 
 

@@ -117,10 +117,11 @@ def _budget_change(begun: Recipe, recipe: Recipe, state: RunState) -> str:
     elif recipe.budget.samples is not None:
         share = state.spent / recipe.budget.samples
     if math.isfinite(share):
-        text += f"; {formatting.percent(min(1.0, share))} of it are spent"
+        text += f"; {formatting.percent(min(1.0, share))} of it is spent"
     ends = (recipe.game.generator.rate_end, recipe.game.discriminator.rate_end)
     if ends != (None, None):
-        text += ". The learning rates follow that share, so with a larger budget they begin higher than they ended"
+        text += ". The learning rates follow that share, so with a larger budget they begin higher than they ended, "
+        text += "and scores may be worse at first"
     return f"{text}."
 
 

@@ -11,6 +11,7 @@ from equipoise.errors import UserError
 from equipoise.health.diagnoses import describe
 from equipoise.health.stats import present_rate
 from equipoise.recipe import Budget, Recipe, to_dict
+from equipoise.runs.candidates import score_of_best
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder, runs_near
 from equipoise.runs.selection import reselected
 from equipoise.runs.stopping_status import certificate_values, monitor_of
@@ -125,7 +126,7 @@ def read_status(run: RunFolder) -> Status:
     if scores:
         last = scores[-1]
         stopping_status = monitor.stopping_status()
-    best = state.best or monitor.best
+    best = state.best or score_of_best(run, monitor)
     position = _position(recipe, state, intervals, steps, scores, holder)
     return Status(
         path=run.path,

@@ -142,7 +142,8 @@ class ImageModel(Model):
     def _index(self, label: str) -> int:
         if not self.classes:
             problem = "this generator was not trained with classes"
-            raise UserError(Option("label", label), problem, Setting("networks.conditional", True))
+            way = "Leave it out, or train another one with the setting networks.conditional=true"
+            raise UserError(Option("label", label), problem, way)
         if label not in self.classes:
             problem = f"this generator knows {', '.join(self.classes)}"
             raise UserError(Option("label", label), problem, *suggested(label, self.classes))
@@ -409,10 +410,12 @@ class ImageSource:
 
     def cautions(self, indices: np.ndarray, generated: "ImageSource | None", drawn: Tensor | None) -> list[Caution]:
         """Return what is doubtful about comparing these images with those of a source, or with drawn ones."""
-        real = seen("real", self.name, self.pool, self.hashes, indices, self.found)
+        fit = self.settings.fit
+        real = seen("real", self.name, self.pool, self.hashes, indices, self.found, fit)
         if generated is not None:
             every = np.arange(len(generated.pool.images))
-            other = seen("generated", generated.name, generated.pool, generated.hashes, every, generated.found)
+            name = generated.name
+            other = seen("generated", name, generated.pool, generated.hashes, every, generated.found, fit)
             return image_cautions(real, other, self.pool.images.shape[-1])
         pixels = real.pixels[:0]
         if drawn is not None:
