@@ -13,7 +13,7 @@ from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.status import best_of, nearby, read_status, shown_path, status_values
 from equipoise.storage.logs import append
-from equipoise.storage.records import CandidateScore, Metric, Score, Selection
+from equipoise.storage.records import CandidateScore, Metric, Score, Selection, StageRecord
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,15 @@ def test_a_training_that_writes_its_own_report_at_the_end_does_not_count_as_runn
         assert read_status(run).state == "finished"
         change_state(run, status="running")  # what a resume writes first
         assert read_status(run).state == "running"
+
+
+@pytest.mark.parametrize("status", ["new", "stopped", "finished", "failed"])
+def test_a_run_that_is_being_prepared_is_running_whatever_it_goes_on_from(tmp_path, fake_run, status):
+    run = fake_run(tmp_path / "run", status=status)
+    change_state(run, stage=StageRecord(what="the encoder", share=0.4))
+    with run.lock():
+        assert read_status(run).state == "running"
+    assert read_status(run).state != "running"
 
 
 def test_the_values_are_strict_json(tmp_path, fake_run):
