@@ -73,6 +73,12 @@ def test_a_running_one_is_known_by_its_lock_with_the_last_minutes_rate_and_the_t
     assert (now.seconds_left, now.share) == (left, share)
 
 
+def test_before_the_first_log_line_the_speed_is_the_measured_one(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", status="running", num_steps=0, num_scores=0)
+    with run.lock():
+        assert read_status(run).samples_per_second == 4010.0
+
+
 def test_samples_of_abandoned_attempts_are_spent_and_count_against_the_budget(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", "budget.seconds=none", "budget.samples=4800000", status="stopped")
     change_state(run, spent=3_600_000, stop_reason="interrupted")
