@@ -92,6 +92,35 @@ def test_an_encoder_of_images_that_are_too_different_is_not_taken(tmp_path: Path
     assert again.record.started_from == (first.digest if num_new == 60 else "")
 
 
+def test_an_encoder_that_many_more_images_taught_is_begun_with_and_not_taken(tmp_path: Path) -> None:
+    """However well it knows these: half of what it has learned is of others."""
+    images = pictures(400)
+    first, _ = load(tmp_path, images, "a")
+    again, steps = load(tmp_path, images[:200], "b")
+    assert (steps, again.record.started_from) == (WARM, first.digest)
+    assert not again.record.is_reused
+
+
+def test_of_two_encoders_the_nearer_one_is_taken_and_that_which_knows_more_is_begun_with(tmp_path: Path) -> None:
+    images = pictures(500)
+    load(tmp_path / "near", images[:400], "a")
+    nearer, _ = load(tmp_path / "near", images[:450], "b")
+    assert load(tmp_path / "near", images[:430], "c")[0].digest == nearer.digest
+    load(tmp_path / "known", images[:300], "a")
+    better, _ = load(tmp_path / "known", images[100:], "b")
+    assert load(tmp_path / "known", images[60:360], "c")[0].record.started_from == better.digest
+
+
+def test_an_encoder_that_began_with_another_one_is_not_begun_with(tmp_path: Path) -> None:
+    """Else steps would be saved again and again, until hardly any of the images had taught it."""
+    images = pictures(400)
+    first, _ = load(tmp_path, images[:300], "a")
+    second, _ = load(tmp_path, images[60:360], "b")
+    assert second.record.started_from == first.digest
+    third, steps = load(tmp_path, images[100:], "c")
+    assert (steps, third.record.started_from) == (STEPS, "")
+
+
 def test_the_same_images_keep_their_encoder_when_a_nearer_one_has_come(tmp_path: Path) -> None:
     images = pictures(480)
     first, _ = load(tmp_path, images[:400], "a")
