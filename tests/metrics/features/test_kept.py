@@ -241,3 +241,8 @@ def test_an_encoder_is_trained_by_one_thread_whatever_there_are() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_of_a_lesson_each_image_counts_once_and_one_that_is_on_both_sides_is_no_secret() -> None:
+    found = Lesson.of(np.array([2, 1, 2], np.uint64), np.array([3, 2, 3], np.uint64))
+    assert (found.hashes.tolist(), found.held_out.tolist()) == ([1, 2], [3])
