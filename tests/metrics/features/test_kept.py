@@ -246,3 +246,25 @@ def test_an_encoder_is_trained_by_one_thread_whatever_there_are() -> None:
 def test_of_a_lesson_each_image_counts_once_and_one_that_is_on_both_sides_is_no_secret() -> None:
     found = Lesson.of(np.array([2, 1, 2], np.uint64), np.array([3, 2, 3], np.uint64))
     assert (found.hashes.tolist(), found.held_out.tolist()) == ([1, 2], [3])
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_an_interrupted_training_goes_on_with_what_it_began_with_as_long_as_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    """Although there is an encoder now that knows more of the pictures; what came of other weights is not mixed in."""
+    monkeypatch.setattr(encoder, "KEEP_EVERY", 1)
+
+    def interrupt(share: float) -> None:
+        raise Interrupted
+
+    images = pictures(500)
+    first, _ = load(tmp_path, images[:300], "a")
+    with pytest.raises(Interrupted):
+        load(tmp_path, images[60:360], "b", report=interrupt)
+    better, _ = load(tmp_path, images[100:], "c")
+    if is_gone:
+        (tmp_path / f"{kept.stem_of('a', STEPS)}.safetensors").unlink()
+    found, steps = load(tmp_path, images[60:360], "b")
+    expected = (WARM, better.digest) if is_gone else (WARM - 1, first.digest)
+    assert (steps, found.record.started_from) == expected
