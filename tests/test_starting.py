@@ -101,6 +101,13 @@ def test_images_that_were_added_are_counted_and_the_command_that_is_offered_trai
     assert data.start.path == str(begun.path)
 
 
+def test_other_images_in_the_place_of_all_of_them_are_told_in_two_numbers(begun: eq.Run, photos: Path) -> None:
+    for path in photos.rglob("*.png"):
+        Image.open(path).resize((12, 12)).save(path)
+    error = changed_by(begun)
+    assert counts(error) == [240, 240], "none of so many, and how many there are"
+
+
 def test_what_is_gone_and_what_was_changed_is_told_apart(begun: eq.Run, photos: Path) -> None:
     paths = sorted((photos / "lying").iterdir())
     for path in paths[:3]:

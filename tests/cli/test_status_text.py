@@ -223,8 +223,15 @@ def test_what_comes_before_a_training_stands_there_with_what_follows_or_with_wha
     assert "16:05" in text
     text = status_text(read_status(run))
     assert "40 %" in text
+    assert "kept" in text
     assert "1:05" not in text
     assert f"resume {run.path}" in " ".join(text.split())
+    assert "interrupted" in list_text([(run.path, read_status(run))])
+    run.write_state(RunState(status="running", seconds=840, stage=StageRecord(what="the encoder", share=0.4)))
+    with run.lock():
+        assert "1:00" in rows(status_text(read_status(run)))["preparing"], "what is left of the budget"
+    run.write_state(RunState(status="running", stage=StageRecord(what="testing", share=0.4, is_after=True)))
+    assert "kept" not in status_text(read_status(run)), "only the encoder keeps what it has learned"
 
 
 def test_what_comes_after_a_training_stands_there_in_place_of_a_time_left(tmp_path: Path) -> None:

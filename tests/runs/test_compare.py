@@ -14,6 +14,7 @@ from equipoise.runs.compare import (
     differences,
     flattened,
     headings,
+    known_metrics,
     protocol_differences,
     score_cells,
 )
@@ -117,6 +118,12 @@ def test_cells_of_a_score_begin_with_what_decides_and_its_error():
     score = Score(samples=1200, seconds=1.0, loss=0.034, error=0.002, values={"kid": 0.034, "fid": 12.34})
     assert headings(metrics) == ["KID", "recall", "FID", "at samples"]
     assert score_cells(score, metrics) == ["0.034 ± 0.002", "–", "12.3", "1.2k"]
+
+
+def test_what_decides_has_a_column_even_where_no_score_has_a_value_of_it():
+    metrics = (Metric(name="recall"), Metric(name="kid", label="KID", decides=True), Metric(name="fid"))
+    score = Score(samples=1, seconds=1.0, loss=0.1, values={"fid": 1.0})
+    assert [metric.name for metric in known_metrics([Entry("a", "test", score, metrics, {})])] == ["kid", "fid"]
 
 
 def test_runs_without_scores_and_of_the_same_name_are_told_apart(tmp_path, fake_run):

@@ -13,7 +13,7 @@ from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.status import best_of, nearby, read_status, shown_path, status_values
 from equipoise.storage.logs import append
-from equipoise.storage.records import CandidateScore, Metric, Score, Selection
+from equipoise.storage.records import CandidateScore, Metric, Score, Selection, StageRecord
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,12 @@ def test_a_running_one_is_known_by_its_lock_with_the_last_minutes_rate_and_the_t
     assert now.holder is not None
     assert (now.state, now.samples, now.samples_per_second) == ("running", 1_200_000, 4000.0)
     assert (now.seconds_left, now.share) == (left, share)
+
+
+def test_before_the_first_log_line_the_speed_is_the_measured_one(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", status="running", num_steps=0, num_scores=0)
+    with run.lock():
+        assert read_status(run).samples_per_second == 4010.0
 
 
 def test_samples_of_abandoned_attempts_are_spent_and_count_against_the_budget(tmp_path, fake_run):
@@ -175,6 +181,15 @@ def test_a_training_that_writes_its_own_report_at_the_end_does_not_count_as_runn
         assert read_status(run).state == "finished"
         change_state(run, status="running")  # what a resume writes first
         assert read_status(run).state == "running"
+
+
+@pytest.mark.parametrize("status", ["new", "stopped", "finished", "failed"])
+def test_a_run_that_is_being_prepared_is_running_whatever_it_goes_on_from(tmp_path, fake_run, status):
+    run = fake_run(tmp_path / "run", status=status)
+    change_state(run, stage=StageRecord(what="the encoder", share=0.4))
+    with run.lock():
+        assert read_status(run).state == "running"
+    assert read_status(run).state != "running"
 
 
 def test_the_values_are_strict_json(tmp_path, fake_run):
