@@ -201,7 +201,9 @@ def test_train_with_resume_goes_on_where_the_same_images_are_now_and_with_no_oth
     output("train", before, *command)
     (tmp_path / "run" / "state.json").write_text('{"status": "running"}')  # as a killed training leaves it
     shutil.copytree(before, after)
-    assert f"--source {after}" in refused("train", after, *command), "both are there: which one is meant?"
+    line = refused("train", after, *command)
+    assert f"resume {tmp_path / 'run'} --source {after}" in line, "both are there: which one is meant?"
+    assert f"train {after} --start-from {tmp_path / 'run'}" in line, "they may be others"
     shutil.rmtree(before)
     (after / "lying" / "1.png").rename(tmp_path / "1.png")
     assert refused("train", after, *command).startswith(f"equipoise: {after}: ")
@@ -508,9 +510,10 @@ def test_evaluate_a_run_and_a_folder(output: Command, trained: Path, shapes: Pat
     enough = json.loads(output("evaluate", tmp_path / "enough", "--against", shapes, "--json"))
     assert not enough["warnings"]
     assert grade_of(enough["quality"]) in ORDER
-    for doubtful in (values, real):  # 20 real images; images compared with themselves
-        assert doubtful["warnings"]
-        assert grade_of(doubtful["quality"]) not in ORDER
+    assert real["warnings"], "images compared with themselves"
+    assert grade_of(real["quality"]) not in ORDER
+    assert values["warnings"], "20 real images; as there are no others, graded as at the end of the training"
+    assert grade_of(values["quality"]) in ORDER
 
 
 def test_evaluate_shows_both_sides_and_warns_above_the_numbers(output: Command, shapes: Path, tmp_path: Path) -> None:

@@ -201,5 +201,6 @@ def test_a_larger_budget_is_suggested_as_one_would_type_it_is_enough_and_hardly_
     assert found == expected
     budget = parsed_budget(found)
     amount = budget.samples if counted else budget.seconds
+    assert amount is not None
     assert amount >= times * spent
     assert amount <= max(1, 1.1 * times * spent)

@@ -165,7 +165,8 @@ def _refuse_another_recipe(folder: "RunFolder", source: str, options: Options, s
         elif field == "stopping.policy":
             same = {"policy": now}
         elif field == "data.source":
-            ways = "Continue that run on its own data, or begin another one on these with its weights"
+            same = {"source": now}
+            ways = "Continue that run if these are the same data, else begin another one with its weights"
             other = Command("train", now, start_from=folder.path)
         problem = f"the run in {folder.path} was begun with {field}={shown(before)}"
         raise UserError(Setting(field, now), problem, ways, Command("resume", folder.path, **same), other)
