@@ -85,8 +85,8 @@ def test_high_precision_over_no_coverage_is_never_usable(status):
     [
         (HARD_TO_TELL, "usable", "75 %"),
         (HARD_TO_TELL + 0.01, "promising", "76 %"),
-        (TOLD, "promising", "99.0 %"),
-        (TOLD + 0.005, "not usable yet", "99.5 %"),
+        (TOLD, "promising", "95 %"),
+        (TOLD + 0.01, "not usable yet", "96 %"),
         (1.0, "not usable yet", "100 %"),
     ],
 )

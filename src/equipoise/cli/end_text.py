@@ -38,8 +38,9 @@ def _lines(run: RunFolder, width: int) -> Iterator[str]:
         text = f"{score} on the validation split, after {state.best.samples:,} samples"
         if now.last is not None and state.status == "stopped" and now.last.samples < state.samples:
             text += f"; what was trained from {now.last.samples:,} to {state.samples:,} is not evaluated yet"
-        if note := reselected(state, state.best):
-            text += f" ({note})"
+        if (note := reselected(state, state.best)) and state.selection is not None:
+            again = formatting.score(state.selection.best.rescored)
+            text += f"; {metric.shown} {again} in the second evaluation ({note})"
         yield from formatting.wrapped(text, width, "Best:", INDENT)
     if state.test is not None:
         text = f"{metric.shown} {formatting.score(state.test)} on the test split"
