@@ -510,7 +510,8 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
         settings.append(Setting("game.batch", max(2, num_train // 2)))
     remedies = ["Add images"] if missing else []
     if recipe.networks.conditional and not pool.classes:
-        missing.append("networks.conditional needs classes, but there are no sub-folders with images")
+        why = next((note for note in pool.notes if "class" in note), "there are no sub-folders with images")
+        missing.append(f"networks.conditional needs classes, and {why}")
         settings.append(Setting("networks.conditional", False))
         remedies.append("Sort the images into one folder for each class, or train without classes")
     if missing:
