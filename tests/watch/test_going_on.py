@@ -276,7 +276,8 @@ def test_units_and_shapes_are_refused_at_the_first_step(tmp_path: Path, numbers:
 
 
 @pytest.mark.parametrize(
-    "samples", [True, np.True_, torch.tensor(True), torch.tensor([8]), torch.ones(1, 1, 1, 1), np.array([8]), 10**30]
+    "samples",
+    [True, np.True_, torch.tensor(True), torch.tensor([8]), torch.ones(1, 1, 1, 1), {"x": 8}, object(), 10**30],
 )
 def test_what_is_no_count_is_no_number_of_samples(tmp_path: Path, samples: Any) -> None:
     watch = opened(tmp_path / "run")

@@ -27,6 +27,7 @@ from equipoise.data.pool import (
 )
 from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, larger_shares, to_hashes
+from equipoise.data.values import CONVENTIONS
 from equipoise.errors import Option, Part, Setting, UserError, suggested, together
 from equipoise.formatting import first_few, printable
 from equipoise.game.losses import Loss
@@ -401,6 +402,17 @@ class ImageSource:
         if self.pool.scale is not None:
             found |= {"black": self.pool.scale[0], "white": self.pool.scale[1]}
         return found
+
+    def on_own_scale(self, recipe: Recipe) -> "ImageSource":
+        """Return the images, read by a recipe of others, on their own scale where both are usual ones: -1..1, 0..1.
+
+        Any other scale is that of one kind of measurement, and what is compared shares it. Bytes have none.
+        """
+        task = _settings(recipe)
+        if task.black is None or (self.pool.scale is not None and (task.black, task.white) not in CONVENTIONS):
+            return self
+        own = opened(replace(recipe, task=with_scale(task, (None, None))), self.device, self.stage)
+        return own if own.pool.scale in (*CONVENTIONS, None) else self
 
     def hint(self) -> str:
         """Say why there may be fewer images than expected: each file may show many."""

@@ -274,7 +274,7 @@ def whole(name: str, value: Any, least: int = 1) -> int:
             number = int(value)
             if least <= number <= MOST_SAMPLES and bool(number == value):
                 return number
-    if is_many:
+    if is_many or not isinstance(value, int | float | str | None):
         problem = f"{received(value)}; give how many samples it holds, a whole number"
         raise UserError(Option(name), problem, f"Try: {name}=len(…)")
     raise UserError(Option(name, value), f"give a whole number of at least {least}, and at most {MOST_SAMPLES:,}")
