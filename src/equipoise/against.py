@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from equipoise import tasks
-from equipoise.data.values import CONVENTIONS
 from equipoise.errors import Option, UserError
 from equipoise.evaluation.choosing import Chosen, SplitName, Trained, baselines, choose, few_cautions, refuse_few
 from equipoise.evaluation.evaluate import measure
@@ -22,7 +21,7 @@ from equipoise.loop import Observer
 from equipoise.metrics.feature_judge import NEIGHBOURS
 from equipoise.metrics.units import Measured
 from equipoise.randomness import Randomness
-from equipoise.recipe import Images, Recipe
+from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.setup import from_its_place, loss_of, with_source
 from equipoise.starting import seen_by
@@ -65,7 +64,7 @@ def evaluated_run(
     data = folder.data()
     opened = tasks.opened(recipe, device, observer.stage)
     if opened.digest != data.digest:
-        opened = on_own_scale(opened, recipe, device, observer)
+        opened = opened.on_own_scale(recipe)
     trained = trained_on(folder, data, opened, device, observer)
     with reading_facts(folder):
         opened = opened.judged_like(data, folder.encoder)
@@ -149,23 +148,7 @@ def opened_both(
             raise UserError(error.subject, problem, *dict.fromkeys([*error.remedies, *other.remedies])) from None
         raise
     fitted = with_source(opened.fitted(recipe), target)
-    return opened, on_own_scale(tasks.opened(fitted, device, observer.stage), fitted, device, observer)
-
-
-def on_own_scale(opened: tasks.Source, recipe: Recipe, device: torch.device, observer: Observer) -> tasks.Source:
-    """Return what was read on the scale of other images on its own, where both are usual ones: -1 to 1 beside 0 to 1.
-
-    Any other scale is that of one kind of measurement, and what is compared shares it. Bytes have none.
-    """
-    task = recipe.task
-    if not isinstance(task, Images) or task.black is None:
-        return opened
-    if "black" in opened.fitting() and (task.black, task.white) not in CONVENTIONS:
-        return opened
-    free = replace(recipe, task=msgspec.structs.replace(task, black=None, white=None))
-    own = tasks.opened(free, device, observer.stage)
-    found = own.fitting()
-    return own if (found.get("black"), found.get("white")) in (*CONVENTIONS, (None, None)) else opened
+    return opened, tasks.opened(fitted, device, observer.stage).on_own_scale(fitted)
 
 
 def told(batches: Iterator[Any], num: int, observer: Observer) -> Iterator[Any]:

@@ -8,6 +8,9 @@ from equipoise.storage.records import Score
 
 ROUGH = (2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90)  # minutes
 
+MOST_PLACES = 12  # behind the point; of a number with more an exponent is written
+MOST_WRITTEN_OUT = 1e12
+
 
 def count(number: float) -> str:
     """Shorten a count to three digits: `950`, `12.3k`, `60k`, `1.23M`."""
@@ -76,6 +79,8 @@ def with_error(number: float | None, error: float | None) -> str:
     first = f"{error:.1e}"
     digits = 1 if first[0] == "1" else 0
     places = max(0, digits - math.floor(math.log10(float(f"{error:.{digits}e}"))))
+    if places > MOST_PLACES or max(abs(number), error) >= MOST_WRITTEN_OUT:
+        return f"{value(number)} ± {value(error)}"
     if number != 0 and float(f"{number:.{places}f}") == 0:  # a distance of 0.000 would read as perfect
         places += 1
     text = f"{number:.{places}f}"

@@ -140,7 +140,7 @@ def names_of(data: recipe.Data, pool: Pool) -> tuple[str, ...]:
     return tuple(names)
 
 
-def with_scale(images: recipe.Images, scale: Sequence[float] | None) -> recipe.Images:
+def with_scale(images: recipe.Images, scale: Sequence[float | None] | None) -> recipe.Images:
     """Return settings with the pixel values that became black and white, where images are deep."""
     if scale is None:
         return images

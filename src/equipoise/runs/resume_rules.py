@@ -21,7 +21,7 @@ OVER = 0.1  # the share of a budget by which the last steps and the end may exce
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
 
-def given_options(budget: str | None, policy: str | None, source: str | Path | None) -> dict[str, str]:
+def given_options(budget: str | int | None, policy: str | None, source: str | Path | None) -> dict[str, str]:
     """Return the options that a resume was given, by name."""
     given = {"budget": budget, "policy": policy, "source": source}
     return {name: str(value) for name, value in given.items() if value is not None}
@@ -51,7 +51,7 @@ def _completed(part: Part, run: RunFolder, given: dict[str, str]) -> Part:
 
 def recipe_to_resume(
     run: RunFolder,
-    budget: str | None = None,
+    budget: str | int | None = None,
     policy: PolicyName | None = None,
     source: str | Path | None = None,
 ) -> Recipe:
@@ -64,7 +64,7 @@ def recipe_to_resume(
         return _recipe_to_resume(run, budget, policy)
 
 
-def _recipe_to_resume(run: RunFolder, budget: str | None, policy: PolicyName | None) -> Recipe:
+def _recipe_to_resume(run: RunFolder, budget: str | int | None, policy: PolicyName | None) -> Recipe:
     rules.refuse_custom_loop(run)
     rules.refuse_lost(run)
     recipe = run.recipe()
@@ -132,7 +132,7 @@ def in_words(budget: Budget) -> str:
     return "without an end" if budget.samples is None else f"{formatting.count(budget.samples)} samples"
 
 
-def _refuse_finished(run: RunFolder, recipe: Recipe, budget: str | None, policy: str | None) -> None:
+def _refuse_finished(run: RunFolder, recipe: Recipe, budget: str | int | None, policy: str | None) -> None:
     """Raise UserError where a run has finished and this recipe would not change that."""
     state = run.read_state()
     if state.status != "finished":
@@ -155,7 +155,7 @@ def _refuse_finished(run: RunFolder, recipe: Recipe, budget: str | None, policy:
 
 
 def _refuse_spent(
-    run: RunFolder, recipe: Recipe, state: RunState, budget: str | None, finished: str, given: dict[str, str]
+    run: RunFolder, recipe: Recipe, state: RunState, budget: str | int | None, finished: str, given: dict[str, str]
 ) -> None:
     """Raise UserError where no more training is paid for than was spent."""
     larger = Command("resume", run.path, **given, budget=larger_budget(recipe, state))

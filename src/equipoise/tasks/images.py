@@ -28,6 +28,7 @@ from equipoise.data.pool import (
 )
 from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, larger_shares, to_hashes
+from equipoise.data.values import CONVENTIONS
 from equipoise.errors import Option, Part, Setting, UserError, suggested, together
 from equipoise.formatting import first_few, printable
 from equipoise.game.losses import Loss
@@ -404,6 +405,17 @@ class ImageSource:
             found |= {"black": self.pool.scale[0], "white": self.pool.scale[1]}
         return found
 
+    def on_own_scale(self, recipe: Recipe) -> "ImageSource":
+        """Return the images, read by a recipe of others, on their own scale where both are usual ones: -1..1, 0..1.
+
+        Any other scale is that of one kind of measurement, and what is compared shares it. Bytes have none.
+        """
+        task = _settings(recipe)
+        if task.black is None or (self.pool.scale is not None and (task.black, task.white) not in CONVENTIONS):
+            return self
+        own = opened(replace(recipe, task=with_scale(task, (None, None))), self.device, self.stage)
+        return own if own.pool.scale in (*CONVENTIONS, None) else self
+
     def hint(self) -> str:
         """Say why there may be fewer images than expected: each file may show many."""
         return sheet_hint(self.found, self.name)
@@ -513,7 +525,8 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
         settings.append(Setting("game.batch", max(2, num_train // 2)))
     remedies = ["Add images"] if missing else []
     if recipe.networks.conditional and not pool.classes:
-        missing.append("networks.conditional needs classes, but there are no sub-folders with images")
+        why = next((note for note in pool.notes if "class" in note), "there are no sub-folders with images")
+        missing.append(f"networks.conditional needs classes, and {why}")
         settings.append(Setting("networks.conditional", False))
         remedies.append("Sort the images into one folder for each class, or train without classes")
     if missing:
