@@ -75,7 +75,7 @@ def test_a_folder_of_images_is_a_source_as_in_a_training(tmp_path: Path, shapes:
 
 
 def test_latents_have_a_shape_and_are_drawn_by_seed(real: np.ndarray) -> None:
-    def given(seed: int, shape: int | tuple[int, ...]) -> GivenImages:
+    def given(seed: int, shape: tuple[int, ...]) -> GivenImages:
         return given_images(real, shape, Recipe(seed=seed), lambda text, share: None)
 
     def latents(made: GivenImages, begin: int) -> Tensor:

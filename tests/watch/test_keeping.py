@@ -59,9 +59,13 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, what: Any) -> None:
     assert not (tmp_path / "best").exists()
 
 
+def compiled(network: nn.Module) -> Any:
+    return torch.compile(network)
+
+
 @pytest.mark.parametrize(
     "wrap",
-    [nn.DataParallel, AveragedModel, torch.compile, lambda one: AveragedModel(torch.compile(nn.DataParallel(one)))],
+    [nn.DataParallel, AveragedModel, torch.compile, lambda one: AveragedModel(compiled(nn.DataParallel(one)))],
     ids=["parallel", "averaged", "compiled", "all"],
 )
 def test_a_dict_of_a_wrapped_network_is_kept_under_plain_names(tmp_path: Path, wrap: Any) -> None:
