@@ -1,23 +1,27 @@
 """What the grades "usable", "promising" and "not usable yet" look like: real data sets, trained in stages.
 
     python bench/grades.py mnist emoji=PATH:32 flowers=PATH:64:3 [--first 5000] [--stages 4] [--seed 0] [--keep FOLDER]
+    python bench/grades.py --regrade
 
 Each source is NAME=PATH, NAME=PATH:SIZE, NAME=PATH:SIZE:STAGES, or the name of a shipped one, and is trained by
 `modern`: at first for some thousand samples, then in each stage for four times as many. After each stage the best
 generator's scores are noted, and 16 of its samples, not picked by hand; of each source also how well two halves of its
 real images are told apart. Writes records/grades.json and docs/images/grades.png: a row a source, a column a stage, and
-at the right real images. `--keep` keeps the runs there, and goes on with those that it finds.
+at the right real images.
+`--keep` keeps the runs there, and goes on with those that it finds. `--regrade` trains nothing:
+it grades the recorded numbers by the present thresholds, in the record and in the captions of the picture.
 """
 
 import argparse
 import io
+import json
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import write_record
+from common import RECORDS, write_record
 from PIL import Image, ImageDraw, ImageFont
 
 import equipoise as eq
@@ -26,9 +30,9 @@ from equipoise.metrics.feature_judge import extracted
 from equipoise.metrics.two_sample import told_apart
 from equipoise.recipe import Images
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.quality import place_of, quality_of
+from equipoise.runs.quality import graded, place_of, quality_of
 from equipoise.runs.status import read_status
-from equipoise.storage.records import Rivals, Score
+from equipoise.storage.records import Metric, Rivals, RivalScore, Role, Score
 from equipoise.tasks.exhibits import grid
 from equipoise.tasks.image_judging import NUM_FOR_TRAIN, batches, features_of
 
@@ -38,6 +42,11 @@ NUM_SHOWN = 16
 SIDE = 160  # pixels of a picture of 4 × 4 samples
 GAP = 14
 TEXT = 50
+DISTANCE = Metric(name="kid", label="KID", decides=True, signed=True)
+SCALE: tuple[tuple[str, Role, float], ...] = (
+    ("real images", "ceiling", 0.0),
+    ("the mean image with noise", "floor", 1.0),
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,8 @@ class Stage:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", nargs="+")
+    parser.add_argument("--regrade", action="store_true")
+    parser.add_argument("sources", nargs="*")
     parser.add_argument("--first", type=int, default=5_000)
     parser.add_argument("--stages", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
@@ -81,6 +91,9 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Train all sources stage by stage, so that the early stages of all come first."""
     options = parse()
+    if options.regrade:
+        regrade()
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         stages: list[Stage] = []
@@ -193,6 +206,32 @@ def write(
             sheet.paste(picture, (width - GAP - SIDE, top))
             draw.text((width - GAP - SIDE, top + SIDE + 2), "real", "black", font)
     sheet.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(PICTURE, optimize=True)
+
+
+def regrade() -> None:
+    """Grade what is recorded by the present thresholds."""
+    record = json.loads((RECORDS / "grades.json").read_text())
+    stages = [Stage(**values) for values in record["stages"]]
+    names = list(dict.fromkeys(stage.source for stage in stages))
+    columns = sorted({stage.samples for stage in stages})
+    sheet = Image.open(PICTURE).convert("RGB")
+    draw = ImageDraw.Draw(sheet)
+    rivals = tuple(RivalScore(name=name, role=role, loss=loss) for name, role, loss in SCALE)
+    for place, stage in enumerate(stages):
+        values = {"coverage": stage.coverage, "c2st": stage.told_apart}
+        score = Score(samples=stage.samples, seconds=0.0, loss=stage.share, values=values)
+        quality = graded(score, DISTANCE, rivals, stage.num_distinct, "images")
+        assert quality is not None
+        sentence = f"{quality.grade[:1].upper()}{quality.grade[1:]}:{stage.sentence.partition(':')[2]}"
+        stages[place] = replace(stage, grade=quality.grade, sentence=sentence)
+        left = GAP + columns.index(stage.samples) * (SIDE + GAP)
+        top = GAP + names.index(stage.source) * (SIDE + TEXT + GAP) + SIDE + 2
+        draw.rectangle((left, top, left + SIDE + GAP - 1, top + 14), "white")
+        text = f"{stage.source}, {stage.samples:,}: {quality.grade}"
+        draw.text((left, top), text, "black", ImageFont.load_default(size=11))
+    record["stages"] = [asdict(stage) for stage in stages]
+    (RECORDS / "grades.json").write_text(json.dumps(record, indent=1) + "\n")
+    sheet.quantize(256, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
 
 
 def is_begun(text: str, stages: list[Stage]) -> bool:

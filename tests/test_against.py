@@ -60,6 +60,49 @@ def test_both_folders_are_compared_whole(small: None, tmp_path: Path) -> None:
     assert kinds(found) == []
 
 
+def arrays(path: Path, num: int, seed: int, as_saved: Callable[[np.ndarray], np.ndarray]) -> Path:
+    images = np.random.default_rng(seed).integers(0, 256, (num, 8, 8)).astype(np.uint8)
+    images[:, :2] = images[:, 3:5] // 2
+    np.savez(path, images=as_saved(images))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("of_real", "of_generated"),
+    [
+        (lambda images: (images / 127.5 - 1).astype(np.float32), lambda images: (images / 255).astype(np.float32)),
+        (lambda images: images / 255, lambda images: images / 127.5 - 1),
+        (lambda images: images / 255, lambda images: images.astype(np.uint16) * 257),
+        (lambda images: images / 127.5 - 1, lambda images: images),
+        (lambda images: images.astype(np.uint16) * 16, lambda images: images),
+    ],
+    ids=["0..1 beside -1..1", "-1..1 beside 0..1", "16 bits beside 0..1", "bytes beside -1..1", "bytes beside 12 bits"],
+)
+def test_each_side_has_its_own_pixel_values_where_these_are_usual_ones(
+    small: None, tmp_path: Path, of_real: Callable[..., np.ndarray], of_generated: Callable[..., np.ndarray]
+) -> None:
+    plain = arrays(tmp_path / "plain.npz", 60, 1, lambda images: images)
+    real = arrays(tmp_path / "real.npz", 60, 2, of_real)
+    generated = arrays(tmp_path / "generated.npz", 60, 1, of_generated)
+    found = eq.evaluate(generated, real)
+    assert found.measured.loss == pytest.approx(eq.evaluate(plain, real).measured.loss, rel=1e-3)
+    assert found.real is not None
+    assert found.generated is not None
+    assert any("become 0 to 255" in note for note in found.real.notes)
+    assert not any("task.black" in note for note in found.generated.notes)
+
+
+def test_samples_are_on_the_scale_of_the_real_images_where_that_is_one_of_measurements(
+    small: None, tmp_path: Path
+) -> None:
+    real = arrays(tmp_path / "real.npz", 60, 2, lambda images: images.astype(np.int16) * 16 - 1024)
+    dark = arrays(tmp_path / "dark.npz", 60, 1, lambda images: images.astype(np.int16) * 4 - 1024)
+    found = eq.evaluate(dark, real)
+    assert found.generated is not None
+    assert {"black", "white"} <= found.protocol.keys()
+    assert any(f"{found.protocol['black']:,.0f}" in note for note in found.generated.notes)
+
+
 def test_of_whole_folders_the_ceiling_is_one_half_of_the_real_ones_against_the_other(
     small: None, tmp_path: Path
 ) -> None:

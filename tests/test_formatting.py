@@ -61,6 +61,7 @@ def test_a_share_is_rounded_down(share, text):
      (12.345, 0.5, "12.3 ± 0.5"), (123.4, 21.0, "123 ± 21"), (-0.0003, 0.0004, "-0.0003 ± 0.0004"),
      (-0.00001, 0.0024, "0.0000 ± 0.0024"),
      (0.03412, 0.0, "0.0341"), (0.03412, math.nan, "0.0341"), (0.5, None, "0.500"), (math.nan, 0.1, "–"),
+     (1.0, 1e-320, "1 ± 1.00e-320"), (1e-300, 1e-301, "1.00e-300 ± 1.00e-301"), (1e300, 1.0, "1.00e+300 ± 1"),
      (None, None, "–")],
 )  # fmt: skip
 def test_a_score_has_the_digits_that_its_error_allows(number, error, text):
@@ -126,7 +127,7 @@ def test_the_progress_line_leaves_out_what_is_not_known():
     assert formatting.progress_line(0, None, math.nan, math.nan) == "0 samples"
     best = score(100, 12.34, math.nan)
     assert formatting.progress_line(100, 50, 0.0, math.inf, best, best, "FID") == (
-        "100 / 50 samples · 100 % · FID 12.3 (the best so far)"
+        "100 / 100 samples · 100 % · FID 12.3 (the best so far)"
     )
 
 

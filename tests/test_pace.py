@@ -167,6 +167,29 @@ def test_a_longer_budget_takes_the_rates_back_to_where_its_share_is(train_small:
     assert longer[-1][1] < 1.1 * settings.rate_end
 
 
+@pytest.mark.parametrize(("first", "longer", "told"), [("20s", "80s", "1:00"), ("1600", "6400", "4,800")])
+def test_a_resume_with_a_longer_budget_says_what_the_rest_of_it_pays_for(
+    train_small: TrainSmall, machine: Machine, first: str, longer: str, told: str
+) -> None:
+    observer = Recorder()
+    run = train_small("run", *OPEN, budget=first, source="ring", observer=observer)
+    assert not [text for text in observer.messages if "4,800" in text]
+    eq.resume(run.path, budget=longer, observer=observer)
+    (text,) = [text for text in observer.messages if "4,800" in text]
+    assert {told, "80"} <= set(re.findall(r"[\d,:]*\d", text))
+
+
+def test_the_price_of_an_evaluation_that_is_told_is_never_none_at_all(
+    train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousandth of a second, too."""
+    monkeypatch.setattr("equipoise.loop.first_price", lambda _: 0.00421)
+    monkeypatch.setattr("equipoise.stopping.monitor.Monitor.evaluation_seconds", lambda _: 0.0312)
+    run = train_small("run", *OPEN, budget="20s", source="ring")
+    (event,) = events(run, "speed changed")
+    assert {"0.0312", "0.00421"} <= set(event["message"].split())
+
+
 def test_a_run_that_moves_from_samples_to_a_time_goes_on_at_the_share_of_that_time(
     train_small: TrainSmall, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,10 @@ from equipoise.api import SILENT
 from equipoise.errors import Command, RunInterrupted, Setting, StorageError, UserError
 from equipoise.game.losses import Loss, loss_named
 from equipoise.recipe import Game, Recipe
+from equipoise.runs.candidates import score_in
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.status import read_status
+from equipoise.runs.stopping_status import monitor_of
 from equipoise.setup import Training, loss_of, note_environment, run_training
 from equipoise.storage.files import readable
 from equipoise.storage.logs import records
@@ -377,6 +380,35 @@ def test_a_resume_keeps_what_the_end_before_it_has_selected(train_small: TrainSm
     assert first in {candidate.found.samples for candidate in resumed.state.selection.candidates}
 
 
+def test_a_training_that_goes_on_after_an_end_is_told_of_by_the_generator_that_lies_in_best(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the end had selected, until a better one takes its place: in the panel, `status`, `sample` and the card."""
+    monkeypatch.setattr("equipoise.evaluation.selection.lowest", lambda candidates: candidates[-1])
+    run = train_small("run", "data.validation=0.3", budget="800", source="ring")
+    first = run.state.best
+    assert first is not None
+    shown: list[int] = []
+
+    def shows(progress: Any) -> None:
+        shown.append(progress.best.samples)
+        if progress.samples == 960:
+            raise KeyboardInterrupt
+
+    observer = Recorder()
+    observer.progress = shows  # type: ignore[method-assign]
+    monkeypatch.setattr("equipoise.evaluation.scoring.keep", lambda *_: None)  # nothing better comes
+    with contextlib.suppress(KeyboardInterrupt):
+        eq.resume(run.path, budget="1600", observer=observer)
+    best = monitor_of(run.folder, run.recipe).best
+    assert best is not None
+    assert best.samples != first.samples, "the training compares with its own best as if there had been no end"
+    now = read_status(run.folder).best
+    assert now is not None
+    assert score_in(run.folder.best) == now
+    assert {now.samples, *shown} == {first.samples}
+
+
 def test_a_resume_remembers_the_test_of_before_until_it_has_tested_again(
     train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,7 +425,12 @@ def test_a_resume_remembers_the_test_of_before_until_it_has_tested_again(
             patch.setattr(loop, "log", raising(KeyboardInterrupt()))
             with contextlib.suppress(KeyboardInterrupt):
                 eq.resume(run.path)
-    resumed = eq.resume(run.path)
+    with monkeypatch.context() as patch:
+        patch.setattr("equipoise.evaluation.finish.measure", raising(RuntimeError(CAUSE)))
+        resumed = eq.resume(run.path)
+    assert (resumed.state.status, resumed.state.test) == ("finished", None)
+    assert resumed.state.tested_before == first, "a test that failed takes no other's place"
+    resumed = eq.resume(run.path, budget="480")
     assert resumed.state.test is not None
     assert resumed.state.tested_before is None
 

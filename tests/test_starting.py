@@ -101,6 +101,13 @@ def test_images_that_were_added_are_counted_and_the_command_that_is_offered_trai
     assert data.start.path == str(begun.path)
 
 
+def test_other_images_in_the_place_of_all_of_them_are_told_in_two_numbers(begun: eq.Run, photos: Path) -> None:
+    for path in photos.rglob("*.png"):
+        Image.open(path).resize((12, 12)).save(path)
+    error = changed_by(begun)
+    assert counts(error) == [240, 240], "none of so many, and how many there are"
+
+
 def test_what_is_gone_and_what_was_changed_is_told_apart(begun: eq.Run, photos: Path) -> None:
     paths = sorted((photos / "lying").iterdir())
     for path in paths[:3]:
@@ -493,10 +500,16 @@ def test_another_task_is_refused(begun: eq.Run, photos: Path) -> None:
     assert refused(Path("ring"), begun.path).subject == Option("task", "points")
 
 
-def test_other_classes_of_a_conditional_run_are_refused(train_small: TrainSmall, photos: Path) -> None:
+def test_other_classes_of_a_conditional_run_are_refused_and_named_however_many_there_are(
+    train_small: TrainSmall, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("equipoise.starting.SHOWN", 1)
     run = train_small("classes", "networks.conditional=true", "networks.family=resnet", source=photos, budget="160")
-    shutil.copytree(photos / "lying", photos / "leaning")
-    assert refused(photos, run.path).subject == str(photos)
+    shutil.copytree(photos / "lying", photos / "zigzag")
+    error = refused(photos, run.path)
+    assert error.subject == str(photos)
+    assert "zigzag" in error.problem
+    assert "standing" not in error.problem
 
 
 def no_checkpoints(run: Path) -> None:

@@ -47,6 +47,7 @@ class Evaluation:
     real: Side | None = None  # what was found on both sides; a task from Python has none
     generated: Side | None = None
     warnings: tuple[Caution, ...] = ()
+    is_own: bool = False  # whether the real ones are the test split of the run's own data
 
 
 def evaluated_run(
@@ -62,6 +63,8 @@ def evaluated_run(
     against = recipe.data.source
     data = folder.data()
     opened = tasks.opened(recipe, device, observer.stage)
+    if opened.digest != data.digest:
+        opened = opened.on_own_scale(recipe)
     trained = trained_on(folder, data, opened, device, observer)
     with reading_facts(folder):
         opened = opened.judged_like(data, folder.encoder)
@@ -144,7 +147,8 @@ def opened_both(
             problem = f"{error.problem.rstrip('.')}. And {other.subject}: {other.problem}"
             raise UserError(error.subject, problem, *dict.fromkeys([*error.remedies, *other.remedies])) from None
         raise
-    return opened, tasks.opened(with_source(opened.fitted(recipe), target), device, observer.stage)
+    fitted = with_source(opened.fitted(recipe), target)
+    return opened, tasks.opened(fitted, device, observer.stage).on_own_scale(fitted)
 
 
 def told(batches: Iterator[Any], num: int, observer: Observer) -> Iterator[Any]:
@@ -196,9 +200,9 @@ def concluded(
     }
     dimension = getattr(getattr(judge, "features", None), "dimension", 0)
     num_left = 0 if real.is_own or real.num_seen else len(opened.hashes) - len(real.indices)
-    few = few_cautions(measured, judge.metrics, judge.protocol, dimension, opened.noun, num_left)
+    few = few_cautions(measured, judge.metrics, judge.protocol, dimension, opened.noun, num_left, is_own=real.is_own)
     warnings = (*cautions, *real.cautions, *few)
-    return Evaluation(measured, protocol, judge.metrics, rivals, side, generated, warnings)
+    return Evaluation(measured, protocol, judge.metrics, rivals, side, generated, warnings, real.is_own)
 
 
 def sized(judge: Judge, num: int) -> Judge:

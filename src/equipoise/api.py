@@ -37,6 +37,7 @@ from equipoise.recipe import (
     PolicyName,
     Recipe,
     TaskSettings,
+    listed_settings,
     parsed_budget,
     refuse_short_budget,
     task_name,
@@ -203,7 +204,7 @@ def train(
     task: str | Task | None = None,
     loss: Loss | None = None,
     size: int | None = None,
-    budget: str | None = None,
+    budget: str | int | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
     device: str | None = None,
@@ -243,7 +244,7 @@ def train(
         >>> run.state.status
         'finished'
     """
-    options = list(settings)
+    options = listed_settings(settings)
     options += [f"task.size={size}"] if size is not None else []
     options += [f"seed={seed}"] if seed is not None else []
     options += [f"device={device}"] if device is not None else []
@@ -286,7 +287,7 @@ def train(
 def resume(
     path: str | Path,
     *,
-    budget: str | None = None,
+    budget: str | int | None = None,
     policy: PolicyName | None = None,
     source: str | Path | None = None,
     task: Task | None = None,
@@ -472,7 +473,7 @@ def check_data(
     from equipoise.tasks.images import ImageSource, largest
 
     refuse_no_place(source)
-    options = list(settings)
+    options = listed_settings(settings)
     first = with_options(recipe_for(recipe, Facts(), None), source, None, options, None)
     device = chosen_device(first.device)
     images = tasks.examined(first.task, Option("recipe"))
@@ -577,7 +578,7 @@ def recipe_for(recipe: RecipeName | Recipe, facts: Facts, task: TaskSettings | N
 
 
 def with_options(
-    recipe: Recipe, source: str | Path | None, budget: str | None, settings: list[str], loss: Loss | None
+    recipe: Recipe, source: str | Path | None, budget: str | int | None, settings: list[str], loss: Loss | None
 ) -> Recipe:
     """Return a recipe with what the caller asks for besides; raises UserError for what is not allowed."""
     if source is not None:

@@ -8,6 +8,9 @@ from equipoise.storage.records import Score
 
 ROUGH = (2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90)  # minutes
 
+MOST_PLACES = 12  # behind the point; of a number with more an exponent is written
+MOST_WRITTEN_OUT = 1e12
+
 
 def count(number: float) -> str:
     """Shorten a count to three digits: `950`, `12.3k`, `60k`, `1.23M`."""
@@ -29,14 +32,20 @@ def duration(seconds: float) -> str:
 
 def rough_duration(seconds: float) -> str:
     """Write an estimate of seconds as one says it, rounded up: `1 minute`, `15 minutes`, `2 hours`."""
-    minutes = math.ceil(seconds / 60 - 1e-9)
-    if minutes <= 1:
+    minutes = rough_seconds(seconds) // 60
+    if minutes == 1:
         return "1 minute"
+    return f"{minutes} minutes" if minutes <= ROUGH[-1] else f"{minutes // 60:,} hours"
+
+
+def rough_seconds(seconds: float) -> int:
+    """Round an estimate up to what one says: some whole minutes, or hours of one digit that counts."""
+    minutes = math.ceil(seconds / 60 - 1e-9)
     if minutes <= ROUGH[-1]:
-        return f"{next(step for step in ROUGH if step >= minutes)} minutes"
+        return 60 * next(step for step in (1, *ROUGH) if step >= minutes)
     hours = math.ceil(minutes / 60)
     step = 10 ** max(0, len(str(hours)) - 1)
-    return f"{-(-hours // step) * step:,} hours"
+    return 3_600 * (-(-hours // step) * step)
 
 
 def first_few(texts: Sequence[str], most: int, separator: str = ", ") -> str:
@@ -70,6 +79,8 @@ def with_error(number: float | None, error: float | None) -> str:
     first = f"{error:.1e}"
     digits = 1 if first[0] == "1" else 0
     places = max(0, digits - math.floor(math.log10(float(f"{error:.{digits}e}"))))
+    if places > MOST_PLACES or max(abs(number), error) >= MOST_WRITTEN_OUT:
+        return f"{value(number)} ± {value(error)}"
     if number != 0 and float(f"{number:.{places}f}") == 0:  # a distance of 0.000 would read as perfect
         places += 1
     text = f"{number:.{places}f}"
@@ -142,7 +153,8 @@ def progress_line(
     """Say in one line how far a run is; what is not known yet is left out."""
     parts = [f"{count(samples)} samples"]
     if horizon:
-        parts = [f"{count(samples)} / {count(horizon)} samples", percent(min(1.0, samples / horizon))]
+        whole = max(samples, horizon)  # the last round may go beyond
+        parts = [f"{count(samples)} / {count(whole)} samples", percent(samples / whole)]
     if math.isfinite(samples_per_second) and samples_per_second > 0:
         parts.append(f"{samples_per_second:,.0f}/s")
     if math.isfinite(seconds_left):

@@ -31,8 +31,8 @@ from equipoise.host.threads import ThreadChoice, begins_trial, is_lost, observed
 from equipoise.host.writer import BackgroundWriter
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
-from equipoise.runs.candidates import prune
-from equipoise.runs.expectation import expectation
+from equipoise.runs.candidates import prune, score_of_best
+from equipoise.runs.expectation import expectation, expectation_of_rest
 from equipoise.runs.folder import RunFolder
 from equipoise.state import TrainingState, first_nonfinite, restore, roll_back, save
 from equipoise.stopping.monitor import LEAST_PRICE, Monitor
@@ -41,6 +41,7 @@ from equipoise.storage.records import Pace, Score
 from equipoise.tasks.base import Judge, Task
 
 TELL_SECONDS = 60.0  # of training between two lines on this machine's speed
+LEAST_LEFT = 0.05  # of a budget, below which none of them is shown
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Host:
     clock: Clock
     threads: ThreadChoice
     told_at: float = -math.inf  # seconds of training when a change of this machine's speed was shown last
+    told_speed: float = math.nan  # samples a second that were shown last
 
     @property
     def is_interrupted(self) -> bool:
@@ -127,6 +129,7 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
     """
     state = restore(task, recipe, monitor, run, observer.message)
     adopt_protocol(task, state, judge, monitor, run)
+    tell_rest(state, recipe, monitor, observer)
     with hosted(state, recipe) as host:
         while True:
             # Once in a while: evaluate the averaged generator beside the best one.
@@ -258,8 +261,24 @@ def evaluate(
         is_new = True
     follow(pace, state, recipe, run)
     if is_new:
+        host.told_speed = speed
         observer.message(expectation(recipe, speed, state.intervals.horizon or 0))
     state.is_unsaved = True  # a resume must find them
+
+
+def tell_rest(state: TrainingState, recipe: Recipe, monitor: Monitor, observer: Observer) -> None:
+    """Tell what is left of the budget where a run goes on, by the speed that it had before."""
+    rate = present_rate(monitor.recent, state.intervals.evaluate_every)
+    if not rate > 0:
+        return
+    if recipe.budget.seconds is not None:
+        seconds = recipe.budget.seconds - state.seconds
+        samples = round(rate * seconds)
+    else:
+        samples = (state.intervals.horizon or 0) - state.spent
+        seconds = samples / rate
+    if samples > 0:
+        observer.message(expectation_of_rest(recipe, rate, samples, seconds))
 
 
 def first_price(score: Score | None) -> float:
@@ -352,22 +371,32 @@ def tell_change(
     before = state.intervals
     if math.isnan(pace.samples_per_second):
         return
-    text = f"An evaluation takes {pace.evaluation_seconds:,.1f} s now, {before.evaluation_seconds:,.1f} s before."
-    if pace.samples_per_second != before.samples_per_second:
-        text = (
-            f"This machine trains {pace.samples_per_second:,.0f} samples a second now, "
-            f"{before.samples_per_second:,.0f} before."
-        )
     now = measured_intervals(pace.samples_per_second, pace.evaluation_seconds, recipe, samples_per_round(recipe.game))
-    text += f" Evaluations come about every {formatting.count(now.evaluate_every or 0)} samples from here on"
+    follows = f"Evaluations come about every {formatting.count(now.evaluate_every or 0)} samples from here on"
+    left = 1.0
     if recipe.budget.seconds is not None:
         left = max(0.0, recipe.budget.seconds - state.seconds) / recipe.budget.seconds
-        text += f", and the time left pays for about {formatting.count(left * (now.horizon or 0))} samples"
-    text += "."
+        follows += f", and the time left pays for about {formatting.count(left * (now.horizon or 0))} samples"
+    if pace.samples_per_second == before.samples_per_second:
+        prices = [formatting.value(found.evaluation_seconds) for found in (pace, before)]
+        text = f"An evaluation takes {prices[0]} s now, {prices[1]} s before. {follows}."
+        is_news = True
+    else:
+        text = f"{speeds(pace.samples_per_second, before.samples_per_second)} {follows}."
+        is_news = math.isnan(host.told_speed) or is_far_off(host.told_speed, pace.samples_per_second)
     run.log_event(state.samples, state.seconds, "speed changed", text, state.attempt)
-    if state.seconds - host.told_at >= TELL_SECONDS:
-        host.told_at = state.seconds
-        observer.message(text)
+    if not is_news or left < LEAST_LEFT or state.seconds - host.told_at < TELL_SECONDS:
+        return
+    if pace.samples_per_second != before.samples_per_second and not math.isnan(host.told_speed):
+        text = f"{speeds(pace.samples_per_second, host.told_speed)} {follows}."
+    host.told_at = state.seconds
+    host.told_speed = pace.samples_per_second
+    observer.message(text)
+
+
+def speeds(now: float, before: float) -> str:
+    """Say how fast this machine trains now, and how fast before."""
+    return f"This machine trains {now:,.0f} samples a second now, {before:,.0f} before."
 
 
 def follow(pace: Pace, state: TrainingState, recipe: Recipe, run: RunFolder) -> None:
@@ -494,10 +523,10 @@ def log(state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, 
         run.log_event(stats.samples, stats.seconds, "steps skipped", text, state.attempt)
     monitor.observe(stats)
     run.log_step(stats)
-    return progress_of(state, recipe, monitor)
+    return progress_of(state, recipe, monitor, score_of_best(run, monitor))
 
 
-def progress_of(state: TrainingState, recipe: Recipe, monitor: Monitor) -> Progress:
+def progress_of(state: TrainingState, recipe: Recipe, monitor: Monitor, best: Score | None) -> Progress:
     """Return what is to be shown after a log line."""
     rate = present_rate(monitor.recent, state.intervals.evaluate_every)
     horizon = 0
@@ -519,6 +548,6 @@ def progress_of(state: TrainingState, recipe: Recipe, monitor: Monitor) -> Progr
         sentence=monitor.sentence(),
         label=monitor.metric.shown,
         last=monitor.last,
-        best=monitor.best,
+        best=best,
         stopping_status=monitor.stopping_status(),
     )

@@ -394,6 +394,19 @@ def refuse_idle_augmentation(augment: Augment) -> None:
         )
 
 
+def listed_settings(settings: typing.Any) -> list[str]:
+    """Return settings as a list of texts; raises UserError with what to type for one text, a dict and others."""
+    if isinstance(settings, list | tuple) and all(isinstance(one, str) for one in settings):
+        return list(settings)
+    remedy: Setting | str = Setting("game.batch", 32)
+    if isinstance(settings, str):
+        remedy = f'Try: settings=["{shortened(settings)}"]'
+    elif isinstance(settings, Mapping):
+        remedy = f"Try: settings={shortened(str([f'{name}={value}' for name, value in settings.items()]))}"
+    problem = f"{type(settings).__name__}; give a list of texts FIELD=VALUE"
+    raise UserError(Option("settings"), problem, remedy)
+
+
 def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
     """Apply settings such as `game.penalty.gamma=0.5`; raises UserError for an unknown field or a wrong value."""
     for setting in settings:
@@ -542,11 +555,15 @@ _TIME = "".join(rf"(?:{_AMOUNT}(?:{names})(?![A-Za-z])\s*)?" for _, names in _UN
 _MULTIPLES = {"": 1, "k": 1_000, "M": 1_000_000}
 
 
-def parsed_budget(text: str) -> Budget:
-    """Read `90s`, `10m`, `2h` as time and `60k`, `2M`, `5000` as samples; raises UserError.
+def parsed_budget(given: str | int) -> Budget:
+    """Read `90s`, `10m`, `2h` as time and `60k`, `2M`, `5000` as samples, and whole numbers so; raises UserError.
 
     A time may also be spelled out (`5min`, `2 hours`) or have parts, the larger unit first (`1h30m`).
     """
+    if not isinstance(given, str | int) or isinstance(given, bool):
+        problem = f"{type(given).__name__}; give a time (90s, 10m, 2h) or a number of samples (60k, 2M) as text"
+        raise UserError(Option("budget", shortened(repr(given))), problem, Option("budget", "10m"))
+    text = str(given)
     subject = Option("budget", shortened(text))
     seconds = _seconds(text)
     match = re.fullmatch(_AMOUNT + r"([kM]?)", text.strip(), re.ASCII)

@@ -200,7 +200,7 @@ def end(training: Training, monitor: Monitor, outcome: Outcome) -> None:
     run_state = RunState(
         status="finished" if is_final else "stopped",
         has_saved=folder.has_saved,
-        tested_before=None if is_final else folder.read_state().tested_before,
+        tested_before=None if found.test is not None else folder.read_state().tested_before,
         samples=state.samples,
         spent=state.spent,
         seconds=state.seconds,

@@ -14,6 +14,7 @@ from equipoise.data import changes
 from equipoise.data.changes import Listed
 from equipoise.data.splits import Splits, split
 from equipoise.errors import Command, Option, Setting, UserError
+from equipoise.formatting import first_few
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.start_rules import misfit, network_differences, run_to_start_from
@@ -25,6 +26,7 @@ from equipoise.storage.safe_open import open_regular, writable_text
 from equipoise.tasks.base import Players, Split, indices_of
 
 MODULES = ("generator", "discriminator", "generator_ema")
+SHOWN = 10  # names of classes in a sentence, at most
 NUM_READS = 9  # attempts to read a checkpoint of a run that is training
 
 
@@ -137,8 +139,11 @@ def refuse_other_classes(start: Start, recipe: Recipe, opened: tasks.Source) -> 
     now = opened.describe(recipe).classes
     if not recipe.networks.conditional or now == start.data.classes:
         return
-    ours = ", ".join(start.data.classes[:10])
-    problem = f"it has the classes {', '.join(now[:10])}, and the networks of {start.path} know {ours}"
+    others = [name for name in (*now, *start.data.classes) if (name in now) != (name in start.data.classes)]
+    ours = first_few(start.data.classes, SHOWN)
+    problem = f"it has the classes {first_few(now, SHOWN)}, and the networks of {start.path} know {ours}"
+    if others:
+        problem += f"; only one of them has {first_few(others, SHOWN)}"
     again = Command("train", recipe.data.source)
     raise UserError(recipe.data.source, problem, "Give the same classes, or train anew", again)
 

@@ -23,6 +23,7 @@ from small import as_options
 from equipoise import loop
 from equipoise.cli import main
 from equipoise.cli.arguments import COMMANDS, parser
+from equipoise.formatting import duration
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.quality import ORDER
@@ -41,7 +42,7 @@ def ended(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     label = "message"
     for line in text.rpartition("\n\n")[2].splitlines():
-        match = re.match("(Best|Test|Scale|Quality|Report|Sample|Resume|Apply|Longer): +", line)
+        match = re.match("(Time|Best|Test|Scale|Quality|Report|Sample|Resume|Apply|Longer): +", line)
         if match:
             label = match[1]
             line = line[match.end() :]
@@ -62,6 +63,9 @@ def test_train_on_a_folder_says_what_it_does_and_leaves_a_run(output: Command, s
     assert "(8×8, grey, 2 classes)" in text
     found = ended(text)
     assert " 400 " in found["message"]
+    seconds = state_of(tmp_path / "a run").seconds
+    assert found["Time"].startswith(f"{duration(seconds)} ")
+    assert " 400 " in found["Time"]
     assert found["Best"].startswith("KID ")
     assert found["Test"].startswith("KID ")
     assert found["Scale"].startswith("KID: ")
@@ -197,7 +201,9 @@ def test_train_with_resume_goes_on_where_the_same_images_are_now_and_with_no_oth
     output("train", before, *command)
     (tmp_path / "run" / "state.json").write_text('{"status": "running"}')  # as a killed training leaves it
     shutil.copytree(before, after)
-    assert f"--source {after}" in refused("train", after, *command), "both are there: which one is meant?"
+    line = refused("train", after, *command)
+    assert f"resume {tmp_path / 'run'} --source {after}" in line, "both are there: which one is meant?"
+    assert f"train {after} --start-from {tmp_path / 'run'}" in line, "they may be others"
     shutil.rmtree(before)
     (after / "lying" / "1.png").rename(tmp_path / "1.png")
     assert refused("train", after, *command).startswith(f"equipoise: {after}: ")
@@ -504,9 +510,10 @@ def test_evaluate_a_run_and_a_folder(output: Command, trained: Path, shapes: Pat
     enough = json.loads(output("evaluate", tmp_path / "enough", "--against", shapes, "--json"))
     assert not enough["warnings"]
     assert grade_of(enough["quality"]) in ORDER
-    for doubtful in (values, real):  # 20 real images; images compared with themselves
-        assert doubtful["warnings"]
-        assert grade_of(doubtful["quality"]) not in ORDER
+    assert real["warnings"], "images compared with themselves"
+    assert grade_of(real["quality"]) not in ORDER
+    assert values["warnings"], "20 real images; as there are no others, graded as at the end of the training"
+    assert grade_of(values["quality"]) in ORDER
 
 
 def test_evaluate_shows_both_sides_and_warns_above_the_numbers(output: Command, shapes: Path, tmp_path: Path) -> None:

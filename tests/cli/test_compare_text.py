@@ -55,6 +55,15 @@ def test_scores_that_are_level_are_not_marked(tmp_path, fake_run):
     assert "*" not in text_of(first, second)
 
 
+def test_a_mark_in_one_of_several_tables_is_explained(tmp_path, fake_run):
+    runs = [fake_run(tmp_path / name) for name in "abcd"]
+    for run, loss, features in zip(runs, (0.1, 0.5, 0.3, 0.3), ("encoder", "encoder", "dinov2", "dinov2"), strict=True):
+        change_best(run, {"features": features}, loss=loss)
+    text = text_of(*runs)
+    assert "a *" in text
+    assert text.count("*") == 2, "the mark and what it means, although no other table has one"
+
+
 def test_scores_of_two_protocols_are_kept_apart_with_the_reason(tmp_path, fake_run):
     first, second = fake_run(tmp_path / "first"), fake_run(tmp_path / "second", num_scores=3)
     change_best(first)

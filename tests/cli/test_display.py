@@ -226,6 +226,19 @@ def test_a_stage_says_how_long_it_will_still_take_once_that_can_be_told(
         assert plain(terminal.getvalue()).rstrip().endswith("drawing … 50 %"), "another stage begins anew"
 
 
+def test_a_stage_is_drawn_now_and_then_and_always_where_it_is_done(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 100.0)
+    with Display(terminal) as show:
+        for share in (0.5, 0.6, 1.0):
+            show.stage("reading", share)
+        text = plain(terminal.getvalue())
+    assert "50 %" in text
+    assert "60 %" not in text
+    assert "100 %" in text
+
+
 def test_an_ended_training_is_shown_as_its_folder_says(tmp_path: Path, fake_run: Any, terminal: Terminal) -> None:
     now = read_status(fake_run(tmp_path / "run"))
     with Display(terminal) as show:
@@ -234,6 +247,7 @@ def test_an_ended_training_is_shown_as_its_folder_says(tmp_path: Path, fake_run:
     last = plain(terminal.getvalue()).split("╭")[-1]
     assert " 100 % " in last
     assert "2.4M of 2.4M" in last
+    assert {"0.0066", "1.98M", "7"} <= set(last.split()), "the best score, and how close the stop was"
     assert " left" not in last
     stream = io.StringIO()
     with Display(stream) as show:

@@ -28,6 +28,9 @@ TYPED = [
     (["train", "mnist", "extra"], '"extra"', "equipoise train mnist"),
     (["train", "mnist", "--bugdet", "1m"], '"--bugdet"', '"--budget"?'),
     (["train", "mnist", "--budg", "1m"], '"--budg"', '"--budget"?'),
+    (["train", "mnist", "--budget", "4", "m"], '"m"', "4m"),
+    (["evaluate", "x", "--agianst", "mnist"], '"--agianst"', '"--against"?'),
+    (["train", "--bugdet=5m"], '"--bugdet"', '"--budget"?'),
     (["train", "mnist", "--zzz"], '"--zzz"', "equipoise train --help"),
     (["train", "mnist", "--budget"], "--budget", "equipoise train mnist"),
     (["train", "mnist", "--budget", "soon"], "--budget soon: ", "--budget 10m"),
@@ -88,6 +91,21 @@ def test_a_mistake_in_typing_is_refused_in_one_line_and_makes_no_folder(
     assert received in line
     assert remedy in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["resume", "sample", "evaluate", "digest"])
+def test_where_there_are_runs_the_example_names_the_one_that_was_touched_last(
+    refused: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "runs/modern-mnist-001" in refused(command)
+    for index, name in enumerate(("one", "two", "three")):
+        run = tmp_path / "runs" / name
+        run.mkdir(parents=True)
+        if name != "three":
+            (run / "recipe.json").write_text("{}")
+        os.utime(run, (index, index))
+    assert "runs/two" in refused(command)
 
 
 @pytest.mark.parametrize("command", ["resume", "status", "sample", "apply", "compare"])

@@ -1,6 +1,7 @@
 """A run on one screen: what is known of it, each under its label, in 24 lines of 80 columns."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from equipoise.recipe import Budget, Recipe
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
 from equipoise.runs.status import nearby, read_status, status_values
 from equipoise.storage.logs import append
-from equipoise.storage.records import Metric, RunState, Score, StageRecord
+from equipoise.storage.records import Metric, RunState, Score, StageRecord, StartRecord
 
 
 def on_screen(run: RunFolder) -> str:
@@ -94,6 +95,38 @@ def test_a_run_that_can_be_continued_says_how(tmp_path, fake_run, status):
     found = rows(on_screen(run))
     assert found["state"].endswith(f"Watch('{run.path}', resume=True)")
     assert "seed" not in found["recipe"]
+
+
+def test_a_run_whose_data_seem_to_have_changed_is_not_promised_that_it_goes_on(tmp_path, fake_run):
+    images = tmp_path / "images"
+    images.mkdir()
+    run = fake_run(tmp_path / "run", status="stopped")
+    run.write_data(data_record(path=str(images)))
+    before = rows(on_screen(run))["state"]
+    (images / "new.png").touch()
+    os.utime(images, (2e9, 2e9))
+    after = rows(on_screen(run))["state"]
+    assert after != before
+    assert "changed" in after
+    assert after.endswith(f"equipoise resume {run.path}")
+    change_state(run, status="finished")
+    assert rows(on_screen(run))["state"] == "finished"
+
+
+def test_a_screen_is_enough_however_much_there_is_to_say_and_what_is_asked_for_most_stays(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", status="stopped")
+    start = StartRecord(path="/home/somebody/runs/modern-photographs-of-faces-003", samples=1234, seen=1234, digest="d")
+    run.write_data(data_record(start=start, summary="28 × 28 colour images of faces, ten classes of them"))
+    run.report.write_text("a report")
+    reason = "The training has diverged. " * 20
+    change_state(run, message=reason, test=None, tested_before=run.read_state().test)
+    shown = rows(on_screen(run))
+    assert {"state", "progress", "best-score", "on-test", "quality", "stopped-by", "report"} <= shown.keys()
+    assert "scale" not in shown
+    stage = StageRecord(what="training the evaluation encoder, which measures the images, " * 2, share=0.3)
+    change_state(run, status="running", stop_reason=None, message=None, stage=stage)
+    with run.lock():
+        assert {"preparing", "quality", "report"} <= rows(on_screen(run)).keys()
 
 
 def test_a_run_of_a_task_that_only_python_knows_names_no_command_that_would_refuse_it(tmp_path, fake_run):
@@ -190,8 +223,15 @@ def test_what_comes_before_a_training_stands_there_with_what_follows_or_with_wha
     assert "16:05" in text
     text = status_text(read_status(run))
     assert "40 %" in text
+    assert "kept" in text
     assert "1:05" not in text
     assert f"resume {run.path}" in " ".join(text.split())
+    assert "interrupted" in list_text([(run.path, read_status(run))])
+    run.write_state(RunState(status="running", seconds=840, stage=StageRecord(what="the encoder", share=0.4)))
+    with run.lock():
+        assert "1:00" in rows(status_text(read_status(run)))["preparing"], "what is left of the budget"
+    run.write_state(RunState(status="running", stage=StageRecord(what="testing", share=0.4, is_after=True)))
+    assert "kept" not in status_text(read_status(run)), "only the encoder keeps what it has learned"
 
 
 def test_what_comes_after_a_training_stands_there_in_place_of_a_time_left(tmp_path: Path) -> None:

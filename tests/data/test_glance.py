@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from equipoise.data.glance import NUM_LOOKED_AT, glance
@@ -51,4 +52,14 @@ def test_an_array_is_looked_at_as_files_are(tmp_path: Path) -> None:
     found = glance(str(tmp_path / "a.npz"))
     assert sum(found.headers.values()) == 200
     assert [(header.width, header.height) for header in found.headers] == [(12, 10)]
+    assert found.share_coloured == 1
+
+
+@pytest.mark.parametrize("values", [np.float32(1 / 255), np.float64(1), np.uint16(257)])
+def test_an_array_of_other_numbers_than_bytes_is_looked_at_as_its_bytes_are(tmp_path: Path, values: np.number) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 10, 12, 3)).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", images=images * values)
+    np.savez(tmp_path / "b.npz", images=images)
+    found = glance(str(tmp_path / "a.npz"))
+    assert found.headers == glance(str(tmp_path / "b.npz")).headers
     assert found.share_coloured == 1

@@ -62,6 +62,41 @@ def test_images_in_folders_are_found_by_path_from_the_table_or_by_a_name_that_on
     assert found_in(twice, {"labels.csv": table("filename,label", twice)})[0] == [0, 1, 2] * 20
 
 
+OF_PARTS = [f"{part}/{name}" for part in ("train", "test") for name in NAMES]
+
+
+@pytest.mark.parametrize("path", ["{}.csv", "{}/labels.csv"])
+def test_a_table_is_of_the_images_around_it_where_others_are_called_alike(path: str) -> None:
+    tables = {path.format(part): table("id,label", [name[:3] for name in NAMES]) for part in ("train", "test")}
+    labels, _, note = found_in(OF_PARTS, tables)
+    assert labels == [0, 1, 2] * 20
+    assert all(path in note for path in tables)
+
+
+def test_a_table_called_like_a_folder_may_be_of_all_folders() -> None:
+    labels, _, _ = found_in(OF_PARTS, {"train.csv": table("path,label", OF_PARTS)})
+    assert labels == [0, 1, 2] * 20
+
+
+def test_names_that_several_images_have_are_told() -> None:
+    _, _, note = found_in(OF_PARTS, {"labels.csv": table("filename,label", NAMES)})
+    assert "several" in note
+
+
+def test_the_metadata_of_an_image_folder_are_a_table(tmp_path: Path) -> None:
+    lines = [
+        f'{{"file_name": "{name}", "label": "{KINDS[index % 3]}", "box": [1, 2]}}' for index, name in enumerate(NAMES)
+    ]
+    for index, name in enumerate(NAMES):
+        Image.new("L", (8, 8), index).save(tmp_path / name)
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    found = open_source(str(tmp_path)).load()
+    assert found.classes == tuple(KINDS)
+    assert found.num_skipped == 0
+    (tmp_path / "metadata.jsonl").write_text("{")
+    assert open_source(str(tmp_path)).load().classes == ()
+
+
 def test_numbers_are_classes_in_their_order_and_tables_of_parts_are_joined() -> None:
     kinds = ["10", "2", "1.0"]
     parts = {"train.csv": NAMES[:21], "test.csv": NAMES[21:]}

@@ -70,6 +70,22 @@ SHARDS = [f"{index // 1000:05}/img{index:08}.png" for index in range(2_500)]
         (["train/dog/1", "test/cat/2", "sample/cat/3"], None, ()),
         (["train_A/1", "train_B/2", "test_A/3"], [0, 1, 0], ("A", "B")),
         (["TrainA/1", "TrainB/2"], [0, 1], ("A", "B")),
+        (["horse_train/1", "zebra_train/2", "horse_test/3", "zebra_test/4"], [0, 1, 0, 1], ("horse", "zebra")),
+        (["DIV2K_train_HR/1", "DIV2K_valid_HR/2", "DIV2K_train_LR_x2/3"], [0, 0, 1], ("DIV2K_HR", "DIV2K_LR_x2")),
+        (["test tubes/1", "train tracks/2", "cats/3"], [1, 2, 0], ("test tubes", "train tracks", "cats")),
+        (["Train/Cat/1", "test/cat/2", "test/dog/3"], [0, 0, 1], ("cat", "dog")),
+        (["Train/Cat/1", "Train/cat/2", "test/dog/3"], [0, 1, 2], ("Cat", "cat", "dog")),
+        (["学習/dog/1", "テスト/cat/2"], [1, 0], ("cat", "dog")),
+        (["훈련/dog/1", "테스트/cat/2"], [1, 0], ("cat", "dog")),
+        (
+            [f"{part}{split}/{name}/1" for part in ("", "all/") for split in ("train", "test") for name in "ab"]
+            + ["val/a/1", "val/b/1"],
+            [0, 1] * 5,
+            ("a", "b"),
+        ),
+        (["train_masks/1", "train_labels/1", "test_masks/2", "test_labels/2"], None, ()),
+        ([f"{index}/photo" for index in range(30)], None, ()),
+        ([f"{index}/photo" for index in range(3)], [0, 1, 2], ("0", "1", "2")),
         (["images/1", "masks/1"], None, ()),
         (["images/train/1", "annotations/1"], None, ()),
         (["train/1", "test/2", "unlabeled/3"], None, ()),
@@ -125,6 +141,7 @@ def test_a_dataset_json_decides_over_folders():
         ([["a\\1", 3.0], ["b\\2", 2.0]], ("2", "3")),
         ({"a/1": "sea", "b/2": "ice"}, ("ice", "sea")),
         ([["a/1", True], ["b/2", False]], ("0", "1")),
+        ({"sea": ["b/2"], "zoo": ["a/1"]}, ("sea", "zoo")),
     ],
 )
 def test_labels_of_a_dataset_json_are_read_in_every_plain_form(labels: Any, classes: tuple[str, ...]):
@@ -152,6 +169,9 @@ def test_a_dataset_json_of_another_kind_is_passed_over(text: str):
         ([["a/1", "cat"], ["b/2", 1]], "both"),
         ([["a/1", [[1]]], ["b/2", [1]]], "whole"),
         ([["a/1", 3]], "1 of 2"),
+        ([["a.png", 3], ["b.png", 4]], "it names a.png, and an image here is a/1"),
+        ([["a/1", 3], ["b/2", 4], ["a/1", 4]], "two labels for a/1"),
+        ([{"file": "a/1", "label": 3}, {"file": "b/2", "label": 4}], "whole"),
         (3, "whole"),
     ],
 )
@@ -161,9 +181,18 @@ def test_a_dataset_json_that_cannot_be_used_says_why_and_no_folder_takes_its_pla
     assert note in found.notes[0]
 
 
+def test_a_label_for_each_image_is_no_class():
+    pairs = [[f"{index}.png", index] for index in range(30)]
+    found = labels_of([name for name, _ in pairs], json.dumps({"labels": pairs}))
+    assert found.labels is None
+    assert "30 different" in found.notes[0]
+
+
 @pytest.mark.parametrize(
     ("names", "note"),
     [
+        ([f"{index}/photo" for index in range(30)], "one image each"),
+        (["Train/Cat/1", "test/cat/2", "test/dog/3"], "Cat, cat"),
         (["train/dog/1", "test/cat/2"], "splits"),
         (["cat/1", "dog/2"], "cat, dog"),
         (SHARDS, "00000, 00001, 00002"),

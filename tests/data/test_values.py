@@ -205,3 +205,19 @@ def test_frames_and_pages_that_are_not_read_are_said(tmp_path: Path) -> None:
     (note,) = prepared(folder, tmp_path).notes
     assert note.startswith("2 of 30")
     assert "3" in note
+
+
+def test_images_that_are_nearly_black_among_others_are_told() -> None:
+    noise = np.random.default_rng(0)
+    bright = [noise.uniform(0, 255, 64) for _ in range(60)]
+    mixed = [*bright, *(noise.uniform(0, 1, 64) for _ in range(6))]
+    scale = scale_of(mixed)
+    assert scale == Scale(0.0, 255.0)
+    assert any(note.startswith("6 of 66") for note in notes_of(scale, mixed))
+    blank = [*bright, *(np.zeros(64) for _ in range(6))]
+    assert len(notes_of(scale_of(blank), blank)) == len(notes_of(scale_of(bright), bright)) == 1
+
+
+def test_a_number_of_hundreds_of_digits_is_not_written_out() -> None:
+    values = [np.random.default_rng(0).uniform(0, 1e300, 64)]
+    assert all(len(note) < 100 for note in notes_of(scale_of(values), values))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import lives
+import msgspec
 import pytest
 
 from equipoise.cli import main
@@ -209,3 +210,29 @@ def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest
         RunFolder.create(tmp_path / "other", Recipe())
     assert refused.value.subject == tmp_path / "other"
     assert not RunFolder.is_run(tmp_path / "other")
+
+
+def test_a_reader_beside_what_a_kill_has_left_in_the_lock_keeps_nobody_from_training(tmp_path: Path) -> None:
+    """The file still names the process that was killed, so that it looks as if somebody trained."""
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    (run.path / "lock").write_bytes(msgspec.json.encode(Holder("elsewhere", 12345)))
+    with asked(run) as stop:
+        threading.Timer(0.1, stop.set).start()
+        with run.lock():
+            holder = run.holder()
+    assert holder is not None
+    assert holder.pid == os.getpid()
+
+
+def test_a_forked_process_that_ends_within_the_lock_leaves_the_name_of_who_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    own = os.getpid()
+    with run.lock():
+        monkeypatch.setattr("os.getpid", lambda: own + 1)
+    assert (run.path / "lock").read_bytes()
+    monkeypatch.undo()
+    with run.lock():
+        pass
+    assert not (run.path / "lock").read_bytes()

@@ -73,6 +73,19 @@ def test_a_budget_in_samples_is_the_horizon_whatever_the_speed() -> None:
     assert settled_intervals(recipe(in_samples(64_000)), STEP).horizon == 64_000, "before anything is measured"
 
 
+def test_a_short_budget_is_saved_four_times_and_a_long_one_every_minute() -> None:
+    for samples, expected in ((64_000, 16_000), (10_000_000, 60_000)):
+        found = measured_intervals(1e3, 1.0, recipe(in_samples(samples)), STEP)
+        assert found.save_every is not None
+        assert expected <= found.save_every < expected + 2_000
+
+
+def test_however_little_an_evaluation_takes_there_are_no_more_than_two_hundred() -> None:
+    found = measured_intervals(1e3, 1e-3, recipe(in_samples(10_000_000)), STEP)
+    assert found.evaluate_every is not None
+    assert 50_000 <= found.evaluate_every < 52_000
+
+
 def test_before_anything_is_measured_nothing_is_due() -> None:
     found = Intervals()
     assert not found.is_known

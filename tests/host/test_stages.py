@@ -86,6 +86,8 @@ def test_status_counts_it_while_it_goes_on_and_says_what_an_interruption_left(
             assert now.state == "running"
             assert now.stage is not None
             assert now.seconds_left == pytest.approx(900 + now.stage.seconds_left)
+            clock[0] = 32.4  # not yet written down
+            stage("the encoder", 0.36)
             raise KeyboardInterrupt
 
     with pytest.raises(RunInterrupted) as caught:
@@ -93,12 +95,25 @@ def test_status_counts_it_while_it_goes_on_and_says_what_an_interruption_left(
     now = read_status(folder)
     assert now.state == "interrupted"
     assert now.stage is not None
-    assert now.stage.share == pytest.approx(1 / 3)
+    assert now.stage.share == 0.36
     assert math.isnan(now.seconds_left)
     assert caught.value.path == folder.path
     assert str(folder.path) in str(caught.value)
-    assert "33 %" in str(caught.value)
+    assert "36 %" in str(caught.value)
     assert len(told) == 1, "there is one message of it, which is the exception's"
+
+
+def test_what_an_earlier_session_has_done_of_a_stage_makes_this_one_no_faster(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    """From 60 to 70 % in ten seconds: the last 30 % take thirty."""
+    folder, recipe = begun(tmp_path / "run", Budget(samples=None, seconds=900))
+    with preparing(folder, recipe, no_stage, lambda text: None) as stage:
+        for clock[0], share in ((0.0, 0.6), (5.0, 0.65), (10.0, 0.7)):
+            stage("the encoder", share)
+        now = folder.read_state().stage
+    assert now is not None
+    assert now.seconds_left == pytest.approx(30.0)
 
 
 def test_where_nothing_takes_time_nothing_is_told_or_written(tmp_path: Path) -> None:

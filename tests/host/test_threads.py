@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -80,6 +81,7 @@ def test_with_one_thread_there_is_nothing_to_try():
     for _ in range(1000):
         choice = observed(choice, 100, LAP)
     assert choice.now == 1
+    assert choice.on_trial is None
 
 
 def test_a_number_on_trial_does_not_stay_without_having_been_faster():
@@ -114,3 +116,25 @@ def test_a_trial_has_lost_once_a_second_of_it_was_much_slower_and_not_before():
     assert not is_lost(ThreadChoice(most=2, settled=1, speed=400.0), 8, 60.0), "no trial"
     over = ThreadChoice(most=2, settled=1, speed=400.0, on_trial=2, trial_speed=20.0)
     assert not is_lost(over, 8, 60.0), "the settled number has its turn"
+
+
+def test_what_an_unfinished_turn_has_seen_counts_as_well() -> None:
+    trial = ThreadChoice(most=2, settled=1, speed=400.0, on_trial=2, samples=4, seconds=0.6)
+    assert is_lost(trial, 4, 0.5)
+    assert not is_lost(replace(trial, samples=400), 4, 0.5), "fast until a moment ago"
+
+
+@pytest.mark.parametrize(("before", "after", "expected"), [(100, 130, 2), (130, 100, 2), (100, 100, 1)])
+def test_a_trial_is_compared_with_the_present_number_before_it_and_after_it(before, after, expected) -> None:
+    """Else whatever else ran beside one of the two would decide."""
+    choice = ThreadChoice(most=2, settled=2)
+    for speed in (before, 120, after):
+        choice = observed(choice, speed, 1.0)
+    assert choice.settled == expected
+
+
+def test_after_a_trial_that_was_put_off_the_other_direction_has_its_turn() -> None:
+    choice = put_off(ThreadChoice(most=4, settled=2, speed=100.0, on_trial=4, is_upwards=True))
+    while choice.on_trial is None:
+        choice = observed(choice, 100, 1.0)
+    assert choice.on_trial == 1

@@ -46,7 +46,10 @@ def _kid_of_shifted_normal(dimension: int, shift: float) -> float:
 
 def test_value_and_error_are_those_of_a_double_loop_over_pairs():
     real, champion, challenger = _normal(1, 5, 2), _normal(2, 4, 2), _normal(3, 4, 2) + 0.5
-    k = lambda a, b: (float(a @ b) / 2 + 1) ** 3  # noqa: E731
+
+    def k(a: Tensor, b: Tensor) -> float:
+        return (float(a @ b) / 2 + 1) ** 3
+
     w, y, x = list(challenger), list(champion), list(real)
     a = [[k(w[i], w[j]) - k(y[i], y[j]) for j in range(4) if j != i] for i in range(4)]
     b = [[k(w[i], x[j]) - k(y[i], x[j]) for j in range(5)] for i in range(4)]
@@ -136,7 +139,10 @@ def test_the_interval_covers_the_true_difference_and_its_width_is_the_spread(cas
 
 def test_sharing_latents_and_reals_takes_most_of_the_variance_away():
     # The pattern 1.3e-4 with nothing shared, 7e-5 with the reals, 2–3e-8 with both.
-    challenger = lambda z: z + 0.5 + 0.01 * torch.tanh(z.flip(1))  # noqa: E731
+
+    def challenger(z: Tensor) -> Tensor:
+        return z + 0.5 + 0.01 * torch.tanh(z.flip(1))
+
     nothing, reals, both = [], [], []
     for seed in range(300):
         real, latents = _draw(seed, 100, 100, 8)
@@ -153,7 +159,9 @@ def test_the_formula_of_the_literature_for_one_index_is_nearly_the_same_where_nu
     """Δ̂ = Σ_{i≠j} H_ij/(n(n−1)), h_i = Σ_{j≠i} H_ij/(n−1), V̂ = (4/n) Var(h), straight from the kernel."""
     real, latents = _draw(5, 40, 40, 3)
     y, w = latents + 0.3, latents * 1.2 + 0.1
-    k = lambda a, b: (float(a @ b) / 3 + 1) ** 3  # noqa: E731
+
+    def k(a: Tensor, b: Tensor) -> float:
+        return (float(a @ b) / 3 + 1) ** 3
 
     def pair(i: int, j: int) -> float:
         found = [k(f[i], f[j]) - k(real[i], f[j]) - k(real[j], f[i]) for f in (w, y)]
@@ -224,7 +232,10 @@ def test_an_error_by_cluster_is_the_spread_of_repeated_draws_where_one_by_item_i
 
 def delong(positives: list[list[float]], negatives: list[list[float]]) -> tuple[float, float]:
     """Return the difference of two areas, the second minus the first, and its error, by double loops (DeLong 1988)."""
-    psi = lambda x, y: 1.0 if x > y else 0.5 if x == y else 0.0  # noqa: E731
+
+    def psi(x: float, y: float) -> float:
+        return 1.0 if x > y else 0.5 if x == y else 0.0
+
     of_positives = [[np.mean([psi(x, y) for y in negatives[k]]) for x in positives[k]] for k in range(2)]
     of_negatives = [[np.mean([psi(x, y) for x in positives[k]]) for y in negatives[k]] for k in range(2)]
     v, w = (np.array(after) - np.array(before) for before, after in (of_positives, of_negatives))

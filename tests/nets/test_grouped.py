@@ -51,6 +51,22 @@ def test_a_penalty_through_it_is_that_through_torch_s_own(shape: dict) -> None:
         torch.testing.assert_close(own, torchs)
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_penalty_on_the_gradients_of_images_and_weights_at_once_adds_up_what_comes_from_both(shape: dict) -> None:
+    """A check by finite differences takes one of the two at a time."""
+    layer = layer_of(shape)
+    images = torch.randn(4, 6, 7, 7, dtype=torch.float64, requires_grad=True)
+    inputs = [images, *layer.parameters()]
+
+    def penalty_by(found: Tensor) -> tuple[Tensor, ...]:
+        slopes = torch.autograd.grad(found.sin().sum(), [images, layer.weight], create_graph=True)
+        return torch.autograd.grad(slopes[0].square().sum() + slopes[1].square().sum(), inputs)
+
+    of_torch = penalty_by(torch.nn.Conv2d.forward(layer, images))
+    for own, expected in zip(penalty_by(layer(images)), of_torch, strict=True):
+        torch.testing.assert_close(own, expected)
+
+
 def test_under_autocast_it_computes_in_bfloat16_and_its_weights_stay_float32() -> None:
     layer = layer_of(SHAPES[0], torch.float32)
     images = torch.randn(4, 6, 7, 7, requires_grad=True)

@@ -149,6 +149,18 @@ def test_a_run_without_a_test_is_named_and_where_none_has_one_validation_is_comp
     assert [verdict.split for verdict in of(*runs)] == ["validation"]
 
 
+def test_the_test_of_an_earlier_end_is_said_of_a_run_that_went_on_and_decides_nothing(scored: Maker) -> None:
+    runs = [scored("a", 0.01, 0.001), scored("b", 0.0254, 0.001, "game.batch=32")]
+    before = runs[1].read_state().test
+    change_state(runs[1], test=None, tested_before=before)
+    [verdict] = of(*runs)
+    assert "b has" in verdict.sentence
+    assert "0.0254" in verdict.sentence
+    assert (verdict.best, verdict.pairs) == (None, ())
+    change_state(runs[0], test=None)
+    assert "0.0254" in of(*runs)[-1].sentence, "also where none has another test"
+
+
 def test_a_limit_that_is_missed_is_said(scored: Maker) -> None:
     [verdict] = of(scored("a", 0.01, 0.001, broken=("psnr",)), scored("b", 0.02, 0.001, "game.batch=32"))
     assert "psnr" in verdict.sentence

@@ -14,6 +14,7 @@ from equipoise.runs.compare import (
     differences,
     flattened,
     headings,
+    known_metrics,
     protocol_differences,
     score_cells,
 )
@@ -64,10 +65,12 @@ def test_only_a_score_below_all_others_by_more_than_twice_the_standard_error_cou
     assert lowest((0.4, 0.01), (0.5, 0.01), (math.nan, 0.01)) == "run 0"
 
 
-def test_equal_scores_are_never_lowest_and_without_an_error_any_difference_counts():
-    assert lowest((0.4, 0.0), (0.4, 0.0)) is None
-    assert lowest((0.4, math.nan), (0.4, math.nan)) is None
-    assert lowest((0.4, math.nan), (0.39, math.nan)) == "run 1"
+def test_equal_scores_are_never_lowest_and_without_an_error_nobody_knows():
+    """What is marked is lower "by more than twice the standard error"."""
+    assert lowest((0.4, 0.01), (0.4, 0.01)) is None
+    for error in (0.0, math.nan):
+        assert lowest((0.4, error), (0.39, error)) is None
+    assert lowest((0.4, 0.01), (0.9, math.nan)) is None
     assert lowest((0.4, 0.01)) is None, "of one there is nothing to compare"
 
 
@@ -117,11 +120,29 @@ def test_cells_of_a_score_begin_with_what_decides_and_its_error():
     assert score_cells(score, metrics) == ["0.034 ± 0.002", "–", "12.3", "1.2k"]
 
 
+def test_what_decides_has_a_column_even_where_no_score_has_a_value_of_it():
+    metrics = (Metric(name="recall"), Metric(name="kid", label="KID", decides=True), Metric(name="fid"))
+    score = Score(samples=1, seconds=1.0, loss=0.1, values={"fid": 1.0})
+    assert [metric.name for metric in known_metrics([Entry("a", "test", score, metrics, {})])] == ["kid", "fid"]
+
+
 def test_runs_without_scores_and_of_the_same_name_are_told_apart(tmp_path, fake_run):
     first, second = fake_run(tmp_path / "a" / "run", num_scores=0), fake_run(tmp_path / "b" / "run", num_scores=0)
     found = compare([first, second])
     assert (found.differences, found.groups) == ({}, ())
     assert found.without_score == (str(first.path), str(second.path))
+
+
+def test_the_test_of_an_earlier_end_is_known_as_long_as_there_is_no_other(tmp_path, fake_run):
+    first, second = fake_run(tmp_path / "a"), fake_run(tmp_path / "b", "seed=1")
+    test = second.read_state().test
+    assert test is not None
+    change_state(second, tested_before=test)
+    assert compare_values(compare([first, second]))["tested_before"] == {}
+    change_state(second, test=None)
+    found = compare([first, second])
+    assert compare_values(found)["tested_before"] == {"b": test}
+    assert [[entry.run for entry in group] for group in found.groups if group[0].split == "test"] == [["a"]]
 
 
 def test_the_values_are_strict_json(tmp_path, fake_run):

@@ -5,7 +5,7 @@ import re
 
 from equipoise.recipe import Budget, Points, Recipe
 from equipoise.recipes import ABOUT, Facts, build
-from equipoise.runs.expectation import expectation
+from equipoise.runs.expectation import expectation, expectation_of_rest
 
 
 def numbers(text: str) -> list[str]:
@@ -31,3 +31,10 @@ def test_of_a_recipe_without_a_measured_result_it_says_nothing_more():
     points = dataclasses.replace(build("modern", Facts(), Points()), budget=time)
     assert len(numbers(expectation(points, 1000.0, 300_000))) == 3
     assert len(numbers(expectation(Recipe(name="my own", budget=time), 1000.0, 300_000))) == 3
+
+
+def test_where_a_run_goes_on_it_says_what_is_left_and_what_that_pays_for():
+    time = Recipe(budget=Budget(samples=None, seconds=600.0))
+    assert numbers(expectation_of_rest(time, 1149.0, 327_450, 285.0)) == ["1,100", "4:45", "330,000"]
+    samples = Recipe(budget=Budget(samples=900_000, seconds=None))
+    assert numbers(expectation_of_rest(samples, 1149.0, 327_450, 285.0)) == ["1,100", "327,450", "4:45"]

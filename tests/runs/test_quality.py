@@ -85,8 +85,8 @@ def test_high_precision_over_no_coverage_is_never_usable(status):
     [
         (HARD_TO_TELL, "usable", "75 %"),
         (HARD_TO_TELL + 0.01, "promising", "76 %"),
-        (TOLD, "promising", "99.0 %"),
-        (TOLD + 0.005, "not usable yet", "99.5 %"),
+        (TOLD, "promising", "95 %"),
+        (TOLD + 0.01, "not usable yet", "96 %"),
         (1.0, "not usable yet", "100 %"),
     ],
 )
@@ -129,8 +129,9 @@ def certificate(speed: float, forecast: float = 0.1, noise: float = 0.0, num: in
         (certificate(1.0), "middle, about 5 minutes in all", 5.0),
         (certificate(1.0, noise=0.1), "middle, about 5 minutes, 5 minutes to 10 minutes, in all", 5.0),
         (certificate(1.0, noise=0.4), "middle, about 5 minutes, 3 minutes at least, in all", 5.0),
-        (certificate(10.0), "middle, about 2 minutes in all", 1.25),
-        (certificate(0.01, 0.03), "more than 20 minutes", 2.0),
+        (certificate(10.0), "middle, about 2 minutes in all", 2.0),
+        (certificate(0.01, 0.03), "more than 20 min", 2.0),
+        (certificate(1.0, 0.001), "predicted to bring little", 2.0),
         (certificate(0.5, 0.001), "More training is predicted to bring little: another recipe", 2.0),
         (None, "Longer training would help most.", 2.0),
         (certificate(0.01, 0.001, num=2), "Longer training would help most.", 2.0),
@@ -156,6 +157,36 @@ def test_an_interrupted_run_is_told_to_go_on(status):
     found = quality_of(status(0.05, state="stopped"))
     assert found is not None
     assert "continue" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("reason", "state", "word"),
+    [("diverged", "finished", "rates"), ("patience", "finished", "recipe"), (None, "failed", "continue")],
+)
+def test_what_would_help_most_does_not_contradict_why_it_ended(status, reason, state, word):
+    """A diverged run is refused by a resume, and one whose scores no longer improve gains nothing from it."""
+    found = quality_of(status(0.05, certificate=None, stop_reason=reason, state=state))
+    assert found is not None
+    assert word in found.advice
+    assert "Longer" not in found.advice
+
+
+def test_no_more_time_is_said_to_be_needed_than_is_known(status):
+    """Twenty times 7:05 is 2 h 21 min; rounded up it would be 3 hours, which nobody knows to be too few."""
+    assert "2 h 21 min" in advice_of(status(0.05, certificate=certificate(0.01, 0.03), seconds=425.0))
+
+
+def test_a_test_that_gave_no_number_leaves_the_grade_to_the_best_score(status):
+    now = status(math.nan)
+    found = quality_of(now)
+    assert found is not None
+    assert found == quality_of(dataclasses.replace(now, test=None))
+    assert math.isfinite(found.share)
+
+
+def test_a_floor_that_is_no_worse_than_real_images_is_no_scale(status):
+    for floor in (0.0, -0.1):
+        assert quality_of(status(0.1, rivals=(msgspec.structs.replace(FLOOR, loss=floor), CEILING))) is None
 
 
 def test_nothing_is_said_without_a_score_or_without_a_scale(status):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from equipoise.cli import main
-from equipoise.errors import Option, UserError
+from equipoise.errors import Command, Option, UserError
 from equipoise.runs.replay_read import Series, read, read_file
 
 FIDS = (30.5, 20.25, 12.0, 9.5, 8.0, 8.5)
@@ -138,12 +138,75 @@ def test_marks_of_missing_numbers_are_failed_evaluations(written):
             "seed,step,fid\n" + "".join(f"{seed},{place},{9 - seed}\n" for seed in (0, 1) for place in range(6)),
             '"seed"',
         ),
+        (
+            "trial,step,fid\n" + "".join(f"{place % 2},{place},{9 - place}\n" for place in range(12)),
+            '"trial"',
+        ),
     ],
 )
 def test_a_step_with_two_scores_is_refused_with_what_tells_them_apart(written, content, remedy):
     with pytest.raises(UserError) as caught:
         read_file(written(content))
     assert remedy in str(caught.value.remedies[0])
+
+
+def test_a_column_of_one_seed_tells_no_runs_apart(written):
+    (found,) = read_file(written("seed,step,fid\n" + "".join(f"3,{step},{fid}\n" for step, fid in EXPECTED)))
+    assert points(found) == EXPECTED
+
+
+def test_cells_that_pandas_fills_with_nan_are_empty_ones(written):
+    """Where they are all that a line of something else has of the metric; a NaN beside nothing else has failed."""
+    sparse = "".join(f"{step - 50},nan,0.5\n{step},{fid},NaN\n" for step, fid in EXPECTED)
+    (found,) = read_file(written("step,fid,loss\n" + sparse))
+    assert points(found) == EXPECTED
+    assert any(note.startswith("6 lines") for note in found.notes)
+    failing = "".join(f"{step},{'nan' if step == 300 else fid},0.5\n" for step, fid in EXPECTED)
+    (found,) = read_file(written("step,fid,loss\n" + failing))
+    assert [step for step, fid in points(found) if math.isnan(fid)] == [300]
+
+
+OF_TAGS = "".join(f"{step},loss,0.5\n{step},val/fid,{fid}\n" for step, fid in EXPECTED)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "step,tag,value\n" + OF_TAGS,
+        "key,value,step,timestamp\n" + "".join(f"fid,{fid},{step},{step}000\n" for step, fid in EXPECTED),
+        json.dumps([{"metricName": "fid", "metricValue": str(fid), "step": step} for step, fid in EXPECTED]),
+        "step,metric,value\n" + "".join(f"{step},fid,{fid}\n{step},kid,0.1\n" for step, fid in EXPECTED),
+    ],
+    ids=["TensorBoard", "MLflow", "Comet", "two metrics"],
+)
+def test_a_line_for_each_number_is_read_by_the_name_of_the_number(written, content):
+    (found,) = read_file(written(content))
+    assert points(found) == EXPECTED
+    assert any("a line for each number" in note for note in found.notes)
+
+
+def test_two_numbers_of_one_name_and_step_are_refused(written):
+    with pytest.raises(UserError, match="twice"):
+        read_file(written("step,tag,value\n" + OF_TAGS + "100,val/fid,3\n"))
+
+
+def test_thousands_of_images_may_have_decimals(written):
+    (found,) = read_file(written("kimg,fid\n" + "".join(f"{step / 1000},{fid}\n" for step, fid in EXPECTED)))
+    assert points(found) == EXPECTED
+    assert any("thousands" in note for note in found.notes)
+
+
+def test_a_folder_of_another_tool_is_answered_with_its_logs(tmp_path):
+    (tmp_path / "run" / "version_0").mkdir(parents=True)
+    (tmp_path / "run" / "empty").mkdir()
+    for name in ("metric-fid50k_full.jsonl", "version_0/metrics.csv", "training_options.json"):
+        (tmp_path / "run" / name).write_text("")
+    with pytest.raises(UserError) as refused:
+        read([tmp_path / "run"])
+    names = ["metric-fid50k_full.jsonl", "version_0/metrics.csv"]
+    assert refused.value.remedies == tuple(Command("replay", tmp_path / "run" / name) for name in names)
+    with pytest.raises(UserError, match="recipe"):
+        read([tmp_path / "run" / "empty"])
 
 
 def test_an_inception_score_alone_is_refused_by_its_direction(written):
@@ -262,6 +325,14 @@ EDGE = "+------+------+\n"
         ("".join(f"step: {step}, fid: {fid}\n" for step, fid in EXPECTED), "names"),
         ("".join(f"step={step} loss=0.5 fid={fid}\n" for step, fid in EXPECTED), "names"),
         ("Start\n" + "".join(f"step={step} d=0.5\nstep={step} fid={fid}\n" for step, fid in EXPECTED), "(1)"),
+        ("".join(f"step {step} loss 0.5 fid {fid}\n" for step, fid in EXPECTED), "names"),
+        ("".join(f"[2024-05-01 10:00:00] INFO step: {step} | FID: {fid}\n" for step, fid in EXPECTED), "names"),
+        ("".join(f"{{'step': {step}, 'fid': {fid}, 'loss': nan}}\n" for step, fid in EXPECTED), "JSON"),
+        (
+            "".join(f"network-snapshot-{step:06}   time 2m 30s   fid50k {fid}\n" for step, fid in EXPECTED),
+            "snapshots",
+        ),
+        ("# step fid\n" + "".join(f"{step:.18e} {fid:.18e}\n" for step, fid in EXPECTED), "blanks"),
         (json.dumps({"history": [{"step": step, "fid": fid} for step, fid in EXPECTED]}), "JSON"),
         (json.dumps({str(step): {"fid": fid} for step, fid in EXPECTED}), "JSON"),
     ],

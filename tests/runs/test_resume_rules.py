@@ -12,6 +12,7 @@ from equipoise.errors import Command, Near, Option, Setting, UserError
 from equipoise.recipe import Budget, parsed_budget, to_dict
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
 from equipoise.runs.resume_rules import adopt, in_words, recipe_to_resume, times_as_much
+from equipoise.runs.status import read_status
 from equipoise.storage.logs import records
 from equipoise.storage.records import Score
 
@@ -165,23 +166,41 @@ def test_what_is_adopted_is_written_and_another_policy_and_a_test_are_events(run
     assert (run.read_state().status, run.read_state().best) == ("running", None)
 
 
+def test_until_a_larger_budget_is_trained_with_the_run_stands_at_its_share_of_that_one(run: RunFolder) -> None:
+    """The judge is made first, which may take a minute: meanwhile the earlier budget's intervals said 100 %."""
+    adopt(run, recipe_to_resume(run, "4800k"))
+    with run.lock():
+        now = read_status(run)
+    assert (now.state, now.horizon, now.share) == ("running", 4_800_000, 0.5)
+    assert now.seconds_left > 60
+
+
 @pytest.mark.parametrize(
-    ("spent", "counted", "expected"),
+    ("spent", "times", "counted", "expected"),
     [
-        (0.0, False, "1s"),
-        (7.3, False, "15s"),
-        (59.9, False, "120s"),
-        (600.4, False, "21m"),
-        (903, False, "31m"),
-        (3_600, False, "2h"),
-        (400_000, False, "230h"),
-        (800, True, "1600"),
-        (66_176, True, "140k"),
-        (2_400_000, True, "5M"),
+        (0.0, 2.0, False, "1s"),
+        (7.3, 2.0, False, "15s"),
+        (50.3, 2.0, False, "110s"),
+        (59.9, 2.0, False, "2m"),
+        (59.9, 20.0, False, "20m"),
+        (600.4, 2.0, False, "21m"),
+        (903, 2.0, False, "31m"),
+        (3_000, 20.0, False, "17h"),
+        (3_600, 2.0, False, "2h"),
+        (3_605, 1.25, False, "76m"),
+        (400_000, 2.0, False, "230h"),
+        (800, 2.0, True, "1600"),
+        (950, 20.0, True, "19k"),
+        (66_176, 2.0, True, "140k"),
+        (1_000_000, 1.25, True, "1300k"),
+        (2_400_000, 2.0, True, "5M"),
     ],
 )
-def test_a_larger_budget_is_suggested_as_one_would_type_it_and_is_enough(spent, counted, expected):
-    found = times_as_much(spent, 2.0, counted=counted)
+def test_a_larger_budget_is_suggested_as_one_would_type_it_is_enough_and_hardly_more(spent, times, counted, expected):
+    found = times_as_much(spent, times, counted=counted)
     assert found == expected
     budget = parsed_budget(found)
-    assert (budget.samples if counted else budget.seconds) >= 2 * spent
+    amount = budget.samples if counted else budget.seconds
+    assert amount is not None
+    assert amount >= times * spent
+    assert amount <= max(1, 1.1 * times * spent)

@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from fake_runs import change_state, data_record
+from fake_runs import HORIZON, change_state, data_record
 
 from equipoise.errors import UserError
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.status import best_of, nearby, read_status, shown_path, status_values
 from equipoise.storage.logs import append
-from equipoise.storage.records import CandidateScore, Metric, Score, Selection
+from equipoise.storage.records import CandidateScore, Metric, Score, Selection, StageRecord
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,39 @@ def test_a_running_one_is_known_by_its_lock_with_the_last_minutes_rate_and_the_t
     assert (now.seconds_left, now.share) == (left, share)
 
 
+def test_before_the_first_log_line_the_speed_is_the_measured_one(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", status="running", num_steps=0, num_scores=0)
+    with run.lock():
+        assert read_status(run).samples_per_second == 4010.0
+
+
 def test_samples_of_abandoned_attempts_are_spent_and_count_against_the_budget(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", "budget.seconds=none", "budget.samples=4800000", status="stopped")
     change_state(run, spent=3_600_000, stop_reason="interrupted")
     run.write_intervals(msgspec.structs.replace(run.read_intervals(), horizon=4_800_000))
     now = read_status(run)
     assert (now.samples, now.spent, now.share) == (2_400_000, 3_600_000, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent", "reason", "expected"),
+    [
+        ("samples=2400000", 2_400_048, "budget", 2_400_048),
+        ("samples=2400000", 2_400_048, "interrupted", 2_400_048),
+        ("samples=2400000", 2_200_000, "evidence", HORIZON),
+        ("seconds=600", 2_000_000, "budget", 2_000_000),
+        ("seconds=600", 2_600_000, "evidence", 2_600_000),
+    ],
+)
+def test_a_budget_pays_for_no_fewer_samples_than_are_spent_and_a_spent_one_for_no_more(
+    tmp_path, fake_run, budget, spent, reason, expected
+):
+    """The last round goes over a budget of samples, and of a time the samples are an estimate."""
+    run = fake_run(tmp_path / "run", "budget.seconds=none", f"budget.{budget}", num_steps=0, num_scores=0)
+    change_state(run, samples=spent, spent=spent, stop_reason=reason)
+    values = status_values(read_status(run))
+    assert (values["spent"], values["horizon"]) == (spent, expected)
+    assert values["share"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -154,6 +181,15 @@ def test_a_training_that_writes_its_own_report_at_the_end_does_not_count_as_runn
         assert read_status(run).state == "finished"
         change_state(run, status="running")  # what a resume writes first
         assert read_status(run).state == "running"
+
+
+@pytest.mark.parametrize("status", ["new", "stopped", "finished", "failed"])
+def test_a_run_that_is_being_prepared_is_running_whatever_it_goes_on_from(tmp_path, fake_run, status):
+    run = fake_run(tmp_path / "run", status=status)
+    change_state(run, stage=StageRecord(what="the encoder", share=0.4))
+    with run.lock():
+        assert read_status(run).state == "running"
+    assert read_status(run).state != "running"
 
 
 def test_the_values_are_strict_json(tmp_path, fake_run):

@@ -115,6 +115,7 @@ PLAUSIBLE = {
         np.concatenate([REAL, OTHER]),
     ),
     "a few are repeated": (np.concatenate([OTHER, OTHER[:8]]), REAL),
+    "not square, with a border": (OTHER, REAL[:, :, 4:28], "task.fit=pad"),  # of 24 × 32: nothing is enlarged
 }
 
 
@@ -128,6 +129,14 @@ def test_the_remedy_for_other_sizes_is_a_size_that_both_have(cautions: Cautions)
     assert Option("size", 16) in found.remedies
     assert "--size 16" in found.told(in_shell=True)
     assert "size=16" in str(found)
+
+
+def test_squares_as_large_as_the_whole_of_what_is_not_square_are_to_be_compared_with_the_whole(
+    cautions: Cautions,
+) -> None:
+    (found,) = cautions(OTHER, REAL[:, :, 4:28])
+    assert found.kind == "sizes"
+    assert found.remedies[-1] == Option("fit", "pad")
 
 
 def test_one_sheet_among_single_pictures_is_named(cautions: Cautions) -> None:

@@ -54,6 +54,19 @@ def test_a_say_that_raises_is_an_event_once(tmp_path: Path, error: Any) -> None:
     assert RunFolder.open(tmp_path / "run").read_state().status == "finished"
 
 
+def test_a_loop_that_changes_its_directory_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with opened(Path("run")) as watch:
+        watch.step(10)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        watch.score(fid=1.0, keep={"weight": np.ones(2)})
+    assert (tmp_path / "run" / "best" / "generator.safetensors").is_file()
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert events(tmp_path / "run") == []
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_what_a_terminal_cannot_show_is_said_in_plain_letters(tmp_path: Path) -> None:
     said: list[str] = []
     with opened(tmp_path / "run", say=lambda text: said.append(text.encode("ascii").decode())) as watch:
@@ -263,7 +276,8 @@ def test_units_and_shapes_are_refused_at_the_first_step(tmp_path: Path, numbers:
 
 
 @pytest.mark.parametrize(
-    "samples", [True, np.True_, torch.tensor(True), torch.tensor([8]), torch.ones(1, 1, 1, 1), np.array([8]), 10**30]
+    "samples",
+    [True, np.True_, torch.tensor(True), torch.tensor([8]), torch.ones(1, 1, 1, 1), {"x": 8}, object(), 10**30],
 )
 def test_what_is_no_count_is_no_number_of_samples(tmp_path: Path, samples: Any) -> None:
     watch = opened(tmp_path / "run")

@@ -75,7 +75,7 @@ def test_a_folder_of_images_is_a_source_as_in_a_training(tmp_path: Path, shapes:
 
 
 def test_latents_have_a_shape_and_are_drawn_by_seed(real: np.ndarray) -> None:
-    def given(seed: int, shape: int | tuple[int, ...]) -> GivenImages:
+    def given(seed: int, shape: tuple[int, ...]) -> GivenImages:
         return given_images(real, shape, Recipe(seed=seed), lambda text, share: None)
 
     def latents(made: GivenImages, begin: int) -> Tensor:
@@ -166,6 +166,7 @@ def contrasted() -> np.ndarray:
         (lambda latents: 5 * latents.repeat(1, 16).view(-1, 1, 8, 8), "tanh"),
         (lambda latents: torch.tanh(latents.repeat(1, 16)).view(-1, 1, 8, 8), None),
         (lambda latents: 2 * sigmoid(latents) - 1, None),
+        (lambda latents: (sigmoid(latents) > 0.5).long(), "0 and 1"),
         (lambda latents: (sigmoid(latents) * 255).to(torch.uint8), None),
         (lambda latents: np.rint(sigmoid(latents).numpy() * 255).astype(np.int32), None),
     ],
@@ -182,6 +183,53 @@ def test_a_doubtful_range_of_a_generator_is_said_once_and_ends_nothing(
     assert len(told) == (word is not None)
     assert all(word is not None and word in text for text in told)
     assert len(records(tmp_path / "run" / "log" / "scores.jsonl")) == 4
+
+
+IMAGES = torch.zeros(16, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ((IMAGES, None), "[0]"),
+        ([IMAGES[..., ::2, ::2], IMAGES], "[1]"),
+        ({"latent": torch.zeros(16, 4), "sample": IMAGES}, "['sample']"),
+        (IMAGES.flatten(1), ".reshape(-1, 1, 8, 8)"),
+        (IMAGES[:, 0], ".reshape(-1, 1, 8, 8)"),
+        (IMAGES.permute(0, 2, 3, 1), ".permute(0, 3, 1, 2)"),
+        (IMAGES.repeat(1, 2, 1, 1), "[:, :1]"),
+        (torch.zeros(16, 1, 16, 16), "size"),
+    ],
+)
+def test_images_in_another_form_are_answered_with_what_brings_them_into_this_one(
+    tmp_path: Path, contrasted: np.ndarray, given: Any, remedy: str
+) -> None:
+    watch = opened(tmp_path / "run", contrasted)
+    with pytest.raises(UserError) as error:
+        watch.evaluate(lambda latents: given)
+    assert remedy in str(error.value.remedies[0])
+    watch.close()
+
+
+def test_a_generator_that_takes_something_else_is_told_what_it_was_given(
+    tmp_path: Path, contrasted: np.ndarray
+) -> None:
+    watch = opened(tmp_path / "run", contrasted, latents=5)
+    assert not watch.evaluate(torch.nn.Linear(4, 64))
+    (told,) = events(tmp_path / "run", "evaluation failed")
+    assert "[16, 5]" in told
+    assert "generate=" in told
+    watch.close()
+
+
+@pytest.mark.parametrize("latents", [0, "4", 4.5, (4, 0), [], torch.ones(2) / 2, None.__class__])
+def test_a_size_of_latents_that_is_none_is_refused_at_once(
+    tmp_path: Path, contrasted: np.ndarray, latents: Any
+) -> None:
+    with pytest.raises(UserError) as error:
+        opened(tmp_path / "run", contrasted, latents=latents)
+    assert isinstance(error.value.subject, Option)
+    assert error.value.subject.name == "latents"
 
 
 def test_little_contrast_is_doubted_only_after_the_beginning(tmp_path: Path, contrasted: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from equipoise.errors import Option, UserError
 from equipoise.runs.candidates import keep
@@ -56,6 +57,41 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, what: Any) -> None:
         kept(tmp_path / "best", what)
     assert error.value.subject in (Option("keep"), Option("keep", "int"))
     assert not (tmp_path / "best").exists()
+
+
+def compiled(network: nn.Module) -> Any:
+    return torch.compile(network)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, AveragedModel, torch.compile, lambda one: AveragedModel(compiled(nn.DataParallel(one)))],
+    ids=["parallel", "averaged", "compiled", "all"],
+)
+def test_a_dict_of_a_wrapped_network_is_kept_under_plain_names(tmp_path: Path, wrap: Any) -> None:
+    network = nn.Sequential(nn.Linear(2, 2))
+    loaded = load_file(kept(tmp_path / "best", wrap(network).state_dict()) / "generator.safetensors")
+    assert set(loaded) == set(network.state_dict())
+
+
+def test_names_that_only_some_weights_have_are_the_networks_own(tmp_path: Path) -> None:
+    values = {"module.weight": np.ones(2), "n_averaged": np.ones(1), "head.weight": np.ones(2)}
+    assert set(load_file(kept(tmp_path / "best", values) / "generator.safetensors")) == set(values)
+
+
+def test_a_checkpoint_of_several_networks_is_answered_with_which_to_give(tmp_path: Path) -> None:
+    for checkpoint in ({"G": nn.Linear(2, 2).state_dict(), "step": 3}, {"G": nn.Linear(2, 2)}):
+        with pytest.raises(UserError, match=r'checkpoint\["G"\]'):
+            kept(tmp_path / "best", checkpoint)
+    with pytest.raises(UserError, match="empty"):
+        kept(tmp_path / "best", {})
+
+
+def test_a_compiled_script_is_copied(tmp_path: Path) -> None:
+    script = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.Tanh()))
+    draw = copied(script, None, kept(tmp_path / "best", script))
+    assert draw is not None
+    assert torch.equal(draw(torch.ones(2, 4)), script(torch.ones(2, 4)).detach())
 
 
 def test_weights_of_another_network_or_none_are_not_loaded(tmp_path: Path) -> None:

@@ -128,6 +128,17 @@ class Stream(IterableDataset):
                 yield self.items[index]
 
 
+class Frame:
+    """A table of columns, as pandas has them."""
+
+    def __init__(self, held: dict[str, np.ndarray]) -> None:
+        self.held = held
+        self.columns = list(held)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.held[name]
+
+
 class Chosen(Sampler):
     """What draws the given places, as a sampler of one's own."""
 
@@ -155,6 +166,8 @@ def test_paths_are_found_in_whatever_holds_them(watch: Watch, folder: Path) -> N
         iter(paths),
         set(paths),
         dict.fromkeys(paths, 0),
+        {"label": [0] * len(paths), "path": [str(path) for path in paths]},
+        Frame({"label": np.zeros(len(paths)), "path": np.array([str(path) for path in paths])}),
         [(str(path), 0) for path in paths],
         [{"class": 0, "file": path} for path in paths],
         [os.fsencode(path) for path in paths],

@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,71 @@ def test_a_function_that_trains_changes_no_statistics_either() -> None:
     drawing(lambda latents: network(latents), None)(torch.randn(8, 2))
     assert int(network.norm.num_batches_tracked or 0) == 0
     assert network.training
+
+
+class Slotted:
+    """An object without a dict."""
+
+    __slots__ = ("network",)
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+
+class Trainer:
+    """An object of a user's own around networks, as most scripts have one."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.networks = {"G": [network]}
+        self.data = [object()] * 100_000
+
+    def sample(self, latents: Tensor) -> Tensor:
+        return self.networks["G"][0](latents)
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        return self.sample(latents)
+
+
+def _with_default(network: nn.Module) -> Any:
+    def draw(latents: Tensor, generator: nn.Module = network) -> Tensor:
+        return generator(latents)
+
+    return draw
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda network: Trainer(network).sample,
+        Trainer,
+        lambda network: (lambda trainer: lambda latents: trainer.sample(latents))(Trainer(network)),
+        lambda network: (lambda held: lambda latents: held[0]["G"](latents))([{"G": network}]),
+        lambda network: (lambda held: lambda latents: held.network(latents))(Slotted(network)),
+        lambda network: (lambda held: lambda latents: held.network(latents))(SimpleNamespace(network=network)),
+        _with_default,
+    ],
+    ids=["method", "called object", "object", "list of dicts", "slots", "namespace", "default"],
+)
+def test_a_network_within_objects_lists_and_dicts_is_left_as_it_was(around: Any) -> None:
+    network = Plain().train()
+    drawing(around(network), None)(torch.randn(8, 2))
+    assert int(network.norm.num_batches_tracked or 0) == 0
+    drawn = around(network)
+    drawing(Plain(), lambda generator, latents: drawn(latents) + generator(latents))(torch.randn(8, 2))
+    assert int(network.norm.num_batches_tracked or 0) == 0
+    assert network.training
+
+
+def test_an_object_that_cannot_be_looked_at_hides_no_network() -> None:
+    class Odd:
+        @property
+        def __dict__(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+            raise RuntimeError("not now")
+
+    network = Plain().train()
+    held = (Odd(), network)
+    drawing(lambda latents: held[1](latents), None)(torch.randn(8, 2))
+    assert int(network.norm.num_batches_tracked or 0) == 0
 
 
 def test_a_network_with_old_spectral_norm_is_copied_after_a_training_step() -> None:

@@ -1,6 +1,7 @@
 """What a loop may give as real images: arrays of any range, lists, data sets and loaders; the rest with a remedy."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ class Items(Dataset):
 
     def __getitem__(self, index: int) -> Any:
         return self.items[index]
+
+
+@dataclass(slots=True)
+class Example:
+    """An item with names."""
+
+    label: int
+    image: Any
 
 
 class Flipped(Items):
@@ -60,12 +69,14 @@ def floats(low: float, high: float, dtype: torch.dtype = torch.float32) -> torch
         (floats(0, 1, torch.float64), GREY, (0, 1)),
         (GREY.astype(np.uint16) * 257, GREY, (0, 65_535)),
         (GREY > 100, (GREY > 100) * np.uint8(255), (0, 1)),
+        (torch.as_tensor(GREY).to_sparse(), GREY, None),
         (list(COLOURS), COLOURS, None),
         ([Image.fromarray(image.transpose(1, 2, 0)) for image in COLOURS], COLOURS, None),
         ([Image.fromarray(image[0]) for image in GREY], GREY, None),
         (TensorDataset(floats(-1, 1), torch.arange(30)), GREY, (-1, 1)),
         (DataLoader(TensorDataset(floats(0, 1)), batch_size=7, shuffle=True), GREY, (0, 1)),
         (Items([{"label": 3, "image": image} for image in COLOURS]), COLOURS, None),
+        (Items([Example(3, image) for image in COLOURS]), COLOURS, None),
         (Items([(image.transpose(1, 2, 0), 3) for image in COLOURS]), COLOURS, None),
     ],
 )
@@ -101,6 +112,11 @@ REFUSED: list[tuple[Any, str]] = [
     (Flipped(torch.as_tensor(COLOURS)), "transforms"),
     ([COLOURS[0], COLOURS[1, :, :4]], "transform"),
     ([COLOURS[0], COLOURS[1].astype(np.float32)], "type"),
+    ([COLOURS[0], COLOURS[1].astype(np.uint16) * 257], "type"),
+    ([Image.fromarray(COLOURS[0, 0]), Image.fromarray(COLOURS[0, 0].astype(np.uint16))], "type"),
+    (np.array([None, COLOURS[0]], dtype=object), "list(images)"),
+    (COLOURS[0], "one image"),
+    (COLOURS[:0], "holds"),
     (["a.png", Path("b.png")], "PIL"),
     (Items(["words"]), "(image, label)"),
     (Items([]), "holds"),

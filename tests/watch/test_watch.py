@@ -329,6 +329,9 @@ REFUSED: list[tuple[Callable[[Watch], Any], Any, Any]] = [
     (lambda watch: watch.score(kid=0.1), "score()", Command("Watch", "…", metric="kid")),
     (lambda watch: watch.score(fid="low"), "score()", None),  # type: ignore[arg-type]
     (lambda watch: watch.score(fid=1.0, keep=3), Option("keep", "int"), None),
+    (lambda watch: watch.score(fid=True), "score()", None),
+    (lambda watch: watch.score(fid=1.0, coverage=[0.5, 0.4]), "score()", None),  # type: ignore[arg-type]
+    (lambda watch: watch.score(fid=1.0, fid_error=-0.1), Option("fid_error", -0.1), None),
     (lambda watch: watch.score(fid=0.0), Option("fid", 0.0), Option("fid_error", 0.01)),
     (lambda watch: watch.score(fid=-1.5), Option("fid", -1.5), Option("fid_error", 0.01)),
     (lambda watch: watch.step(-1), Option("samples", -1), None),
@@ -356,6 +359,48 @@ def test_a_mistake_changes_nothing(tmp_path: Path, mistake: Callable[[Watch], An
     assert remedy is None or remedy in error.value.remedies
     assert "\n" not in str(error.value)
     assert watch.state_dict() == state
+    watch.close()
+
+
+def test_a_number_beside_the_score_that_is_none_costs_itself_alone_later(tmp_path: Path) -> None:
+    watch = opened(tmp_path / "run")
+    watch.step(10)
+    watch.score(fid=2.0, coverage=0.1)
+    watch.step(10)
+    assert watch.score(fid=1.0, coverage="high", precision=0.5)  # type: ignore[arg-type]
+    assert watch.best is not None
+    assert watch.best.values == {"fid": 1.0, "precision": 0.5}
+    watch.close()
+    told = [event for event in records(tmp_path / "run" / "log" / "events.jsonl") if event["kind"] == "ignored"]
+    assert len(told) == 1
+    assert "coverage" in told[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"settings": "stopping.patience.evaluations=3"}, '["stopping.patience.evaluations=3"]'),
+        ({"settings": {"stopping.patience.evaluations": 3}}, "['stopping.patience.evaluations=3']"),
+        ({"settings": None}, "settings="),
+        ({"settings": [3]}, "settings="),
+        ({"budget": 2.5}, "budget="),
+        ({"budget": True}, "budget="),
+    ],
+)
+def test_options_of_another_type_are_answered_with_what_to_type(
+    tmp_path: Path, options: dict[str, Any], remedy: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        Watch(tmp_path / "run", say=None, **options)
+    assert remedy in str(error.value)
+
+
+def test_a_budget_may_be_a_number_of_samples(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "run", say=None, budget=20, policy="budget")
+    watch.step(20)
+    watch.score(loss=1.0)
+    assert watch.verdict is not None
+    assert watch.verdict.reason == "budget"
     watch.close()
 
 

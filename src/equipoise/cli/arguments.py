@@ -18,6 +18,7 @@ COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 MAX_SEED = 2**63 - 1
 RUN = "runs/modern-mnist-001"  # what a run is called in examples
 HELP = Command("--help")
+LONGEST_UNIT = 7  # "minutes": a word after a number
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,15 +31,33 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UserError instead of printing the usage."""
         problem = message.replace("the following arguments are required:", "missing:")
-        raise UserError(_name(self), problem, self.example)
+        raise UserError(_name(self), problem, with_own_run(self.example))
+
+
+def with_own_run(example: Command) -> Command:
+    """Return an example with the run that was touched last in place of the usual name, where there are runs here."""
+    if RUN not in example.arguments:
+        return example
+    try:
+        found = [path for path in Path(RUN).parent.iterdir() if (path / "recipe.json").is_file()]
+        own = str(max(found, key=lambda path: path.stat().st_mtime, default=RUN))
+    except OSError:
+        return example
+    arguments = [own if argument == RUN else argument for argument in example.arguments]
+    return Command(example.name, *arguments, **dict(example.options))
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line; raises UserError for what is unknown, missing or wrong."""
     _refuse_unknown_command(arguments)
-    options, unknown = parser().parse_known_args(arguments)
+    top = parser()
+    try:
+        options, unknown = top.parse_known_args(arguments)
+    except UserError:
+        _refuse_misspelt(top, arguments)  # what is missing may be there under a wrong name
+        raise
     if unknown:
-        _refuse_unknown(options.parser, unknown[0])
+        _refuse_unknown(options.parser, unknown[0], arguments)
     return options
 
 
@@ -410,7 +429,24 @@ def _refuse_unknown_command(arguments: Sequence[str]) -> None:
     raise UserError(f'command "{shortened(word)}"', f"unknown; there are {listed(COMMANDS)}", *remedies)
 
 
-def _refuse_unknown(sub: Parser, word: str) -> NoReturn:
+def _refuse_misspelt(top: Parser, arguments: Sequence[str]) -> None:
+    """Raise UserError for the first option that does not exist and is near to one of its command."""
+    command = next(iter(arguments), "")
+    sub = next((commands[command] for commands in _commands_of(top) if command in commands), None)
+    if sub is None:
+        return
+    options = [option for action in sub._actions for option in action.option_strings]
+    for word in arguments[1:]:
+        name = word.split("=", 1)[0]
+        if name.startswith("--") and name not in options and suggested(name, options):
+            _refuse_unknown(sub, word, arguments)
+
+
+def _commands_of(top: Parser) -> list[dict[str, Any]]:
+    return [action.choices for action in top._actions if isinstance(action, argparse._SubParsersAction)]
+
+
+def _refuse_unknown(sub: Parser, word: str, arguments: Sequence[str]) -> NoReturn:
     options = [option for action in sub._actions for option in action.option_strings]
     name = word.split("=", 1)[0]
     if name in options:
@@ -419,7 +455,11 @@ def _refuse_unknown(sub: Parser, word: str) -> NoReturn:
         near = suggested(name, options) or (Command(_name(sub), "--help"),)
         problem = f'there is no option "{shortened(name)}"; there are {listed(options)}'
         raise UserError(_name(sub), problem, *near)
-    raise UserError(_name(sub), f'"{shortened(word)}" is one argument too many', sub.example)
+    problem = f'"{shortened(word)}" is one argument too many'
+    place = list(arguments).index(word)
+    if len(word) <= LONGEST_UNIT and place > 1 and re.fullmatch(r"[0-9.]+", arguments[place - 1]):
+        raise UserError(_name(sub), problem, f"Write {arguments[place - 1]}{word} without the blank")
+    raise UserError(_name(sub), problem, with_own_run(sub.example))
 
 
 def _name(parser: argparse.ArgumentParser) -> str:

@@ -158,19 +158,18 @@ def _refuse_another_recipe(folder: "RunFolder", source: str, options: Options, s
     begun = folder.recipe()
     for field, (before, now) in differences([begun, _asked(begun, source, options, settings)]).items():
         same: dict[str, Any] = {}
+        other: Part = Option("out", "DIR")
+        ways = "Continue that run, or begin another one in another folder"
         if field.startswith("budget."):
             same = {"budget": options.budget}
         elif field == "stopping.policy":
             same = {"policy": now}
         elif field == "data.source":
             same = {"source": now}
-        raise UserError(
-            Setting(field, now),
-            f"the run in {folder.path} was begun with {field}={shown(before)}",
-            "Continue that run, or begin another one in another folder",
-            Command("resume", folder.path, **same),
-            Option("out", "DIR"),
-        )
+            ways = "Continue that run if these are the same data, else begin another one with its weights"
+            other = Command("train", now, start_from=folder.path)
+        problem = f"the run in {folder.path} was begun with {field}={shown(before)}"
+        raise UserError(Setting(field, now), problem, ways, Command("resume", folder.path, **same), other)
 
 
 def _asked(begun: "Recipe", source: str, options: Options, settings: list[str]) -> "Recipe":
@@ -313,7 +312,7 @@ def _refuse_out(formats: "Formats", out: Path, force: bool, num: int | None = No
 
 def _taken(option: Option) -> UserError:
     """Return the error for an output that would overwrite something."""
-    return UserError(option, "exists already", "Give another name, or overwrite it with the option", Option("force"))
+    return UserError(option, "exists already", "Give another name, or overwrite it", Option("force"))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from equipoise.runs.quality import quality_of
 from equipoise.runs.resume_rules import larger_budget
 from equipoise.runs.scale import scale_sentence
 from equipoise.runs.selection import reselected
-from equipoise.runs.status import read_status
+from equipoise.runs.status import Status, read_status
 from equipoise.runs.stopping_status import metrics_of
 from equipoise.storage.records import RunState, deciding
 from equipoise.tasks import formats_of
@@ -30,6 +30,7 @@ def _lines(run: RunFolder, width: int) -> Iterator[str]:
     metric = deciding(metrics_of(run))
     now = read_status(run)
     yield from formatting.wrapped(state.message or "", width)
+    yield from formatting.wrapped(_time(now), width, "Time:", INDENT)
     if state.best is None:
         yield from formatting.wrapped(f"none: {why_none(run)}", width, "Best:", INDENT)
     else:
@@ -37,8 +38,9 @@ def _lines(run: RunFolder, width: int) -> Iterator[str]:
         text = f"{score} on the validation split, after {state.best.samples:,} samples"
         if now.last is not None and state.status == "stopped" and now.last.samples < state.samples:
             text += f"; what was trained from {now.last.samples:,} to {state.samples:,} is not evaluated yet"
-        if note := reselected(state, state.best):
-            text += f" ({note})"
+        if (note := reselected(state, state.best)) and state.selection is not None:
+            again = formatting.score(state.selection.best.rescored)
+            text += f"; {metric.shown} {again} in the second evaluation ({note})"
         yield from formatting.wrapped(text, width, "Best:", INDENT)
     if state.test is not None:
         text = f"{metric.shown} {formatting.score(state.test)} on the test split"
@@ -50,6 +52,14 @@ def _lines(run: RunFolder, width: int) -> Iterator[str]:
         yield from formatting.wrapped(quality.sentence, width, "Quality:", INDENT + 1)
     yield f"Report: {formatting.printable(str(run.report))}"
     yield from _next(run, run.recipe(), state, 2.0 if quality is None else quality.times)
+
+
+def _time(now: Status) -> str:
+    """Say how long the training took in all, and how many samples."""
+    text = f"{formatting.duration(now.seconds)} of training in all, evaluations included; {now.spent:,} samples"
+    if now.spent > now.samples:
+        text += f", {now.spent - now.samples:,} of them in abandoned attempts"
+    return text
 
 
 def _next(run: RunFolder, recipe: Recipe, state: RunState, times: float) -> Iterator[str]:

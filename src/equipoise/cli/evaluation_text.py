@@ -73,7 +73,8 @@ def _quality(found: "Evaluation") -> str:
     quality = graded(found.measured, deciding(found.metrics), found.rivals, 0, "")
     if quality is None:
         return ""
-    if any(warning.kind not in GRADED_DESPITE for warning in found.warnings):
+    despite = (*GRADED_DESPITE, "few") if found.is_own else GRADED_DESPITE  # as at the end of the training
+    if any(warning.kind not in despite for warning in found.warnings):
         return "not graded, because of what is warned of above."
     return quality.sentence
 
@@ -125,6 +126,7 @@ def _details(side: "Side") -> Iterator[str]:
         yield f"{counted(len(side.rejected), 'file')} could not be used: {shown}"
     if side.num_passed_over:
         yield f"{counted(side.num_passed_over, 'file')} passed over, not images by name"
+    yield from map(formatting.printable, side.notes)
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -9,16 +9,20 @@ from equipoise import formatting
 from equipoise.cli.text import labelled, table, way_on
 from equipoise.errors import UserError, shortened
 from equipoise.recipe import Budget
+from equipoise.runs.folder import RunFolder
 from equipoise.runs.quality import quality_of
 from equipoise.runs.scale import scale_sentence
+from equipoise.runs.source_times import seems_changed
 from equipoise.runs.status import Status, status_values
 from equipoise.storage.records import Metric, Score
 
 HEIGHT = 24
 MOST_LINES = 4  # of one row
 MOST_OF_QUALITY = 6
+LEAST_OF_MESSAGE = 2
 LONGEST = 60  # letters of a source
 BAR = 10
+SPARED = ("scale", "last score", "stopping", "game")  # rows that give way, in this order, where a screen is too small
 
 
 def status_text(now: Status) -> str:
@@ -46,12 +50,23 @@ def status_text(now: Status) -> str:
         ("game", game),
         ("stopping", stopping),
     ]
-    lines = [line for label, text in rows if text for line in _row(label, text)]
     last: list[str] = []
     report = now.path / "report.html"
     if report.exists():
         last = labelled("report", str(report))[:MOST_LINES]
-    return "\n".join([*lines, *_message(now, HEIGHT - len(lines) - len(last)), *last])
+    room = HEIGHT - len(last)
+    lines = _fitting(rows, room - len(_message(now, LEAST_OF_MESSAGE)))
+    return "\n".join([*lines, *_message(now, room - len(lines)), *last])
+
+
+def _fitting(rows: Sequence[tuple[str, str]], room: int) -> list[str]:
+    """Return the lines of rows, without as many of those that can be spared as it takes to fit; the report has all."""
+    lines: list[str] = []
+    for num in range(len(SPARED) + 1):
+        lines = [line for label, text in rows if text and label not in SPARED[:num] for line in _row(label, text)]
+        if len(lines) <= room:
+            break
+    return lines
 
 
 def _row(label: str, text: str) -> list[str]:
@@ -129,11 +144,18 @@ def _state(now: Status) -> str:
         case "running":
             return _running(now)
         case "interrupted" | "stopped" | "failed":
-            return f"{now.state}; continue with: {again}"
+            return f"{now.state}; {_way(now)}: {again}"
         case "finished":
             return "finished"
         case _:
             assert_never(now.state)
+
+
+def _way(now: Status) -> str:
+    """Say what the command is for; where the data seem to have changed, a run may not be continued with them."""
+    if now.is_custom_loop or now.data is None or not seems_changed(RunFolder(now.path), now.data):
+        return "continue with"
+    return f"the files of its {now.noun} seem to have changed. To continue, or to be told what changed"
 
 
 def _label_of_stage(now: Status) -> str:
@@ -151,7 +173,7 @@ def _stage(now: Status) -> str:
     if stage.share > 0:
         text += f": {formatting.percent(stage.share)}"
     if now.state != "running" and stage.share > 0 and not stage.is_after:
-        return f"{text}, which is kept"
+        return f"{text}, which is kept but for its last seconds"
     if now.state != "running":
         return f"{text}, which a resume begins again"
     if math.isfinite(stage.seconds_left):
@@ -229,7 +251,7 @@ def _message(now: Status, num: int) -> list[str]:
     """Return at most `num` lines (at least two) of why it ended, all of which is in the report."""
     if now.message is None:
         return []
-    num = max(2, num)
+    num = max(LEAST_OF_MESSAGE, num)
     label = "stopped by" if now.stop_reason else "reason"
     lines = labelled(label, now.message)
     if len(lines) > num:

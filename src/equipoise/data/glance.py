@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from equipoise.data.decode import BrokenImage, Header, header_of, open_image, upright
+from equipoise.data.pool import of_bytes
 from equipoise.data.sheets import Tiles, sheet_of
 from equipoise.data.sources import SourceImages, labelled, open_source
 
@@ -53,7 +54,7 @@ class Glance:
 
 def glance(source: str, progress: Progress = lambda share: None) -> Glance:
     """Read the headers of all images of a source, and decode some; those that cannot be read are passed over."""
-    images = labelled(open_source(source).load())
+    images, _ = of_bytes(labelled(open_source(source).load()))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as executor:
         headers = list(_headers(images, executor, progress))
         chosen = _chosen(headers)

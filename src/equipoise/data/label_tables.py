@@ -1,7 +1,8 @@
-"""Classes out of a CSV beside the images, such as labels.csv or train.csv; and in words why one was not used."""
+"""Classes out of a table beside the images, such as labels.csv or metadata.jsonl; and in words why one was not used."""
 
 import csv
 import io
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from equipoise.data.labels import Labels, are_too_many, indexed
 from equipoise.errors import shortened
 
 TABLES = (".csv", ".tsv")
+METADATA = "metadata.jsonl"  # as Hugging Face's image folders have it
 MOST_TABLES = 16  # files of a source that are looked into
 OF_NAMES = frozenset((  # columns of images
     "filename", "file", "file_name", "image", "images", "img", "image_name", "image_id", "img_name", "image_file",
@@ -66,8 +68,7 @@ def labels_by_tables(names: Sequence[str], tables: Mapping[str, str]) -> Labels 
     """
     if not tables:
         return None
-    places = _places(names)
-    read = [table for path, text in tables.items() if (table := _table(path, text, places)) is not None]
+    read = [table for path, text in tables.items() if (table := _of_its_images(path, text, names)) is not None]
     usable = [table for table in read if not table.problem]
     notes = [f"{table.path} was not used: {table.problem}" for table in read if table.problem]
     if not usable:
@@ -132,6 +133,22 @@ def _doubt(names: Sequence[str], labels: Sequence[int], num_classes: int) -> str
 # One table
 
 
+def _of_its_images(path: str, text: str, names: Sequence[str]) -> Table | None:
+    """Return what a table says of all images, or of those around it, where it names more of these.
+
+    train.csv beside train/ and test/ is of train/, where images are called alike in both.
+    """
+    around = path[: path.rfind("/") + 1]
+    best = _table(path, text, _places(names))
+    for folder in (around, f"{around}{PurePosixPath(path).stem}/"):
+        inside = [place for place, name in enumerate(names) if name.startswith(folder)]
+        if folder and inside and len(inside) < len(names):
+            table = _table(path, text, _places(names, inside))
+            if table is not None and (best is None or len(table.found) > len(best.found)):
+                best = table
+    return best
+
+
 @dataclass(frozen=True)
 class Places:
     """The places of images by their paths, by names that only one has, and by such names without the suffix."""
@@ -140,26 +157,37 @@ class Places:
     by_name: Mapping[str, int]
     by_stem: Mapping[str, int]
     by_number: Mapping[str, int]  # of names such as 0007.png, where all are numbers
+    shared: frozenset[str]  # names that several images have, in different folders
 
 
-def _places(names: Sequence[str]) -> Places:
+def _places(names: Sequence[str], chosen: Sequence[int] | None = None) -> Places:
+    """Return the places of all images, or of the chosen ones."""
+    numbers = range(len(names)) if chosen is None else chosen
+    names = [names[number] for number in numbers]
     own = [name.rpartition("/")[2] for name in names]
     stems = [name.rpartition(".")[0] for name in own]
     by_number: dict[str, int] = {}
     if all(map(str.isdecimal, stems)):
-        by_number = _of_one([str(int(stem)) for stem in stems])
+        by_number = _of_one([str(int(stem)) for stem in stems], numbers)
     return Places(
-        by_path={name: place for place, name in enumerate(names)},
-        by_name=_of_one(own),
-        by_stem=_of_one([name.rpartition(".")[0] for name in names]) | _of_one(stems),
+        by_path=dict(zip(names, numbers, strict=True)),
+        by_name=_of_one(own, numbers),
+        by_stem=_of_one([name.rpartition(".")[0] for name in names], numbers) | _of_one(stems, numbers),
         by_number=by_number,
+        shared=frozenset(name for part in (own, stems) for name, num in Counter(part).items() if num > 1),
     )
 
 
-def _of_one(names: Sequence[str]) -> dict[str, int]:
+def _of_one(names: Sequence[str], numbers: Sequence[int]) -> dict[str, int]:
     """Return the places of names that only one image has."""
     seen = Counter(names)
-    return {name: place for place, name in enumerate(names) if seen[name] == 1}
+    return {name: number for name, number in zip(names, numbers, strict=True) if seen[name] == 1}
+
+
+def is_table(name: str) -> bool:
+    """Return whether a file may hold classes, by its name."""
+    path = PurePosixPath(name.lower())
+    return path.suffix in TABLES or path.name == METADATA
 
 
 def _place_of(cell: str, folder: str, places: Places, *, is_named: bool) -> int | None:
@@ -194,15 +222,16 @@ def _table(path: str, text: str, places: Places) -> Table | None:
     if any(word in PurePosixPath(path).stem.lower() for word in NO_TABLES):
         return None
     try:
-        rows = [row for row in _rows(text) if any(cell.strip() for cell in row)]
-    except csv.Error:
+        every = _objects(text) if path.lower().endswith(METADATA) else _rows(text)
+        rows = [row for row in every if any(cell.strip() for cell in row)]
+    except (csv.Error, ValueError, RecursionError):
         return None
     if len(rows) < 2:
         return None
     folder = path[: path.rfind("/") + 1]
     column = _column_of_names(rows, places, folder)
     if column is None:
-        return _of_other_images(path, rows[0])
+        return _of_other_images(path, rows, places)
     if "\ufffd" in text:  # two letters would become one
         return Table(path, problem="it is not text in UTF-8; save it as CSV in UTF-8")
     first = rows[0][column] if column < len(rows[0]) else ""
@@ -225,6 +254,16 @@ def _rows(text: str) -> list[list[str]]:
     return list(reader)
 
 
+def _objects(text: str) -> list[list[str]]:
+    """Return the objects of JSON lines as rows below one of names; raises ValueError for anything else."""
+    found = [json.loads(line) for line in text.splitlines() if line.strip()]
+    if not all(isinstance(one, dict) for one in found):
+        raise ValueError("not objects")
+    plain = [{name: value for name, value in one.items() if isinstance(value, str | int | float)} for one in found]
+    head = list(dict.fromkeys(name for one in plain for name in one))
+    return [head, *([str(one.get(name, "")) for name in head] for one in plain)]
+
+
 def _column_of_names(rows: Sequence[Sequence[str]], places: Places, folder: str) -> int | None:
     """Return the column whose cells are mostly names of images, by some of the lines."""
     tried = rows[1 :: max(1, len(rows) // NUM_TRIED)]
@@ -241,11 +280,15 @@ def _column_of_names(rows: Sequence[Sequence[str]], places: Places, folder: str)
     return column if num >= len(tried) / 2 or is_named[column] else None
 
 
-def _of_other_images(path: str, first: Sequence[str]) -> Table | None:
+def _of_other_images(path: str, rows: Sequence[Sequence[str]], places: Places) -> Table | None:
     """Return a table of names and classes none of which are those of the images; None where it is of something else."""
-    head = [_plain(cell) for cell in first]
+    head = [_plain(cell) for cell in rows[0]]
     if not OF_NAMES.isdisjoint(head) and not OF_CLASSES.isdisjoint(head):
         column = next(name for name in head if name in OF_NAMES)
+        place = head.index(column)
+        if any(row[place].strip() in places.shared for row in rows[1:] if place < len(row)):
+            told = f'the names in its column "{column}" are those of several images, in different folders'
+            return Table(path, problem=f"{told}; write their paths, such as train/1.png")
         return Table(path, problem=f'hardly any name in its column "{column}" is that of an image here')
     return None
 

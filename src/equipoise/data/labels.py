@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ SPLIT_WORDS = frozenset((
     "eval", "evaluation", "pred", "prediction", "holdout", "fold", "entrainement", "entraînement", "apprentissage",
     "validierung", "entrenamiento", "prueba", "validación", "validacion", "treino", "treinamento", "teste", "validação",
     "validacao", "addestramento", "обучение", "тест", "валидация", "训练", "训练集", "测试", "测试集", "验证", "验证集",
+    "訓練", "学習", "テスト", "検証", "評価", "훈련", "학습", "테스트", "검증", "평가",
 ))  # fmt: skip
 OF_TRAINING = frozenset(("tr", "trn", "train", "training"))
 SHORT_WORDS = frozenset(("tr", "te", "ts", "va", "vl", "cv"))  # splits beside one for training alone
@@ -78,20 +79,20 @@ def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
     are_merged = False
     while (level := _level(names, starts, are_merged=are_merged)).folders:
         shown = _some(sorted(level.folders))
-        reason = _no_classes(level, shown)
+        nested = _nested(names, starts, level)
+        reason = None if nested is not None else _no_classes(level, shown)
         if reason is not None:
             return Labels(notes=(*notes, *reason), combined=tuple(notes))
         if domains := _domains(level.folders):
             notes.append(f"train and test of the domains {_some(sorted(set(domains.values())))} are combined")
             return _numbered([None if top is None else domains[top] for top in level.tops], notes)
-        nested = _nested(names, starts, level)
         if nested is not None:
             notes.append(f'the folder "{nested}" contains the same folders again; they are combined')
         elif _are_splits(level.folders):
             are_merged = True
             notes.append(f"the folders {shown} are splits; they are combined and split again")
         elif len(level.folders) > 1:
-            return _numbered(level.tops, notes)
+            return _numbered(_in_one_case(names, starts, level.tops, notes) if are_merged else level.tops, notes)
         starts = [
             end + 1 if end >= 0 and nested in (None, top) else start
             for start, end, top in zip(starts, level.ends, level.tops, strict=True)
@@ -120,11 +121,33 @@ def _no_classes(level: Level, shown: str) -> tuple[str, ...] | None:
             return ()
         verb = "images lie" if level.num_stray > 1 else "image lies"
         return (f"{level.num_stray:,} {verb} beside the folders {shown}: no classes",)
-    if len(level.folders) > 1 and all("".join(_words(name)) in PARTS for name in level.folders):
+    kinds = set(_domains(level.folders).values()) or set(level.folders)
+    if len(kinds) > 1 and all("".join(_words(name)) in PARTS for name in kinds):
         return (f"the folders {shown} are parts of each example, not classes",)
+    num_lone = sum(num == 1 for num in level.folders.values())
+    if len(level.folders) >= FEWEST and num_lone > len(level.folders) / 2:
+        return (f"the folders {shown} hold one image each, so they are no classes",)
     if _are_near_splits(level.folders):
         return (f"the folders {shown} look like splits of different things, so there are no classes",)
     return None
+
+
+def _in_one_case(
+    names: Sequence[str], starts: Sequence[int], tops: list[str | None], notes: list[str]
+) -> list[str | None]:
+    """Return the folders of merged splits, those as one that differ in capital letters and are never in one split."""
+    places: dict[str, dict[str, set[str]]] = {}
+    for name, start, top in zip(names, starts, tops, strict=True):
+        if top is not None:
+            places.setdefault(top.lower(), {}).setdefault(top, set()).add(name[:start])
+    chosen: dict[str, str] = {}
+    for written in places.values():
+        first = max(sorted(written))  # the one in small letters
+        are_apart = sum(map(len, written.values())) == len(set().union(*written.values()))
+        if len(written) > 1 and are_apart:
+            chosen |= dict.fromkeys(written, first)
+            notes.append(f"the folders {_some(sorted(written))} of different splits are one class")
+    return [top if top is None else chosen.get(top, top) for top in tops]
 
 
 def _numbered(found: Sequence[str | None], notes: Sequence[str]) -> Labels:
@@ -203,9 +226,26 @@ def _are_near_splits(folders: Counter[str]) -> bool:
 
 
 def _domains(folders: Counter[str]) -> dict[str, str]:
-    """Return the domain of each folder that is called like trainA or testB; empty unless all are, of two domains."""
+    """Return the domain of each folder that is called like trainA, testB or horse_train; empty unless all are, of two.
+
+    Of names with words, one domain at least has two splits: test tubes and train tracks are classes.
+    """
     found = {name: match[2].upper() for name in folders if (match := OF_A_DOMAIN.fullmatch(name))}
-    return found if len(found) == len(folders) and len(set(found.values())) > 1 else {}
+    if len(found) == len(folders) and len(set(found.values())) > 1:
+        return found
+    parted = {name: _parted(name) for name in folders}
+    domains = {name: own for name, (own, split) in parted.items() if own and split}
+    are_all = len(domains) == len(folders) and len({split for _, split in parted.values()}) > 1
+    return domains if are_all and 1 < len(set(domains.values())) < len(folders) else {}
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Return what of a folder's name is no split, such as horse of horse_train, and the split; empty where none is."""
+    words = [word for word in re.split(r"[\W_]+", name) if word]
+    splits = [word for word in words if word.lower() in SPLIT_WORDS]
+    if len(splits) != 1:
+        return name, ""
+    return "_".join(word for word in words if word.lower() not in SPLIT_WORDS), splits[0].lower()
 
 
 def _are_shards(folders: Counter[str]) -> bool:
@@ -242,25 +282,47 @@ def _by_dataset(names: Sequence[str], text: str) -> Labels | None:
     if pairs is None:
         return Labels(notes=(f"{DATASET} has no classes, and the folders beside it are none",))
     try:
-        items = pairs.items() if isinstance(pairs, dict) else pairs
-        numbers = {_plain(str(name)): _class_of(label) for name, label in items}
+        items = [(_plain(str(name)), _class_of(label)) for name, label in _items(pairs)]
+        numbers = dict(items)
     except (ValueError, TypeError, OverflowError):
         told = "its labels are neither whole numbers, names nor one-hot vectors"
         return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
+    if twice := next((name for name, label in items if numbers[name] != label), None):
+        return Labels(notes=(f"{DATASET} was not used: it has two labels for {twice[:40]}; no classes",))
     found = [numbers.get(_plain(name)) for name in names]
     if len({type(label) for label in found if label is not None}) > 1:
         return Labels(notes=(f"{DATASET} was not used: it has both numbers and names as labels; no classes",))
     num_without = sum(label is None for label in found)
     if are_too_many(num_without, len(names)):
         told = f"it has labels of {len(names) - num_without:,} of {len(names):,} images"
+        if num_without == len(names) and numbers and names:
+            told += f"; it names {next(iter(numbers))[:40]}, and an image here is {names[0][:40]}"
         return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
     classes, labels = indexed(found)
+    if len(classes) >= FEWEST and len(classes) > len(names) / 2:
+        told = f"it has {len(classes):,} different labels for {len(names):,} images"
+        return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
     notes = [f"the {len(classes)} classes are those of {DATASET}"]
     if len(classes) == 1:
         notes = [f"{DATASET} has one class alone, {str(classes[0])[:40]}"]
     if num_without:
         notes.append(f"images that it does not name are left out ({num_without:,})")
     return Labels(labels, tuple(map(str, classes)), tuple(notes), used=(DATASET,))
+
+
+def _items(pairs: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the pairs of names and labels, also of {class: [names]}; raises TypeError or ValueError for others."""
+    if not isinstance(pairs, dict):
+        if any(isinstance(pair, dict) for pair in pairs):
+            raise TypeError("a dict is no pair")
+        return [(name, label) for name, label in pairs]
+    if pairs and all(map(_are_names, pairs.values())):
+        return [(name, label) for label, names in pairs.items() for name in names]
+    return pairs.items()
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _plain(name: str) -> str:

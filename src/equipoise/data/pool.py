@@ -58,6 +58,11 @@ Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # positions in the source [n]
 AS_FOUND = recipe.Images()
 
 
+def told_by(stage: Callable[[str, float], None]) -> Progress:
+    """Return what tells a stage which share of the images is read."""
+    return lambda done, total: stage("reading the images", done / total)
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """A source that is being read; `rejected` (name, reason) grows as the batches are taken."""
@@ -135,7 +140,7 @@ def names_of(data: recipe.Data, pool: Pool) -> tuple[str, ...]:
     return tuple(names)
 
 
-def with_scale(images: recipe.Images, scale: Sequence[float] | None) -> recipe.Images:
+def with_scale(images: recipe.Images, scale: Sequence[float | None] | None) -> recipe.Images:
     """Return settings with the pixel values that became black and white, where images are deep."""
     if scale is None:
         return images

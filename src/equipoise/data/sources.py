@@ -20,7 +20,7 @@ import numpy as np
 
 from equipoise.data import archives, arrays
 from equipoise.data.decode import FORMATS, BrokenImage, format_of, num_frames
-from equipoise.data.label_tables import MOST_TABLES, TABLES, text_of, with_tables
+from equipoise.data.label_tables import MOST_TABLES, is_table, text_of, with_tables
 from equipoise.data.labels import DATASET, labels_of
 from equipoise.errors import Near, Option, UserError, listed, suggested
 from equipoise.storage.safe_open import open_regular
@@ -326,7 +326,7 @@ def _is_dataset(name: str) -> bool:
 def _labelling(names: Sequence[str]) -> list[int]:
     """Return the places of the files that may say of which class the images are, those with short paths first."""
     found = [place for place, name in enumerate(names) if _is_dataset(name)]
-    tables = [place for place, name in enumerate(names) if Path(name).suffix.lower() in TABLES and not _is_hidden(name)]
+    tables = [place for place, name in enumerate(names) if is_table(name) and not _is_hidden(name)]
     tables = sorted(tables, key=lambda place: (names[place].count("/"), names[place]))
     return [*sorted(found, key=lambda place: len(names[place])), *tables[:MOST_TABLES]]
 
@@ -522,7 +522,10 @@ def _open_hub(name: str) -> Source:
 
     def load() -> SourceImages:
         names = [f"row {index}" for index in range(len(encoded))]
-        read = lambda index: _hub_bytes(encoded[index][column])  # noqa: E731
+
+        def read(index: int) -> bytes:
+            return _hub_bytes(encoded[index][column])
+
         if label is None:
             return SourceImages(names, read)
         labels = np.array(loaded[label], dtype=np.int64)

@@ -25,7 +25,7 @@ from equipoise.data.splits import content_digests, to_hashes
 from equipoise.storage.files import aside_in, sync, sync_all
 from equipoise.storage.safe_open import open_regular, read_bytes
 
-VERSION = 5  # of the layout, the decoding and the classes; a change leaves older pools unread
+VERSION = 6  # of the layout, the decoding and the classes; a change leaves older pools unread
 _NUM_VERIFIED = 64  # images compared with their hashes whenever a pool is opened
 _STALE_SECONDS = 86_400.0
 _MAX_JSON_BYTES = 2**28

@@ -16,9 +16,12 @@ NARROW = 0.2  # a set that begins above this share of its range has a range of i
 DARK = 0.5  # share of the range; where nothing is brighter, contrast is lost
 NEARLY_BLACK = 0.125
 UNUSUAL = {1.0: 1 / 255, 255.0: 8 / 255, HIGHEST[-1]: 0.125}  # shares of a bound, below which a set is not of it
+MUCH_DARKER = 1 / 64  # share of the range, up to which images among others are of another one
+OF_SEVERAL = 0.01  # share of the images, from which such ones are said
 CLIPPED = 0.01
 NUM_KEPT = 4_096  # pixels of an image by which a set's range is found
 NUM_LOOKED_AT = 1_000  # images of an array by which its range is found
+MANY_DIGITS = 1e12  # from which on a number is not written out
 PART = 2**22  # values converted at once
 
 
@@ -36,6 +39,7 @@ class Scale:
 
 
 SIGNED = Scale(-1.0, 1.0)
+CONVENTIONS = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (0.0, 65535.0))  # one set of images may be saved in each of them
 NO_RINGING = -0.05  # below it values of [0, 1] are not what resampling leaves a little outside
 ROUNDING = 1e-3
 
@@ -76,7 +80,8 @@ def scale_of(samples: Sequence[np.ndarray], low: float | None = None, high: floa
 
 
 def _shown(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+    is_plain = float(value).is_integer() and abs(value) < MANY_DIGITS
+    return f"{value:,.0f}" if is_plain else f"{value:,.4g}"
 
 
 def notes_of(scale: Scale, samples: Sequence[np.ndarray]) -> list[str]:
@@ -85,7 +90,8 @@ def notes_of(scale: Scale, samples: Sequence[np.ndarray]) -> list[str]:
         return []
     found = f"pixel values {_shown(scale.low)} to {_shown(scale.high)} become 0 to 255"
     doubts = _doubts(scale, samples, "with task.white={most:.6g} {better}")
-    return [found, *(doubts or _doubts_of_contrast(scale, samples))]
+    doubts = doubts or _dark_among_others(scale, samples) or _doubts_of_contrast(scale, samples)
+    return [found, *doubts]
 
 
 def _doubts_of_contrast(scale: Scale, samples: Sequence[np.ndarray]) -> list[str]:
@@ -107,6 +113,17 @@ def _doubts_of_contrast(scale: Scale, samples: Sequence[np.ndarray]) -> list[str
 def doubts_of_bytes(samples: Sequence[np.ndarray]) -> list[str]:
     """Say what looks wrong about values that are 0 to 255 as they are, and on which task.white has no effect."""
     return _doubts(Scale(0.0, 255.0), samples, "multiplied by {factor:.3g} {better}")
+
+
+def _dark_among_others(scale: Scale, samples: Sequence[np.ndarray]) -> list[str]:
+    """Say where some images are nearly black on the scale that others need: saved in another range, it seems."""
+    span = scale.high - scale.low
+    ranges = [(float(sample.min()), float(sample.max())) for sample in samples if len(sample)]
+    dark = [most for least, most in ranges if least < most and 0 <= most - scale.low <= MUCH_DARKER * span]
+    if not max(1, OF_SEVERAL * len(ranges)) <= len(dark) < len(ranges):
+        return []
+    which = f"{len(dark):,} of {len(ranges):,} images"
+    return [f"{which} are nearly black then, up to {_shown(max(dark))} alone: are they saved in another range?"]
 
 
 def _doubts(scale: Scale, samples: Sequence[np.ndarray], remedy: str) -> list[str]:

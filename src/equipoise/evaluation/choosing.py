@@ -169,10 +169,13 @@ def few_cautions(
     dimension: int,
     noun: str,
     num_left: int = 0,
+    *,
+    is_own: bool = False,
 ) -> list[Caution]:
     """Say what so few examples leave unsure: the score, what goes by neighbours, and FID.
 
-    `num_left` real ones more would be compared without the split that was asked for.
+    `num_left` real ones more would be compared without the split that was asked for. `is_own`: they are the test split
+    of a run's own data, and there are no others that it has not seen.
     """
     neighbours = protocol.get("neighbours")
     if neighbours is None:
@@ -203,6 +206,9 @@ def few_cautions(
     if num_left and "real" in few:
         unless = f", unless they have trained the generator of these {noun}"
         remedies.append(f"Leave the split out, which compares with {num_left:,} more real {noun}{unless}")
+        del few["real"]
+    if is_own and "real" in few:
+        remedies.append(f"They are all {noun} of its data that the run has not seen; give others, if there are any")
         del few["real"]
     if few:
         remedies.append(f"Give at least {least:,} {' and as many '.join(few)} {noun}, if there are more")

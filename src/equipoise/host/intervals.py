@@ -77,7 +77,7 @@ def measured_intervals(speed: float, evaluation_seconds: float, recipe: Recipe, 
     `step` is the number of real samples of one round.
     """
     horizon = _horizon(speed, recipe, step)
-    log_every = min(_multiple(speed * LOG_SECONDS, step), max(step, horizon // step * step))
+    log_every = min(_multiple(speed * LOG_SECONDS, step), horizon)
     affordable = max(evaluation_seconds * speed / recipe.evaluation.share, horizon / MOST_EVALUATIONS)
     return _as_asked(
         Intervals(

@@ -129,8 +129,8 @@ def told(now: StageRecord, budget_left: float) -> str:
         return f"{text}. The budget counts neither it nor the evaluation at the end."
     whole = formatting.duration(now.seconds_left + budget_left)
     return (
-        f"{text}. The budget does not count it, so all of it takes about {whole}, and the evaluation at the end comes "
-        "on top."
+        f"{text}. The budget does not count it, so both take about {whole} together; the evaluation at the end "
+        "comes on top."
     )
 
 

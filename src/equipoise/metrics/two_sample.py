@@ -19,9 +19,10 @@ def told_apart(real_train: Tensor, fake_train: Tensor, real_test: Tensor, fake_t
     """
     real = real_train.double()
     fake = fake_train.double()
-    means = real.mean(0), fake.mean(0)
-    scatter = torch.cat([real - means[0], fake - means[1]])
+    real_mean = real.mean(0)
+    fake_mean = fake.mean(0)
+    scatter = torch.cat([real - real_mean, fake - fake_mean])
     within = scatter.T @ scatter / len(scatter)
     within.diagonal().add_(RIDGE * within.diagonal().mean().clamp(min=LEAST))
-    direction = torch.linalg.solve(within, means[0] - means[1])
+    direction = torch.linalg.solve(within, real_mean - fake_mean)
     return auroc(real_test.double() @ direction, fake_test.double() @ direction)

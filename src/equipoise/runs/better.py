@@ -233,7 +233,15 @@ def _not_compared(found: Comparison, groups: Sequence[Sequence[Entry]]) -> str:
         verb = "has" if len(missing) == 1 else "have"
         split = groups[0][0].split if groups else "test"
         parts.append(f"{_joined(missing)} {verb} no score on the {split} split yet.")
+    parts += [_said_before(entry) for entry in found.tested_before]
     return " ".join(parts)
+
+
+def _said_before(entry: Entry) -> str:
+    """Say how a run was tested at an earlier end."""
+    score = f"{deciding(entry.metrics).shown} {formatting.score(entry.score)}"
+    samples = formatting.count(entry.score.samples)
+    return f"{entry.run} scored {score} on the test split at {samples} samples, before its training went on."
 
 
 def _way_out(found: Comparison, differing: Sequence[str]) -> str:

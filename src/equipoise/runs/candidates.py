@@ -155,6 +155,20 @@ def keep_selected(run: RunFolder) -> None:
             discard(folder)
 
 
+def score_of_best(run: RunFolder, monitor: Monitor) -> Score | None:
+    """Return the score of the best generator so far: of what lies in `best/`, where an earlier end selected that."""
+    best = monitor.best
+    kept = {path.name for path in candidate_paths(run.selected)}
+    if best is None or not kept:
+        return best
+    try:
+        there = score_in(readable(run.best))
+    except UserError:  # damaged: whoever takes it says so
+        return best
+    is_selected = there is not None and str(there.samples) in kept and there.protocol == best.protocol
+    return there if is_selected else best
+
+
 def put_back_best(run: RunFolder, monitor: Monitor, best_generator: "nn.Module | None") -> None:
     """Make `best/` what the monitor knows as best, where it is damaged or of an evaluation that is taken again."""
     if not run.best.exists() and monitor.best is None:

@@ -56,6 +56,7 @@ class Comparison:
     settings: tuple[dict[str, Any], ...]  # of each recipe, with dotted paths as keys
     groups: tuple[tuple[Entry, ...], ...]  # only scores within one group may be compared
     without_score: tuple[str, ...]
+    tested_before: tuple[Entry, ...] = ()  # tests at an earlier end, of runs that went on after it
     heir: Status | None = None  # a run that began with the weights of another one of these
 
 
@@ -70,6 +71,7 @@ def compare(runs: Sequence[RunFolder]) -> Comparison:
         settings=tuple(flattened(state.settings) for state in states),
         groups=_grouped(_entries(names, states)),
         without_score=tuple(name for name, state in zip(names, states, strict=True) if state.best is None),
+        tested_before=_tested_before(names, states),
         heir=_heir(states),
     )
 
@@ -95,6 +97,7 @@ def compare_values(found: Comparison) -> dict[str, Any]:
             }
             for group in found.groups
         ],
+        "tested_before": {entry.run: entry.score for entry in found.tested_before},
     }
 
 
@@ -174,20 +177,33 @@ def score_cells(score: Score, metrics: Sequence[Metric]) -> list[str]:
 
 
 def _is_below(score: Score, other: Score) -> bool:
-    errors = [error for error in (score.error, other.error) if math.isfinite(error)]
-    return other.loss - score.loss > SURE * math.hypot(*errors)
+    error = math.hypot(score.error, other.error)
+    return error > 0 and other.loss - score.loss > SURE * error  # nobody knows how sure it is without one
 
 
 def _entries(names: Sequence[str], states: Sequence[Status]) -> list[Entry]:
     entries = []
     for name, state in zip(names, states, strict=True):
-        shared: dict[str, Any] = {DATA: None, MEASURES: [metric.shown for metric in state.metrics]}
-        if state.data is not None:
-            shared[DATA] = state.data.digest
         for split, score in (("validation", state.best), ("test", state.test)):
             if score is not None:
-                entries.append(Entry(name, split, score, state.metrics, {**score.protocol, **shared}))
+                entries.append(_entry(name, state, split, score))
     return entries
+
+
+def _tested_before(names: Sequence[str], states: Sequence[Status]) -> tuple[Entry, ...]:
+    """Return the tests of an earlier end, of the runs that have no other."""
+    return tuple(
+        _entry(name, state, "test", state.tested_before)
+        for name, state in zip(names, states, strict=True)
+        if state.test is None and state.tested_before is not None
+    )
+
+
+def _entry(name: str, state: Status, split: str, score: Score) -> Entry:
+    shared: dict[str, Any] = {DATA: None, MEASURES: [metric.shown for metric in state.metrics]}
+    if state.data is not None:
+        shared[DATA] = state.data.digest
+    return Entry(name, split, score, state.metrics, {**score.protocol, **shared})
 
 
 def _grouped(entries: Sequence[Entry]) -> tuple[tuple[Entry, ...], ...]:

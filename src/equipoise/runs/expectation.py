@@ -12,7 +12,8 @@ def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
     """
     text = f"This machine trains about {_rounded(samples_per_second):,} samples a second: "
     if recipe.budget.seconds is not None:
-        text += f"the budget of {duration(recipe.budget.seconds)} pays for about {_rounded(horizon):,} samples"
+        text += f"the budget of {duration(recipe.budget.seconds)} pays for about {_rounded(horizon):,} samples, "
+        text += "and for fewer where other programs run beside it"
     else:
         text += f"{horizon:,} samples take about {duration(horizon / samples_per_second)}, and the evaluations more"
     found = about_of(recipe.name)
@@ -26,6 +27,14 @@ def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
         f"{text}. The result of {name} in equipoise recipes came after {about.samples:,} samples of digits: "
         f"{seconds} of training at this speed. Larger images and images in colour need more."
     )
+
+
+def expectation_of_rest(recipe: Recipe, samples_per_second: float, samples: int, seconds: float) -> str:
+    """Say what is left of a budget where a run goes on, at its speed before, in which evaluations are counted."""
+    text = f"At the speed before, about {_rounded(samples_per_second):,} samples a second with evaluations, "
+    if recipe.budget.seconds is not None:
+        return f"{text}the {duration(seconds)} left of the budget pay for about {_rounded(samples):,} samples more."
+    return f"{text}the {samples:,} samples left of the budget take about {duration(seconds)}."
 
 
 def _rounded(number: float) -> int:

@@ -9,6 +9,7 @@ from equipoise import formatting
 from equipoise.runs.scale import is_lower
 from equipoise.runs.status import Status
 from equipoise.runs.stopping_status import FEWEST_SCORES
+from equipoise.stopping.verdicts import spoken
 from equipoise.storage.records import Compared, Metric, RivalScore, Role, Score
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ PROMISING = 0.1
 COVERED = 0.7
 SOME = 0.3  # of coverage, below which most kinds of examples are never drawn
 HARD_TO_TELL = 0.75  # of pairs that a classifier tells apart, at most, of what is usable
-TOLD = 0.99  # of pairs, above which generated examples are of another kind
+TOLD = 0.95  # of pairs, above which generated examples are of another kind
 FEW = 500  # distinct examples, of which nobody can tell variety from copying
 MORE = 2_000  # below it more examples help most
 LEAST_LONGER = 1.25  # times as long as the run is worth a command
@@ -78,7 +79,7 @@ def quality_of(now: Status) -> Quality | None:
     longer = _longer(now, found.share)
     times = 2.0
     if longer is not None and longer.times <= LONGEST:
-        times = max(LEAST_LONGER, longer.times)
+        times = max(LEAST_LONGER, formatting.rough_seconds(longer.times * now.seconds) / max(now.seconds, 1.0))
     return replace(found, advice=_advice(now, found.grade, found.share, num, longer), times=times)
 
 
@@ -219,14 +220,20 @@ def _longer(now: Status, share: float) -> Longer | None:
 
 
 def _advice(now: Status, grade: Grade, share: float, num: int, longer: Longer | None) -> str:
-    """Say what would help most: to go on, longer, more examples, or another recipe."""
+    """Say what would help most: to go on, longer, more examples, lower rates, or another recipe."""
     if grade == "usable":
         return ""
+    if now.stop_reason == "diverged":
+        return "The training has diverged: lower learning rates would help most."
     if now.state in ("interrupted", "stopped"):
         return "The training was interrupted: continue it."
+    if now.state == "failed":
+        return "The training has failed: continue it."
     another = "another recipe would help most (equipoise recipes)."
     if num and num < MORE and math.isfinite(share):
         another = f"more {now.noun} would help most."
+    if now.stop_reason == "patience":
+        return f"The scores no longer improve: {another}"
     found = now.certificate
     if found is None or found["num_evaluations"] < FEWEST_SCORES:
         return "Longer training would help most."
@@ -236,7 +243,7 @@ def _advice(now: Status, grade: Grade, share: float, num: int, longer: Longer | 
         return "Longer training would help most."
     by = "by this run's curve since its middle"
     if longer.times > LONGEST:
-        total = formatting.rough_duration(LONGEST * now.seconds)
+        total = spoken(round(LONGEST * now.seconds))
         return f"Longer training helps, but {by} more than {total} would be needed: {another}"
     return f"Longer training would help most: {by}, {_total(longer, now.seconds)} in all on this machine."
 

@@ -3,6 +3,7 @@
 What is unambiguous is read, and how it was read is said in words; the rest is refused with what to change.
 """
 
+import ast
 import csv
 import io
 import json
@@ -18,13 +19,17 @@ from equipoise.errors import Option, UserError
 from equipoise.runs.recorded_text import paired, text_of, undrawn
 
 HEAD = "run,step,fid"
+JSON = re.compile(r"\s*(?:\{|\[\s*[\[{])")  # how it begins; [2024-05-01 is the time of a line
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
 STEPS = (  # of several, the first one here counts
     "step", "global_step", "_step", "steps", "iteration", "iterations", "iter", "itr", "samples", "nimg", "kimg",
     "training_step", "train_step", "iters", "n_iter", "update", "updates", "num_updates", "kimgs", "tick",
     "epoch", "epochs",
 )  # fmt: skip
-RUNS = ("run", "run_name", "run_id")
+RUNS = ("run", "run_name", "run_id", "run_uuid")
+IN_THOUSANDS = ("kimg", "kimgs")
+OF_TAGS = ("tag", "key", "metric", "metric_name", "metricname", "name", "variable")  # a line for each number
+OF_VALUES = ("value", "metric_value", "metricvalue")
 MEASURE = re.compile(  # val/fid, fid50k_full, fid_val, FID-50K
     r"(?:^|[/._:\s-])(fid|kid|fr[eé]chet_inception_distance|kernel_inception_distance)(?:[_-]?\d+k)?"
     r"(?:[_/.:-](?:full|score|value|mean|val|valid|validation|test|train|eval|ema))*$"
@@ -39,6 +44,8 @@ TENSORBOARD = ["wall time", "step", "value"]
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 POINTED = re.compile(r"[1-9]\d{0,2}(?:[.]\d{3})+")  # thousands, where decimals have commas
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+")  # or a decimal comma: nobody can tell
+DECIMAL = re.compile(r"\d+(?:[.]\d*)?")
+FRACTION = re.compile(r"\d+[.]\d*[1-9]\d*")
 OF_THOUSANDS = re.compile(r"(\d+(?:[.]\d+)?)\s?([kKmM])(?:img|imgs)?")  # 100k, 1.5M, 200kimg
 PARTED = re.compile(r"[1-9]\d{0,2}(?:[_'\u2019 \u00a0\u2009\u202f]\d{3})+")  # 100_000, 100 000
 PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s?%")
@@ -69,9 +76,9 @@ def read_table(path: Path, metric: str | None, known: Sequence[str]) -> Table:
     UserError for what is no table, or can be read in two ways.
     """
     text, notes = text_of(path, HEAD)
-    table = _of_json(path, text) if text.lstrip()[:1] in ("{", "[") else _of_text(path, text)
+    table = _of_json(path, text) if JSON.match(text) else _of_text(path, text)
     table = replace(table, notes=(*notes, *table.notes))
-    table = _without_marks(table)
+    table = _of_tags(_without_marks(table))
     table = _of_tensorboard(path, table, metric)
     table = _with_units(_named(path, table, metric))
     return _evaluations(table, known)
@@ -98,7 +105,7 @@ def _of_text(path: Path, text: str) -> Table:
     if told:
         return _of_csv(path, plain).noting(told)
     rows, num_others = paired(text)
-    if rows and any(_num_known(list(row)) >= 2 for _, row in rows):
+    if rows and any(_num_known(list(row)) >= 2 or "snapshot_pkl" in row for _, row in rows):
         names = dict.fromkeys(name for _, row in rows for name in row)
         passed_over = f"; those that do not are passed over ({num_others:,})" if num_others else ""
         return _filled(names, rows, [f"each line names its numbers{passed_over}"])
@@ -129,7 +136,7 @@ def _of_csv(path: Path, text: str) -> Table:
             remedies = ["Write nan where a number is missing, and names without blanks"] if separator == " " else []
             raise UserError(f"{path}, line {number}", problem, *remedies)
         rows.append((number, dict(zip(names, (cell.strip() for cell in cells), strict=False))))
-    doubled = [name for name, num in Counter(names).items() if num > 1 and _measured_by(name)]
+    doubled = [name for name, num in Counter(names).items() if num > 1 and measured_by(name)]
     if doubled:
         raise UserError(
             path, f'the column "{doubled[0]}" is there {names.count(doubled[0])} times', "Rename one of them"
@@ -162,11 +169,15 @@ def _from_head(text: str) -> str:
     num = 0
     while num < len(lines) and (not lines[num].strip() or re.match(r"\s*(#|\"?sep=)", lines[num])):
         num += 1
-    parted = re.split(r"[,;\t|]", lines[num - 1].lstrip("# \t")) if num else []
-    if num and _num_known(parted) >= 2 and _num_known(re.split(r"[,;\t|]", lines[num] if num < len(lines) else "")) < 2:
+    if num and _num_named(lines[num - 1].lstrip("# \t")) >= 2 > _num_named(lines[num] if num < len(lines) else ""):
         num -= 1
         lines[num] = lines[num].lstrip("# \t")
     return "\n" * num + "".join(lines[num:])
+
+
+def _num_named(line: str) -> int:
+    """Return how many columns that matter a line names, whatever separates them."""
+    return max(_num_known(re.split(separator, line)) for separator in (r"[,;\t|]", r"\s+"))
 
 
 def _with_points(path: Path, table: Table, separator: str) -> Table:
@@ -205,7 +216,7 @@ def is_higher_better(name: str) -> bool:
 
 
 def _matters(name: str) -> bool:
-    return _plain(name) in (*STEPS, "value") or _measured_by(name) is not None
+    return _plain(name) in (*STEPS, "value") or measured_by(name) is not None
 
 
 def _any_matches(table: Table, name: str, pattern: re.Pattern[str]) -> bool:
@@ -226,10 +237,10 @@ def _plain(name: str) -> str:
 
 def _num_known(cells: Sequence[str]) -> int:
     names = [_plain(cell.strip().strip('"')) for cell in cells]
-    return sum(name in STEPS or name in RUNS or _measured_by(name) is not None for name in names)
+    return sum(name in STEPS or name in RUNS or measured_by(name) is not None for name in names)
 
 
-def _measured_by(name: str) -> str | None:
+def measured_by(name: str) -> str | None:
     """Return "fid" or "kid" for the name of a column of those, None for any other."""
     plain = _plain(name)
     found = MEASURE.search(plain)
@@ -267,7 +278,7 @@ def _of_json(path: Path, text: str) -> Table:
             continue
         where = f"{path}, line {number}"
         try:
-            found = json.loads(line)
+            found = _object_in(line)
         except (ValueError, RecursionError) as error:
             if rows and number == len(lines) and not text.endswith("\n"):
                 notes.append(f"line {number} is cut off, and passed over")
@@ -279,6 +290,18 @@ def _of_json(path: Path, text: str) -> Table:
         names |= dict.fromkeys(row)
         rows.append((number, row))
     return _filled(names, rows, notes)
+
+
+def _object_in(line: str) -> Any:
+    """Return the JSON value of a line, or the one that Python prints: {'step': 100}; raises ValueError."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        try:
+            return ast.literal_eval(re.sub(r"(?<=: )nan\b", "None", line.strip()))
+        except (ValueError, SyntaxError, MemoryError):
+            pass
+        raise
 
 
 def _filled(names: Mapping[str, None], rows: Sequence[tuple[int, Row]], notes: Sequence[str]) -> Table:
@@ -335,11 +358,40 @@ def _cells(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]
 # Names
 
 
+def _of_tags(table: Table) -> Table:
+    """Turn a table with a line for each number (MLflow, Comet, TensorBoard) into one with a line for each step."""
+    lower = {_plain(name): name for name in reversed(table.names)}
+    tag = next((lower[one] for one in OF_TAGS if one in lower), None)
+    value = next((lower[one] for one in OF_VALUES if one in lower), None)
+    if tag is None or value is None or any(map(measured_by, table.names)):
+        return table
+    rows: dict[tuple[str, ...], tuple[int, Row]] = {}
+    names = [name for name in table.names if name not in (tag, value)]
+    places = [name for name in names if name.lower() not in TIMES]
+    measures: dict[str, None] = {}
+    num_others = 0
+    for number, row in table.rows:
+        if measured_by(row[tag]) is None:
+            num_others += 1
+            continue
+        measures[row[tag]] = None
+        key = tuple(row[name] for name in places)
+        if row[tag] in rows.get(key, (0, {}))[1]:  # a step with two scores, which is refused where runs are read
+            key = (*key, str(number))
+        rows.setdefault(key, (number, {name: row[name] for name in names}))[1][row[tag]] = row[value]
+    if not measures:
+        return table
+    passed_over = f"; lines of other numbers are passed over ({num_others:,})" if num_others else ""
+    told = f'a line for each number, which the column "{tag}" names{passed_over}'
+    filled = _filled(dict.fromkeys([*names, *measures]), list(rows.values()), table.notes)
+    return filled.noting(told)
+
+
 def _of_tensorboard(path: Path, table: Table, metric: str | None) -> Table:
     """Name the one value of a TensorBoard export after the option or the file."""
     if [name.lower() for name in table.names] != TENSORBOARD:
         return table
-    name = metric or _measured_by(path.stem)
+    name = metric or measured_by(path.stem)
     if name is None:
         problem = "one value a step (a TensorBoard export), and neither the file nor its name says of what"
         raise UserError(path, problem, Option("metric", "fid"))
@@ -357,9 +409,25 @@ def _named(path: Path, table: Table, metric: str | None) -> Table:
             names |= _measure(path, table, kind)
     if not steps and "snapshot_pkl" in table.names and "step" not in table.names:
         return _of_snapshots(_renamed(table, names))
+    if _plain(next(iter(steps), "")) in IN_THOUSANDS:
+        table = _of_thousands(table, next(iter(steps)))
     table = _renamed(table, names | steps)
     told = [f'{name} is the column "{column}"' for column, name in (names | steps).items()]
     return table.noting(", ".join(told)) if told else table
+
+
+def _of_thousands(table: Table, column: str) -> Table:
+    """Turn thousands of images into images, where some are no whole thousands: 0.5 kimg."""
+    cells = [row[column] for _, row in table.rows]
+    if not any(FRACTION.fullmatch(cell) for cell in cells):
+        return table
+    rows = []
+    for number, row in table.rows:
+        cell = row[column]
+        if DECIMAL.fullmatch(cell):
+            cell = f"{Decimal(cell) * 1_000:f}".rstrip("0").rstrip(".") or "0"
+        rows.append((number, row | {column: cell}))
+    return replace(table, rows=tuple(rows)).noting(f'"{column}" counts thousands of images: steps are images')
 
 
 def _first_of(table: Table, name: str, wanted: Sequence[str]) -> dict[str, str]:
@@ -373,7 +441,7 @@ def _first_of(table: Table, name: str, wanted: Sequence[str]) -> dict[str, str]:
 def _measure(path: Path, table: Table, kind: str) -> dict[str, str]:
     if kind in table.names:
         return {}
-    found = [name for name in table.names if _measured_by(name) == kind]
+    found = [name for name in table.names if measured_by(name) == kind]
     if len(found) > 1:
         problem = f"several columns may be the {kind.upper()}: {', '.join(found[:6])}"
         raise UserError(path, problem, f'Rename the one that counts to "{kind}"')
@@ -385,7 +453,7 @@ def _runs_apart(table: Table) -> Table:
     columns = {
         name: match
         for name in table.names
-        if (match := OF_A_RUN.fullmatch(name)) and not SPREAD.search(name) and _measured_by(match["name"])
+        if (match := OF_A_RUN.fullmatch(name)) and not SPREAD.search(name) and measured_by(match["name"])
     }
     measures = {match["name"] for match in columns.values()}
     if not columns or len(measures) > 1:
@@ -446,16 +514,16 @@ def _evaluations(table: Table, known: Sequence[str]) -> Table:
     measures = [name for name in ("fid", "kid") if name in table.names]
     places = {*known, *(name for name in table.names if name.lower() in (*STEPS, *RUNS, *TIMES))}
     others = [name for name in table.names if name not in places]
-    kept = [(number, row) for number, row in table.rows if any(row[name] for name in measures)]
+    kept = [(number, row) for number, row in table.rows if any(_is_there(row[name]) for name in measures)]
     if not measures or not kept:
         return table
-    beside = {name for name in others for _, row in kept if row[name]}
+    beside = {name for name in others for _, row in kept if _is_there(row[name])}
     is_rare = len(kept) <= RARE * len(table.rows)
     apart = {
         number
         for number, row in table.rows
-        if not any(row[name] for name in measures)
-        and any(row[name] and (is_rare or name not in beside) for name in others)
+        if not any(_is_there(row[name]) for name in measures)
+        and any(_is_there(row[name]) and (is_rare or name not in beside) for name in others)
     }
     if not apart:
         return table
@@ -463,3 +531,8 @@ def _evaluations(table: Table, known: Sequence[str]) -> Table:
     text = f"{len(apart):,} lines without a {metrics} are of something else, and not failed evaluations"
     rows = tuple((number, row) for number, row in table.rows if number not in apart)
     return replace(table, rows=rows).noting(text)
+
+
+def _is_there(cell: str) -> bool:
+    """Return whether a cell holds something: pandas writes NaN into the empty ones."""
+    return bool(cell) and cell.lower() != "nan"

@@ -15,7 +15,12 @@ MOSTLY = 0.9  # of the bytes at even or odd places that are 0 in UTF-16 without 
 RULE = re.compile(r"[\s|+:=─━═┌┐└┘├┤┬┴┼╔╗╚╝╠╣╦╩╬╒╕╘╛╞╡╤╧╪\-]+")  # of a drawn table: |---|:--:|, +====+, └───┘
 BARS = re.compile("[│┃║]")
 EMPHASIS = re.compile(r"^([*_`~]{1,3})(.+)\1$")  # **8.5**: the best one, in bold
-PAIR = re.compile(r"([A-Za-z][\w/.-]*)\s*[:=]\s*([^\s,;|:=]+)")  # step=100, fid: 30.5
+PAIR = re.compile(  # step=100, fid: 30.5, and without a mark numbers alone: step 100
+    r"([A-Za-z][\w/.-]*)(?:\s*[:=]\s*([^\s,;|:=]+)|\s+(?=-?[.]?\d)([^\s,;|:=]+))"
+)
+OF_SNAPSHOT = re.compile(  # StyleGAN2's metric-fid50k.txt
+    r"\s*(network-snapshot-\d+)\S*\s.*?\b((?:fid|kid)\w*)\s+(\S+)\s*", re.IGNORECASE
+)
 
 
 def text_of(path: Path, head: str) -> tuple[str, list[str]]:
@@ -131,12 +136,17 @@ def _cell(cell: str) -> str:
 def paired(text: str) -> tuple[list[tuple[int, dict[str, str]]], int]:
     """Return the named numbers of each line of a log such as `step=100 fid=30.5`, and how many lines have none.
 
+    Of StyleGAN2's logs these are the number of a snapshot and its metric.
+
     There are none where most lines have no such.
     """
     rows = []
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     for number, line in lines:
-        pairs = PAIR.findall(line)
+        if snapshot := OF_SNAPSHOT.fullmatch(line):
+            rows.append((number, {"snapshot_pkl": snapshot[1], snapshot[2]: snapshot[3]}))
+            continue
+        pairs = [(name, marked or plain) for name, marked, plain in PAIR.findall(line)]
         if len(pairs) >= 2 and len({name for name, _ in pairs}) == len(pairs):
             rows.append((number, dict(pairs)))
     if 2 * len(rows) <= len(lines):

@@ -1,5 +1,6 @@
 """Recorded series of scores, to replay stopping policies over: out of files and run folders."""
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import msgspec
 from equipoise.errors import Command, Option, UserError, listed
 from equipoise.recipe import MAX_BUDGET, PROBABILISTIC
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.recorded_tables import HEAD, is_higher_better, read_table
+from equipoise.runs.recorded_tables import HEAD, Table, is_higher_better, measured_by, read_table
 from equipoise.runs.status import best_of
 from equipoise.runs.stopping_status import metrics_of
 from equipoise.storage.logs import is_score, records
@@ -26,7 +27,10 @@ METRICS: dict[ColumnName, Metric] = {  # columns of a file that can decide
     "fid": Metric(name="fid", label="FID", decides=True),
     "kid": Metric(name="kid", label="KID", decides=True, signed=True),
 }
-OF_SEVERAL_RUNS = ("seed", "model", "name", "experiment", "method", "trial", "version", "config")
+OF_SEVERAL_RUNS = ("seed", "model", "name", "experiment", "method", "trial", "version", "config", "dir_name")
+LOGS = (".csv", ".tsv", ".jsonl", ".json", ".txt", ".log")
+OF_LOGS = ("metrics", "scores", "history", "progress", "evaluation", "evals", "results")  # names of files of scores
+MOST_LISTED = 2_000  # files of a folder that are looked at for logs
 EMPTY_CELL = "Leave the cell empty where an evaluation failed"
 
 Record = TypeVar("Record", Score, StepStats)
@@ -86,8 +90,23 @@ def read(paths: Sequence[Path], metric: ColumnName | None = None) -> list[Series
         seen.add(whole)
         is_shared = sum(other.stem == path.stem for other in paths) > 1
         name = f"{whole.parent.name}/{path.stem}" if is_shared else path.stem
+        if is_folder and not RunFolder.is_run(path):
+            _refuse_folder(path)
         series += [read_run(path, metric)] if is_folder else read_file(path, metric, name)
     return series
+
+
+def _refuse_folder(path: Path) -> None:
+    """Raise UserError where a folder that is no run holds logs of another tool, with those to give."""
+    every = itertools.islice(itertools.chain(path.glob("*"), path.glob("*/*")), MOST_LISTED)
+    logs = [file for file in every if file.suffix.lower() in LOGS and _is_log(file.stem.lower())]
+    if logs:
+        problem = f"a folder, and not a run of Equipoise; logs in it: {len(logs):,}"
+        raise UserError(path, problem, *(Command("replay", log) for log in sorted(logs)[:3]))
+
+
+def _is_log(stem: str) -> bool:
+    return measured_by(stem) is not None or any(word in re.split(r"[\W_]+", stem) for word in OF_LOGS)
 
 
 # Files
@@ -105,6 +124,7 @@ def read_file(path: Path, metric: ColumnName | None = None, name: str | None = N
     notes = table.notes
     if "run" not in names:
         notes = (*notes, f'one run, called "{name or path.stem}"')
+    _refuse_joined(path, table)
     runs: dict[str, list[tuple[str, Score]]] = {}
     for number, cells in table.rows:
         where = f"{path}, line {number}"
@@ -116,24 +136,31 @@ def read_file(path: Path, metric: ColumnName | None = None, name: str | None = N
         raise UserError(path, "a first line and no evaluations below it")
     series = []
     for run, found in runs.items():
-        scores, told = _in_order(run, found, names)
+        scores, told = _in_order(run, found)
         series.append(_checked(path, Series(run, METRICS[chosen], tuple(scores), notes=(*notes, *told))))
     return series
 
 
-def _in_order(run: str, found: Sequence[tuple[str, Score]], names: Sequence[str]) -> tuple[list[Score], list[str]]:
+def _refuse_joined(path: Path, table: Table) -> None:
+    """Raise UserError where a column such as seed has several values, and none says which run a line is of."""
+    for name in table.names:
+        values = {row[name] for _, row in table.rows if row[name]}
+        if "run" not in table.names and name.lower() in OF_SEVERAL_RUNS and len(values) > 1:
+            problem = f'its column "{name}" has {len(values):,} values, so its lines may be of several runs'
+            remedy = f'Rename the column "{name}" to "run", if it tells runs apart; else leave it out'
+            raise UserError(path, problem, remedy)
+
+
+def _in_order(run: str, found: Sequence[tuple[str, Score]]) -> tuple[list[Score], list[str]]:
     """Return a run's scores by their steps, each once, and what was done for that.
 
     Raises UserError where a step has two scores: of two runs, or of one that was resumed further back.
     """
     by_step: dict[int, Score] = {}
-    column = next((name for name in names if name.lower() in OF_SEVERAL_RUNS), None)
     for where, score in found:
         first = by_step.setdefault(score.samples, score)
-        if first is not score and (column is not None or repr(first) != repr(score)):  # NaN is unequal to itself
+        if repr(first) != repr(score):  # NaN is unequal to itself
             remedy = "Keep the line that counts, or tell runs apart by a column run"
-            if column is not None:
-                remedy = f'Rename the column "{column}" to "run", if it tells runs apart'
             problem = f"step {score.samples} is there twice"
             raise UserError(f'{where}: run "{run}"', problem, remedy)
     scores = list(by_step.values())

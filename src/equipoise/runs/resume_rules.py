@@ -15,13 +15,13 @@ from equipoise.runs.candidates import keep_selected
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.stopping_status import monitor_of
 from equipoise.stopping.verdicts import Stop
-from equipoise.storage.records import RunState
+from equipoise.storage.records import IntervalsRecord, RunState
 
-OVER = 0.1  # the share of a budget by which the last steps and the end may exceed it
+OVER = 0.1  # the share of a budget by which the last steps and the end may exceed it, and a suggested one what is asked
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
 
-def given_options(budget: str | None, policy: str | None, source: str | Path | None) -> dict[str, str]:
+def given_options(budget: str | int | None, policy: str | None, source: str | Path | None) -> dict[str, str]:
     """Return the options that a resume was given, by name."""
     given = {"budget": budget, "policy": policy, "source": source}
     return {name: str(value) for name, value in given.items() if value is not None}
@@ -51,7 +51,7 @@ def _completed(part: Part, run: RunFolder, given: dict[str, str]) -> Part:
 
 def recipe_to_resume(
     run: RunFolder,
-    budget: str | None = None,
+    budget: str | int | None = None,
     policy: PolicyName | None = None,
     source: str | Path | None = None,
 ) -> Recipe:
@@ -64,7 +64,7 @@ def recipe_to_resume(
         return _recipe_to_resume(run, budget, policy)
 
 
-def _recipe_to_resume(run: RunFolder, budget: str | None, policy: PolicyName | None) -> Recipe:
+def _recipe_to_resume(run: RunFolder, budget: str | int | None, policy: PolicyName | None) -> Recipe:
     rules.refuse_custom_loop(run)
     rules.refuse_lost(run)
     recipe = run.recipe()
@@ -95,6 +95,7 @@ def adopt(run: RunFolder, recipe: Recipe) -> list[str]:
         run.log_event(state.samples, state.seconds, "policy changed", change)
     if recipe.budget != begun.budget:
         told.append(_budget_change(begun, recipe, state))
+        run.write_intervals(IntervalsRecord())  # what followed from the other budget; it follows anew from this one
         run.log_event(state.samples, state.seconds, "budget changed", told[-1])
     if state.test is not None:
         tested = f"loss {state.test.loss:.3g} on the test split, which will be used once more at the next end"
@@ -116,10 +117,11 @@ def _budget_change(begun: Recipe, recipe: Recipe, state: RunState) -> str:
     elif recipe.budget.samples is not None:
         share = state.spent / recipe.budget.samples
     if math.isfinite(share):
-        text += f"; {formatting.percent(min(1.0, share))} of it are spent"
+        text += f"; {formatting.percent(min(1.0, share))} of it is spent"
     ends = (recipe.game.generator.rate_end, recipe.game.discriminator.rate_end)
     if ends != (None, None):
-        text += ". The learning rates follow that share, so with a larger budget they begin higher than they ended"
+        text += ". The learning rates follow that share, so with a larger budget they begin higher than they ended, "
+        text += "and scores may be worse at first"
     return f"{text}."
 
 
@@ -130,7 +132,7 @@ def in_words(budget: Budget) -> str:
     return "without an end" if budget.samples is None else f"{formatting.count(budget.samples)} samples"
 
 
-def _refuse_finished(run: RunFolder, recipe: Recipe, budget: str | None, policy: str | None) -> None:
+def _refuse_finished(run: RunFolder, recipe: Recipe, budget: str | int | None, policy: str | None) -> None:
     """Raise UserError where a run has finished and this recipe would not change that."""
     state = run.read_state()
     if state.status != "finished":
@@ -153,7 +155,7 @@ def _refuse_finished(run: RunFolder, recipe: Recipe, budget: str | None, policy:
 
 
 def _refuse_spent(
-    run: RunFolder, recipe: Recipe, state: RunState, budget: str | None, finished: str, given: dict[str, str]
+    run: RunFolder, recipe: Recipe, state: RunState, budget: str | int | None, finished: str, given: dict[str, str]
 ) -> None:
     """Raise UserError where no more training is paid for than was spent."""
     larger = Command("resume", run.path, **given, budget=larger_budget(recipe, state))
@@ -184,12 +186,23 @@ def larger_budget(recipe: Recipe, state: RunState, times: float = 2.0) -> str:
 
 
 def times_as_much(spent: float, times: float, *, counted: bool) -> str:
-    """Return a budget of about so many times what is spent, never less, as one would type it: 30m, 2h, 120k."""
+    """Return a budget of so many times what is spent, as one would type it: 30m, 2h, 120k.
+
+    It is never less, and in the largest unit in which it is hardly more.
+    """
     units = (("M", 1_000_000), ("k", 1_000), ("", 1)) if counted else (("h", 3_600), ("m", 60), ("s", 1))
-    name, size = next((unit for unit in units if unit[1] <= spent), units[-1])
-    amount = max(1, math.ceil(times * spent / size))
+    asked = times * spent
+    amounts = [(_two_digits(asked / size), size, name) for name, size in units]
+    near = (found for found in amounts if found[0] * found[1] <= (1 + OVER) * asked)
+    amount, _, name = next(near, amounts[-1])
+    return f"{amount}{name}"
+
+
+def _two_digits(number: float) -> int:
+    """Round up to a whole number of at most two digits that count, at least 1."""
+    amount = max(1, math.ceil(number))
     step = 10 ** max(0, len(str(amount)) - 2)
-    return f"{-(-amount // step) * step}{name}"
+    return -(-amount // step) * step
 
 
 def _refuse_another_stop(run: RunFolder, recipe: Recipe) -> None:

@@ -11,6 +11,7 @@ from equipoise.errors import UserError
 from equipoise.health.diagnoses import describe
 from equipoise.health.stats import present_rate
 from equipoise.recipe import Budget, Recipe, to_dict
+from equipoise.runs.candidates import score_of_best
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder, runs_near
 from equipoise.runs.selection import reselected
 from equipoise.runs.stopping_status import certificate_values, monitor_of
@@ -52,7 +53,7 @@ class Status:
     holder: Holder | None
     samples: int
     spent: int  # samples, those of abandoned attempts included
-    horizon: int | None  # samples that the budget pays for
+    horizon: int | None  # samples that the budget pays for, or has paid for; never fewer than are spent
     share: float | None  # of the budget that is spent
     seconds: float
     samples_per_second: float
@@ -125,7 +126,7 @@ def read_status(run: RunFolder) -> Status:
     if scores:
         last = scores[-1]
         stopping_status = monitor.stopping_status()
-    best = state.best or monitor.best
+    best = state.best or score_of_best(run, monitor)
     position = _position(recipe, state, intervals, steps, scores, holder)
     return Status(
         path=run.path,
@@ -221,6 +222,8 @@ def _position(
         seconds_left = _left_with(state.stage, seconds_left)
     if share is not None and (share > 1 or state.stop_reason == "budget"):
         share = 1.0
+    if horizon is not None:
+        horizon = spent if state.stop_reason == "budget" else max(spent, horizon)
     return {
         "state": now,
         "samples": samples,

@@ -95,6 +95,10 @@ class Source(Protocol):
         """Return what all examples were brought to, as plain values for the protocol."""
         ...
 
+    def on_own_scale(self, recipe: Recipe) -> "Source":
+        """Return the examples, read by a recipe of others, on a scale of their own where that one does not fit them."""
+        ...
+
     def hint(self) -> str:
         """Say what may explain that there are so few examples; empty where nothing does."""
         ...

@@ -34,6 +34,8 @@ class Seen:
     pixels: np.ndarray  # uint8 [N, C, H, W]
     hashes: np.ndarray  # uint64 [N]
     glance: Glance | None = None
+    own_side: int = 0  # median pixels that become a side of the square, by the fit; 0 where there are no files
+    whole_side: int = 0  # the same of the larger sides
 
 
 def image_cautions(real: Seen, generated: Seen, side: int) -> list[Caution]:
@@ -115,7 +117,7 @@ def _near_copies(real: Seen, generated: Seen) -> Iterator[Caution]:
 
 
 def _sizes(real: Seen, generated: Seen, side: int) -> Iterator[Caution]:
-    sides = {seen.what: seen.glance.side for seen in (generated, real) if seen.glance is not None}
+    sides = {seen.what: seen.own_side for seen in (generated, real) if seen.glance is not None}
     for seen in (generated, real):
         own = sides.get(seen.what, side)
         if own and own * LARGER <= side:
@@ -130,7 +132,15 @@ def _sizes(real: Seen, generated: Seen, side: int) -> Iterator[Caution]:
             f"The generated images are larger than the real ones: {sides['generated']} pixels a side against "
             f"{sides['real']}. They are reduced to {side}, so their finer detail is not judged"
         )
-        yield Caution("sizes", problem, f"Give real images of at least {sides['generated']} pixels a side")
+        if real.whole_side < LARGER * real.own_side or not _is_near(sides["generated"], real.whole_side):
+            yield Caution("sizes", problem, f"Give real images of at least {sides['generated']} pixels a side")
+            return
+        problem += ". They are as large as the whole real images, of which only the middle is compared"
+        yield Caution("sizes", problem, "If they were trained with a border around", Option("fit", "pad"))
+
+
+def _is_near(one: int, other: int) -> bool:
+    return one < LARGER * other and other < LARGER * one
 
 
 def _at_size(problem: str, own: int, generated: Seen) -> Caution:

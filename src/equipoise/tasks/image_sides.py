@@ -63,9 +63,16 @@ def _fitted_side(header: Header, fit: Fit) -> int:
             assert_never(fit)
 
 
-def seen(what: str, name: str, pool: Pool, hashes: np.ndarray, indices: np.ndarray, found: Glance | None) -> Seen:
+def seen(what: str, name: str, pool: Pool, hashes: np.ndarray, indices: np.ndarray, found: Glance, fit: Fit) -> Seen:
     """Return the images at these indices as one side of a comparison, the pixels of the first of them."""
-    return Seen(what, name, pool.images[np.sort(indices[:NUM_COMPARED])], hashes[indices], found)
+    pixels = pool.images[np.sort(indices[:NUM_COMPARED])]
+    return Seen(what, name, pixels, hashes[indices], found, median_side(found, fit), median_side(found, "pad"))
+
+
+def median_side(found: Glance, fit: Fit) -> int:
+    """Return the median of the sides, in pixels, that become those of the squares; 0 where no image can be read."""
+    sides = sorted(_fitted_side(header, fit) for header in found.headers.elements())
+    return sides[len(sides) // 2] if sides else 0
 
 
 def sheet_hint(found: Glance, name: str) -> str:

@@ -22,11 +22,13 @@ from equipoise.data.pool import (
     prepare,
     to_float,
     to_uint8,
+    told_by,
     train_indices,
     with_scale,
 )
 from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, larger_shares, to_hashes
+from equipoise.data.values import CONVENTIONS
 from equipoise.errors import Option, Part, Setting, UserError, suggested, together
 from equipoise.formatting import first_few, printable
 from equipoise.game.losses import Loss
@@ -141,7 +143,8 @@ class ImageModel(Model):
     def _index(self, label: str) -> int:
         if not self.classes:
             problem = "this generator was not trained with classes"
-            raise UserError(Option("label", label), problem, Setting("networks.conditional", True))
+            way = "Leave it out, or train another one with the setting networks.conditional=true"
+            raise UserError(Option("label", label), problem, way)
         if label not in self.classes:
             problem = f"this generator knows {', '.join(self.classes)}"
             raise UserError(Option("label", label), problem, *suggested(label, self.classes))
@@ -402,16 +405,29 @@ class ImageSource:
             found |= {"black": self.pool.scale[0], "white": self.pool.scale[1]}
         return found
 
+    def on_own_scale(self, recipe: Recipe) -> "ImageSource":
+        """Return the images, read by a recipe of others, on their own scale where both are usual ones: -1..1, 0..1.
+
+        Any other scale is that of one kind of measurement, and what is compared shares it. Bytes have none.
+        """
+        task = _settings(recipe)
+        if task.black is None or (self.pool.scale is not None and (task.black, task.white) not in CONVENTIONS):
+            return self
+        own = opened(replace(recipe, task=with_scale(task, (None, None))), self.device, self.stage)
+        return own if own.pool.scale in (*CONVENTIONS, None) else self
+
     def hint(self) -> str:
         """Say why there may be fewer images than expected: each file may show many."""
         return sheet_hint(self.found, self.name)
 
     def cautions(self, indices: np.ndarray, generated: "ImageSource | None", drawn: Tensor | None) -> list[Caution]:
         """Return what is doubtful about comparing these images with those of a source, or with drawn ones."""
-        real = seen("real", self.name, self.pool, self.hashes, indices, self.found)
+        fit = self.settings.fit
+        real = seen("real", self.name, self.pool, self.hashes, indices, self.found, fit)
         if generated is not None:
             every = np.arange(len(generated.pool.images))
-            other = seen("generated", generated.name, generated.pool, generated.hashes, every, generated.found)
+            name = generated.name
+            other = seen("generated", name, generated.pool, generated.hashes, every, generated.found, fit)
             return image_cautions(real, other, self.pool.images.shape[-1])
         pixels = real.pixels[:0]
         if drawn is not None:
@@ -478,8 +494,7 @@ def left_out_of(pool: Pool) -> str:
 
 def opened(recipe: Recipe, device: torch.device, stage: Stage) -> ImageSource:
     """Read the images of a recipe's source, at most as large as this device trains when no size is asked for."""
-    progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
-    pool = prepare(recipe.data, _settings(recipe), max_size=largest(device), progress=progress)
+    pool = prepare(recipe.data, _settings(recipe), max_size=largest(device), progress=told_by(stage))
     return ImageSource(pool, device, recipe.data.source, _settings(recipe), stage)
 
 
@@ -510,7 +525,8 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
         settings.append(Setting("game.batch", max(2, num_train // 2)))
     remedies = ["Add images"] if missing else []
     if recipe.networks.conditional and not pool.classes:
-        missing.append("networks.conditional needs classes, but there are no sub-folders with images")
+        why = next((note for note in pool.notes if "class" in note), "there are no sub-folders with images")
+        missing.append(f"networks.conditional needs classes, and {why}")
         settings.append(Setting("networks.conditional", False))
         remedies.append("Sort the images into one folder for each class, or train without classes")
     if missing:

@@ -260,9 +260,8 @@ class PointSource:
 
     def most_compared(self, split: str) -> int:
         """Return how many points are compared: of the test split as many as after a training, else all of a file."""
-        if split == "test":
-            return NUM_JUDGED
-        return len(self.points) if self.mixture is None else NUM_OF_MIXTURE
+        whole = len(self.points) if self.mixture is None else NUM_OF_MIXTURE
+        return NUM_JUDGED if split == "test" else whole
 
     def side(self, indices: np.ndarray, split: str | None, num_seen: int) -> Side:
         """Return what one side of an evaluation is made of, where these points are compared."""
@@ -280,17 +279,20 @@ class PointSource:
         """Return nothing: points stay as they are."""
         return {}
 
+    def on_own_scale(self, recipe: Recipe) -> "PointSource":
+        """Return the same: points have none."""
+        return self
+
     def hint(self) -> str:
         """Say nothing: a line is a point."""
         return ""
 
     def cautions(self, indices: np.ndarray, generated: "PointSource | None", drawn: Tensor | None) -> list[Caution]:
         """Return what is doubtful about comparing these points with those of a source, or with drawn ones."""
-        real = self.hashes[indices]
-        found = repeated("real", self.name, "points", real)
+        found = repeated("real", self.name, "points", self.hashes[indices])
         if generated is not None:
             found += repeated("generated", generated.name, "points", generated.hashes)
-            found += same_on_both(real, generated.hashes, "points")
+            found += same_on_both(self.hashes[indices], generated.hashes, "points")
         elif drawn is not None:
             found += repeated("generated", "the run", "points", hashes_of(drawn.cpu()))
         return found

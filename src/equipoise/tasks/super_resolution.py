@@ -166,6 +166,10 @@ class PhotoSource:
         """Return nothing: photographs keep their size."""
         return {}
 
+    def on_own_scale(self, recipe: Recipe) -> "PhotoSource":
+        """Return the same: photographs have one scale."""
+        return self
+
     def hint(self) -> str:
         """Say nothing."""
         return ""

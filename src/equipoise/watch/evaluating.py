@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from equipoise.errors import UserError
 from equipoise.evaluation.evaluate import Contender, evaluate
 from equipoise.evaluation.finish import Ending, Findings, conclude
 from equipoise.evaluation.rivals import rivals_once
@@ -19,9 +20,10 @@ from equipoise.stopping.monitor import Monitor
 from equipoise.storage.files import readable
 from equipoise.storage.records import Score
 from equipoise.watch.generators import Draw, Generate, copied, drawing, num_untrained_in_keras
-from equipoise.watch.images import GivenImages
+from equipoise.watch.images import NUM_TRIED, GivenImages
 from equipoise.watch.keeping import Content, Event, Keeper, is_keras, is_module
 from equipoise.watch.modules import num_untrained_statistics, refuse_sharded, refuse_without_weights
+from equipoise.watch.saying import in_words
 from equipoise.watch.torch_settings import usual_settings
 
 LOOKS = (1, 3, 10)  # evaluations at which the range of generated images is looked at, until one is doubtful
@@ -38,7 +40,15 @@ NEVER_UPDATED = (
     "so its images are not what training saw. An average of weights needs statistics of its own: "
     "torch.optim.swa_utils.update_bn, or AveragedModel(..., use_buffers=True); in an average of yours, copy the buffers"
 )
+NOT_DRAWN = (
+    "the generator failed on latents {shape}: {error}. If it takes others, give latents= their size or shape; if it "
+    "takes more, say how: generate=lambda generator, latents: generator(latents, …)"
+)
 LOST = "The best generator's weights are missing, damaged, or of another network than the one evaluated last."
+
+
+class NotDrawnError(Exception):
+    """A generator failed at its first images."""
 
 
 @dataclass
@@ -99,7 +109,14 @@ class Evaluator:
         is_looked_at = self.num_evaluations in LOOKS and not self.has_doubted
         if not is_first and not is_looked_at:
             return
-        images = self.given.tried(draw)
+        try:
+            images = self.given.tried(draw)
+        except UserError:
+            raise
+        except Exception as error:
+            raise NotDrawnError(
+                NOT_DRAWN.format(error=in_words(error), shape=[NUM_TRIED, *self.given.latents])
+            ) from error
         if is_first:
             self.given.refuse_misfit(images)
         doubt = None

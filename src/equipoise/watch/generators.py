@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,10 @@ def copied(generator: Any, generate: Generate | None, folder: Path | None = None
     if not isinstance(generator, nn.Module) or (folder is not None and not (folder / GENERATOR).is_file()):
         return None
     try:
-        module = copy_of(generator).requires_grad_(False).eval()
+        with torch.no_grad():  # the copied weights of a compiled script would be computed ones
+            module = copy_of(generator).eval()
+        for weight in module.parameters():  # such a script has no requires_grad_ for all
+            weight.requires_grad_(False)
         if folder is not None:
             tensors = load_tensors(folder / GENERATOR)
             load_module("generator", module, {f"generator.{name}": tensor for name, tensor in tensors.items()})
@@ -99,12 +102,27 @@ def _draw(generate: Generate, generator: Any, latents: Tensor) -> Tensor:
         try:
             images = torch.from_numpy(_array(images))
         except (TypeError, ValueError):
-            raise UserError("generator", f"it gave {type(images).__name__}; images [N, C, H, W] are needed") from None
+            problem = f"it gave {type(images).__name__}; images [N, C, H, W] are needed"
+            raise UserError("generator", problem, *_remedies_within(images)) from None
     if images.is_complex():
         raise UserError("generator", f"it gave {images.dtype}; images of real numbers are needed", "Take their .real")
     is_whole = not images.is_floating_point() and images.dtype != torch.bool
     found = images.detach().float().cpu()
     return found / 127.5 - 1 if is_whole else found  # whole numbers can only be meant as 0..255
+
+
+def _remedies_within(given: Any) -> list[str]:
+    """Return how to take the images out of a tuple or a dict that holds some."""
+    parts = list(given.items()) if isinstance(given, Mapping) else list(enumerate(given)) if _is_list(given) else []
+    images = [(key, part.shape[-1]) for key, part in parts if isinstance(part, Tensor) and part.ndim == 4]
+    if not images:
+        return []
+    key, _ = max(images, key=lambda item: item[1])  # of several sizes the full one
+    return [f"Take them out: generate=lambda generator, latents: generator(latents)[{key!r}]"]
+
+
+def _is_list(given: Any) -> bool:
+    return isinstance(given, list | tuple)
 
 
 def _array(images: Any) -> np.ndarray:

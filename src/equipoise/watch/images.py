@@ -1,6 +1,7 @@
 """A custom loop's real images as what an evaluation asks for: judge, rivals and exhibits are the image task's."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equipoise.data.pool import Pool, gather, names_of, prepare, to_float
+from equipoise.data.pool import Pool, gather, names_of, prepare, to_float, told_by
 from equipoise.data.splits import content_digests, split, to_hashes
 from equipoise.errors import Option, Setting, UserError, together
 from equipoise.host.device import chosen_device
@@ -48,6 +49,7 @@ OF_BYTES = 20.0  # values beyond, with none as far below zero, are meant as 0..2
 SLIGHTLY_MORE = 1.1
 CLIPPED = 0.05  # share of values that are cut, from which on it is said
 BELOW_ZERO = -0.2  # real images that reach below it use the lower half of [-1, 1], too
+ALL_BLACK = -0.98  # nothing is brighter than the third of 255 grey levels
 NARROW = 0.5  # of the real images' range
 
 
@@ -75,12 +77,7 @@ class GivenImages(Evaluated):
             problem = (
                 f"for {size} latents it gave {list(images.shape)}; the real images ask for {expected} [N, C, H, W]"
             )
-            remedies = []
-            if images.ndim == 4 and list(images.permute(0, 3, 1, 2).shape) == expected:
-                remedies.append(
-                    "Move the channels: generate=lambda generator, latents: generator(latents).permute(0, 3, 1, 2)"
-                )
-            raise UserError("generator", problem, *remedies)
+            raise UserError("generator", problem, *_remedies_of_shape(list(images.shape), expected))
         return images
 
     def judge(self, split: JudgedSplit) -> FeatureJudge | None:
@@ -124,16 +121,38 @@ class GivenImages(Evaluated):
         real_low, real_high = _usual(real)
         beyond = float((images.abs() > SLIGHTLY_MORE).float().mean())
         seen = f"the generator's images are in {low:.2g}..{high:.2g}, the real ones in {real_low:.2g}..{real_high:.2g}"
+        if high <= ALL_BLACK < real_high:
+            return (
+                f"{seen}: they are all black. Whole numbers are taken as 0..255; if yours are 0 and 1, give "
+                "generate=lambda generator, latents: 2.0 * generator(latents) - 1"
+            )
         if beyond > CLIPPED:
             return f"{seen}; {beyond:.0%} of the values lie beyond [-1, 1] and are cut: let it end in a tanh"
         if float(images.min()) >= 0 and float(images.max()) <= 1 and real_low < BELOW_ZERO:
             return (
                 f"{seen}; as from a sigmoid. They are taken as half the contrast of [-1, 1]. If 0 means black, give "
-                "generate=lambda generator, latents: 2 * generator(latents) - 1"
+                "generate=lambda generator, latents: 2.0 * generator(latents) - 1"
             )
         if not is_early and high - low < NARROW * (real_high - real_low):
             return f"{seen}: they have little contrast. If their range is another, rescale them to [-1, 1] by generate="
         return None
+
+
+def _remedies_of_shape(shape: list[int], expected: list[int]) -> list[str]:
+    """Return what makes images of the expected shape of others, where that is plain."""
+    made = "generate=lambda generator, latents: generator(latents)"
+    num, channels, height, width = expected
+    if shape == [num, height, width, channels]:
+        return [f"Move the channels: {made}.permute(0, 3, 1, 2)"]
+    if shape[:1] == [num] and len(shape) < 4 and math.prod(shape) == math.prod(expected):
+        return [f"Give each its sides: {made}.reshape(-1, {channels}, {height}, {width})"]
+    if shape == [num, 1, height, width]:
+        return [f"Repeat the grey channel: {made}.expand(-1, {channels}, -1, -1)"]
+    if shape == [num, channels + 1, height, width]:
+        return [f"Leave the transparency out: {made}[:, :{channels}]"]
+    if len(shape) == 4 and shape[:2] == [num, channels]:
+        return ['Give real images of that size, or with a folder settings=["task.size=…"]']
+    return []
 
 
 def _usual(images: Tensor) -> tuple[float, float]:
@@ -146,12 +165,12 @@ def _usual(images: Tensor) -> tuple[float, float]:
 
 @usual_settings()
 def given_images(
-    real: Any, latents: Any, recipe: Recipe, stage: Callable[[str, float], None], folder: Path | None = None
+    real: Any, latents: tuple[int, ...], recipe: Recipe, stage: Callable[[str, float], None], folder: Path | None = None
 ) -> GivenImages:
     """Split real images by content, and train the evaluation encoder; raises UserError for images of no use.
 
-    They are a source as `equipoise train` takes it, or what `reading.read` takes; `latents` is the size of one latent,
-    or its shape. A run in `folder` keeps the encoder that it began with.
+    They are a source as `equipoise train` takes it, or what `reading.read` takes; `latents` is the shape of one
+    latent. A run in `folder` keeps the encoder that it began with.
     """
     names = None
     if isinstance(real, str | Path):
@@ -165,10 +184,9 @@ def given_images(
     if missing:
         remedy = f"Give at least {ENOUGH} images"
         raise UserError(subject, with_left_out("; ".join(missing), pool), remedy, *together(settings))
-    shape = tuple(np.atleast_1d(latents).tolist())
     run = None if folder is None else _encoder_of(folder, pool)
     features = features_of(pool, recipe.evaluation.features, chosen_device("auto"), stage, run)
-    return GivenImages(pool, features, recipe.evaluation.num_samples, shape, recipe.seed, _folder(real), names)
+    return GivenImages(pool, features, recipe.evaluation.num_samples, latents, recipe.seed, _folder(real), names)
 
 
 def _encoder_of(folder: Path, pool: Pool) -> RunEncoder | None:
@@ -218,8 +236,7 @@ def _data(source: str, recipe: Recipe) -> Data:
 
 def _prepared(source: str, recipe: Recipe, stage: Callable[[str, float], None]) -> Pool:
     assert isinstance(recipe.task, Images)
-    progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
-    return prepare(_data(source, recipe), recipe.task, progress=progress)
+    return prepare(_data(source, recipe), recipe.task, progress=told_by(stage))
 
 
 def _pool_of(real: Any, recipe: Recipe, stage: Callable[[str, float], None]) -> Pool:
@@ -231,8 +248,7 @@ def _pool_of(real: Any, recipe: Recipe, stage: Callable[[str, float], None]) -> 
         if value != getattr(Images(), field):
             problem = "it is for images of a folder, a zip or an .npz; those given are taken as they are"
             raise UserError(Setting(f"task.{field}", value), problem, "Leave it out")
-    progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
-    found = read(real, Option("real"), settings.black, settings.white, progress)
+    found = read(real, Option("real"), settings.black, settings.white, told_by(stage))
     digests = content_digests(found.images)
     hashes = to_hashes(digests)
     splits = split(hashes, recipe.data.validation, recipe.data.test)

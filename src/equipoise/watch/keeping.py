@@ -21,6 +21,8 @@ from equipoise.watch.raised import is_for_the_loop
 from equipoise.watch.writing import Writer, why
 
 KERAS_WEIGHTS = "generator.weights.h5"
+PREFIXES = ("module.", "_orig_mod.")  # of all names, where a network was wrapped
+COUNT = "n_averaged"  # of torch's AveragedModel
 
 Event = Callable[[EventKind, str], None]
 
@@ -117,7 +119,9 @@ def content_of(what: Any) -> Content:
         refuse_without_weights(what)
         return _of_values(lambda: plain_state(what))
     if isinstance(what, Mapping):
-        return _of_values(lambda: what)
+        if not what:
+            raise UserError(Option("keep"), "an empty dict; give tensors or arrays by their names")
+        return _of_values(lambda: _unwrapped(what))
     if callable(what):
         return Content(what)
     problem = "give a torch module, a dict of tensors or arrays, a Keras model, or a function that writes into a folder"
@@ -134,6 +138,19 @@ def is_keras(what: Any) -> bool:
     """Return whether something is a Keras model, without importing Keras."""
     keras = sys.modules.get("keras")
     return keras is not None and isinstance(what, keras.Model)
+
+
+def _unwrapped(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return named values by the names that they have without wrappers around the network.
+
+    DistributedDataParallel puts `module.` before each, what is compiled `_orig_mod.`, and an average counts, too.
+    """
+    while True:
+        own = {name: value for name, value in values.items() if name != COUNT}
+        prefix = next((one for one in PREFIXES if own and all(str(name).startswith(one) for name in own)), None)
+        if prefix is None:
+            return values
+        values = {name.removeprefix(prefix): value for name, value in own.items()}
 
 
 def _of_values(values: Callable[[], Mapping[str, Any]]) -> Content:
@@ -171,6 +188,9 @@ def _array(name: str, value: Any) -> Any:
         value = value.detach().cpu().numpy()
     array = np.ascontiguousarray(value)
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        if isinstance(value, Mapping) or is_module(value):
+            problem = f'"{name}" is {type(value).__name__}; give the tensors or arrays of one network'
+            raise UserError(Option("keep"), problem, f'That of this one: keep=checkpoint["{name}"]')
         problem = f'"{name}" is {type(value).__name__} of {array.dtype}; give tensors or arrays of numbers'
         raise UserError(Option("keep"), problem)
     return array

@@ -5,8 +5,9 @@ import copy
 import functools
 import inspect
 import random
-from collections.abc import Callable, Iterable, Iterator
-from types import FunctionType, MethodType
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ INNER = {
     "ModelEmaV2": "module",
     "ModelEmaV3": "module",
 }
+# How far the networks are looked for that a function draws from.
+DEEPEST = 5  # objects within objects: a method's trainer, its dict of networks, the network
+MOST_HELD = 1_000  # items of a list or dict; longer ones are data
+MOST_LOOKED_AT = 5_000  # objects
 SHARDED = ("FullyShardedDataParallel", "FSDPModule", "DeepSpeedEngine")
 
 
@@ -164,25 +169,54 @@ def num_untrained_statistics(module: nn.Module) -> int:
 
 
 def modules_of(function: Any) -> list[nn.Module]:
-    """Return the modules that a function draws from, as far as it shows: its own, and those that it names."""
+    """Return the modules that a function draws from, as far as it shows: its own, and those that it names.
+
+    They are looked for in its object, in variables around it, and within lists, dicts and objects there.
+    """
     found: list[nn.Module] = []
     seen: set[int] = set()
-    waiting = [function]
-    while waiting:
-        one = waiting.pop()
+    waiting = deque([(function, 0)])
+    while waiting and len(seen) < MOST_LOOKED_AT:
+        one, depth = waiting.popleft()
         if id(one) in seen:
             continue
         seen.add(id(one))
         if isinstance(one, nn.Module):
             found.append(one)
-        elif one is function or isinstance(one, FunctionType | MethodType | functools.partial):
-            waiting += _named_by(one)
+        elif depth < DEEPEST:
+            with contextlib.suppress(Exception):  # whatever an object of another library raises where it is looked at
+                waiting += [(inner, depth + 1) for inner in _held_by(one)]
     return found
+
+
+def _held_by(one: Any) -> list[Any]:
+    """Return what an object holds and a function names; of long lists and dicts nothing, as these hold data."""
+    if isinstance(one, FunctionType | MethodType | functools.partial):
+        return _named_by(one)
+    if isinstance(one, Mapping | list | tuple | set | frozenset):
+        held = one.values() if isinstance(one, Mapping) else one
+        return list(held) if len(held) <= MOST_HELD else []
+    if isinstance(one, type | ModuleType | Tensor | np.ndarray):
+        return []
+    attributes = getattr(one, "__dict__", None)
+    held = list(attributes.values()) if isinstance(attributes, dict) else []
+    slots = (name for kind in type(one).__mro__ for name in _words(getattr(kind, "__slots__", ())))
+    held += [getattr(one, name) for name in slots if not name.startswith("__") and hasattr(one, name)]
+    called = next((vars(kind)["__call__"] for kind in type(one).__mro__ if "__call__" in vars(kind)), None)
+    return held + (_named_by(called) if isinstance(called, FunctionType) else [])
+
+
+def _words(slots: Any) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def _named_by(function: Any) -> list[Any]:
     """Return what a function holds and names: its object, its arguments, its attributes, variables around it."""
     found: list[Any] = [getattr(function, "__self__", None), *getattr(function, "__dict__", {}).values()]
+    found += [
+        *(getattr(function, "__defaults__", None) or ()),
+        *(getattr(function, "__kwdefaults__", None) or {}).values(),
+    ]
     if isinstance(function, functools.partial):
         found += [function.func, *function.args, *function.keywords.values()]
     with contextlib.suppress(TypeError, ValueError):

@@ -220,10 +220,7 @@ def score_of(metric: str, numbers: Mapping[str, float | None], samples: int, sec
         problem = f'"{metric}" is missing, and it decides what is best; given: {", ".join(given) or "nothing"}'
         others = [Command("Watch", "…", metric=name) for name in list(given)[:1]]
         raise UserError("score()", problem, *others)
-    try:
-        values = {name: float(number) for name, number in given.items()}
-    except (TypeError, ValueError):
-        raise UserError("score()", f"{dict(given)} are not all numbers") from None
+    values = {name: _number(name, number) for name, number in given.items()}
     error = values.pop(f"{metric}_error", math.nan)
     if metric == "kid":
         error = values.pop("kid_se", error)
@@ -232,9 +229,37 @@ def score_of(metric: str, numbers: Mapping[str, float | None], samples: int, sec
         problem = "scores are compared by ratios; give a number above zero, or its standard error, too"
         remedy = Option(f"{metric}_error", 0.01)
         raise UserError(Option(metric, loss), problem, f"A loss that may be negative: math.exp({metric})", remedy)
+    if error < 0:
+        raise UserError(Option(f"{metric}_error", error), "a standard error is not below zero", "Leave it out")
     return Score(
         samples=samples, seconds=seconds, loss=loss, error=error, values=values, protocol={"numbers": protocol}
     )
+
+
+def _number(name: str, value: Any) -> float:
+    """Return one number of a score; raises UserError for what is none."""
+    with contextlib.suppress(Exception):  # whatever an object of another library raises where it is no number
+        if not isinstance(value, bool):
+            return float(value)
+    raise UserError("score()", f'"{name}" is {received(value)}; give one number')
+
+
+def without_odd_ones(metric: str, numbers: Mapping[str, Any]) -> tuple[dict[str, Any], list[UserError]]:
+    """Return the numbers of a score without those beside the deciding one that are none, and what is wrong with these.
+
+    A score does not depend on them.
+    """
+    kept: dict[str, Any] = {}
+    mistakes: list[UserError] = []
+    for name, value in numbers.items():
+        try:
+            if value is not None and name != metric:
+                _number(name, value)
+        except UserError as error:
+            mistakes.append(error)
+        else:
+            kept[name] = value
+    return kept, mistakes
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
@@ -249,7 +274,7 @@ def whole(name: str, value: Any, least: int = 1) -> int:
             number = int(value)
             if least <= number <= MOST_SAMPLES and bool(number == value):
                 return number
-    if is_many:
+    if is_many or not isinstance(value, int | float | str | None):
         problem = f"{received(value)}; give how many samples it holds, a whole number"
         raise UserError(Option(name), problem, f"Try: {name}=len(…)")
     raise UserError(Option(name, value), f"give a whole number of at least {least}, and at most {MOST_SAMPLES:,}")

@@ -1,11 +1,12 @@
 """Images that a loop gives: an array, a list or a data set, as uint8 [N, C, H, W] on one scale."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -58,6 +59,8 @@ def _array_of(given: Any) -> np.ndarray | None:
     """Return a tensor or an array as an array; None for everything else, also for a single picture."""
     if isinstance(given, Tensor):
         tensor = given.detach().cpu()
+        if tensor.layout != torch.strided:
+            tensor = tensor.to_dense()
         if tensor.is_floating_point():
             tensor = tensor.float()  # NumPy has no bfloat16
         return tensor.numpy()
@@ -74,6 +77,10 @@ def _refuse_shape(array: np.ndarray, subject: Part) -> None:
         return
     orders = reshapes(shape[1]) if array.ndim == 2 else ()
     remedy = "C is 1 for grey and 3 for colour"
+    if array.dtype.kind == "O":
+        raise UserError(subject, f"an array of {array.size:,} Python objects; give [N, C, H, W]", "Give list(images)")
+    if not array.size:
+        raise UserError(subject, f"its shape is {list(shape)}: it holds no images; {ALLOWED}")
     if array.ndim == 4 and shape[-1] in (1, 3):
         remedy = "Move the channels: np.moveaxis(images, -1, 1)"
     elif len(orders) == 2:
@@ -81,7 +88,9 @@ def _refuse_shape(array: np.ndarray, subject: Part) -> None:
         remedy = f"Give images{orders[0]} where a row holds all red values first, else {last}"
     elif orders:
         remedy = f"Grey images have one channel: images{orders[0]}[:, None]"
-    elif array.ndim == 3 and min(shape) >= 1:
+    elif array.ndim == 3 and (shape[0] in (1, 3) or shape[-1] in (1, 3)):
+        remedy = "That is one image: give many"
+    elif array.ndim == 3:
         remedy = "Grey images have one channel: images[:, None]"
     elif array.ndim == 4 and shape[1] in (2, 4):
         remedy = f"Leave the transparency out: images[:, :{shape[1] - 1}]"
@@ -158,6 +167,8 @@ def _item(items: Sequence[Any], place: int, subject: Part) -> np.ndarray:
     parts = [item]
     if isinstance(item, Mapping):
         parts = list(item.values())
+    elif is_dataclass(item):
+        parts = [getattr(item, one.name) for one in fields(item)]
     elif isinstance(item, tuple | list):
         parts = list(item)
     for part in parts:
@@ -201,7 +212,7 @@ def _refuse_other(image: np.ndarray, first: np.ndarray, place: int, subject: Par
         problem = f"item {place} is {list(image.shape)} and item 0 {list(first.shape)}; images of one size are needed"
         remedy = "Add a transform that crops or resizes, or give the folder: its images are made one size"
         raise UserError(subject, problem, remedy)
-    if image.dtype.kind != first.dtype.kind:
+    if image.dtype.kind != first.dtype.kind or (image.dtype == np.uint8) != (first.dtype == np.uint8):
         problem = f"item {place} is {image.dtype} and item 0 {first.dtype}, so no one scale of values fits both"
         raise UserError(subject, problem, "Give all in one type")
 

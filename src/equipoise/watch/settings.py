@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from equipoise.errors import Command, Option, Setting, UserError, listed, suggested
 from equipoise.host.intervals import Intervals, measured_intervals
-from equipoise.recipe import Budget, LossName, PolicyName, Recipe, checked, parsed_budget, to_dict, with_settings
+from equipoise.recipe import (
+    Budget,
+    LossName,
+    PolicyName,
+    Recipe,
+    checked,
+    listed_settings,
+    parsed_budget,
+    to_dict,
+    with_settings,
+)
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
 from equipoise.runs.rules import refuse_busy, refuse_taken
 from equipoise.storage.records import DataRecord, Metric, deciding
@@ -41,6 +51,16 @@ def refuse_incomplete(real: Any, latents: Any, generate: Any, metric: str | None
         )
 
 
+def latent_shape(latents: Any) -> tuple[int, ...]:
+    """Return the shape of one latent, from its size or shape; raises UserError for what is neither."""
+    sides = latents.tolist() if getattr(latents, "shape", ()) else latents
+    if not isinstance(sides, list | tuple):
+        return (whole("latents", sides),)
+    if not sides:
+        raise UserError(Option("latents"), "an empty shape; give the size of one latent", Option("latents", 100))
+    return tuple(whole("latents", side) for side in sides)
+
+
 def folder_of(folder: Any) -> Path:
     """Return a run's folder as a path; raises UserError for what is none."""
     with contextlib.suppress(TypeError):
@@ -52,7 +72,7 @@ def folder_of(folder: Any) -> Path:
 
 def recipe_of(
     loss: LossName | None,
-    budget: str | None,
+    budget: str | int | None,
     policy: PolicyName,
     settings: Sequence[str],
     evaluate_every: int | None,
@@ -65,7 +85,7 @@ def recipe_of(
     _refuse_unknown("policy", policy, get_args(PolicyName))
     if loss is not None:
         _refuse_unknown("loss", loss, LOSS_NAMES)
-    for setting in settings:
+    for setting in (settings := listed_settings(settings)):
         _refuse_inapplicable(setting.partition("=")[0].strip(), has_images=has_images)
     if policy == "discriminator-threshold" and loss is None:
         problem = "this policy needs to know what the logits mean"

@@ -4,7 +4,7 @@ import itertools
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ def trained_on(images: Any, num_real: int, *, is_known: Callable[[str], bool] | 
 
     Raises UserError for what is nothing of that kind.
     """
+    if is_dataclass(images) and not isinstance(images, type):
+        images = _named(images)
+    images = _column_of_paths(images)
     if isinstance(images, Iterator | Set | Mapping):
         images = _listed(images, num_real * MOST_TIMES)
     elif isinstance(images, data.Sampler):
@@ -188,6 +191,23 @@ def _place(one: Any) -> int | None:
 # Paths
 
 
+def _named(one: Any) -> dict[str, Any]:
+    """Return the parts of a dataclass by their names."""
+    return {part.name: getattr(one, part.name) for part in fields(one)}
+
+
+def _column_of_paths(images: Any) -> Any:
+    """Return the paths of a table, such as a dict of lists or a data frame; anything else as it is."""
+    if not isinstance(images, Mapping) and not (hasattr(images, "columns") and hasattr(images, "__getitem__")):
+        if hasattr(images, "tolist") and not isinstance(images, Tensor | np.ndarray | np.generic):
+            return images.tolist()  # a column alone
+        return images
+    names = list(images) if isinstance(images, Mapping) else list(images.columns)
+    columns = [images[name] for name in names]
+    columns = [column.tolist() if hasattr(column, "tolist") else column for column in columns]
+    return next((column for column in columns if isinstance(column, list) and _paths_in(column) is not None), images)
+
+
 def _is_path(one: Any) -> bool:
     return isinstance(one, str | bytes | os.PathLike)
 
@@ -256,6 +276,8 @@ def _unbatched(images: Any) -> Any:
 
 def _batch_in(one: Any) -> np.ndarray | None:
     """Return the images [N, C, H, W] in a batch, None for what is none."""
+    if is_dataclass(one) and not isinstance(one, type):
+        one = _named(one)
     if isinstance(one, Mapping):
         return next(filter(lambda found: found is not None, map(_batch_in, one.values())), None)
     if isinstance(one, tuple | list):

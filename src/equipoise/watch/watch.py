@@ -20,7 +20,7 @@ from equipoise.stopping.verdicts import Stop
 from equipoise.storage.records import DataRecord, EventKind, RunState, Score, Status, StopReason
 from equipoise.watch.ending import concluded, outcome, reported
 from equipoise.watch.keeping import Content, content_of, is_keras, is_module
-from equipoise.watch.numbers import score_of, step_numbers
+from equipoise.watch.numbers import score_of, step_numbers, without_odd_ones
 from equipoise.watch.raised import is_for_the_loop
 from equipoise.watch.saying import in_words, said
 from equipoise.watch.session import Session
@@ -29,6 +29,7 @@ from equipoise.watch.settings import (
     environment,
     folder_of,
     in_words_of_a_watch,
+    latent_shape,
     opened,
     recipe_of,
     refuse_incomplete,
@@ -92,7 +93,7 @@ class Watch:
         generate: "Generate | None" = None,
         loss: LossName | None = None,
         metric: str | None = None,
-        budget: str | None = None,
+        budget: str | int | None = None,
         policy: PolicyName = "evidence",
         settings: Sequence[str] = (),
         evaluate_every: int | None = None,
@@ -103,6 +104,7 @@ class Watch:
         say: Callable[[str], None] | None = print,
     ) -> None:
         refuse_incomplete(real, latents, generate, metric)
+        shape = () if latents is None else latent_shape(latents)
         self.metric = "kid" if real is not None else metric or "loss"
         self._loss: LossName | None = loss
         self._say = say or _silent
@@ -118,11 +120,11 @@ class Watch:
         self._before: RunState | None = None  # an end of the run, as long as no score has followed it
         self._is_closed = False
         recipe = recipe_of(loss, budget, policy, settings, evaluate_every, log_every, seed, has_images=real is not None)
-        path = folder_of(folder)
+        path = folder_of(folder).absolute()  # a loop may change its directory
         with in_words_of_a_watch():
             refuse_unfit(path, self.metric, resume=resume)
         self._protocol = protocol or f"of the loop of {path.resolve().name}"
-        given = self._given(path, real, latents, recipe)
+        given = self._given(path, real, shape, recipe)
         data = data_of(path, given, real, self.metric)
         with contextlib.ExitStack() as stack:
             with in_words_of_a_watch():
@@ -395,7 +397,7 @@ class Watch:
             raise UserError(name, "no real images were given to split", "Give real and latents to the watch")
         return self._evaluator.given
 
-    def _given(self, path: Path, real: Any, latents: Any, recipe: Recipe) -> "GivenImages | None":
+    def _given(self, path: Path, real: Any, latents: tuple[int, ...], recipe: Recipe) -> "GivenImages | None":
         if real is None:
             return None
         from equipoise.watch.images import given_images, summary_of_given
@@ -455,6 +457,10 @@ class Watch:
             raise UserError("score()", "the watch has real images and takes its own scores", "Use evaluate(generator)")
         content = self._content(keep)
         seconds = self._session.waited
+        if self._has_scored:
+            numbers, mistakes = without_odd_ones(self.metric, numbers)
+            for mistake in mistakes:
+                self._session.event_once(f"score: {mistake.subject}", "ignored", f"in a score: {mistake}")
         found = score_of(self.metric, numbers, self.samples, seconds, self._protocol)
         best = self._monitor.best
         if best is not None and best.protocol != found.protocol:

@@ -92,6 +92,35 @@ def test_an_encoder_of_images_that_are_too_different_is_not_taken(tmp_path: Path
     assert again.record.started_from == (first.digest if num_new == 60 else "")
 
 
+def test_an_encoder_that_many_more_images_taught_is_begun_with_and_not_taken(tmp_path: Path) -> None:
+    """However well it knows these: half of what it has learned is of others."""
+    images = pictures(400)
+    first, _ = load(tmp_path, images, "a")
+    again, steps = load(tmp_path, images[:200], "b")
+    assert (steps, again.record.started_from) == (WARM, first.digest)
+    assert not again.record.is_reused
+
+
+def test_of_two_encoders_the_nearer_one_is_taken_and_that_which_knows_more_is_begun_with(tmp_path: Path) -> None:
+    images = pictures(500)
+    load(tmp_path / "near", images[:400], "a")
+    nearer, _ = load(tmp_path / "near", images[:450], "b")
+    assert load(tmp_path / "near", images[:430], "c")[0].digest == nearer.digest
+    load(tmp_path / "known", images[:300], "a")
+    better, _ = load(tmp_path / "known", images[100:], "b")
+    assert load(tmp_path / "known", images[60:360], "c")[0].record.started_from == better.digest
+
+
+def test_an_encoder_that_began_with_another_one_is_not_begun_with(tmp_path: Path) -> None:
+    """Else steps would be saved again and again, until hardly any of the images had taught it."""
+    images = pictures(400)
+    first, _ = load(tmp_path, images[:300], "a")
+    second, _ = load(tmp_path, images[60:360], "b")
+    assert second.record.started_from == first.digest
+    third, steps = load(tmp_path, images[100:], "c")
+    assert (steps, third.record.started_from) == (STEPS, "")
+
+
 def test_the_same_images_keep_their_encoder_when_a_nearer_one_has_come(tmp_path: Path) -> None:
     images = pictures(480)
     first, _ = load(tmp_path, images[:400], "a")
@@ -212,3 +241,30 @@ def test_an_encoder_is_trained_by_one_thread_whatever_there_are() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_of_a_lesson_each_image_counts_once_and_one_that_is_on_both_sides_is_no_secret() -> None:
+    found = Lesson.of(np.array([2, 1, 2], np.uint64), np.array([3, 2, 3], np.uint64))
+    assert (found.hashes.tolist(), found.held_out.tolist()) == ([1, 2], [3])
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_an_interrupted_training_goes_on_with_what_it_began_with_as_long_as_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    """Although there is an encoder now that knows more of the pictures; what came of other weights is not mixed in."""
+    monkeypatch.setattr(encoder, "KEEP_EVERY", 1)
+
+    def interrupt(share: float) -> None:
+        raise Interrupted
+
+    images = pictures(500)
+    first, _ = load(tmp_path, images[:300], "a")
+    with pytest.raises(Interrupted):
+        load(tmp_path, images[60:360], "b", report=interrupt)
+    better, _ = load(tmp_path, images[100:], "c")
+    if is_gone:
+        (tmp_path / f"{kept.stem_of('a', STEPS)}.safetensors").unlink()
+    found, steps = load(tmp_path, images[60:360], "b")
+    expected = (WARM, better.digest) if is_gone else (WARM - 1, first.digest)
+    assert (steps, found.record.started_from) == expected

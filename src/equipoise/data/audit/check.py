@@ -15,7 +15,7 @@ from equipoise.data.audit.duplicates import Sketches, groups, joined, near_dupli
 from equipoise.data.audit.sizes import Keeping, Sizes, keeping, num_kept, reduction
 from equipoise.data.audit.transparency import Tally, Transparency
 from equipoise.data.decode import Header, Target, parse_background
-from equipoise.data.pool import Pool, Reading, reading
+from equipoise.data.pool import Pool, Reading, reading, told_by
 from equipoise.data.sources import MAX_DEPTH, SourceImages, open_source
 from equipoise.data.splits import content_digests, split, to_hashes
 from equipoise.errors import UserError
@@ -99,8 +99,7 @@ def check(
     counts = Counts(Tally(parse_background(images.background)))  # a mistake is reported before anything else
     stage("reading the images", 0.0)
     source = open_source(data.source)
-    progress = lambda done, total: stage("reading the images", done / total)  # noqa: E731
-    with reading(source, images, max_size, progress, counting(counts)) as read:
+    with reading(source, images, max_size, told_by(stage), counting(counts)) as read:
         content, refusal = _content(read)
     if read.images.array is not None:
         counts.headers = _array_headers(read.images.array)

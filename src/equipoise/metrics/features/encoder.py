@@ -9,6 +9,7 @@ holes.
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -133,7 +134,7 @@ def load_or_train(
         "size": list(encoder.size),
         "channels": train_images.shape[1],
     }
-    fits = lambda data: _fill(encoder, data)  # noqa: E731
+    fits = partial(_fill, encoder)
     found: Kept | None = None
     if run is not None:
         found = kept.of_run(cache, run, steps, fits)
