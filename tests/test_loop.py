@@ -160,6 +160,11 @@ def test_every_log_line_has_the_signals_of_its_last_round(train_small: TrainSmal
         assert 0 < found["step/generator"] < 0.1
         assert -1 <= found["rotation"] <= 1
         assert any(name.startswith("gradient/discriminator/") for name in found)
+    charts = [chart.name for chart in game_charts([lenient(StepStats, line) for line in lines])]
+    assert {"steps", "variety"} <= set(charts)
+    assert not {"steps", "variety"} & {
+        chart.name for chart in game_charts([lenient(StepStats, lines[0] | {"signals": {}})])
+    }
 
 
 def test_looking_closely_changes_nothing_in_the_training(

@@ -15,6 +15,8 @@ PROBABILITIES = {"generated": "fake_probability", "real": "real_probability"}
 LOGITS = {"generated": "fake_logit", "real": "real_logit"}
 LOSSES = {"generator": "generator_loss", "discriminator": "discriminator_loss"}
 GRADIENTS = {"generator": "generator_gradient", "discriminator": "discriminator_gradient"}
+STEPS = {"generator": "step/generator", "discriminator": "step/discriminator"}
+VARIETY = {"distance to the nearest": "nearest", "deviation": "spread"}
 
 
 def game_charts(steps: Sequence[StepStats]) -> tuple[Chart, ...]:
@@ -31,6 +33,8 @@ def game_charts(steps: Sequence[StepStats]) -> tuple[Chart, ...]:
         _terms("generator", steps),
         _terms("discriminator", steps),
         _of_fields(steps, "gradients", "Gradient norms", GRADIENTS, {"log": True}),
+        _of_signals(steps, "steps", "Size of a step, of the weights", STEPS, {"log": True}),
+        _of_signals(steps, "variety", "Variety of a generated batch", VARIETY, {"levels": (Level(1.0),)}),
         _of_fields(steps, "penalty", "Penalty", {"penalty": "penalty"}, {}, varies=True),
         _of_fields(steps, "rate", "Learning rate", {"rate": "generator_rate"}, {}, varies=True),
         _of_fields(steps, "speed", "Speed", {"samples/s": "samples_per_second"}, speed),
@@ -64,6 +68,16 @@ def _of_fields(
     if varies and len({point.y for line in lines for point in line.points}) < 2:
         return None
     return drawn(name, title, lines, **options)
+
+
+def _of_signals(
+    steps: Sequence[StepStats], name: str, title: str, signals: dict[str, str], options: dict[str, Any]
+) -> Chart | None:
+    """Return a chart of signals by the labels of their lines, None where no line has one of them."""
+    if not any(signal in stats.signals for stats in steps for signal in signals.values()):
+        return None
+    values = {label: [stats.signals.get(name, math.nan) for stats in steps] for label, name in signals.items()}
+    return drawn(name, title, _lines(steps, values.items()), **options)
 
 
 def _terms(player: str, steps: Sequence[StepStats]) -> Chart | None:
