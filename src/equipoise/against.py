@@ -199,7 +199,9 @@ def concluded(
         "real": side.values(),
     }
     dimension = getattr(getattr(judge, "features", None), "dimension", 0)
-    num_left = 0 if real.is_own or real.num_seen else len(opened.hashes) - len(real.indices)
+    num_left = 0  # a run may have seen the others
+    if not RunFolder.is_run(Path(generated.source)):
+        num_left = len(opened.hashes) - len(real.indices)
     few = few_cautions(measured, judge.metrics, judge.protocol, dimension, opened.noun, num_left, is_own=real.is_own)
     warnings = (*cautions, *real.cautions, *few)
     return Evaluation(measured, protocol, judge.metrics, rivals, side, generated, warnings, real.is_own)

@@ -191,7 +191,7 @@ def test_a_checkpoint_of_another_version_is_refused_and_no_other_is_taken_in_its
     written = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     kept = {name for name in written if name.startswith("selected/")}  # a copy of what the end before has selected
     assert not kept & before.keys()
-    assert written - kept <= {"recipe.json", "state.json", "log/events.jsonl"}
+    assert written - kept <= {"recipe.json", "state.json", "intervals.json", "log/events.jsonl"}, "of the new budget"
 
 
 # Runs of a custom loop

@@ -33,7 +33,8 @@ def expectation_of_rest(recipe: Recipe, samples_per_second: float, samples: int,
     """Say what is left of a budget where a run goes on, at its speed before, in which evaluations are counted."""
     text = f"At the speed before, about {_rounded(samples_per_second):,} samples a second with evaluations, "
     if recipe.budget.seconds is not None:
-        return f"{text}the {duration(seconds)} left of the budget pay for about {_rounded(samples):,} samples more."
+        text += f"the {duration(seconds)} left of the budget pay for about {_rounded(samples):,} samples more, "
+        return f"{text}and for fewer where other programs run beside it."
     return f"{text}the {samples:,} samples left of the budget take about {duration(seconds)}."
 
 

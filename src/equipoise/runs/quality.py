@@ -243,7 +243,7 @@ def _advice(now: Status, grade: Grade, share: float, num: int, longer: Longer | 
         return "Longer training would help most."
     by = "by this run's curve since its middle"
     if longer.times > LONGEST:
-        total = spoken(round(LONGEST * now.seconds))
+        total = spoken(60 * max(1, math.floor(LONGEST * now.seconds / 60)))
         return f"Longer training helps, but {by} more than {total} would be needed: {another}"
     return f"Longer training would help most: {by}, {_total(longer, now.seconds)} in all on this machine."
 
