@@ -157,3 +157,16 @@ def test_looking_leaves_random_streams_weights_and_hooks_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), drawn)
     assert not players.generator._forward_hooks
     assert not players.discriminator._forward_pre_hooks
+
+
+def test_sparse_gradients_and_empty_weights_are_no_obstacle() -> None:
+    discriminator = nn.Sequential(nn.Flatten(), nn.Linear(3, 0), nn.Linear(0, 1))
+    table = nn.EmbeddingBag(5, 1, sparse=True)
+    discriminator.register_module("table", nn.Identity())
+    players = Players(Images(1.0), discriminator)
+    found, _ = looked(players, torch.randn(8, 3), torch.randn(8, 3))
+    assert math.isfinite(found["step/discriminator"])
+    table(torch.tensor([[0, 1]])).sum().backward()
+    with look_at_round(Players(players.generator, table), None, is_whole=True) as look:
+        pass
+    assert math.isfinite(look.signals[f"{SIGNAL}gradient/discriminator/weight"])

@@ -14,7 +14,6 @@ that stay on the device, none draws from a random stream, and nothing changes wi
 """
 
 import functools
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,7 +110,7 @@ def _of_player(role: str, network: nn.Module, steps: Sequence[Tensor], before: S
     moved = _norms(steps)
     sizes = _norms(before)
     found[f"step/{role}"] = _ratio(moved, sizes)
-    received = _norms([torch.zeros((), device=moved.device) if grad is None else grad for grad in gradients])
+    received = _norms([torch.zeros((), device=moved.device) if grad is None else _dense(grad) for grad in gradients])
     for part, places in parts_of([name for name, _ in network.named_parameters()]).items():
         found[f"step/{role}/{part}"] = _ratio(moved[places], sizes[places])
         found[f"gradient/{role}/{part}"] = received[places].norm()
@@ -123,6 +122,11 @@ def _of_player(role: str, network: nn.Module, steps: Sequence[Tensor], before: S
 
 def _norms(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([torch.linalg.vector_norm(tensor.float()) for tensor in tensors])
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    """Return the values of a gradient, of a sparse one those that are there."""
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def _ratio(moved: Tensor, sizes: Tensor) -> Tensor:
@@ -155,10 +159,10 @@ def _dead(network: nn.Module) -> Tensor | None:
             continue
         own = dict(layer.named_parameters())
         weight = own.get("weight", own.get("parametrizations.weight.original"))  # to ask a spectral norm moves it
-        if weight is None or weight.grad is None:
+        if weight is None or weight.grad is None or weight.grad.is_sparse or not weight.numel():
             continue
         of_units = weight.grad if not isinstance(layer, _TRANSPOSED) else weight.grad.transpose(0, 1)
-        flags.append((of_units.flatten(1) == 0).all(1))
+        flags.append(torch.linalg.vector_norm(of_units.flatten(1), dim=1) == 0)
     return torch.cat(flags).float().mean() if flags else None
 
 
@@ -210,19 +214,22 @@ def _over(fake: Tensor, real: Tensor) -> Tensor:
 
 
 def sketch_of(tensors: Sequence[Tensor]) -> Tensor:
-    """Return numbers `[512]` whose cosines are about those of all these tensors as one vector (a count sketch)."""
-    signs = _signs(tensors[0].device)
-    sketch = torch.zeros(SKETCH, device=signs.device)
-    for tensor in tensors:
+    """Return numbers `[512]` whose cosines are about those of all these tensors as one vector (a count sketch).
+
+    Each tensor is cut into rows of 512, and these are added up with signs.
+    """
+    sketch = torch.zeros(SKETCH, device=tensors[0].device)
+    for place, tensor in enumerate(tensors):
         flat = tensor.float().flatten()
-        flat = flat * signs.repeat(math.ceil(len(flat) / len(signs)))[: len(flat)]
-        sketch += torch.nn.functional.pad(flat, (0, -len(flat) % SKETCH)).view(-1, SKETCH).sum(0)
-        signs = signs.roll(1)  # the next tensor is another part of the vector
+        if not len(flat):
+            continue
+        rows = torch.nn.functional.pad(flat, (0, -len(flat) % SKETCH)).view(-1, SKETCH)
+        sketch += (_signs(len(rows), sketch.device) @ rows).roll(place)  # not all biases at the same places
     return sketch
 
 
-@functools.cache
-def _signs(device: torch.device) -> Tensor:
-    """Return ±1, always the same; their number is a prime, so that they meet the places of a sketch in every way."""
-    drawn = torch.randint(2, (65_521,), generator=torch.Generator().manual_seed(0))
+@functools.lru_cache(maxsize=1_000)
+def _signs(num: int, device: torch.device) -> Tensor:
+    """Return ±1 `[num]`, always the same."""
+    drawn = torch.randint(2, (num,), generator=torch.Generator().manual_seed(num))
     return (2.0 * drawn - 1.0).to(device)
