@@ -1,18 +1,19 @@
-"""Games for bench/doctor.py: sick ones, each made ill in one known way, and healthy ones that might look ill.
+"""Games of points that are sick, each made ill in one known way, and healthy ones that might look ill.
+
+    python bench/sick_games.py [--seed 0]
 
 A game is a recipe, settings, and what is changed in its task. All intervals are fixed, so that a game is a function of
-its kind and its seed.
+its kind and its seed. Prints how each one ends: why, its scores, and the signals of its last log line. What a diagnosis
+says of them is not measured yet.
 """
 
-import dataclasses
+import argparse
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from equipoise import loop, tasks
 from equipoise.api import SILENT, recipe_for
 from equipoise.game.terms import StepContext
 from equipoise.game.updates import Players, Terms
-from equipoise.recipe import Recipe, with_settings
+from equipoise.recipe import with_settings
 from equipoise.recipes import Facts, RecipeName
 from equipoise.runs.folder import RunFolder
 from equipoise.setup import loss_of, monitor_of
@@ -148,32 +149,41 @@ def deep(players: Players, activation: Callable[[], nn.Module], depth: int, gain
     return Players(players.generator, network)
 
 
-class Copies(nn.Module):
-    """A generator that draws its training points again."""
-
-    def __init__(self, points: Tensor) -> None:
-        super().__init__()
-        self.points = nn.Parameter(points.clone())
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents to training points."""
-        return self.points[(latents[:, 0].abs() * 1e4).long() % len(self.points)]
-
-
 # The kinds
 
 WEAK_PAIR = (*PLAIN, "game.loss=non-saturating")
 SICK = (
-    Game("15 discriminator steps", ("overpowering", "mode dropping"), settings=(*WEAK_PAIR, "game.discriminator_steps=15")),
-    Game("1 discriminator step in 15", ("too weak", "mode dropping"), settings=WEAK_PAIR, change=lambda task, _: Resting(task)),
-    Game("rates × 30", ("rate too high", "diverged"), settings=("game.generator.rate=0.03", "game.discriminator.rate=0.03")),
-    Game("rates × 100", ("rate too high", "diverged"), settings=("game.generator.rate=0.1", "game.discriminator.rate=0.1")),
+    Game(
+        "15 discriminator steps",
+        ("overpowering", "mode dropping"),
+        settings=(*WEAK_PAIR, "game.discriminator_steps=15"),
+    ),
+    Game(
+        "1 discriminator step in 15",
+        ("too weak", "mode dropping"),
+        settings=WEAK_PAIR,
+        change=lambda task, _: Resting(task),
+    ),
+    Game(
+        "rates × 30",
+        ("rate too high", "diverged"),
+        settings=("game.generator.rate=0.03", "game.discriminator.rate=0.03"),
+    ),
+    Game(
+        "rates × 100",
+        ("rate too high", "diverged"),
+        settings=("game.generator.rate=0.1", "game.discriminator.rate=0.1"),
+    ),
     Game(
         "strong discriminator without a penalty",
         ("overpowering", "vanishing gradient"),
         settings=(*PLAIN, "game.loss=minimax", "game.discriminator.rate=0.01", "game.generator.rate=0.0003"),
     ),
-    Game("minimax", ("vanishing gradient", "overpowering"), settings=(*PLAIN, "game.loss=minimax", "game.discriminator_steps=5")),
+    Game(
+        "minimax",
+        ("vanishing gradient", "overpowering"),
+        settings=(*PLAIN, "game.loss=minimax", "game.discriminator_steps=5"),
+    ),
     Game(
         "deep sigmoid discriminator",
         ("vanishing gradient", "too weak"),
@@ -198,21 +208,42 @@ SICK = (
     Game(
         "batch norm with batch 2",
         ("collapsed", "mode dropping", "rate too high"),
-        settings=("networks.generator_norm=batch", "game.batch=2", "budget.samples=3000", "saving.every=3000",
-                  "saving.log_every=50", "evaluation.every=250"),
+        settings=(
+            "networks.generator_norm=batch",
+            "game.batch=2",
+            "budget.samples=3000",
+            "saving.every=3000",
+            "saving.log_every=50",
+            "evaluation.every=250",
+        ),
     ),
-    Game("wasserstein without a limit", ("diverged", "cycling"), settings=(*PLAIN, "game.loss=wasserstein", "game.discriminator.rate=0.003")),
+    Game(
+        "wasserstein without a limit",
+        ("diverged", "cycling"),
+        settings=(*PLAIN, "game.loss=wasserstein", "game.discriminator.rate=0.003"),
+    ),
     Game(
         "momentum without damping",
         ("cycling", "diverged"),
-        settings=(*WEAK_PAIR, "game.update=simultaneous", "game.generator.optimizer=sgd", "game.discriminator.optimizer=sgd",
-                  "game.generator.rate=0.1", "game.discriminator.rate=0.1", "game.generator.beta1=0.9", "game.discriminator.beta1=0.9"),
+        settings=(
+            *WEAK_PAIR,
+            "game.update=simultaneous",
+            "game.generator.optimizer=sgd",
+            "game.discriminator.optimizer=sgd",
+            "game.generator.rate=0.1",
+            "game.discriminator.rate=0.1",
+            "game.generator.beta1=0.9",
+            "game.discriminator.beta1=0.9",
+        ),
     ),
-)  # fmt: skip
+)
 HEALTHY = (
     *(Game(f"relativistic, {source}", (), source) for source in ("ring", "grid", "spiral")),
-    *(Game(f"{loss}, R1 and R2, {source}", (), source, settings=(f"game.loss={loss}",))
-      for loss in ("non-saturating", "hinge", "least-squares") for source in ("ring", "spiral")),
+    *(
+        Game(f"{loss}, R1 and R2, {source}", (), source, settings=(f"game.loss={loss}",))
+        for loss in ("non-saturating", "hinge", "least-squares")
+        for source in ("ring", "spiral")
+    ),
     Game("wgan-gp", (), recipe="wgan-gp"),
     Game("slow", (), settings=("game.generator.rate=0.0003", "game.discriminator.rate=0.0003")),
     Game("two rates", (), settings=("game.generator.rate=0.0003",)),
@@ -220,10 +251,10 @@ HEALTHY = (
     Game("simultaneous", (), settings=("game.update=simultaneous",)),
     Game("strong penalty", (), settings=("game.penalty.gamma=3", "game.penalty.gamma_end=1")),
     Game("large batch", (), settings=("game.batch=256",)),
-)  # fmt: skip
+)
 
 
-def play(game: Game, seed: int, cache: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
+def play(game: Game, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
     """Play a game to its end and return its log lines, its scores, and why it ended."""
     kind = tasks.task_settings("points", game.source)
     given = [f"data.source={game.source}", *POINTS, *game.settings, f"seed={seed}"]
@@ -241,4 +272,19 @@ def play(game: Game, seed: int, cache: Path) -> tuple[list[dict[str, Any]], list
         return records(run.steps), records(run.scores), f"{outcome.stop.reason}: {outcome.stop.message}"
 
 
+def main() -> None:
+    """Play every game once."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for game in (*SICK, *HEALTHY):
+        lines, scores, why = play(game, options.seed)
+        last = lines[-1]
+        kind = ", ".join(game.conditions) or "healthy"
+        print(f"{game.name} ({kind}): {why.partition(':')[0]}, accuracy {last['accuracy']}", flush=True)
+        print(f"  MMD {[score['loss'] for score in scores[-3:]]}, signals {last['signals']}", flush=True)
 
+
+if __name__ == "__main__":
+    main()
