@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from equipoise import loop, tasks
 from equipoise.api import SILENT, recipe_for
 from equipoise.game.terms import StepContext
-from equipoise.game.updates import Players, Terms
+from equipoise.game.updates import ROLES, Players, Terms
 from equipoise.recipe import with_settings
 from equipoise.recipes import Facts, RecipeName
 from equipoise.runs.folder import RunFolder
@@ -149,6 +149,11 @@ def deep(players: Players, activation: Callable[[], nn.Module], depth: int, gain
     return Players(players.generator, network)
 
 
+def both(rate: str) -> tuple[str, ...]:
+    """Return settings for one rate of both players, from the first to the last round."""
+    return tuple(f"game.{role}.{name}" for role in ROLES for name in (f"rate={rate}", "rate_end=none"))
+
+
 # The kinds
 
 WEAK_PAIR = (*PLAIN, "game.loss=non-saturating")
@@ -167,12 +172,12 @@ SICK = (
     Game(
         "rates × 30",
         ("rate too high", "diverged"),
-        settings=("game.generator.rate=0.03", "game.discriminator.rate=0.03"),
+        settings=both("0.03"),
     ),
     Game(
         "rates × 100",
         ("rate too high", "diverged"),
-        settings=("game.generator.rate=0.1", "game.discriminator.rate=0.1"),
+        settings=both("0.1"),
     ),
     Game(
         "strong discriminator without a penalty",
@@ -204,7 +209,7 @@ SICK = (
     Game("NaN in the data", ("not finite",), change=lambda task, _: Poisoned(task, "data")),
     Game("NaN in a loss", ("not finite",), change=lambda task, _: Poisoned(task, "loss")),
     Game("NaN in one gradient", ("not finite",), change=lambda task, _: Poisoned(task, "gradient")),
-    Game("rates ÷ 1000", ("rate too low",), settings=("game.generator.rate=1e-6", "game.discriminator.rate=1e-6")),
+    Game("rates ÷ 1000", ("rate too low",), settings=both("1e-6")),
     Game(
         "batch norm with batch 2",
         ("collapsed", "mode dropping", "rate too high"),

@@ -17,6 +17,7 @@ from trainings import nothing, same_tensors, task_of
 
 from equipoise import loop
 from equipoise.errors import UserError
+from equipoise.game.signals import SKETCH
 from equipoise.game.terms import Adjustments
 from equipoise.host.intervals import measured_intervals
 from equipoise.host.writer import run_now
@@ -188,6 +189,7 @@ def test_a_state_that_is_taken_back_is_the_one_that_was_saved(make: Callable[...
     state.spent += 800
     state.adjustments = Adjustments(0.5, 0.25, 2.0, 0.1, 0.2, 3)
     state.best_generator = copy.deepcopy(state.players.generator)
+    state.sketch = torch.linspace(-1, 1, SKETCH)
     made.monitor.score(score(8, 3.0))
     made.monitor.observe(StepStats(samples=8, **HEALTHY))
     save(state, made.monitor, made.run, run_now)
@@ -205,6 +207,20 @@ def test_a_state_that_is_taken_back_is_the_one_that_was_saved(make: Callable[...
     play(made, state, 2)
     play(made, fresh, 2)
     assert same_tensors(live_tensors(state), live_tensors(fresh))
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_sketch_that_ran_over_costs_no_resume(make: Callable[..., Made], value: float) -> None:
+    """JSON has no such number: the checkpoint would be refused."""
+    made = make()
+    state = made.start()
+    state.sketch = torch.full((SKETCH,), value)
+    made.save(state, 80)
+    found = checkpoints.latest(made.run.checkpoints)
+    assert found is not None
+    fresh = made.start()
+    take_back(fresh, found, made.recipe, made.monitor)
+    assert (fresh.samples, fresh.sketch) == (80, None)
 
 
 def test_a_settled_run_that_moves_to_a_time_budget_stands_at_its_seconds(make: Callable[..., Made]) -> None:

@@ -87,7 +87,7 @@ def evaluated_run(
     generated = Side(
         source=str(folder.path), num_found=num_drawn, num_used=num_drawn, num_compared=num_drawn, sizes=sizes
     )
-    return concluded(made, judge, measured, opened, real, generated, cautions, observer)
+    return concluded(made, judge, measured, opened, real, generated, cautions, observer, is_of_run=True)
 
 
 def trained_on(
@@ -131,7 +131,7 @@ def evaluated_samples(
     generated = replace(
         samples.side(np.arange(num), None, 0), num_same=num_same(opened.hashes[real.indices], samples.hashes)
     )
-    return concluded(made, judge, measured, opened, real, generated, cautions, observer)
+    return concluded(made, judge, measured, opened, real, generated, cautions, observer, is_of_run=False)
 
 
 def opened_both(
@@ -185,6 +185,8 @@ def concluded(
     generated: Side,
     cautions: list[Caution],
     observer: Observer,
+    *,
+    is_of_run: bool,
 ) -> Evaluation:
     """Return an evaluation with its baselines, both sides and what is doubtful."""
     observer.stage("scoring the baselines", 0.0)
@@ -199,9 +201,7 @@ def concluded(
         "real": side.values(),
     }
     dimension = getattr(getattr(judge, "features", None), "dimension", 0)
-    num_left = 0  # a run may have seen the others
-    if not RunFolder.is_run(Path(generated.source)):
-        num_left = len(opened.hashes) - len(real.indices)
+    num_left = 0 if is_of_run else len(opened.hashes) - len(real.indices)  # a run may have seen the others
     few = few_cautions(measured, judge.metrics, judge.protocol, dimension, opened.noun, num_left, is_own=real.is_own)
     warnings = (*cautions, *real.cautions, *few)
     return Evaluation(measured, protocol, judge.metrics, rivals, side, generated, warnings, real.is_own)

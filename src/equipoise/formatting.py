@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from equipoise.storage.records import Score
 
 ROUGH = (2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90)  # minutes
-
 MOST_PLACES = 12  # behind the point; of a number with more an exponent is written
 MOST_WRITTEN_OUT = 1e12
 

@@ -377,20 +377,21 @@ def tell_change(
     if recipe.budget.seconds is not None:
         left = max(0.0, recipe.budget.seconds - state.seconds) / recipe.budget.seconds
         follows += f", and the time left pays for about {formatting.count(left * (now.horizon or 0))} samples"
-    if pace.samples_per_second == before.samples_per_second:
-        prices = [formatting.value(found.evaluation_seconds) for found in (pace, before)]
-        text = f"An evaluation takes {prices[0]} s now, {prices[1]} s before. {follows}."
-        is_news = True
-    else:
+    is_of_speed = pace.samples_per_second != before.samples_per_second
+    prices = [formatting.value(found.evaluation_seconds) for found in (pace, before)]
+    text = f"An evaluation takes {prices[0]} s now, {prices[1]} s before. {follows}."
+    if is_of_speed:
         text = f"{speeds(pace.samples_per_second, before.samples_per_second)} {follows}."
-        is_news = math.isnan(host.told_speed) or is_far_off(host.told_speed, pace.samples_per_second)
     run.log_event(state.samples, state.seconds, "speed changed", text, state.attempt)
-    if not is_news or left < LEAST_LEFT or state.seconds - host.told_at < TELL_SECONDS:
+    told = host.told_speed
+    is_known = is_of_speed and not math.isnan(told) and not is_far_off(told, pace.samples_per_second)
+    if is_known or left < LEAST_LEFT or state.seconds - host.told_at < TELL_SECONDS:
         return
-    if pace.samples_per_second != before.samples_per_second and not math.isnan(host.told_speed):
-        text = f"{speeds(pace.samples_per_second, host.told_speed)} {follows}."
     host.told_at = state.seconds
-    host.told_speed = pace.samples_per_second
+    if is_of_speed:
+        host.told_speed = pace.samples_per_second
+        if not math.isnan(told):  # beside what was shown, not what was only an event
+            text = f"{speeds(pace.samples_per_second, told)} {follows}."
     observer.message(text)
 
 

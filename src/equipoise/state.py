@@ -188,13 +188,20 @@ def plain_values(state: TrainingState, monitor: Monitor) -> dict[str, Any]:
         "schedule_seconds": state.schedule_seconds,
         "kept": sorted(state.kept),
         "threads": state.threads,
-        "sketch": None if state.sketch is None else state.sketch.tolist(),
+        "sketch": _plain(state.sketch),
         "meter": state.meter.state_dict(),
         "intervals": state.intervals.measured,
         "has_best": state.best_generator is not None,
         "monitor": monitor.state_dict(),
         "update": state.update.values(),
     }
+
+
+def _plain(sketch: Tensor | None) -> list[float] | None:
+    """Return a sketch as plain numbers; None also where one ran over, which JSON has no number for."""
+    if sketch is None or not bool(sketch.isfinite().all()):
+        return None
+    return sketch.tolist()
 
 
 def restore(

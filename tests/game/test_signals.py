@@ -89,6 +89,20 @@ def test_a_collapsed_batch_is_told_from_a_varied_one(spread: float, expected: fl
     assert found["nearest"] == pytest.approx(expected, rel=0.1)
 
 
+def test_what_the_discriminator_is_shown_in_the_generator_s_turn_is_not_taken_for_the_real_batch() -> None:
+    """Where both step together the generator's terms come first: D is shown the generated batch before the real one."""
+    torch.manual_seed(0)
+    players = Players(Images(0.25), linear(20, 1))
+    with look_at_round(players, None, is_whole=True) as look:
+        players.discriminator.requires_grad_(False)
+        players.discriminator(players.generator(torch.randn(64, 20)))
+        players.discriminator(torch.randn(64, 20))
+        players.discriminator.requires_grad_(True)
+        players.discriminator(torch.randn(64, 20))
+        players.discriminator(players.generator(torch.randn(64, 20)).detach())
+    assert look.signals[f"{SIGNAL}spread"].item() == pytest.approx(0.25, rel=0.1)
+
+
 def test_two_modes_instead_of_many_have_a_spread_but_no_distance_to_neighbours() -> None:
     torch.manual_seed(0)
     real = torch.randn(64, 20)

@@ -458,7 +458,7 @@ def _refuse_unknown(sub: Parser, word: str, arguments: Sequence[str]) -> NoRetur
     problem = f'"{shortened(word)}" is one argument too many'
     place = list(arguments).index(word)
     if len(word) <= LONGEST_UNIT and place > 1 and re.fullmatch(r"[0-9.]+", arguments[place - 1]):
-        raise UserError(_name(sub), problem, f"Write {arguments[place - 1]}{word} without the blank")
+        raise UserError(_name(sub), problem, f"Write {arguments[place - 1]}{word} without a space between")
     raise UserError(_name(sub), problem, with_own_run(sub.example))
 
 

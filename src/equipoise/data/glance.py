@@ -43,7 +43,11 @@ class Glance:
     @property
     def side(self) -> int:
         """The median of the smaller sides, in pixels; 0 where no image can be read."""
-        sides = sorted(min(header.width, header.height) for header in self.headers.elements())
+        return self.median(lambda header: min(header.width, header.height))
+
+    def median(self, side: Callable[[Header], int]) -> int:
+        """Return the median of a side of the images, in pixels; 0 where none can be read."""
+        sides = sorted(map(side, self.headers.elements()))
         return sides[len(sides) // 2] if sides else 0
 
     @property

@@ -3,13 +3,12 @@
 They cost about as much as half a round, so they are taken in the last round before a log line alone. All are scalars
 that stay on the device, none draws from a random stream, and nothing changes with them.
 
-- `step/ROLE`, `step/ROLE/LAYERS`: ‖Δw‖ / ‖w‖, how far a player, and each part of it, moved in its last step; about
-  1e-3 is usual.
+- `step/ROLE`, `step/ROLE/LAYERS`: ‖Δw‖ / ‖w‖, how far a player, and each part of it, moved in its last step.
 - `gradient/ROLE/LAYERS`: the norm of the gradient that reached a part of a network, first to last.
 - `dead/ROLE`: the share of units whose weights received no gradient at all.
 - `saturated/real`, `saturated/generated`: the share of values within 2 % of the ends of [-1, 1].
 - `spread`, `nearest`: the deviation of a generated batch over that of a real one, and the same of the distances of its
-  samples to their nearest neighbours, both as D sees them; below 0.5 is a sign of collapse (arXiv:1712.04086, §2).
+  samples to their nearest neighbours, both as D sees them; near 0 where the generator collapses.
 - `rotation`: the cosine between the joint updates of two rounds; in a cycle they turn (arXiv:1705.10461, §3).
 """
 
@@ -23,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.game.updates import ROLES, Players
+from equipoise.storage.records import SIGNAL
 
-SIGNAL = "signal/"  # begins their names among a step's numbers
 MOST_PARTS = 4  # of a network; deeper ones are told apart more coarsely
 MOST_COMPARED = 64  # samples of a batch
 SATURATED = 0.98
@@ -43,7 +42,7 @@ class Look:
 
 @dataclass
 class _Batches:
-    """What went through the players: D's first two inputs are the real and the generated batch."""
+    """What went through the players: in its own turn, D's first two inputs are the real and the generated batch."""
 
     seen: list[Tensor] = field(default_factory=list)
     drawn: Tensor | None = None
@@ -77,7 +76,7 @@ def _batches_of(players: Players) -> Iterator[_Batches]:
     """Note what goes through the players in the block."""
     batches = _Batches()
     hooks = [
-        players.discriminator.register_forward_pre_hook(lambda _, inputs: _note_input(batches, inputs)),
+        players.discriminator.register_forward_pre_hook(lambda network, inputs: _note_input(batches, network, inputs)),
         players.generator.register_forward_hook(lambda _, inputs, output: _note_output(batches, output)),
     ]
     try:
@@ -87,8 +86,9 @@ def _batches_of(players: Players) -> Iterator[_Batches]:
             hook.remove()
 
 
-def _note_input(batches: _Batches, inputs: tuple[Any, ...]) -> None:
-    if len(batches.seen) < 2 and inputs and isinstance(inputs[0], Tensor):
+def _note_input(batches: _Batches, network: nn.Module, inputs: tuple[Any, ...]) -> None:
+    is_its_turn = any(weight.requires_grad for weight in network.parameters())  # in the generator's it is frozen
+    if is_its_turn and len(batches.seen) < 2 and inputs and isinstance(inputs[0], Tensor):
         batches.seen.append(inputs[0].detach())
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from equipoise.errors import Option, UserError
-from equipoise.storage.records import StepStats, lenient
+from equipoise.storage.records import SIGNAL, StepStats, lenient
 
 NAMES = (
     "discriminator_loss",
@@ -30,7 +30,6 @@ NAMES = (
 )
 RATE_SECONDS = 60.0  # of the last log lines, from which the rate that is shown is taken
 TERM = "term/"  # begins the name of a loss term among a step's numbers: term/generator/adversarial
-SIGNAL = "signal/"  # likewise of a signal of the last round, as game/signals.py lists them
 
 
 @dataclass

@@ -33,13 +33,25 @@ def game_charts(steps: Sequence[StepStats]) -> tuple[Chart, ...]:
         _terms("generator", steps),
         _terms("discriminator", steps),
         _of_fields(steps, "gradients", "Gradient norms", GRADIENTS, {"log": True}),
-        _of_signals(steps, "steps", "Size of a step, of the weights", STEPS, {"log": True}),
-        _of_signals(steps, "variety", "Variety of a generated batch", VARIETY, {"levels": (Level(1.0),)}),
+        _of_signals(steps, "steps", "Step, relative to the weights", STEPS, {"log": True}),
+        _of_signals(
+            steps,
+            "variety",
+            "Variety of a generated batch",
+            VARIETY,
+            {"levels": (Level(1.0),), "bounds": upwards(steps, VARIETY)},
+        ),
         _of_fields(steps, "penalty", "Penalty", {"penalty": "penalty"}, {}, varies=True),
         _of_fields(steps, "rate", "Learning rate", {"rate": "generator_rate"}, {}, varies=True),
         _of_fields(steps, "speed", "Speed", {"samples/s": "samples_per_second"}, speed),
     ]
     return tuple(chart for chart in charts if chart is not None)
+
+
+def upwards(steps: Sequence[StepStats], signals: dict[str, str]) -> tuple[float, float]:
+    """Return an axis from 0 to above 1 and all values of some signals: what is little noise shall not look large."""
+    found = [stats.signals.get(name, math.nan) for stats in steps for name in signals.values()]
+    return 0.0, 1.15 * max([1.0, *filter(math.isfinite, found)])
 
 
 def forecast_chart(known: Known) -> Chart | None:

@@ -77,10 +77,10 @@ def quality_of(now: Status) -> Quality | None:
     if found is None:
         return None
     longer = _longer(now, found.share)
-    times = 2.0
     if longer is not None and longer.times <= LONGEST:
-        times = max(LEAST_LONGER, formatting.rough_seconds(longer.times * now.seconds) / max(now.seconds, 1.0))
-    return replace(found, advice=_advice(now, found.grade, found.share, num, longer), times=times)
+        times = formatting.rough_seconds(longer.times * now.seconds) / max(now.seconds, 1.0)
+        found = replace(found, times=max(LEAST_LONGER, times))
+    return replace(found, advice=_advice(now, found.grade, found.share, num, longer))
 
 
 def graded(score: Scored, metric: Metric, rivals: Sequence[RivalScore], num: int, noun: str) -> Quality | None:

@@ -94,6 +94,9 @@ def deciding(metrics: Sequence[Metric]) -> Metric:
     return next((metric for metric in metrics if metric.decides), Metric(name="loss"))
 
 
+SIGNAL = "signal/"  # begins the name of a signal among a step's numbers: signal/step/generator
+
+
 class StepStats(msgspec.Struct, frozen=True, kw_only=True):
     """Means over the steps of one logging interval; a number that could not be taken is NaN."""
 

@@ -1,6 +1,7 @@
 """The sides of an evaluation of images: what was found in a folder, how it was fitted, what a run has seen of it."""
 
 from collections import Counter
+from functools import partial
 from typing import Literal, assert_never
 
 import numpy as np
@@ -66,13 +67,8 @@ def _fitted_side(header: Header, fit: Fit) -> int:
 def seen(what: str, name: str, pool: Pool, hashes: np.ndarray, indices: np.ndarray, found: Glance, fit: Fit) -> Seen:
     """Return the images at these indices as one side of a comparison, the pixels of the first of them."""
     pixels = pool.images[np.sort(indices[:NUM_COMPARED])]
-    return Seen(what, name, pixels, hashes[indices], found, median_side(found, fit), median_side(found, "pad"))
-
-
-def median_side(found: Glance, fit: Fit) -> int:
-    """Return the median of the sides, in pixels, that become those of the squares; 0 where no image can be read."""
-    sides = sorted(_fitted_side(header, fit) for header in found.headers.elements())
-    return sides[len(sides) // 2] if sides else 0
+    own, whole = (found.median(partial(_fitted_side, fit=kind)) for kind in (fit, "pad"))
+    return Seen(what, name, pixels, hashes[indices], found, own, whole)
 
 
 def sheet_hint(found: Glance, name: str) -> str:
