@@ -270,7 +270,7 @@ def play(game: Game, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, An
     judge = task.judge("validation")
     assert judge is not None
     played: Any = task if game.change is None else game.change(task, seed)
-    monitor = monitor_of(recipe, judge, "points")
+    monitor = monitor_of(recipe, judge)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder.create(Path(folder) / "run", recipe, task.describe())
         outcome = loop.train(played, recipe, run, judge, monitor, SILENT)

@@ -1,0 +1,429 @@
+"""What is wrong with a game: named conditions, each from a few numbers of its log lines and scores.
+
+Every condition has a strength, 1 at its threshold. It begins there and holds down to `KEPT`, so that it does not
+flicker. The thresholds were set on the even seeds of `bench/doctor.py` and are reported on the odd ones. What each
+condition looks like, its causes and its remedies are in `health/pages.py`.
+
+The losses alone prove little: a healthy game may have any of them. So the numbers are those of the discriminator's
+answers, of gradients and steps, of the variety of a batch, and of the scores.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from equipoise.health.standing import Trend, finite, gradient_share, mean_accuracy, num_skipped, trend
+from equipoise.health.stats import RECENT
+from equipoise.storage.records import Condition, Confidence, Diagnosis, Score, StepStats
+
+WINDOW = 8  # log lines that count as "now"
+FEWEST = 6  # of them, before anything but numbers that are not finite can be told
+KEPT = 0.8  # strength down to which a condition that has begun holds
+CLEAR = 2.0  # strength from which a condition is likely, once it has lasted
+LASTED = 2 * WINDOW  # log lines
+NUM_LATE = 3  # scores that tell a divergence or a loss of variety together
+
+DIVERGED = 1.6  # of the best score, each of the last three
+EXPLODED = 500.0  # norm of a player's gradient
+GROWN = 100.0  # or so many times its own upper quartile before
+FADED = 1e-3  # of what reaches the last part of a network, in another part
+STOPPED = 0.02  # of its own upper quartile before, the generator's gradient
+SURE = 0.95  # accuracy of a discriminator that may be too strong
+APART = 6.0  # between its mean answers, where these are logits of a probability
+BEHIND = 0.45  # accuracy of one that is behind the generator
+WILD = 0.3  # accuracy in a single log line, of one that follows no longer
+MEMORISED = 0.5  # of the scale between real and generated (arXiv:2006.06676, Eq. 1)
+COLLAPSED = 0.25  # of the variety of a real batch
+DROPPED = 0.65
+LEFT = 0.4  # of the best coverage or recall
+SOME = 0.2  # coverage or recall below which there is little to lose
+UNEVEN = 0.5  # divergence of the shares by mode, where modes are known
+ENDS = 0.4  # share of values at the ends of their range, more than in real samples
+COPIED = -3.0  # of the test for copying, in standard deviations (arXiv:2004.05675)
+LEAKED = -3.0  # of the comparison with augmented real images, likewise
+LARGE = 0.05  # ‖Δw‖ / ‖w‖ of one step
+SMALL = 5e-5
+PERIODIC = 0.7  # autocorrelation at the period of a cycle
+SWING = 0.1  # of the accuracy in a cycle, up and down
+WORSE = 3.0  # standard errors by which the averaged generator is worse than the raw one
+
+
+@dataclass(frozen=True)
+class Sign:
+    """How strongly the numbers speak for a condition (1: at its threshold), and which they are."""
+
+    strength: float
+    evidence: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What the conditions are told from: the log lines of now and before, the scores, and where these go."""
+
+    now: tuple[StepStats, ...]
+    history: tuple[StepStats, ...]
+    scores: tuple[Score, ...]
+    going: Trend
+
+    def median(self, number: Callable[[StepStats], float]) -> float:
+        """Return the median of a number over the log lines of now, NaN where it is in fewer than half of them."""
+        found = finite(map(number, self.now))
+        return statistics.median(found) if 2 * len(found) >= len(self.now) else math.nan
+
+    def signal(self, name: str) -> float:
+        """Return the median of a signal over the log lines of now."""
+        return self.median(lambda stats: stats.signals.get(name, math.nan))
+
+    def late(self, name: str, num: int = 2) -> list[float]:
+        """Return a value of the last scores, empty where there are fewer."""
+        found = finite(score.value(name) for score in self.scores)
+        return found[-num:] if len(found) >= num else []
+
+
+def examine(
+    history: Sequence[StepStats], scores: Sequence[Score], before: Sequence[Diagnosis] = (), settled: str = ""
+) -> tuple[Diagnosis, ...]:
+    """Return what is wrong with a game, the most urgent first; empty where nothing speaks against it.
+
+    Takes its log lines and scores so far and what was wrong before, from which conditions that go on keep their
+    beginning. `settled` is the evidence that more training brings nothing, where there is one.
+    """
+    if not history:
+        return ()
+    shown = tuple(score for score in scores if score.is_finite)
+    view = View(tuple(history[-WINDOW:]), tuple(history), shown, trend(shown))
+    began = {diagnosis.condition: diagnosis.since for diagnosis in before}
+    found: dict[Condition, Sign] = {}
+    for condition, sign in _signs(view, settled).items():
+        if sign is not None and sign.strength >= (KEPT if condition in began else 1.0):
+            found[condition] = sign
+    return tuple(
+        _diagnosis(condition, sign, view, began.get(condition))
+        for condition, sign in found.items()
+        if not _is_explained(condition, found)
+    )
+
+
+def _signs(view: View, settled: str) -> dict[Condition, Sign | None]:
+    """Return the sign of every condition, in the order of their urgency."""
+    if len(view.history) < FEWEST:
+        return {"non-finite": non_finite(view)}
+    return {
+        "non-finite": non_finite(view),
+        "divergence": divergence(view),
+        "exploding-gradient": exploding_gradient(view),
+        "mode-collapse": mode_collapse(view),
+        "vanishing-gradient": vanishing_gradient(view),
+        "discriminator-too-weak": discriminator_too_weak(view),
+        "discriminator-overpowering": discriminator_overpowering(view),
+        "mode-dropping": mode_dropping(view),
+        "memorization": memorization(view),
+        "augmentation-leak": augmentation_leak(view),
+        "discriminator-overfitting": discriminator_overfitting(view),
+        "saturation": saturation(view),
+        "cycling": cycling(view),
+        "rate-too-high": rate_too_high(view),
+        "rate-too-low": rate_too_low(view),
+        "averaged-generator-worse": averaged_generator_worse(view),
+        "nothing-more-to-gain": Sign(1.0, settled) if settled else None,
+    }
+
+
+def _is_explained(condition: Condition, found: dict[Condition, Sign]) -> bool:
+    """Return whether another condition that was found says the same better."""
+    match condition:
+        case "mode-dropping":
+            return bool({"mode-collapse", "rate-too-low"} & found.keys())
+        case "mode-collapse" | "vanishing-gradient" | "discriminator-too-weak" | "cycling":
+            return "rate-too-low" in found
+        case _:
+            return False
+
+
+def _diagnosis(condition: Condition, sign: Sign, view: View, since: int | None) -> Diagnosis:
+    if since is None:
+        since = view.now[0].samples
+    return Diagnosis(
+        condition=condition, since=since, confidence=_confidence(condition, sign, view, since), evidence=sign.evidence
+    )
+
+
+def _confidence(condition: Condition, sign: Sign, view: View, since: int) -> Confidence:
+    """Return how sure a diagnosis is: certain of facts, likely where it is clear and has lasted, else possible."""
+    if condition in ("non-finite", "nothing-more-to-gain"):
+        return "certain"
+    num_lines = sum(stats.samples >= since for stats in view.history)
+    return "likely" if sign.strength >= CLEAR and num_lines >= LASTED else "possible"
+
+
+# Numbers that run away
+
+
+def non_finite(view: View) -> Sign | None:
+    """Steps with a loss or a gradient that is not finite, which are not applied."""
+    num = num_skipped(view.now)
+    if num:
+        steps = "1 step" if num == 1 else f"{num:,} steps"
+        return Sign(
+            math.inf, f"{steps} of the last {len(view.now)} log lines had a loss or a gradient that is not finite."
+        )
+    last = view.now[-1]
+    if math.isfinite(last.discriminator_loss) and math.isfinite(last.generator_loss):
+        return None
+    return Sign(math.inf, "The losses are not finite numbers.")
+
+
+def divergence(view: View) -> Sign | None:
+    """Scores far above the best one, one after the other."""
+    if len(view.scores) <= NUM_LATE:
+        return None
+    late = view.scores[-NUM_LATE:]
+    best = min(view.scores[:-NUM_LATE], key=lambda score: score.loss)
+    lowest = min(late, key=lambda score: score.loss)
+    error = math.hypot(best.error, lowest.error)
+    if not best.loss > 0 or lowest.loss - best.loss <= 3 * (error if math.isfinite(error) else 0.0):
+        return None
+    times = lowest.loss / best.loss
+    told = f"each of the last {NUM_LATE} scores is at least {times:.2g} times the best one ({best.loss:.3g})"
+    return Sign((times - 1) / (DIVERGED - 1), _sentence(told))
+
+
+def exploding_gradient(view: View) -> Sign | None:
+    """A gradient that is huge, or far above its own past."""
+    signs = []
+    for player in ("generator", "discriminator"):
+        now = view.median(lambda stats, name=f"{player}_gradient": getattr(stats, name))
+        before = finite(getattr(stats, f"{player}_gradient") for stats in view.history[:-WINDOW])
+        if not now > 0:
+            continue
+        signs.append(Sign(now / EXPLODED, f"The {player}'s gradient has a norm of {now:.2g}."))
+        if len(before) >= WINDOW and (usual := statistics.quantiles(before, n=4)[2]) > 0:
+            told = f"The {player}'s gradient is {now / usual:.2g} times what it was."
+            signs.append(Sign(now / usual / GROWN, told))
+    return _strongest(signs)
+
+
+# The two players
+
+
+def vanishing_gradient(view: View) -> Sign | None:
+    """A gradient that does not reach the first layers, or has gone from the generator."""
+    signs = []
+    share = gradient_share(view.history)
+    if view.going != "falling" and share > 0:
+        told = f"The generator's gradient is down to {100 * share:.2g} % of what it was."
+        signs.append(Sign(STOPPED / share, told))
+    for player in ("discriminator", "generator"):
+        parts = [name for name in view.now[-1].signals if name.startswith(f"gradient/{player}/")]
+        norms = [view.signal(name) for name in parts]
+        if len(norms) < 2 or not norms[-1] > 0 or not min(norms) >= 0:
+            continue
+        least = min(norms[:-1])
+        told = f"The {player}'s first layers receive {100 * least / norms[-1]:.2g} % of the gradient of its last ones."
+        signs.append(Sign(FADED * norms[-1] / max(least, 1e-30), told))
+    return _strongest(signs)
+
+
+def discriminator_overpowering(view: View) -> Sign | None:
+    """A discriminator that is sure of nearly everything, while the scores no longer fall."""
+    accuracy = mean_accuracy(view.now)
+    if not accuracy >= SURE or view.going == "falling":
+        return None
+    told = f"The discriminator is right {100 * accuracy:.0f} % of the time"
+    signs = []
+    share = gradient_share(view.history)
+    if share < 1:
+        told_share = f"{told}, the generator's gradient is {100 * share:.2g} % of what it was"
+        signs.append(Sign(0.1 / max(share, 1e-9), _sentence(f"{told_share}, and the score does not fall")))
+    gap = view.median(lambda stats: stats.real_logit - stats.fake_logit)
+    if math.isfinite(view.median(lambda stats: stats.fake_probability)) and gap > 0:
+        signs.append(
+            Sign(gap / APART, _sentence(f"{told}, its answers lie {gap:.2g} apart, and the score does not fall"))
+        )
+    return _strongest(signs)
+
+
+def discriminator_too_weak(view: View) -> Sign | None:
+    """A discriminator that is wrong more often than a coin."""
+    found = finite(stats.accuracy for stats in view.now)
+    if len(found) < FEWEST:
+        return None
+    mean = statistics.fmean(found)
+    num_wild = sum(value < WILD for value in found)
+    signs = [
+        Sign(2 * (0.5 - mean) / (0.5 - BEHIND) - 1, f"The discriminator is right {100 * mean:.0f} % of the time only.")
+    ]
+    if num_wild:
+        told = (
+            f"In {num_wild} of the last {len(found)} log lines it was right less than {100 * WILD:.0f} % of the time."
+        )
+        signs.append(Sign(num_wild / 2, told))
+    return _strongest(signs)
+
+
+def discriminator_overfitting(view: View) -> Sign | None:
+    """A discriminator that knows its training samples better than others (arXiv:2006.06676, Eq. 1)."""
+    found = view.late("discriminator_gap")
+    if not found:
+        return None
+    told = f"it tells training samples from validation samples: {min(found):.2f} of its scale from real to generated"
+    return Sign(min(found) / MEMORISED, _sentence(told))
+
+
+def cycling(view: View) -> Sign | None:
+    """Players that go round each other: the discriminator's accuracy goes up and down in a period."""
+    values = finite(stats.accuracy for stats in view.history[-RECENT:])
+    if len(values) < 3 * WINDOW:
+        return None
+    found = period(values)
+    tenths = statistics.quantiles(values, n=10)
+    swing = tenths[-1] - tenths[0]
+    if found is None or swing < SWING:
+        return None
+    lines, strength = found
+    told = f"the discriminator's accuracy goes up and down by {100 * swing:.0f} points every {lines} log lines"
+    return Sign(strength / PERIODIC, _sentence(told))
+
+
+def period(values: Sequence[float]) -> tuple[int, float] | None:
+    """Return the lag at which a series without its line resembles itself most, and its autocorrelation there.
+
+    None without one: at half of that lag it must be its own opposite, as noise and drifts are not.
+    """
+    num = len(values)
+    middle = (num - 1) / 2
+    mean = statistics.fmean(values)
+    slope = sum((place - middle) * value for place, value in enumerate(values)) / sum(
+        (place - middle) ** 2 for place in range(num)
+    )
+    rest = [value - mean - slope * (place - middle) for place, value in enumerate(values)]
+    total = sum(value * value for value in rest)
+    if not total > 0:
+        return None
+    correlations = [
+        sum(a * b for a, b in zip(rest, rest[lag:], strict=False)) / total * num / (num - lag)
+        for lag in range(num // 3 + 1)
+    ]
+    best = max(range(4, num // 3 + 1), key=lambda lag: correlations[lag], default=0)
+    if not best or correlations[best // 2] > -correlations[best] / 2:
+        return None
+    return best, correlations[best]
+
+
+# What the generator makes
+
+
+def mode_collapse(view: View) -> Sign | None:
+    """Generated batches with hardly any variety."""
+    signs = []
+    for name, what in (("spread", "spread"), ("nearest", "distance to the nearest neighbour")):
+        share = view.signal(name)
+        if share >= 0:
+            told = f"a generated batch has {100 * share:.2g} % of the {what} of a real one"
+            signs.append(Sign(COLLAPSED / max(share, 1e-6), _sentence(told)))
+    if fall := _fall(view, "coverage"):
+        best, now = fall
+        if now < COLLAPSED * best:
+            signs.append(Sign(COLLAPSED * best / max(now, 1e-6), f"Coverage fell from {best:.2f} to {now:.2f}."))
+    return _strongest(signs)
+
+
+def mode_dropping(view: View) -> Sign | None:
+    """Parts of the data that are not generated, or no longer."""
+    signs = []
+    share = view.signal("spread")
+    if share >= 0:
+        told = f"a generated batch has {100 * share:.2g} % of the spread of a real one"
+        signs.append(Sign(DROPPED / max(share, 1e-6), _sentence(told)))
+    for name in ("coverage", "recall"):
+        if fall := _fall(view, name):
+            told = f"{name} fell from {fall[0]:.2f} to {fall[1]:.2f}"
+            signs.append(Sign(LEFT * fall[0] / max(fall[1], 1e-6), _sentence(told)))
+    uneven = view.late("kl")
+    if uneven:
+        told = f"the shares of the modes are far from the real ones (a divergence of {min(uneven):.2f})"
+        signs.append(Sign(min(uneven) / UNEVEN, _sentence(told)))
+    return _strongest(signs)
+
+
+def _fall(view: View, name: str) -> tuple[float, float] | None:
+    """Return the best value so far and the better of the last two, where there was something to lose."""
+    found = finite(score.value(name) for score in view.scores)
+    if len(found) < NUM_LATE or max(found[:-2]) < SOME:
+        return None
+    return max(found[:-2]), max(found[-2:])
+
+
+def memorization(view: View) -> Sign | None:
+    """Generated samples nearer to training samples than held-out ones are (arXiv:2004.05675)."""
+    found = view.late("copying")
+    if not found:
+        return None
+    told = f"generated samples are nearer to training samples than held-out ones are (C_T {max(found):.1f})"
+    return Sign(max(found) / COPIED, _sentence(told))
+
+
+def augmentation_leak(view: View) -> Sign | None:
+    """Generated samples that resemble augmented real ones more than real ones."""
+    found = view.late("augmentation_leak")
+    if not found:
+        return None
+    by = f"by {-max(found):.1f} standard errors"
+    told = f"generated samples are nearer to augmented real images than to real ones ({by})"
+    return Sign(max(found) / LEAKED, _sentence(told))
+
+
+def saturation(view: View) -> Sign | None:
+    """Values at the ends of their range, where the last layer passes on no gradient."""
+    generated, real = view.signal("saturated/generated"), view.signal("saturated/real")
+    if not math.isfinite(generated - real):
+        return None
+    told = (
+        f"{100 * generated:.0f} % of generated values lie at the ends of their range, of real ones {100 * real:.0f} %"
+    )
+    return Sign((generated - real) / ENDS, _sentence(told))
+
+
+def averaged_generator_worse(view: View) -> Sign | None:
+    """An averaged generator that scores worse than the raw one."""
+    found = view.late("averaging", num=1)  # in standard errors; above 0: the average is worse
+    if not found:
+        return None
+    told = f"the averaged generator is worse than the raw one, by {found[0]:.1f} standard errors"
+    return Sign(found[0] / WORSE, _sentence(told))
+
+
+# How far they move
+
+
+def rate_too_high(view: View) -> Sign | None:
+    """Steps that are large beside the weights."""
+    signs = []
+    for player in ("generator", "discriminator"):
+        moved = view.signal(f"step/{player}")
+        if moved > 0:
+            told = f"each step changes the {player}'s weights by {100 * moved:.2g} %"
+            signs.append(Sign(moved / LARGE, _sentence(told)))
+    return _strongest(signs)
+
+
+def rate_too_low(view: View) -> Sign | None:
+    """Steps of both players that are tiny beside the weights, and were from the beginning."""
+    usual = []
+    for player in ("generator", "discriminator"):
+        moved = finite(stats.signals.get(f"step/{player}", math.nan) for stats in view.history)
+        if len(moved) < FEWEST or not max(moved) > 0:
+            return None
+        usual.append(statistics.quantiles(moved, n=4)[2])
+    told = f"each step changes the weights by {100 * max(usual):.1g} % at most"
+    return Sign(SMALL / max(usual), _sentence(told))
+
+
+def _strongest(signs: Iterable[Sign]) -> Sign | None:
+    """Return the strongest of some signs, None where there is none."""
+    return max(signs, key=lambda sign: sign.strength, default=None)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
