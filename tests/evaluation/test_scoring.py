@@ -110,7 +110,7 @@ def test_the_discriminators_gap_is_a_value_of_the_score(stage: Any) -> None:
     found = take(stage).value("discriminator_gap")
     assert found == pytest.approx((4 - 2) / (4 - 0), abs=0.1)  # logits of train, validation and generated points
     stage.at(200, 0.0)
-    assert "discriminator_gap" not in take(stage, with_gap=False).values
+    assert "discriminator_gap" not in take(stage, with_more=False).values
 
 
 # Guards

@@ -34,8 +34,10 @@ APART = 6.0  # between its mean answers, where these are logits of a probability
 BEHIND = 0.45  # accuracy of one that is behind the generator
 WILD = 0.3  # accuracy in a single log line, of one that follows no longer
 MEMORISED = 0.5  # of the scale between real and generated (arXiv:2006.06676, Eq. 1)
-COLLAPSED = 0.25  # of the variety of a real batch
-DROPPED = 0.65
+COLLAPSED = 0.25  # of the spread of a real batch
+ALIKE = 0.1  # of the distance to the nearest neighbour in a real batch
+DROPPED = 0.6  # of the spread
+RISING = 1.1  # times what it was a window ago: a generator that has just begun to make different things
 LEFT = 0.4  # of the best coverage or recall
 SOME = 0.2  # coverage or recall below which there is little to lose
 UNEVEN = 0.5  # divergence of the shares by mode, where modes are known
@@ -74,6 +76,11 @@ class View:
     def signal(self, name: str) -> float:
         """Return the median of a signal over the log lines of now."""
         return self.median(lambda stats: stats.signals.get(name, math.nan))
+
+    def is_rising(self, name: str) -> bool:
+        """Return whether a signal rises, or nobody can tell yet: it is compared with the window before."""
+        before = finite(stats.signals.get(name, math.nan) for stats in self.history[-2 * WINDOW : -WINDOW])
+        return len(before) < FEWEST or self.signal(name) > RISING * statistics.median(before)
 
     def late(self, name: str, num: int = 2) -> list[float]:
         """Return a value of the last scores, empty where there are fewer."""
@@ -317,11 +324,11 @@ def period(values: Sequence[float]) -> tuple[int, float] | None:
 def mode_collapse(view: View) -> Sign | None:
     """Generated batches with hardly any variety."""
     signs = []
-    for name, what in (("spread", "spread"), ("nearest", "distance to the nearest neighbour")):
+    for name, what, limit in (("spread", "spread", COLLAPSED), ("nearest", "distance to the nearest neighbour", ALIKE)):
         share = view.signal(name)
-        if share >= 0:
+        if share >= 0 and not view.is_rising(name):
             told = f"a generated batch has {100 * share:.2g} % of the {what} of a real one"
-            signs.append(Sign(COLLAPSED / max(share, 1e-6), _sentence(told)))
+            signs.append(Sign(limit / max(share, 1e-6), _sentence(told)))
     if fall := _fall(view, "coverage"):
         best, now = fall
         if now < COLLAPSED * best:
@@ -333,7 +340,7 @@ def mode_dropping(view: View) -> Sign | None:
     """Parts of the data that are not generated, or no longer."""
     signs = []
     share = view.signal("spread")
-    if share >= 0:
+    if share >= 0 and not view.is_rising("spread"):
         told = f"a generated batch has {100 * share:.2g} % of the spread of a real one"
         signs.append(Sign(DROPPED / max(share, 1e-6), _sentence(told)))
     for name in ("coverage", "recall"):
@@ -387,11 +394,11 @@ def saturation(view: View) -> Sign | None:
 
 def averaged_generator_worse(view: View) -> Sign | None:
     """An averaged generator that scores worse than the raw one."""
-    found = view.late("averaging", num=1)  # in standard errors; above 0: the average is worse
-    if not found:
+    found = view.late("averaging")  # in standard errors; above 0: the average is worse
+    if not found or view.going == "falling":  # it lags behind a generator that gets on
         return None
-    told = f"the averaged generator is worse than the raw one, by {found[0]:.1f} standard errors"
-    return Sign(found[0] / WORSE, _sentence(told))
+    told = f"the averaged generator is worse than the raw one, by {min(found):.1f} standard errors"
+    return Sign(min(found) / WORSE, _sentence(told))
 
 
 # How far they move

@@ -86,6 +86,11 @@ class Monitor:
         return (*([self.best] if self.best is not None else []), *self._runners_up)
 
     @property
+    def scores(self) -> tuple[Score, ...]:
+        """The last scores, also those that are not finite."""
+        return self._scores
+
+    @property
     def recent(self) -> tuple[StepStats, ...]:
         """The last log lines, and some of the earlier ones."""
         return self._history
