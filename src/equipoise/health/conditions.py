@@ -24,7 +24,8 @@ CLEAR = 2.0  # strength from which a condition is likely, once it has lasted
 LASTED = 2 * WINDOW  # log lines
 NUM_LATE = 3  # scores that tell a divergence or a loss of variety together
 
-DIVERGED = 1.6  # of the best score, each of the last three
+DIVERGED = 1.6  # times the best score, each of the last three
+LOST = 0.1  # of what was won since the first score, at least
 EXPLODED = 500.0  # norm of a player's gradient
 GROWN = 100.0  # or so many times its own upper quartile before
 FADED = 1e-3  # of what reaches the last part of a network, in another part
@@ -57,6 +58,7 @@ class Sign:
 
     strength: float
     evidence: str
+    since: int | None = None  # samples; None: since the first of the log lines of now
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,10 @@ class View:
         before = finite(stats.signals.get(name, math.nan) for stats in self.history[-2 * WINDOW : -WINDOW])
         return len(before) < FEWEST or self.signal(name) > RISING * statistics.median(before)
 
-    def late(self, name: str, num: int = 2) -> list[float]:
-        """Return a value of the last scores, empty where there are fewer."""
-        found = finite(score.value(name) for score in self.scores)
-        return found[-num:] if len(found) >= num else []
+    def late(self, name: str, among: int = 4) -> list[float]:
+        """Return the last two values of a metric among so many last scores, empty where there are fewer."""
+        found = finite(score.value(name) for score in self.scores[-among:])
+        return found[-2:] if len(found) >= 2 else []
 
 
 def examine(
@@ -150,7 +152,7 @@ def _is_explained(condition: Condition, found: dict[Condition, Sign]) -> bool:
 
 def _diagnosis(condition: Condition, sign: Sign, view: View, since: int | None) -> Diagnosis:
     if since is None:
-        since = view.now[0].samples
+        since = view.now[0].samples if sign.since is None else sign.since
     return Diagnosis(
         condition=condition, since=since, confidence=_confidence(condition, sign, view, since), evidence=sign.evidence
     )
@@ -169,16 +171,26 @@ def _confidence(condition: Condition, sign: Sign, view: View, since: int) -> Con
 
 def non_finite(view: View) -> Sign | None:
     """Steps with a loss or a gradient that is not finite, which are not applied."""
-    num = num_skipped(view.now)
-    if num:
-        steps = "1 step" if num == 1 else f"{num:,} steps"
-        return Sign(
-            math.inf, f"{steps} of the last {len(view.now)} log lines had a loss or a gradient that is not finite."
-        )
-    last = view.now[-1]
-    if math.isfinite(last.discriminator_loss) and math.isfinite(last.generator_loss):
+    bad = [stats for stats in view.now if stats.skipped_steps or not _has_losses(stats)]
+    if not bad:
         return None
-    return Sign(math.inf, "The losses are not finite numbers.")
+    num = num_skipped(view.now)
+    steps = "1 step" if num == 1 else f"{num:,} steps"
+    told = f"{steps} of the last {len(view.now)} log lines were not finite, and not applied" if num else "not finite"
+    if where := _not_finite(bad[-1]):
+        told += f": {', '.join(where)}"
+    return Sign(math.inf, _sentence(told), bad[0].samples)
+
+
+def _has_losses(stats: StepStats) -> bool:
+    return math.isfinite(stats.discriminator_loss) and math.isfinite(stats.generator_loss)
+
+
+def _not_finite(stats: StepStats) -> list[str]:
+    """Return the names of the loss terms that are not finite; without any, of the parts with such a gradient."""
+    terms = [name.replace("_", "'s ", 1) for name, value in stats.terms.items() if not math.isfinite(value)]
+    parts = [name for name, value in stats.signals.items() if name.startswith("gradient/") and not math.isfinite(value)]
+    return [f"the {term} loss" for term in terms] or [f"the {name.replace('/', ' of ', 1)}" for name in parts]
 
 
 def divergence(view: View) -> Sign | None:
@@ -189,11 +201,13 @@ def divergence(view: View) -> Sign | None:
     best = min(view.scores[:-NUM_LATE], key=lambda score: score.loss)
     lowest = min(late, key=lambda score: score.loss)
     error = math.hypot(best.error, lowest.error)
-    if not best.loss > 0 or lowest.loss - best.loss <= 3 * (error if math.isfinite(error) else 0.0):
+    lost = lowest.loss - best.loss
+    won = view.scores[0].loss - best.loss
+    if not best.loss > 0 or lost <= 3 * (error if math.isfinite(error) else 0.0) or lost < LOST * won:
         return None
     times = lowest.loss / best.loss
     told = f"each of the last {NUM_LATE} scores is at least {times:.2g} times the best one ({best.loss:.3g})"
-    return Sign((times - 1) / (DIVERGED - 1), _sentence(told))
+    return Sign((times - 1) / (DIVERGED - 1), _sentence(told), late[0].samples)
 
 
 def exploding_gradient(view: View) -> Sign | None:
@@ -394,7 +408,7 @@ def saturation(view: View) -> Sign | None:
 
 def averaged_generator_worse(view: View) -> Sign | None:
     """An averaged generator that scores worse than the raw one."""
-    found = view.late("averaging")  # in standard errors; above 0: the average is worse
+    found = view.late("averaging", among=8)  # in standard errors; above 0: the average is worse
     if not found or view.going == "falling":  # it lags behind a generator that gets on
         return None
     told = f"the averaged generator is worse than the raw one, by {min(found):.1f} standard errors"
