@@ -211,12 +211,12 @@ SICK = (
     ),
     Game(
         "rates × 30",
-        ("rate-too-high", "divergence"),
+        ("rate-too-high", "divergence", "mode-collapse"),
         settings=both("0.03"),
     ),
     Game(
         "rates × 100",
-        ("rate-too-high", "divergence"),
+        ("rate-too-high", "divergence", "exploding-gradient", "mode-collapse"),
         settings=both("0.1"),
     ),
     Game(
@@ -252,7 +252,7 @@ SICK = (
     Game("rates ÷ 1000", ("rate-too-low",), settings=both("1e-6")),
     Game(
         "batch norm with batch 2",
-        ("mode-collapse", "mode-dropping", "rate-too-high"),
+        ("mode-collapse", "mode-dropping", "averaged-generator-worse"),
         settings=("networks.generator_norm=batch", "game.batch=2", *lasting(3_000)),
     ),
     Game(
@@ -261,8 +261,20 @@ SICK = (
         settings=(*PLAIN, "game.loss=wasserstein", "game.discriminator.rate=0.003"),
     ),
     Game(
+        "momentum with Adam",
+        ("cycling",),
+        settings=(
+            *PLAIN,
+            *both("0.003"),
+            "game.loss=wasserstein",
+            "game.weight_clip=0.1",
+            "game.generator.beta1=0.9",
+            "game.discriminator.beta1=0.9",
+        ),
+    ),
+    Game(
         "momentum without damping",
-        ("cycling", "divergence"),
+        ("cycling", "divergence", "non-finite", "mode-collapse"),
         settings=(
             *WEAK_PAIR,
             "game.update=simultaneous",
@@ -293,7 +305,12 @@ SICK = (
         "mnist",
         change=lambda task, _: Rebuilt(task, lambda p: Players(Scaled(p.generator, 0.0), p.discriminator)),
     ),
-    Game("digits, rates × 100", ("rate-too-high", "divergence", "mode-collapse"), "mnist", settings=both("0.2")),
+    Game(
+        "digits, rates × 100",
+        ("rate-too-high", "divergence", "exploding-gradient", "mode-collapse"),
+        "mnist",
+        settings=both("0.2"),
+    ),
     Game(
         "digits, 8 discriminator steps and minimax",
         ("discriminator-overpowering", "vanishing-gradient"),

@@ -1,13 +1,12 @@
 import math
-import random
+import re
 from collections.abc import Callable
 from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from equipoise.health import conditions
-from equipoise.health.conditions import FEWEST, LASTED, WINDOW, examine, period
+from equipoise.health.conditions import FEWEST, LASTED, WINDOW, examine, turning_points
 from equipoise.health.standing import WINDOW as WINDOW_OF_STANDING
 from equipoise.health.stats import HISTORY, RECENT, thinned
 from equipoise.health.telling import title, told, told_all
@@ -94,7 +93,6 @@ OF_SCORES: list[tuple[Condition, str, list[float], list[float]]] = [
     ("mode-dropping", "recall", [0.8, 0.3, 0.25], [0.15, 0.01, 0.01]),
     ("mode-dropping", "kl", [0.1, 0.6, 0.51], [0.1, 0.6, 0.49]),
     ("mode-collapse", "coverage", [0.8, 0.1, 0.1], [0.8, 0.9, 0.7]),
-    ("averaged-generator-worse", "averaging", [1.0, 4.0, 3.1], [1.0, 4.0, 2.9]),
 ]
 
 
@@ -108,6 +106,19 @@ def test_a_condition_of_scores_needs_the_last_two_of_them(
     assert names(examine(line(stats, WINDOW), with_values(scores, name, *ill))) == [condition]
     assert examine(line(stats, WINDOW), with_values(scores, name, *well)) == ()
     assert examine(line(stats, WINDOW), with_values(scores[:1], name, ill[-1])) == ()
+
+
+def test_an_averaged_generator_is_worse_where_it_is_so_surely_and_by_half_twice(stats: Stats, kids: Kids) -> None:
+    def found(*pairs: tuple[float, float], kid: float = 0.5) -> list[Condition]:
+        scores = kids(*[kid] * len(pairs))
+        values = [{"averaging": sure, "raw": raw} for sure, raw in pairs]
+        return names(examine(line(stats, WINDOW), [changed(a, values=b) for a, b in zip(scores, values, strict=True)]))
+
+    assert found((4.0, 0.2), (3.1, 0.33)) == ["averaged-generator-worse"]
+    assert found((4.0, 0.2), (2.9, 0.33)) == []
+    assert found((4.0, 0.2), (3.1, 0.34)) == []
+    assert found((3.1, 0.33)) == []
+    assert found((4.0, -0.2), (3.1, -0.1)) == ["averaged-generator-worse"]  # a kernel distance may be below 0
 
 
 def test_what_was_measured_long_ago_says_nothing_of_now(stats: Stats, kids: Kids) -> None:
@@ -222,35 +233,25 @@ def test_more_training_that_brings_nothing_is_told_last(stats: Stats) -> None:
     assert [one.evidence for one in found][-1] == "25 % more training brings 0.1 %."
 
 
-@pytest.mark.parametrize("lag", [5, 8, 10])
-def test_the_period_of_a_wave_is_found_and_its_autocorrelation_is_one(lag: int) -> None:
-    wave = [math.sin(2 * math.pi * place / lag) for place in range(6 * lag)]
-    found = period(wave)
-    assert found is not None
-    assert found[0] % lag == 0
-    assert found[1] == pytest.approx(1.0, abs=0.1)
+def test_a_series_turns_where_it_went_far_enough_before_and_after() -> None:
+    assert turning_points([0.5, 0.9, 0.3, 0.8], 0.25) == [0.9, 0.3]
+    assert turning_points([0.5, 0.9, 0.8, 0.95, 0.3, 0.4, 0.2, 0.8], 0.25) == [0.95, 0.2]
+    assert turning_points([0.1, 0.2, 0.4, 0.6, 0.9], 0.25) == []
+    assert turning_points([0.9, 0.2], 0.25) == []
+    assert turning_points([0.7, 0.5, 0.7, 0.5, 0.7], 0.25) == []
+    assert turning_points([0.0, 1.0] * 4, 1.0) == [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
 
 
-def test_noise_steps_and_drifts_have_no_period() -> None:
-    noise = random.Random(0)
-    strong = 0
-    for _ in range(300):
-        found = period([noise.gauss(0, 1) for _ in range(RECENT)])
-        strong += found is not None and found[1] > conditions.PERIODIC
-    assert strong <= 6
-    assert period([0.1 * place for place in range(RECENT)]) is None
-    assert period([1.0] * RECENT) is None
-    assert period([float(place > 16) for place in range(RECENT)]) is None
-
-
-def test_players_that_go_round_each_other_are_told_with_their_period(stats: Stats) -> None:
+def test_players_that_go_round_each_other_are_told_with_how_often_and_how_far(stats: Stats) -> None:
     lines = stats(RECENT)
-    wave = [changed(one, accuracy=0.7 + 0.1 * math.sin(place * math.pi / 4)) for place, one in enumerate(lines)]
+    wave = [changed(one, accuracy=0.7 + 0.15 * math.sin(place * math.pi / 4)) for place, one in enumerate(lines)]
     (found,) = examine(wave, [])
     assert found.condition == "cycling"
-    assert " 8 " in found.evidence
-    small = [changed(one, accuracy=0.7 + 0.03 * math.sin(place * math.pi / 4)) for place, one in enumerate(lines)]
+    assert re.findall(r"\d+", found.evidence) == ["6", "32", "55", "85"]
+    small = [changed(one, accuracy=0.7 + 0.1 * math.sin(place * math.pi / 4)) for place, one in enumerate(lines)]
     assert examine(small, []) == ()
+    slow = [changed(one, accuracy=0.7 + 0.15 * math.sin(place * math.pi / 16)) for place, one in enumerate(lines)]
+    assert examine(slow, []) == ()
 
 
 def test_the_history_keeps_the_last_lines_and_the_span_of_the_run(stats: Stats) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from equipoise.evaluation.evaluate import Contender, discriminator_gap, evaluate, measure
 from equipoise.evaluation.selection import candidates_to_score_again
+from equipoise.health.conditions import AVERAGING_EVERY
 from equipoise.host.deadline import Abandoned, Deadline
 from equipoise.host.writer import run_now
 from equipoise.metrics.units import Measured, difference
@@ -24,7 +25,6 @@ from equipoise.tasks.base import Evaluated, Judge, Task, split_logits
 from equipoise.tasks.contract import refuse_negative
 
 AVERAGING = "averaging"
-AVERAGING_EVERY = 4  # evaluations, from one to the next in which the raw generator is measured, too
 NUM_CHUNKS_ASKED = 2  # chunks of each kind on which the discriminator is asked whether it overfits
 
 Event = Callable[[EventKind, str], None]
@@ -134,7 +134,7 @@ def is_averaging_due(scores: Sequence[Score]) -> bool:
 def with_averaging(
     task: Task, state: TrainingState, judge: Judge, score: Score, averaged: Measured, deadline: Deadline
 ) -> Score:
-    """Add by how many standard errors the averaged generator is worse than the raw one, on the same inputs.
+    """Add what the raw generator scores on the same inputs, and by how many standard errors the average is worse.
 
     Below 0 it is better. Nothing is added where the two are one.
     """
@@ -144,7 +144,7 @@ def with_averaging(
     raw = measure(task, judge, generator, stream_seed(judge.seed, "judging", state.samples), deadline)
     found = difference(raw, averaged)
     share = found.value / found.standard_error if found.standard_error > 0 else math.nan
-    return msgspec.structs.replace(score, values=score.values | {AVERAGING: share})
+    return msgspec.structs.replace(score, values=score.values | {AVERAGING: share, "raw": raw.loss})
 
 
 def adopt_protocol(task: Task, state: TrainingState, judge: Judge, monitor: Monitor, run: RunFolder) -> None:

@@ -38,18 +38,21 @@ MEMORISED = 0.5  # of the scale between real and generated (arXiv:2006.06676, Eq
 COLLAPSED = 0.25  # of the spread of a real batch
 ALIKE = 0.1  # of the distance to the nearest neighbour in a real batch
 DROPPED = 0.6  # of the spread
+PROGRESS = 5.0  # times less variety than that speaks of a collapse while the score still falls
 RISING = 1.1  # times what it was a window ago: a generator that has just begun to make different things
 LEFT = 0.4  # of the best coverage or recall
-SOME = 0.2  # coverage or recall below which there is little to lose
+SOME = 0.3  # coverage or recall below which there is little to lose
 UNEVEN = 0.5  # divergence of the shares by mode, where modes are known
 ENDS = 0.4  # share of values at the ends of their range, more than in real samples
 COPIED = -3.0  # of the test for copying, in standard deviations (arXiv:2004.05675)
 LEAKED = -3.0  # of the comparison with augmented real images, likewise
 LARGE = 0.05  # ‖Δw‖ / ‖w‖ of one step
 SMALL = 5e-5
-PERIODIC = 0.7  # autocorrelation at the period of a cycle
-SWING = 0.1  # of the accuracy in a cycle, up and down
+SWING = 0.25  # of the accuracy in a cycle, up or down
+NUM_TURNS = 6  # of the last 32 log lines, up to down or down to up
 WORSE = 3.0  # standard errors by which the averaged generator is worse than the raw one
+LAGGING = 1.5  # times the raw one's score
+AVERAGING_EVERY = 4  # evaluations, from one to the next in which the raw generator is measured, too
 
 
 @dataclass(frozen=True)
@@ -293,43 +296,35 @@ def discriminator_overfitting(view: View) -> Sign | None:
 
 
 def cycling(view: View) -> Sign | None:
-    """Players that go round each other: the discriminator's accuracy goes up and down in a period."""
+    """Players that go round each other: the discriminator's accuracy swings up and down."""
     values = finite(stats.accuracy for stats in view.history[-RECENT:])
-    if len(values) < 3 * WINDOW:
+    if len(values) < 2 * WINDOW:
         return None
-    found = period(values)
-    tenths = statistics.quantiles(values, n=10)
-    swing = tenths[-1] - tenths[0]
-    if found is None or swing < SWING:
+    turns = turning_points(values, SWING)
+    if len(turns) < 2:
         return None
-    lines, strength = found
-    told = f"the discriminator's accuracy goes up and down by {100 * swing:.0f} points every {lines} log lines"
-    return Sign(strength / PERIODIC, _sentence(told))
+    low, high = 100 * min(turns), 100 * max(turns)
+    between = f"between {low:.0f} and {high:.0f} %"
+    told = f"the discriminator's accuracy turned {len(turns)} times in {len(values)} log lines, {between}"
+    return Sign(len(turns) / NUM_TURNS, _sentence(told))
 
 
-def period(values: Sequence[float]) -> tuple[int, float] | None:
-    """Return the lag at which a series without its line resembles itself most, and its autocorrelation there.
-
-    None without one: at half of that lag it must be its own opposite, as noise and drifts are not.
-    """
-    num = len(values)
-    middle = (num - 1) / 2
-    mean = statistics.fmean(values)
-    slope = sum((place - middle) * value for place, value in enumerate(values)) / sum(
-        (place - middle) ** 2 for place in range(num)
-    )
-    rest = [value - mean - slope * (place - middle) for place, value in enumerate(values)]
-    total = sum(value * value for value in rest)
-    if not total > 0:
-        return None
-    correlations = [
-        sum(a * b for a, b in zip(rest, rest[lag:], strict=False)) / total * num / (num - lag)
-        for lag in range(num // 3 + 1)
-    ]
-    best = max(range(4, num // 3 + 1), key=lambda lag: correlations[lag], default=0)
-    if not best or correlations[best // 2] > -correlations[best] / 2:
-        return None
-    return best, correlations[best]
+def turning_points(values: Sequence[float], swing: float) -> list[float]:
+    """Return the values at which a series turned, each time after and before a way of at least `swing`."""
+    turns: list[float] = []
+    low = high = values[0]
+    direction = 0
+    for value in values:
+        low, high = min(low, value), max(high, value)
+        if direction >= 0 and high - value >= swing:
+            if direction:
+                turns.append(high)
+            direction, low = -1, value
+        elif direction <= 0 and value - low >= swing:
+            if direction:
+                turns.append(low)
+            direction, high = 1, value
+    return turns
 
 
 # What the generator makes
@@ -342,7 +337,8 @@ def mode_collapse(view: View) -> Sign | None:
         share = view.signal(name)
         if share >= 0 and not view.is_rising(name):
             told = f"a generated batch has {100 * share:.2g} % of the {what} of a real one"
-            signs.append(Sign(limit / max(share, 1e-6), _sentence(told)))
+            strength = limit / max(share, 1e-6)
+            signs.append(Sign(strength if view.going != "falling" else strength / PROGRESS, _sentence(told)))
     if fall := _fall(view, "coverage"):
         best, now = fall
         if now < COLLAPSED * best:
@@ -354,7 +350,7 @@ def mode_dropping(view: View) -> Sign | None:
     """Parts of the data that are not generated, or no longer."""
     signs = []
     share = view.signal("spread")
-    if share >= 0 and not view.is_rising("spread"):
+    if share >= 0 and not view.is_rising("spread") and view.going != "falling":
         told = f"a generated batch has {100 * share:.2g} % of the spread of a real one"
         signs.append(Sign(DROPPED / max(share, 1e-6), _sentence(told)))
     for name in ("coverage", "recall"):
@@ -408,11 +404,15 @@ def saturation(view: View) -> Sign | None:
 
 def averaged_generator_worse(view: View) -> Sign | None:
     """An averaged generator that scores worse than the raw one."""
-    found = view.late("averaging", among=8)  # in standard errors; above 0: the average is worse
-    if not found or view.going == "falling":  # it lags behind a generator that gets on
+    both = [score for score in view.scores[-2 * AVERAGING_EVERY :] if math.isfinite(score.value("averaging"))][-2:]
+    if len(both) < 2 or view.going == "falling":  # it lags behind a generator that gets on
         return None
-    told = f"the averaged generator is worse than the raw one, by {min(found):.1f} standard errors"
-    return Sign(min(found) / WORSE, _sentence(told))
+    if any(score.loss < LAGGING * score.value("raw") for score in both):
+        return None
+    sure = min(score.value("averaging") for score in both)  # in standard errors; above 0: the average is worse
+    last = both[-1]
+    told = f"the averaged generator scores {last.loss:.3g}, the raw one {last.value('raw'):.3g}"
+    return Sign(sure / WORSE, _sentence(f"{told} (by {sure:.1f} standard errors and more, twice)"), both[0].samples)
 
 
 # How far they move
