@@ -5,6 +5,7 @@ import textwrap
 from typing import Any
 
 from equipoise.errors import Command, UserError, shortened, suggested
+from equipoise.health.curves import bars, curves_of, is_logarithmic, span
 from equipoise.health.pages import PAGES, SUBJECTS, Subject, heading
 
 WIDTH = 80
@@ -36,6 +37,7 @@ def page_text(subject: Subject) -> str:
         ("What helps", ""),
     ]
     lines = [heading(subject), "=" * len(heading(subject))]
+    lines += ["", *_drawn(subject)]
     for label, text in rows:
         lines += ["", label, *([_indented(text)] if text else [])]
     for one in found.helps:
@@ -46,6 +48,19 @@ def page_text(subject: Subject) -> str:
         )
         lines += [f"      --set {setting}" for setting in one.settings]
     return "\n".join([*lines, "", f"Source: {found.source}"])
+
+
+def _drawn(subject: Subject) -> list[str]:
+    """Return the curves of a sick game and of a healthy one, both in one scale."""
+    lines = []
+    for name, pair in curves_of(subject).items():
+        low, high = span(pair)
+        scale = ", logarithmic" if is_logarithmic(pair) else ""
+        lines.append(f"  {name} ({low:.2g} to {high:.2g}{scale})")
+        lines += [
+            f"    {label:8s} {bars(pair, values)}" for label, values in (("sick", pair.sick), ("healthy", pair.healthy))
+        ]
+    return lines
 
 
 def _indented(text: str) -> str:
