@@ -203,7 +203,10 @@ class Task(Evaluated, Protocol):
         ...
 
     def logits(self, discriminator: nn.Module, inputs: Any, outputs: Any) -> Tensor:
-        """Return the discriminator's logits `[N]` of outputs, real or generated, that belong to these inputs."""
+        """Return the discriminator's logits `[N]` of outputs, real or generated, that belong to these inputs.
+
+        One that judges packs of samples (`game.packing`) has a logit for each pack in a row.
+        """
         ...
 
     def model(self) -> Model:
@@ -258,6 +261,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+def whole_packs(outputs: Tensor, packing: int) -> Tensor:
+    """Return outputs `[N, …]` without the last few that fill no pack."""
+    return outputs[: len(outputs) // packing * packing]
 
 
 def chunks(num: int, size: int = CHUNK) -> Iterator[tuple[int, int]]:
