@@ -160,7 +160,7 @@ def main() -> None:
     interleaved: Any = Interleaved(task, recipe)
     judge = task.judge("validation")
     assert judge is not None
-    monitor = monitor_of(recipe, judge, task.describe().noun)
+    monitor = monitor_of(recipe, judge)
     with tempfile.TemporaryDirectory() as folder, Display() as display, patch.object(loop, "take_score", no_score):
         run = RunFolder.create(Path(folder) / "run", recipe, task.describe())
         loop.train(interleaved, recipe, run, judge, monitor, display)

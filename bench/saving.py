@@ -68,7 +68,7 @@ def held_up(task: ImageTask, recipe: Recipe, judge: Judge) -> tuple[list[float],
         seconds.append(time.perf_counter() - begin)
         return verdict
 
-    monitor = monitor_of(recipe, judge, task.describe().noun)
+    monitor = monitor_of(recipe, judge)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(patch.object(loop, "save_finite", timed))

@@ -1,16 +1,16 @@
-"""Games of points that are sick, each made ill in one known way, and healthy ones that might look ill.
+"""Games of points and of digits that are sick, each made ill in one known way, and healthy ones that might look ill.
 
     python bench/sick_games.py [--seed 0]
 
 A game is a recipe, settings, and what is changed in its task. All intervals are fixed, so that a game is a function of
-its kind and its seed. Prints how each one ends: why, its scores, and the signals of its last log line. What a diagnosis
-says of them is not measured yet.
+its kind and its seed. Prints how each one ends: why, its scores, and the signals of its last log line. What the
+diagnoses say of them is measured by bench/doctor.py.
 """
 
 import argparse
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from equipoise.recipes import Facts, RecipeName
 from equipoise.runs.folder import RunFolder
 from equipoise.setup import loss_of, monitor_of
 from equipoise.storage.logs import records
+from equipoise.storage.records import Condition
 from equipoise.tasks.base import Task
 
 CPU = torch.device("cpu")
@@ -33,16 +34,22 @@ BATCH = 64
 ROUNDS = 1_500
 LINES = 60  # of the log
 EVALUATIONS = 12
-POINTS = (
-    f"game.batch={BATCH}",
-    "budget.seconds=none",
-    f"budget.samples={BATCH * ROUNDS}",
-    f"saving.every={BATCH * ROUNDS}",
-    f"saving.log_every={BATCH * ROUNDS // LINES}",
-    f"evaluation.every={BATCH * ROUNDS // EVALUATIONS}",
-    "evaluation.num_samples=500",
-    "stopping.policy=budget",
-)
+
+
+def lasting(samples: int) -> tuple[str, ...]:
+    """Return settings for a game of so many samples, with its log lines and evaluations at fixed places."""
+    return (
+        f"budget.samples={samples}",
+        f"saving.every={samples}",
+        f"saving.log_every={samples // LINES}",
+        f"evaluation.every={samples // EVALUATIONS}",
+    )
+
+
+FIXED = ("budget.seconds=none", "evaluation.num_samples=500", "stopping.policy=budget", "remedies.attempts=0")
+POINTS = (*FIXED, f"game.batch={BATCH}", *lasting(BATCH * ROUNDS))
+DIGITS = (*FIXED, "game.batch=32", *lasting(32 * 900))
+SMALL = ("networks.width=8",)
 PLAIN = ("game.penalty.kind=none", "game.penalty.gamma=0", "game.penalty.gamma_end=none")
 
 Change = Callable[[Task, int], Any]
@@ -53,7 +60,7 @@ class Game:
     """A kind of game: what is told to a training, what is changed in its task, and which conditions are true of it."""
 
     name: str
-    conditions: tuple[str, ...]  # that a diagnosis may name; none: it is healthy
+    conditions: tuple[Condition, ...]  # any of which is a right diagnosis; none: it is healthy
     source: str = "ring"
     recipe: RecipeName = "modern"
     settings: tuple[str, ...] = ()
@@ -132,9 +139,54 @@ class Scaled(nn.Module):
         self.network = network
         self.factor = factor
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents to points."""
-        return self.network(self.factor * latents)
+    def forward(self, latents: Tensor, *labels: Tensor | None) -> Tensor:
+        """Map latents to points or images."""
+        return self.network(self.factor * latents, *labels)
+
+
+class Copying(nn.Module):
+    """A generator that returns images it was given, with a little of its own."""
+
+    bank: Tensor
+    directions: Tensor
+
+    def __init__(self, network: nn.Module, bank: Tensor, num_latents: int) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("bank", bank)
+        self.register_buffer(
+            "directions", torch.randn(num_latents, len(bank), generator=torch.Generator().manual_seed(0))
+        )
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map latents to the images that they point to."""
+        copied = self.bank[(latents @ self.directions).argmax(1)]
+        return (copied + 0.02 * self.network(latents, labels)).clamp(-1, 1)
+
+
+class Mirrored(nn.Module):
+    """A generator whose images are mirrored half of the time, which nobody can see behind flips."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map latents to images."""
+        images = self.network(latents, labels)
+        return torch.where(latents[:, 0, None, None, None] > 0, images.flip(3), images)
+
+
+def copying(task: Any, players: Players) -> Players:
+    """Return a game whose generator copies training images."""
+    bank = task.examples("train", 0, 500).targets
+    return Players(Copying(players.generator, bank, task.recipe.networks.latent_size), players.discriminator)
+
+
+def few(task: Any, num: int = 48) -> Any:
+    """Return a task of images with the first training images alone."""
+    splits = replace(task.pool.splits, train=task.pool.splits.train[:num])
+    return replace(task, pool=replace(task.pool, splits=splits))
 
 
 def deep(players: Players, activation: Callable[[], nn.Module], depth: int, gain: float) -> Players:
@@ -156,80 +208,86 @@ def both(rate: str) -> tuple[str, ...]:
 
 # The kinds
 
+PAIRED = ("relativistic", "non-saturating", "hinge", "least-squares")
 WEAK_PAIR = (*PLAIN, "game.loss=non-saturating")
 SICK = (
     Game(
         "15 discriminator steps",
-        ("overpowering", "mode dropping"),
+        ("discriminator-overpowering", "mode-dropping"),
         settings=(*WEAK_PAIR, "game.discriminator_steps=15"),
     ),
     Game(
         "1 discriminator step in 15",
-        ("too weak", "mode dropping"),
+        ("discriminator-too-weak", "mode-dropping"),
         settings=WEAK_PAIR,
         change=lambda task, _: Resting(task),
     ),
     Game(
         "rates × 30",
-        ("rate too high", "diverged"),
+        ("rate-too-high", "divergence", "mode-collapse"),
         settings=both("0.03"),
     ),
     Game(
         "rates × 100",
-        ("rate too high", "diverged"),
+        ("rate-too-high", "divergence", "exploding-gradient", "mode-collapse"),
         settings=both("0.1"),
     ),
     Game(
         "strong discriminator without a penalty",
-        ("overpowering", "vanishing gradient"),
+        ("discriminator-overpowering", "vanishing-gradient", "mode-dropping"),
         settings=(*PLAIN, "game.loss=minimax", "game.discriminator.rate=0.01", "game.generator.rate=0.0003"),
     ),
     Game(
         "minimax",
-        ("vanishing gradient", "overpowering"),
+        ("vanishing-gradient", "discriminator-overpowering", "mode-dropping"),
         settings=(*PLAIN, "game.loss=minimax", "game.discriminator_steps=5"),
     ),
     Game(
         "deep sigmoid discriminator",
-        ("vanishing gradient", "too weak"),
+        ("vanishing-gradient", "discriminator-too-weak"),
         settings=WEAK_PAIR,
         change=lambda task, _: Rebuilt(task, lambda players: deep(players, nn.Sigmoid, 8, 1.0)),
     ),
     Game(
         "exploding depth",
-        ("exploding gradient", "rate too high", "diverged"),
+        ("exploding-gradient", "rate-too-high", "divergence"),
         settings=WEAK_PAIR,
         change=lambda task, _: Rebuilt(task, lambda players: deep(players, nn.ReLU, 12, 3.0)),
     ),
     Game(
         "collapsed by construction",
-        ("collapsed",),
+        ("mode-collapse",),
         change=lambda task, _: Rebuilt(task, lambda p: Players(Scaled(p.generator, 1e-4), p.discriminator)),
     ),
-    Game("NaN in the data", ("not finite",), change=lambda task, _: Poisoned(task, "data")),
-    Game("NaN in a loss", ("not finite",), change=lambda task, _: Poisoned(task, "loss")),
-    Game("NaN in one gradient", ("not finite",), change=lambda task, _: Poisoned(task, "gradient")),
-    Game("rates ÷ 1000", ("rate too low",), settings=both("1e-6")),
+    Game("NaN in the data", ("non-finite",), change=lambda task, _: Poisoned(task, "data")),
+    Game("NaN in a loss", ("non-finite",), change=lambda task, _: Poisoned(task, "loss")),
+    Game("NaN in one gradient", ("non-finite",), change=lambda task, _: Poisoned(task, "gradient")),
+    Game("rates ÷ 1000", ("rate-too-low",), settings=both("1e-6")),
     Game(
         "batch norm with batch 2",
-        ("collapsed", "mode dropping", "rate too high"),
-        settings=(
-            "networks.generator_norm=batch",
-            "game.batch=2",
-            "budget.samples=3000",
-            "saving.every=3000",
-            "saving.log_every=50",
-            "evaluation.every=250",
-        ),
+        ("mode-collapse", "mode-dropping", "averaged-generator-worse"),
+        settings=("networks.generator_norm=batch", "game.batch=2", *lasting(3_000)),
     ),
     Game(
         "wasserstein without a limit",
-        ("diverged", "cycling"),
+        ("divergence", "exploding-gradient", "cycling"),
         settings=(*PLAIN, "game.loss=wasserstein", "game.discriminator.rate=0.003"),
     ),
     Game(
+        "momentum with Adam",
+        ("cycling",),
+        settings=(
+            *PLAIN,
+            *both("0.003"),
+            "game.loss=wasserstein",
+            "game.weight_clip=0.1",
+            "game.generator.beta1=0.9",
+            "game.discriminator.beta1=0.9",
+        ),
+    ),
+    Game(
         "momentum without damping",
-        ("cycling", "diverged"),
+        ("cycling", "divergence", "non-finite", "mode-collapse"),
         settings=(
             *WEAK_PAIR,
             "game.update=simultaneous",
@@ -241,6 +299,51 @@ SICK = (
             "game.discriminator.beta1=0.9",
         ),
     ),
+    Game(
+        "few digits",
+        ("discriminator-overfitting",),
+        "mnist",
+        settings=(*PLAIN, "game.loss=non-saturating"),
+        change=lambda task, _: few(task),
+    ),
+    Game(
+        "copied digits",
+        ("memorization",),
+        "mnist",
+        change=lambda task, _: Rebuilt(task, lambda players: copying(task, players)),
+    ),
+    Game(
+        "digits collapsed by construction",
+        ("mode-collapse",),
+        "mnist",
+        change=lambda task, _: Rebuilt(task, lambda p: Players(Scaled(p.generator, 0.0), p.discriminator)),
+    ),
+    Game(
+        "digits, rates × 100",
+        ("rate-too-high", "divergence", "exploding-gradient", "mode-collapse"),
+        "mnist",
+        settings=both("0.2"),
+    ),
+    Game(
+        "digits, mirrored half of the time",
+        ("augmentation-leak",),
+        "mnist",
+        settings=("augment.kinds=flip", "augment.probability=1"),
+        change=lambda task, _: Rebuilt(task, lambda p: Players(Mirrored(p.generator), p.discriminator)),
+    ),
+    Game(
+        "digits, 8 discriminator steps and minimax",
+        ("discriminator-overpowering", "vanishing-gradient"),
+        "mnist",
+        settings=(
+            *PLAIN,
+            "game.loss=minimax",
+            "game.discriminator_steps=8",
+            "game.generator.rate=0.0001",
+            "game.generator.rate_end=none",
+            "game.discriminator.rate=0.001",
+        ),
+    ),
 )
 HEALTHY = (
     *(Game(f"relativistic, {source}", (), source) for source in ("ring", "grid", "spiral")),
@@ -249,20 +352,32 @@ HEALTHY = (
         for loss in ("non-saturating", "hinge", "least-squares")
         for source in ("ring", "spiral")
     ),
-    Game("wgan-gp", (), recipe="wgan-gp"),
+    Game("wgan-gp", (), recipe="wgan-gp", settings=lasting(5 * BATCH * ROUNDS)),
     Game("slow", (), settings=("game.generator.rate=0.0003", "game.discriminator.rate=0.0003")),
     Game("two rates", (), settings=("game.generator.rate=0.0003",)),
     Game("extragradient", (), settings=("game.update=extragradient",)),
     Game("simultaneous", (), settings=("game.update=simultaneous",)),
     Game("strong penalty", (), settings=("game.penalty.gamma=3", "game.penalty.gamma_end=1")),
+    Game("slow average", (), settings=("game.ema_half_life=1000000",)),
     Game("large batch", (), settings=("game.batch=256",)),
+    Game("small batch", (), settings=("game.batch=16", *lasting(16 * 2 * ROUNDS))),
+    Game("constant rates", (), settings=("game.generator.rate_end=none", "game.discriminator.rate_end=none")),
+    Game("rmsprop", (), settings=("game.generator.optimizer=rmsprop", "game.discriminator.optimizer=rmsprop")),
+    Game("two discriminator steps", (), settings=("game.discriminator_steps=2", *lasting(2 * BATCH * ROUNDS))),
+    Game("instance noise", (), settings=("game.instance_noise=0.1",)),
+    *(Game(f"digits, {loss}, R1 and R2", (), "mnist", settings=(f"game.loss={loss}",)) for loss in PAIRED),
+    Game("digits, conditional", (), "mnist", settings=("networks.conditional=true", *lasting(32 * 1_800))),
+    Game("digits, augmented", (), "mnist", settings=("augment.kinds=translation", "augment.probability=0.5")),
+    Game("digits, constant rates", (), "mnist", settings=both("0.001")),
 )
 
 
 def play(game: Game, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
     """Play a game to its end and return its log lines, its scores, and why it ended."""
-    kind = tasks.task_settings("points", game.source)
-    given = [f"data.source={game.source}", *POINTS, *game.settings, f"seed={seed}"]
+    is_of_digits = game.source == "mnist"
+    kind = tasks.task_settings("images" if is_of_digits else "points", game.source)
+    usual = (*DIGITS, *SMALL) if is_of_digits else POINTS
+    given = [f"data.source={game.source}", *usual, *game.settings, f"seed={seed}"]
     recipe = with_settings(recipe_for(game.recipe, Facts(), kind), given)
     source = tasks.opened(recipe, CPU, SILENT.stage)
     recipe = source.settled(recipe)
@@ -270,7 +385,7 @@ def play(game: Game, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, An
     judge = task.judge("validation")
     assert judge is not None
     played: Any = task if game.change is None else game.change(task, seed)
-    monitor = monitor_of(recipe, judge, "points")
+    monitor = monitor_of(recipe, judge)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder.create(Path(folder) / "run", recipe, task.describe())
         outcome = loop.train(played, recipe, run, judge, monitor, SILENT)

@@ -114,7 +114,7 @@ def recorded(training: Training, folder: Path) -> list[dict[str, Any]]:
         return score
 
     run = RunFolder.create(folder, recipe, task.describe())
-    monitor = monitor_of(recipe, judge, task.describe().noun)
+    monitor = monitor_of(recipe, judge)
     with patch.object(loop, "take_score", take_both):
         loop.train(task, recipe, run, judge, monitor, SILENT)
     scores = [lenient(Score, line) for line in logs.records(run.scores)]

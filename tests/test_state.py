@@ -89,7 +89,7 @@ def make(small: None, tmp_path: Path) -> Callable[..., Made]:
         judge = task.judge("validation")
         assert judge is not None
         run = RunFolder.create(tmp_path / "run", recipe, task.describe())
-        return Made(task, recipe, run, monitor_of(recipe, judge, "points"))
+        return Made(task, recipe, run, monitor_of(recipe, judge))
 
     return make
 

@@ -22,6 +22,7 @@ from equipoise.game.signals import look_at_round
 from equipoise.game.terms import StepContext
 from equipoise.game.updates import Role, Terms, samples_per_round, step_index
 from equipoise.health.stats import interval_stats, present_rate
+from equipoise.health.telling import told_all
 from equipoise.host.clock import Clock
 from equipoise.host.deadline import Abandoned, Deadline
 from equipoise.host.device import is_losing
@@ -60,6 +61,8 @@ class Progress:
     last: Score | None
     best: Score | None
     stopping_status: str = ""
+    health: str = ""  # what is wrong, in words
+    is_sick: bool = False  # something is wrong
 
 
 class Observer(Protocol):
@@ -166,7 +169,7 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
             set_rates(state, recipe, progress)
             terms = partial(terms_of, task, state, recipe, progress)
             num = step_of(state, recipe)
-            with looked_at(state, num):
+            with looked_at(state, recipe, num):
                 for numbers in state.update.round(terms, state.adjustments.discriminator_steps):
                     state.meter.add(numbers)
             state.samples += num
@@ -455,13 +458,14 @@ def ended(stop: Stop, state: TrainingState, monitor: Monitor, run: RunFolder, ho
 
 
 @contextlib.contextmanager
-def looked_at(state: TrainingState, step: int) -> Iterator[None]:
+def looked_at(state: TrainingState, recipe: Recipe, step: int) -> Iterator[None]:
     """Look closely at the last two rounds before a log line, and take in the signals of the last one."""
     is_last, is_next = (state.intervals.is_log_due(state.samples + ahead * step, step) for ahead in (1, 2))
     if not is_last and not is_next:
         yield
         return
-    with look_at_round(state.players, state.sketch, is_whole=is_last) as look:
+    num_steps = recipe.game.discriminator_steps + state.adjustments.discriminator_steps
+    with look_at_round(state.players, state.sketch, is_whole=is_last, discriminator_steps=num_steps) as look:
         yield
     state.sketch = look.sketch if is_next else None
     state.meter.add(look.signals)
@@ -523,7 +527,7 @@ def log(state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, 
         text = f"a loss or a gradient was not finite, so {stats.skipped_steps} steps of this interval were skipped"
         run.log_event(stats.samples, stats.seconds, "steps skipped", text, state.attempt)
     monitor.observe(stats)
-    run.log_step(stats)
+    run.log_step(msgspec.structs.replace(stats, diagnoses=monitor.diagnoses))
     return progress_of(state, recipe, monitor, score_of_best(run, monitor))
 
 
@@ -551,4 +555,6 @@ def progress_of(state: TrainingState, recipe: Recipe, monitor: Monitor, best: Sc
         last=monitor.last,
         best=best,
         stopping_status=monitor.stopping_status(),
+        health=told_all(monitor.diagnoses, len(monitor.recent)),
+        is_sick=bool(monitor.diagnoses),
     )

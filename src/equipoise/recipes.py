@@ -78,13 +78,14 @@ def for_points(recipe: Recipe, task: Points) -> Recipe:
     """Return a recipe for points in the plane: its loss and penalty over small perceptrons, with higher rates."""
     game = recipe.game
     rates = {"rate": 1e-3, "rate_end": 1e-4, "beta1": 0.5, "beta2": 0.9}
+    gamma = 0.1 if game.penalty.kind == "wgan-gp" else game.penalty.gamma  # as its authors have it on toys
     game = dataclasses.replace(
         game,
         batch=256,
         generator=dataclasses.replace(game.generator, **rates),
         discriminator=dataclasses.replace(game.discriminator, **rates),
         ema_half_life=20_000 if game.ema_half_life else 0,
-        penalty=dataclasses.replace(game.penalty, every=1),
+        penalty=dataclasses.replace(game.penalty, every=1, gamma=gamma),
     )
     return dataclasses.replace(
         recipe,

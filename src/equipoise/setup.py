@@ -65,7 +65,7 @@ def run_training(training: Training) -> None:
                 raise UserError(training.recipe.data.source, "too few validation examples to score by", "Add examples")
             note_metrics(folder, judge)
             note_encoder(training, judge)
-            monitor = monitor_of(training.recipe, judge, training.task.describe().noun)
+            monitor = monitor_of(training.recipe, judge)
             with at_training(folder, training.observer.stage, is_after=False) as stage:
                 judge_baselines(training, judge, stage)
         with threads_of(None, training.device):  # of which the training may choose another number
@@ -98,9 +98,9 @@ def first_threads(training: Training) -> int | None:
     return found
 
 
-def monitor_of(recipe: Recipe, judge: Judge, noun: str) -> Monitor:
+def monitor_of(recipe: Recipe, judge: Judge) -> Monitor:
     """Return the monitor of a recipe for what a judge measures."""
-    return Monitor(recipe.stopping, recipe.budget, judge.metrics, recipe.remedies, noun, recipe.game)
+    return Monitor(recipe.stopping, recipe.budget, judge.metrics, recipe.remedies, recipe.game)
 
 
 def note_environment(training: Training) -> None:

@@ -13,8 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from equipoise.evaluation.scoring import adopt_protocol, take_score
+from equipoise.game.terms import Adjustments
+from equipoise.game.updates import make_update
 from equipoise.host.deadline import Abandoned, Deadline
 from equipoise.host.writer import run_now
+from equipoise.recipe import Game
 from equipoise.runs.candidates import place, score_in
 from equipoise.stopping.verdicts import NUM_FAILED, Continue, Stop
 from equipoise.storage.files import verify
@@ -110,7 +113,47 @@ def test_the_discriminators_gap_is_a_value_of_the_score(stage: Any) -> None:
     found = take(stage).value("discriminator_gap")
     assert found == pytest.approx((4 - 2) / (4 - 0), abs=0.1)  # logits of train, validation and generated points
     stage.at(200, 0.0)
-    assert "discriminator_gap" not in take(stage, with_gap=False).values
+    assert "discriminator_gap" not in take(stage, with_more=False).values
+
+
+def test_the_raw_generator_is_measured_at_every_fourth_evaluation_on_the_same_inputs(stage: Any) -> None:
+    """The averaged one is at 0.5 and the raw one at 0, so the average is surely worse."""
+    found = []
+    for samples in range(100, 1_300, 100):
+        if samples == 900:
+            stage.state.players.generator.shift.data.fill_(0.9)
+        stage.at(samples, 0.5)
+        found.append(take(stage).value("averaging"))
+    assert [place for place, value in enumerate(found, 1) if math.isfinite(value)] == [4, 8, 12]
+    assert found[3] > 3
+    assert found[11] < -3
+
+
+def test_a_game_without_an_average_has_no_raw_generator_to_compare(stage: Any) -> None:
+    stage.state.update = make_update(Game(ema_half_life=0), stage.state.players)
+    for samples in range(100, 900, 100):
+        stage.at(samples, 0.5)
+        assert "averaging" not in take(stage).values
+
+
+def test_a_leak_of_augmentation_is_asked_of_the_averaged_generator_where_a_task_augments(stage: Any) -> None:
+    for samples in range(100, 500, 100):
+        stage.at(samples, 0.5)
+        assert "augmentation_leak" not in take(stage).values
+    seen = []
+
+    def leak(generator: Any, randomness: Any, more: float) -> float:
+        seen.append((generator, more))
+        return -4.0
+
+    stage.task.augmentation_leak = leak
+    stage.state.adjustments = Adjustments(augment=0.3)
+    found = []
+    for samples in range(500, 900, 100):
+        stage.at(samples, 0.5)
+        found.append(take(stage).value("augmentation_leak"))
+    assert [value for value in found if math.isfinite(value)] == [-4.0]
+    assert seen == [(stage.state.generator_ema, 0.3)]
 
 
 # Guards

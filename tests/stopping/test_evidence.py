@@ -749,7 +749,7 @@ def test_pairs_hardly_ever_rule_out_a_gain_of_candidates_that_are_better_by_more
 
 def test_following_a_game_needs_neither_torch_nor_numpy():
     code = (
-        "import sys; from equipoise.health import diagnoses, stats; from equipoise.stopping import monitor; "
+        "import sys; from equipoise.health import conditions, stats; from equipoise.stopping import monitor; "
         "print(sorted({'torch', 'numpy', 'scipy', 'safetensors'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

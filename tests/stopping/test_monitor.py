@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equipoise.errors import UserError
+from equipoise.health.stats import HISTORY
 from equipoise.recipe import (
     BoundaryName,
     Budget,
@@ -24,7 +25,7 @@ from equipoise.recipe import (
     Remedies,
     Stopping,
 )
-from equipoise.stopping.monitor import HISTORY, NUM_CANDIDATES, SCORES, Monitor, guard_text
+from equipoise.stopping.monitor import NUM_CANDIDATES, SCORES, Monitor, guard_text
 from equipoise.stopping.verdicts import NUM_FAILED, NUM_STUCK, Continue, Remedy, Stop, Verdict
 from equipoise.storage.records import Metric, Score, StepStats
 
@@ -660,12 +661,11 @@ def test_each_policy_says_how_close_it_is_and_the_budget_has_nothing_to_say(kids
 
 
 def test_the_sentence_leaves_the_game_out_where_nobody_knows_it(stats: Stats, kids: Kids):
-    monitor = Monitor(Stopping(policy="budget"), BUDGET, METRICS, noun="points")
+    monitor = Monitor(Stopping(policy="budget"), BUDGET, METRICS)
     for one in stats(10):
         monitor.observe(one)
-    monitor.score(changed(kids(0.5)[0], values={"coverage": 0.8}))
-    monitor.score(changed(kids(0.5, 0.3)[1], values={"coverage": 0.1}))
+    for score in kids(0.5, 0.3):
+        monitor.score(score)
     whole, scores = monitor.sentence(), monitor.sentence(knows_game=False)
     assert whole.lower().endswith(scores.lower())
     assert len(whole) > len(scores)
-    assert "points" in scores

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from equipoise import formatting
 from equipoise.cli.text import POLICIES
 from equipoise.formatting import printable, printable_lines
+from equipoise.health.telling import told_all
 
 if TYPE_CHECKING:
     from equipoise.loop import Progress
@@ -143,6 +144,8 @@ class Display:
             last=now.last,
             best=now.best,
             sentence=now.diagnosis,
+            health=told_all(now.diagnoses, now.num_lines),
+            is_sick=bool(now.diagnoses),
             stopping_status=now.stopping_status,
         )
         self._ending = Ending(now.seconds, _early(now, share))
@@ -207,7 +210,8 @@ def line(progress: "Progress", ending: Ending | None = None) -> str:
     )
     if ending is not None:
         text = f"{ending.early or f'{formatting.percent(progress.share)} of the budget'} · {text}"
-    return f"{text} · {progress.sentence}"
+    text = f"{text} · {progress.sentence}"
+    return f"{text} {progress.health}." if progress.is_sick else text
 
 
 def panel(progress: "Progress", width: int, ending: Ending | None = None) -> Any:
@@ -257,6 +261,7 @@ def _rows(progress: "Progress", width: int, ending: Ending | None) -> list[tuple
         ("last score", last),
         ("best score", _padded(_best(progress), columns, BEST)),
         ("game", _padded(progress.sentence, columns, SENTENCE)),
+        ("health", "\n".join(textwrap.wrap(printable(progress.health), columns))),
     ]
     if progress.stopping_status:
         rows.append(("stopping", _padded(progress.stopping_status, columns, STOPPING)))

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 from equipoise import formatting
 from equipoise.cli.text import labelled, table, way_on
 from equipoise.errors import UserError, shortened
+from equipoise.health.telling import told_all
 from equipoise.recipe import Budget
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.quality import quality_of
@@ -27,10 +28,11 @@ SPARED = ("scale", "last score", "stopping", "game")  # rows that give way, in t
 
 def status_text(now: Status) -> str:
     """Return how a run stands as plain text: at most 24 lines of 80 columns, but for a path that is longer."""
-    game = stopping = ""
+    game = health = stopping = ""
     quality = quality_of(now)
     if now.samples:
         game = now.diagnosis
+        health = told_all(now.diagnoses, now.num_lines)
     if now.state != "finished":
         stopping = now.stopping_status
     rows = [
@@ -48,6 +50,7 @@ def status_text(now: Status) -> str:
         ("scale", scale_sentence(now.rivals, now.metric)),
         ("quality", quality.sentence if quality is not None else ""),
         ("game", game),
+        ("health", health),
         ("stopping", stopping),
     ]
     last: list[str] = []

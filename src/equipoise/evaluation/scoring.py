@@ -3,25 +3,28 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from equipoise.evaluation.evaluate import Contender, discriminator_gap, evaluate
+from equipoise.evaluation.evaluate import Contender, discriminator_gap, evaluate, measure
 from equipoise.evaluation.selection import candidates_to_score_again
+from equipoise.health.conditions import AVERAGING_EVERY
 from equipoise.host.deadline import Abandoned, Deadline
 from equipoise.host.writer import run_now
-from equipoise.randomness import stream_seed
+from equipoise.metrics.units import Measured, difference
+from equipoise.randomness import Randomness, stream_seed
 from equipoise.runs.candidates import keep, keep_candidate, tensors
 from equipoise.runs.folder import RunFolder
 from equipoise.state import TrainingState, Write, save
 from equipoise.stopping.monitor import Monitor, guard_text
 from equipoise.storage.checkpoints import copied, load_weights, module_tensors
 from equipoise.storage.records import EventKind, Score
-from equipoise.tasks.base import Evaluated, Judge, Task, split_logits
+from equipoise.tasks.base import Augmented, Evaluated, Judge, Task, split_logits
 from equipoise.tasks.contract import refuse_negative
 
+AVERAGING = "averaging"
 NUM_CHUNKS_ASKED = 2  # chunks of each kind on which the discriminator is asked whether it overfits
 
 Event = Callable[[EventKind, str], None]
@@ -36,7 +39,7 @@ def take_score(
     deadline: Deadline,
     write: Write,
     *,
-    with_gap: bool = True,
+    with_more: bool = True,
 ) -> Score | None:
     """Score the averaged generator beside the best one, log it, and keep it if it may be the best.
 
@@ -48,10 +51,14 @@ def take_score(
     if state.best_generator is not None and monitor.best is not None:
         best = Contender(state.best_generator, monitor.best.samples)
     try:
-        score = evaluate(task, judge, Contender(state.generator_ema, state.samples), best, deadline).score
+        found = evaluate(task, judge, Contender(state.generator_ema, state.samples), best, deadline)
+        score = found.score
         refuse_negative(judge.metrics, score.loss, score.error)
-        if with_gap:
+        if with_more:
             score = with_discriminator_gap(task, state, judge, score, event)
+        if with_more and is_averaging_due(monitor.scores):
+            score = with_averaging(task, state, judge, score, found.measured, deadline)
+            score = with_leak(task, state, judge, score)
         deadline.check()
     except Abandoned:
         raise
@@ -119,6 +126,37 @@ def with_discriminator_gap(task: Task, state: TrainingState, judge: Judge, score
     return msgspec.structs.replace(score, values=score.values | {"discriminator_gap": gap})
 
 
+def is_averaging_due(scores: Sequence[Score]) -> bool:
+    """Return whether the raw generator is to be measured, too, after these scores: at every fourth evaluation."""
+    lately = scores[-(AVERAGING_EVERY - 1) :]
+    return len(lately) == AVERAGING_EVERY - 1 and not any(AVERAGING in score.values for score in lately)
+
+
+def with_averaging(
+    task: Task, state: TrainingState, judge: Judge, score: Score, averaged: Measured, deadline: Deadline
+) -> Score:
+    """Add what the raw generator scores on the same inputs, and by how many standard errors the average is worse.
+
+    Below 0 it is better. Nothing is added where the two are one.
+    """
+    if not state.update.game.ema_half_life:
+        return score
+    generator = copy.deepcopy(state.players.generator).eval()
+    raw = measure(task, judge, generator, stream_seed(judge.seed, "judging", state.samples), deadline)
+    found = difference(raw, averaged)
+    share = found.value / found.standard_error if found.standard_error > 0 else math.nan
+    return msgspec.structs.replace(score, values=score.values | {AVERAGING: share, "raw": raw.loss})
+
+
+def with_leak(task: Task, state: TrainingState, judge: Judge, score: Score) -> Score:
+    """Add whether generated samples look augmented, where the task augments; see `Augmented`."""
+    if not isinstance(task, Augmented):
+        return score
+    randomness = Randomness(stream_seed(judge.seed, "leak", state.samples), 0)
+    leak = task.augmentation_leak(state.generator_ema, randomness, state.adjustments.augment)
+    return msgspec.structs.replace(score, values=score.values | {"augmentation_leak": leak})
+
+
 def adopt_protocol(task: Task, state: TrainingState, judge: Judge, monitor: Monitor, run: RunFolder) -> None:
     """Score the candidates again if this judge's protocol is not the one they were found under."""
     best = monitor.best
@@ -134,7 +172,7 @@ def adopt_protocol(task: Task, state: TrainingState, judge: Judge, monitor: Moni
         else:
             continue
         found.samples = score.samples
-        take_score(task, found, judge, monitor, run, Deadline(math.inf), run_now, with_gap=False)
+        take_score(task, found, judge, monitor, run, Deadline(math.inf), run_now, with_more=False)
     state.best_generator = found.best_generator
     save(state, monitor, run, run_now)
 

@@ -3,7 +3,8 @@
 They cost about as much as half a round, so they are taken in the last round before a log line alone. All are scalars
 that stay on the device, none draws from a random stream, and nothing changes with them.
 
-- `step/ROLE`, `step/ROLE/LAYERS`: ‖Δw‖ / ‖w‖, how far a player, and each part of it, moved in its last step.
+- `step/ROLE`, `step/ROLE/LAYERS`: ‖Δw‖ / ‖w‖, how far a player, and each part of it, moved in the round, divided by
+  the number of its steps.
 - `gradient/ROLE/LAYERS`: the norm of the gradient that reached a part of a network, first to last.
 - `dead/ROLE`: the share of units whose weights received no gradient at all.
 - `saturated/real`, `saturated/generated`: the share of values within 2 % of the ends of [-1, 1].
@@ -49,10 +50,13 @@ class _Batches:
 
 
 @contextmanager
-def look_at_round(players: Players, before: Tensor | None, *, is_whole: bool) -> Iterator[Look]:
+def look_at_round(
+    players: Players, before: Tensor | None, *, is_whole: bool, discriminator_steps: int = 1
+) -> Iterator[Look]:
     """Yield a look, which holds what it has found once the round in the block is over.
 
     `before` is the sketch of the round before, None where there is none. Without `is_whole` only a sketch is taken.
+    A round has one step of the generator and so many of the discriminator.
     """
     look = Look()
     weights = {role: [weight.detach().clone() for weight in players.of(role).parameters()] for role in ROLES}
@@ -65,7 +69,8 @@ def look_at_round(players: Players, before: Tensor | None, *, is_whole: bool) ->
             return
         found = _of_batches(batches)
         for role in ROLES:
-            found |= _of_player(role, players.of(role), steps[role], weights[role])
+            num_steps = discriminator_steps if role == "discriminator" else 1
+            found |= _of_player(role, players.of(role), steps[role], weights[role], num_steps)
         if before is not None:
             found["rotation"] = torch.nn.functional.cosine_similarity(before, look.sketch, dim=0)
         look.signals = {f"{SIGNAL}{name}": value for name, value in found.items()}
@@ -104,10 +109,12 @@ def _steps(network: nn.Module, before: Sequence[Tensor]) -> list[Tensor]:
 # The players
 
 
-def _of_player(role: str, network: nn.Module, steps: Sequence[Tensor], before: Sequence[Tensor]) -> Signals:
+def _of_player(
+    role: str, network: nn.Module, steps: Sequence[Tensor], before: Sequence[Tensor], num_steps: int
+) -> Signals:
     found: Signals = {}
     gradients = [weight.grad for weight in network.parameters()]
-    moved = _norms(steps)
+    moved = _norms(steps) / num_steps
     sizes = _norms(before)
     found[f"step/{role}"] = _ratio(moved, sizes)
     received = _norms([torch.zeros((), device=moved.device) if grad is None else _dense(grad) for grad in gradients])

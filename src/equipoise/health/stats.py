@@ -28,6 +28,8 @@ NAMES = (
     "discriminator_rate",
     "generator_rate",
 )
+RECENT = 32  # log lines kept as they are
+HISTORY = 96  # log lines kept in all
 RATE_SECONDS = 60.0  # of the last log lines, from which the rate that is shown is taken
 TERM = "term/"  # begins the name of a loss term among a step's numbers: term/generator/adversarial
 
@@ -109,6 +111,13 @@ class Meter:
             found = math.nan if total is None else float(total)  # JSON has no number for a sum that ran over
             sums[name] = Sum(found, int(num), int(bad))
         self._sums = sums
+
+
+def thinned(history: tuple[StepStats, ...]) -> tuple[StepStats, ...]:
+    """Keep the span of the whole run in bounded memory: drop every second of the older log lines when full."""
+    if len(history) <= HISTORY:
+        return history
+    return history[:-RECENT:2] + history[-RECENT:]
 
 
 def present_rate(steps: Sequence[StepStats], evaluate_every: int | None = None) -> float:

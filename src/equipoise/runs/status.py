@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from equipoise import formatting
 from equipoise.errors import UserError
-from equipoise.health.diagnoses import describe
+from equipoise.health.standing import describe
 from equipoise.health.stats import present_rate
 from equipoise.recipe import Budget, Recipe, to_dict
 from equipoise.runs.candidates import score_of_best
@@ -20,6 +20,7 @@ from equipoise.storage.locks import Holder
 from equipoise.storage.logs import last_records, last_scores
 from equipoise.storage.records import (
     DataRecord,
+    Diagnosis,
     IntervalsRecord,
     Metric,
     Rivals,
@@ -64,7 +65,9 @@ class Status:
     test: Score | None
     tested_before: Score | None  # at an earlier end, after which the training went on
     rivals: Rivals  # on the test split, or on the validation split before the test
-    diagnosis: str
+    diagnosis: str  # how the players stand and where the scores go
+    diagnoses: tuple[Diagnosis, ...]  # what is wrong, as of the last log line
+    num_lines: int  # of the log, the last ones that were read
     stop_reason: StopReason | None
     message: str | None  # the same in words
     stopping_status: str  # how close the policy is to a stop; empty where only the budget stops the run
@@ -141,7 +144,9 @@ def read_status(run: RunFolder) -> Status:
         test=state.test,
         tested_before=state.tested_before,
         rivals=state.rivals or run.read_rivals(),
-        diagnosis=_said(run, recipe) or describe(steps, scores, monitor.metric.shown, monitor.noun),
+        diagnosis=_said(run, recipe) or describe(steps, scores, monitor.metric.shown),
+        diagnoses=steps[-1].diagnoses if steps else (),
+        num_lines=len(steps),
         stop_reason=state.stop_reason,
         message=state.message,
         stopping_status=stopping_status,
@@ -155,7 +160,7 @@ def status_values(now: Status) -> dict[str, Any]:
     """Return how a run stands as plain values for `--json`; NaN stands for what is not known."""
     same = ("name", "state", "holder", "samples", "spent", "horizon", "share", "seconds", "samples_per_second")
     scores = ("last", "best", "test", "tested_before", "rivals")
-    words = ("diagnosis", "stop_reason", "message", "stopping_status", "stage", "certificate")
+    words = ("diagnosis", "diagnoses", "stop_reason", "message", "stopping_status", "stage", "certificate")
     return {
         "path": str(now.path),
         "recipe": now.recipe.name,

@@ -29,12 +29,6 @@ def metrics_of(run: RunFolder) -> tuple[Metric, ...]:
     return () if data is None else data.metrics
 
 
-def noun_of(run: RunFolder) -> str:
-    """Return what one calls the examples of a run."""
-    data = run.read_data()
-    return "examples" if data is None else data.noun
-
-
 def monitor_of(run: RunFolder, recipe: Recipe) -> Monitor:
     """Return a monitor that has seen the log of a run, with the recipe's policy; raises UserError or OSError.
 
@@ -50,7 +44,7 @@ def monitor_of(run: RunFolder, recipe: Recipe) -> Monitor:
 
 def fresh_monitor(run: RunFolder, recipe: Recipe) -> Monitor:
     """Return a monitor of a run that has seen nothing."""
-    return Monitor(recipe.stopping, recipe.budget, metrics_of(run), noun=noun_of(run))
+    return Monitor(recipe.stopping, recipe.budget, metrics_of(run))
 
 
 def certificate_values(monitor: Monitor) -> dict[str, Any] | None:

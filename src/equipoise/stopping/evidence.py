@@ -206,6 +206,15 @@ def forecast(speed: float, gap: float, noise: float, waited: float) -> float:
     return fading * LEVEL * speed**SPEED_POWER / (1 + (max(gap, 0.0) / (REACH * noise)) ** 2)
 
 
+def settled(settings: EvidenceSettings, state: EvidenceState) -> str:
+    """Return in a sentence that more training brings nothing, as this evidence has it; empty where it has not."""
+    found = examined(settings, state)
+    if found is None or not permits(settings, found):
+        return ""
+    since = f"No better generator was found since {found.best.samples:,} samples"
+    return f"{since}, and 25 % more training is predicted to bring {percent(max(0.0, found.forecast))}."
+
+
 def verdict(settings: EvidenceSettings, state: EvidenceState, label: str, lowest_broken: float = math.inf) -> Verdict:
     """Stop when all three conditions hold.
 

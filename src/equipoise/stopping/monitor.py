@@ -9,7 +9,9 @@ from typing import Any, TypeVar, assert_never
 import msgspec
 
 from equipoise.errors import UserError
-from equipoise.health.diagnoses import describe_game, describe_scores
+from equipoise.health.conditions import examine
+from equipoise.health.standing import describe_game, describe_scores
+from equipoise.health.stats import thinned
 from equipoise.recipe import Budget, Game, Remedies, Stopping
 from equipoise.stopping import evidence, patience, threshold
 from equipoise.stopping.evidence import Certificate, EvidenceState
@@ -26,10 +28,8 @@ from equipoise.stopping.verdicts import (
     stuck_cause,
     stuck_player,
 )
-from equipoise.storage.records import Metric, Score, StepStats, deciding, lenient
+from equipoise.storage.records import Diagnosis, Metric, Score, StepStats, deciding, lenient
 
-RECENT = 32  # intervals kept as they are
-HISTORY = 96  # intervals kept in all; the older ones are thinned out as the run grows longer
 SCORES = 64
 LEAST_PRICE = 1e-3  # seconds that an evaluation counts as taking at least
 NUM_PRICED = 3  # evaluations by which their price is told
@@ -46,7 +46,6 @@ class Monitor:
         budget: Budget,
         metrics: Sequence[Metric] = (),
         remedies: Remedies | None = None,
-        noun: str = "examples",
         game: Game | None = None,
     ) -> None:
         """Follow a game for the stopping rule and the budget; one of the metrics decides what is best.
@@ -57,9 +56,9 @@ class Monitor:
         self.budget = budget
         self.metric = deciding(metrics)
         self.remedies = remedies or Remedies(attempts=0)
-        self.noun = noun
         self.game = game
         self.best: Score | None = None
+        self.diagnoses: tuple[Diagnosis, ...] = ()  # what is wrong, as of the last log line
         self._guards = {metric.name: metric for metric in metrics if metric.guard is not None}
         self._runners_up: tuple[Score, ...] = ()
         self._scores: tuple[Score, ...] = ()
@@ -72,6 +71,7 @@ class Monitor:
         # It changes with a score only, and is asked for at every step. None: not asked for since the last score, as
         # it takes as long as there are scores, and a log of thousands goes through here to be shown.
         self._evidence_verdict: Verdict | None = None
+        self._settled_text: str | None = None  # likewise
         self._patience = PatienceState()
         self._threshold = ThresholdState()
 
@@ -84,6 +84,11 @@ class Monitor:
     def candidates(self) -> tuple[Score, ...]:
         """The best and up to two runners-up by their scores, the best first."""
         return (*([self.best] if self.best is not None else []), *self._runners_up)
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """The last scores, also those that are not finite."""
+        return self._scores
 
     @property
     def recent(self) -> tuple[StepStats, ...]:
@@ -107,7 +112,8 @@ class Monitor:
 
     def observe(self, stats: StepStats) -> None:
         """Take in the stats of one logging interval."""
-        self._history = _thinned((*self._history, stats))
+        self._history = thinned((*self._history, stats))
+        self.diagnoses = examine(self._history, self._scores, self.diagnoses, self._settled())
         self._threshold = threshold.observe(self._threshold, stats)
 
     def score(self, found: Score | None, failure: str = "") -> bool:
@@ -133,6 +139,7 @@ class Monitor:
         self._patience = patience.score(self._patience, judged)
         self._evidence = evidence.score(self._evidence, judged, is_best=is_best, is_signed=self.metric.signed)
         self._evidence_verdict = None
+        self._settled_text = None
         self._scores = (*self._scores, found)[-SCORES:]
         if is_best:
             self.best = found
@@ -160,6 +167,7 @@ class Monitor:
         self._patience = PatienceState()
         self._evidence = EvidenceState()
         self._evidence_verdict = None
+        self._settled_text = None
 
     def verdict(self, spent: int, seconds: float, attempt: int = 0) -> Verdict:
         """Return what to do now: the first of divergence, evaluations that all fail, the policy and the budget."""
@@ -190,9 +198,15 @@ class Monitor:
             case _ as unreachable:
                 assert_never(unreachable)
 
+    def _settled(self) -> str:
+        """Return the evidence that more training brings nothing; empty where there is none, or not yet."""
+        if self._settled_text is None:
+            self._settled_text = evidence.settled(self.stopping.evidence, self._evidence)
+        return self._settled_text
+
     def sentence(self, *, knows_game: bool = True) -> str:
         """Say in one plain sentence what the game is doing; without the game, where the scores are going."""
-        scores = describe_scores(self._scores, self.metric.shown, self.noun)
+        scores = describe_scores(self._scores, self.metric.shown)
         if knows_game:
             return f"{describe_game(self._history)}; {scores}."
         return f"{scores[:1].upper()}{scores[1:]}."
@@ -257,6 +271,7 @@ class Monitor:
             "best": self.best,
             "history": self._history,
             "scores": self._scores,
+            "diagnoses": self.diagnoses,
         }
         return msgspec.json.decode(msgspec.json.encode(state))
 
@@ -274,6 +289,7 @@ class Monitor:
             lowest_broken = _score_of(state["lowest_broken"])
             history = tuple(lenient(StepStats, record) for record in state["history"])
             scores = tuple(lenient(Score, record) for record in state["scores"])
+            diagnoses = msgspec.convert(state["diagnoses"], tuple[Diagnosis, ...])
             places = (of_evidence.best, of_evidence.lowest)
             if not all(0 <= place < max(1, len(of_evidence.evaluations)) for place in places):
                 raise ValueError("its best is not one of its scores")
@@ -284,6 +300,7 @@ class Monitor:
         self._patience = of_patience
         self._evidence = of_evidence
         self._evidence_verdict = None
+        self._settled_text = None
         self._num_paired = num_paired
         self._failures = failures
         self._last_failure = last_failure
@@ -292,6 +309,7 @@ class Monitor:
         self.best = best
         self._history = history
         self._scores = scores
+        self.diagnoses = diagnoses
 
 
 def guard_text(metric: Metric, score: Score) -> str:
@@ -320,10 +338,3 @@ def _exactly(values: Any, kind: type[State]) -> State:
     for part in dataclasses.fields(kind):
         values[part.name]
     return msgspec.convert(values, kind)
-
-
-def _thinned(history: tuple[StepStats, ...]) -> tuple[StepStats, ...]:
-    """Keep the span of the whole run in bounded memory: drop every second of the older intervals when full."""
-    if len(history) <= HISTORY:
-        return history
-    return history[:-RECENT:2] + history[-RECENT:]

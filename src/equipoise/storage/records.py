@@ -4,6 +4,7 @@ Readers of logs are lenient (`lenient`): a line may be damaged, or written by so
 read strictly. `FORMAT` is the version of all of it; a folder of a newer version is refused.
 """
 
+import contextlib
 import itertools
 import math
 import types
@@ -94,6 +95,37 @@ def deciding(metrics: Sequence[Metric]) -> Metric:
     return next((metric for metric in metrics if metric.decides), Metric(name="loss"))
 
 
+Condition = Literal[
+    "non-finite",
+    "divergence",
+    "exploding-gradient",
+    "vanishing-gradient",
+    "discriminator-overpowering",
+    "discriminator-too-weak",
+    "discriminator-overfitting",
+    "mode-collapse",
+    "mode-dropping",
+    "cycling",
+    "saturation",
+    "memorization",
+    "augmentation-leak",
+    "rate-too-high",
+    "rate-too-low",
+    "averaged-generator-worse",
+    "nothing-more-to-gain",
+]
+Confidence = Literal["possible", "likely", "certain"]
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """A condition of a game: since when, how sure, and the numbers that speak for it in a sentence."""
+
+    condition: Condition
+    since: int  # samples
+    confidence: Confidence
+    evidence: str
+
+
 SIGNAL = "signal/"  # begins the name of a signal among a step's numbers: signal/step/generator
 
 
@@ -120,6 +152,7 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True):
     spent: int = 0  # samples, those of abandoned attempts included
     terms: dict[str, float] = {}  # loss terms by name, of both players
     signals: dict[str, float] = {}  # of the last round, by name: game/signals.py
+    diagnoses: tuple[Diagnosis, ...] = ()  # the most urgent first: health/conditions.py
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -385,10 +418,21 @@ def _lenient(hint: Any, value: Any) -> Any:
         is_numbers = typing.get_args(hint)[1] is float
         return {str(name): number_of(inner) for name, inner in value.items()} if is_numbers else dict(value)
     if typing.get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(item for item in value if isinstance(item, str))
+        return tuple(_lenient_items(typing.get_args(hint)[0], value))
     if hint is str or typing.get_origin(hint) is Literal:
         return value if isinstance(value, str) else ""
     return None
+
+
+def _lenient_items(hint: Any, items: list[Any]) -> list[Any]:
+    """Return the texts of a list; of a list of records, those that are whole."""
+    if not (isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
+        return [item for item in items if isinstance(item, str)]
+    found = []
+    for item in items:
+        with contextlib.suppress(msgspec.ValidationError):
+            found.append(msgspec.convert(item, hint))
+    return found
 
 
 def _with_nan(hint: Any, value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Task: images from latents, conditional on a class or not; the judge compares features of held-out images."""
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -70,6 +71,7 @@ from equipoise.tasks.image_judging import (
     features_of,
     image_exhibits,
     image_rivals,
+    leak,
     num_shown,
     snapshot_of,
 )
@@ -81,6 +83,8 @@ MAX_SIZE_GPU = 256
 LEAST_DISTINCT = 22  # images without which no setting helps
 LEAST_HELD_OUT = 10
 ENOUGH = 200  # with which no setting has to be changed
+LEAST_AUGMENTED = 0.2  # probability below which a leak would not be seen
+NUM_LEAK = 500  # validation images by which one is looked for
 LARGE_SHARE = 0.1  # of files left out, in images that are used; said first
 
 
@@ -265,6 +269,19 @@ class ImageTask(Task):
     def logits(self, discriminator: nn.Module, inputs: Tensor | None, outputs: Tensor) -> Tensor:
         """Return the discriminator's logits `[N]` of images with their labels, or of packs of images."""
         return discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), inputs)
+
+    def augmentation_leak(self, generator: nn.Module, randomness: Randomness, more: float) -> float:
+        """Return (KID to augmented real images − KID to real ones) in standard errors, of a few validation images.
+
+        Below 0 generated images look augmented. NaN where fewer than one in five is augmented.
+        """
+        kinds = self.recipe.augment.kinds
+        probability = min(1.0, self.recipe.augment.probability + more)
+        if not kinds or probability < LEAST_AUGMENTED:
+            return math.nan
+        real = self.examples("validation", 0, NUM_LEAK).targets
+        changed = augment(real, kinds, probability, randomness.generator("leak")).clamp(-1, 1)
+        return leak(self.features, real, changed, self._model.draw(generator, randomness, len(real)))
 
     def judge(self, split: JudgedSplit) -> FeatureJudge | None:
         """Return the judge by a split's images."""

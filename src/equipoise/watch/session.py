@@ -12,6 +12,7 @@ import msgspec
 from equipoise import formatting
 from equipoise.errors import UserError
 from equipoise.health.stats import Meter, interval_stats
+from equipoise.health.telling import told_all
 from equipoise.host.clock import Clock
 from equipoise.recipe import Recipe
 from equipoise.runs.candidates import find, promote, prune, set_later_aside
@@ -233,6 +234,7 @@ class Session:
         observed = msgspec.structs.replace(stats, **missing)  # a loss that was not given is no sign of divergence
         self.now.is_broken = not (math.isfinite(observed.discriminator_loss) and math.isfinite(observed.generator_loss))
         self.monitor.observe(observed)
+        stats = msgspec.structs.replace(stats, diagnoses=self.monitor.diagnoses)
         self.writer.log("steps.jsonl", stats.samples, lambda: self.run.log_step(stats))
         bad = max((sums[name].num_not_finite for name in LOSSES if name in sums), default=0)
         self._meter.clear()
@@ -260,7 +262,10 @@ class Session:
             self.monitor.best,
             self.monitor.metric.shown,
         )
-        self.say(f"{line} · {self.sentence()}")
+        line = f"{line} · {self.sentence()}"
+        if self.monitor.diagnoses:
+            line += f" {told_all(self.monitor.diagnoses, len(self.monitor.recent))}."
+        self.say(line)
 
     # Saving, and going back
 

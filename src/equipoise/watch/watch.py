@@ -410,7 +410,7 @@ class Watch:
         self, recipe: Recipe, data: DataRecord, given: "GivenImages | None", generate: "Generate | None"
     ) -> None:
         """Set everything to the state that the run begins with, or goes on from."""
-        self._monitor = Monitor(recipe.stopping, recipe.budget, data.metrics, noun=data.noun)
+        self._monitor = Monitor(recipe.stopping, recipe.budget, data.metrics)
         self._session = Session(self._run, recipe, self._monitor, self._say)
         before = self._run.read_state()
         self._session.writer.attempt("environment.json", lambda: self._run.write_environment(environment()))

@@ -1,6 +1,6 @@
-"""What the game is doing, in one plain sentence, from the stats of its steps and from the scores.
+"""How the two players stand and where the scores go, in one plain sentence.
 
-The stats say how the two players stand; only scores say how good the generator is.
+The stats say how the players stand; only scores say how good the generator is. What is wrong: `health/conditions.py`.
 """
 
 import math
@@ -10,23 +10,17 @@ from typing import Literal, assert_never
 
 from equipoise.storage.records import Score, StepStats
 
-Condition = Literal[
-    "starting", "broken", "skipping", "resting", "overpowering", "winning", "ahead", "balanced", "fooled"
-]
+Standing = Literal["starting", "broken", "skipping", "resting", "winning", "ahead", "balanced", "fooled"]
 Trend = Literal["none", "single", "falling", "level", "rising"]
 
 WINDOW = 8  # intervals that count as "now"
 FOOLED = 0.55  # accuracy below which the discriminator hardly beats a coin
 AHEAD = 0.85
-# BigGAN (arXiv:1809.11096, §4.2) was healthy at 98 %: beyond it, only a vanished gradient makes it an illness.
-WINNING = 0.98
-VANISHED = 0.1  # of the upper quartile of the generator's own earlier gradients
-COLLAPSED = 0.5  # of the best coverage so far
-SOME_COVERAGE = 0.05  # below it there is no variety to lose
+WINNING = 0.98  # BigGAN (arXiv:1809.11096, §4.2) was healthy there
 
 
-def condition(recent: Sequence[StepStats]) -> Condition:
-    """Name the state of the game over the last intervals, the most urgent first."""
+def standing(recent: Sequence[StepStats]) -> Standing:
+    """Name how the players stand over the last intervals, the most urgent first."""
     if not recent:
         return "starting"
     last = recent[-1]
@@ -40,7 +34,7 @@ def condition(recent: Sequence[StepStats]) -> Condition:
     if len(recent) < 3 or not math.isfinite(accuracy):
         return "starting"
     if accuracy >= WINNING:
-        return "overpowering" if gradient_share(recent) < VANISHED else "winning"
+        return "winning"
     if accuracy >= AHEAD:
         return "ahead"
     return "balanced" if accuracy >= FOOLED else "fooled"
@@ -48,7 +42,7 @@ def condition(recent: Sequence[StepStats]) -> Condition:
 
 def mean_accuracy(recent: Sequence[StepStats]) -> float:
     """Return the discriminator's accuracy over the last intervals, NaN if there is none."""
-    values = _finite(stats.accuracy for stats in recent[-WINDOW:])
+    values = finite(stats.accuracy for stats in recent[-WINDOW:])
     return statistics.fmean(values) if values else math.nan
 
 
@@ -62,8 +56,8 @@ def gradient_share(recent: Sequence[StepStats]) -> float:
 
     The upper quartile, because a gradient that vanished long ago makes up most of its own history.
     """
-    now = _finite(stats.generator_gradient for stats in recent[-WINDOW:])
-    before = _finite(stats.generator_gradient for stats in recent[:-WINDOW])
+    now = finite(stats.generator_gradient for stats in recent[-WINDOW:])
+    before = finite(stats.generator_gradient for stats in recent[:-WINDOW])
     if len(before) < WINDOW or not now:
         return 1.0
     reference = statistics.quantiles(before, n=4)[2]
@@ -75,39 +69,28 @@ def trend(scores: Sequence[Score]) -> Trend:
 
     A change counts beyond twice the standard error of the difference, or 2 % where no error is known.
     """
-    finite = [score for score in scores if score.is_finite]
-    if len(finite) < 2:
-        return "single" if finite else "none"
-    num = 3 if len(finite) > 3 else 1
-    before = min(finite[:-num], key=lambda score: score.loss)
-    now = min(finite[-num:], key=lambda score: score.loss)
+    shown = [score for score in scores if score.is_finite]
+    if len(shown) < 2:
+        return "single" if shown else "none"
+    num = 3 if len(shown) > 3 else 1
+    before = min(shown[:-num], key=lambda score: score.loss)
+    now = min(shown[-num:], key=lambda score: score.loss)
     error = math.hypot(before.error, now.error)
     margin = 2 * error if math.isfinite(error) else 0.02 * abs(before.loss)
     gain = before.loss - now.loss
-    if abs(gain) <= margin or (gain > 0 and finite[-1].loss - now.loss > margin):  # it has fallen, and has risen since
+    if abs(gain) <= margin or (gain > 0 and shown[-1].loss - now.loss > margin):  # it has fallen, and has risen since
         return "level"
     return "falling" if gain > 0 else "rising"
 
 
-def coverage_fall(scores: Sequence[Score]) -> tuple[float, float] | None:
-    """Return the best coverage and the present one if less than half of it is left (mode collapse), else None."""
-    values = _finite(score.value("coverage") for score in scores)
-    if len(values) < 2 or max(values[:-1]) < SOME_COVERAGE or values[-1] >= COLLAPSED * max(values[:-1]):
-        return None
-    return max(values[:-1]), values[-1]
-
-
-def describe(recent: Sequence[StepStats], scores: Sequence[Score], label: str = "KID", noun: str = "images") -> str:
+def describe(recent: Sequence[StepStats], scores: Sequence[Score], label: str = "KID") -> str:
     """Say in one plain sentence what the game is doing and where the scores are going."""
     game = describe_game(recent)
-    return f"{game}; {describe_scores(scores, label, noun)}." if game else ""
+    return f"{game}; {describe_scores(scores, label)}." if game else ""
 
 
-def describe_scores(scores: Sequence[Score], label: str = "KID", noun: str = "images") -> str:
+def describe_scores(scores: Sequence[Score], label: str = "KID") -> str:
     """Say in half a sentence where the scores are going; `label` is what decides."""
-    fall = coverage_fall(scores)
-    if fall:
-        return f"the generated {noun} lost variety (coverage fell from {fall[0]:.2f} to {fall[1]:.2f})"
     match trend(scores):
         case "none":
             return "no score yet"
@@ -125,7 +108,7 @@ def describe_scores(scores: Sequence[Score], label: str = "KID", noun: str = "im
 
 def describe_game(recent: Sequence[StepStats]) -> str:
     """Say in half a sentence how the two players stand."""
-    now = condition(recent)
+    now = standing(recent)
     accuracy = f"The discriminator is right {100 * mean_accuracy(recent):.0f} % of the time"
     match now:
         case "starting":
@@ -138,11 +121,8 @@ def describe_game(recent: Sequence[StepStats]) -> str:
             return f"{steps} not finite and skipped, so the weights are unharmed, but a lower learning rate may help"
         case "resting":
             return "The discriminator is not trained at present: the generator learns by its other loss terms"
-        case "overpowering":
-            share = 100 * gradient_share(recent)
-            return f"{accuracy}, and the generator's gradient is down to {share:.0f} % of what it was: it hardly learns"
         case "winning":
-            return f"{accuracy}: far ahead, but the generator still gets a usable gradient"
+            return f"{accuracy}: it is far ahead of the generator"
         case "ahead":
             return f"{accuracy}: it is ahead, and the generator is following"
         case "balanced":
@@ -153,5 +133,6 @@ def describe_game(recent: Sequence[StepStats]) -> str:
             assert_never(unreachable)
 
 
-def _finite(values: Iterable[float]) -> list[float]:
+def finite(values: Iterable[float]) -> list[float]:
+    """Return the values that are finite."""
     return [value for value in values if math.isfinite(value)]

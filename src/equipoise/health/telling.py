@@ -1,0 +1,71 @@
+"""What is wrong with a game, in words for people."""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from equipoise import formatting
+from equipoise.health.conditions import FEWEST
+from equipoise.storage.records import Condition, Diagnosis
+
+
+def told(diagnosis: Diagnosis) -> str:
+    """Return a diagnosis as text: what, since when, how sure, and the numbers."""
+    sure = "" if diagnosis.confidence == "certain" else f" ({diagnosis.confidence})"
+    return f"{title(diagnosis.condition)} since {formatting.count(diagnosis.since)} samples{sure}. {diagnosis.evidence}"
+
+
+def told_all(diagnoses: Sequence[Diagnosis], num_lines: int) -> str:
+    """Return the most urgent diagnosis in full and the others by name; so many log lines were looked at."""
+    if not diagnoses:
+        return "too early to tell" if num_lines < FEWEST else "no sign of trouble"
+    first, *others = diagnoses
+    text = told(first)
+    if others:
+        text += f" Also: {', '.join(lowered(title(other.condition)) for other in others)}."
+    return f"{text} More: equipoise explain {first.condition}"
+
+
+def lowered(title: str) -> str:
+    """Return a heading as it stands within a sentence."""
+    return f"{title[:1].lower()}{title[1:]}"
+
+
+def title(condition: Condition) -> str:
+    """Return a condition as a heading."""
+    match condition:
+        case "non-finite":
+            return "Numbers that are not finite"
+        case "divergence":
+            return "Divergence"
+        case "exploding-gradient":
+            return "Exploding gradient"
+        case "vanishing-gradient":
+            return "Vanishing gradient"
+        case "discriminator-overpowering":
+            return "Discriminator too strong"
+        case "discriminator-too-weak":
+            return "Discriminator too weak"
+        case "discriminator-overfitting":
+            return "Discriminator overfitting"
+        case "mode-collapse":
+            return "Mode collapse"
+        case "mode-dropping":
+            return "Mode dropping"
+        case "cycling":
+            return "Cycling"
+        case "saturation":
+            return "Saturation"
+        case "memorization":
+            return "Memorization"
+        case "augmentation-leak":
+            return "Augmentation leak"
+        case "rate-too-high":
+            return "Learning rate too high"
+        case "rate-too-low":
+            return "Learning rate too low"
+        case "averaged-generator-worse":
+            return "Averaged generator worse than the raw one"
+        case "nothing-more-to-gain":
+            return "Nothing more to gain"
+        case _ as unreachable:
+            assert_never(unreachable)
