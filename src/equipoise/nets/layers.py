@@ -60,6 +60,11 @@ def packed(samples: Tensor, num: int) -> Tensor:
     return samples.reshape(len(samples) // num, num * samples.shape[1], *samples.shape[2:])
 
 
+def whole_packs(samples: Tensor, num: int) -> Tensor:
+    """Return samples [N, …] without the last few that fill no pack."""
+    return samples[: len(samples) // num * num]
+
+
 class MinibatchDeviation(nn.Module):
     """[N, C, …] → [N, C + 1, …]: the last channel says how much the samples differ (arXiv:1710.10196, section 3).
 

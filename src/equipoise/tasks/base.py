@@ -276,11 +276,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def whole_packs(outputs: Tensor, packing: int) -> Tensor:
-    """Return outputs `[N, …]` without the last few that fill no pack."""
-    return outputs[: len(outputs) // packing * packing]
-
-
 def chunks(num: int, size: int = CHUNK) -> Iterator[tuple[int, int]]:
     """Yield (begin, size) of the chunks in which `num` outputs are drawn."""
     for begin in range(0, num, size):

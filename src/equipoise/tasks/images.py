@@ -38,6 +38,7 @@ from equipoise.game.updates import Players, Terms
 from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge
 from equipoise.metrics.features.kept import RunEncoder
 from equipoise.metrics.features.load import Features
+from equipoise.nets.layers import whole_packs
 from equipoise.nets.made_for import size_note
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
@@ -45,18 +46,7 @@ from equipoise.recipe import Data, Images, Networks, Recipe
 from equipoise.recipes import Facts
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord
-from equipoise.tasks.base import (
-    Examples,
-    Exhibit,
-    JudgedSplit,
-    Model,
-    Rival,
-    Split,
-    Task,
-    chunks,
-    indices_of,
-    whole_packs,
-)
+from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Model, Rival, Split, Task, chunks, indices_of
 from equipoise.tasks.exhibits import as_picture, grid
 from equipoise.tasks.idle import refuse_idle_augmentation
 from equipoise.tasks.image_cautions import Seen, image_cautions

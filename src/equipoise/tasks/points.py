@@ -22,6 +22,7 @@ from equipoise.game.terms import StepContext, discriminator_terms, generator_ter
 from equipoise.game.updates import Players, Terms
 from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge, make_feature_judge, plain_features
 from equipoise.metrics.kid import gaussian_kernel
+from equipoise.nets.layers import whole_packs
 from equipoise.nets.points import PointDiscriminator, PointGenerator
 from equipoise.randomness import Randomness, stream_seed
 from equipoise.recipe import Networks, Points, Recipe
@@ -42,7 +43,6 @@ from equipoise.tasks.base import (
     digest_with,
     indices_of,
     judged,
-    whole_packs,
 )
 from equipoise.tasks.exhibits import picture, rows
 from equipoise.tasks.idle import IDLE_ON_POINTS, refuse_without_effect
