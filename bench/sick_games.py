@@ -328,7 +328,7 @@ SICK = (
         "digits, mirrored half of the time",
         ("augmentation-leak",),
         "mnist",
-        settings=("augment.kinds=flip", "augment.probability=1"),
+        settings=("augment.kinds=flip", "augment.probability=1", *lasting(32 * 1_800)),
         change=lambda task, _: Rebuilt(task, lambda p: Players(Mirrored(p.generator), p.discriminator)),
     ),
     Game(
