@@ -121,6 +121,16 @@ def test_a_relativistic_generator_is_compared_with_the_real_images_of_its_batch(
     torch.testing.assert_close(found, nn.functional.softplus(logits))  # softplus(r − f), and f is 0
 
 
+@pytest.mark.parametrize("penalty", ["r1+r2", "wgan-gp"])
+def test_packs_of_images_have_a_term_and_a_logit_each(pool: Pool, penalty: str) -> None:
+    task = made(pool, "game.packing=2", f"game.penalty.kind={penalty}", "game.penalty.gamma=1")
+    players = task.players()
+    batch = task.batch(Randomness(0), 8)
+    for terms in (task.discriminator_terms(players, batch, START), task.generator_terms(players, batch, START)):
+        assert all(losses.shape == (4,) for losses in terms.losses.values())
+    assert task.logits(players.discriminator, None, batch.real[:7]).shape == (3,)
+
+
 def test_everything_drawn_is_a_function_of_seed_and_samples(pool: Pool) -> None:
     settings = ["task.flip=true", "game.instance_noise=0.1", "game.penalty.kind=wgan-gp", "game.penalty.gamma=1"]
     task = made(pool, *settings, "augment.kinds=translation,cutout,flip", "augment.probability=0.7")

@@ -17,7 +17,7 @@ from equipoise.game.updates import Terms
 from equipoise.randomness import Randomness
 from equipoise.recipe import Game
 
-Critic = Callable[[Tensor], Tensor]  # samples [N, …] to logits [N]
+Critic = Callable[[Tensor], Tensor]  # samples [N, …] to logits [N], or one for each pack of samples
 Autocast = Callable[[], AbstractContextManager]
 
 
@@ -54,7 +54,8 @@ def discriminator_terms(
 ) -> Terms:
     """Return the adversarial term and, when it is due, the gradient penalty, with what the logits say.
 
-    `real` and `fake` are samples `[N, …]` as the discriminator shall see them, without a graph.
+    `real` and `fake` are samples `[N, …]` as the discriminator shall see them, without a graph. A critic of packs
+    returns a logit for each.
     """
     kind = game.penalty.kind
     due = kind != "none" and step.index % game.penalty.every == 0
@@ -76,7 +77,7 @@ def discriminator_terms(
             penalties["r2"] = zero_centered(fake_logits, fake, gamma)
         if kind == "wgan-gp":
             generator = step.randomness.generator("interpolation")
-            penalties["wgan-gp"] = wgan_gp(critic, real, fake, gamma, generator)
+            penalties["wgan-gp"] = wgan_gp(critic, real, fake, gamma, generator, game.packing)
         stats["penalty"] = torch.stack([values.detach().mean() for values in penalties.values()]).sum()
         losses |= penalties
     return Terms(losses, stats)

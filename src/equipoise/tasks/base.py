@@ -203,7 +203,10 @@ class Task(Evaluated, Protocol):
         ...
 
     def logits(self, discriminator: nn.Module, inputs: Any, outputs: Any) -> Tensor:
-        """Return the discriminator's logits `[N]` of outputs, real or generated, that belong to these inputs."""
+        """Return the discriminator's logits `[N]` of outputs, real or generated, that belong to these inputs.
+
+        One that judges packs of samples (`game.packing`) has a logit for each pack in a row.
+        """
         ...
 
     def model(self) -> Model:

@@ -38,15 +38,17 @@ from equipoise.game.updates import Players, Terms
 from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge
 from equipoise.metrics.features.kept import RunEncoder
 from equipoise.metrics.features.load import Features
+from equipoise.nets.layers import whole_packs
 from equipoise.nets.made_for import size_note
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
-from equipoise.recipe import Data, Images, Networks, Recipe, refuse_idle_augmentation
+from equipoise.recipe import Data, Images, Networks, Recipe
 from equipoise.recipes import Facts
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord
 from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Model, Rival, Split, Task, chunks, indices_of
 from equipoise.tasks.exhibits import as_picture, grid
+from equipoise.tasks.idle import refuse_idle_augmentation
 from equipoise.tasks.image_cautions import Seen, image_cautions
 from equipoise.tasks.image_judging import (
     NUM_NEAREST,
@@ -105,10 +107,10 @@ class ImageModel(Model):
         """Build the generator."""
         return self.players().generator
 
-    def players(self) -> Players:
-        """Build both networks."""
-        made = make_players(self.networks, size=self.size, channels=self.channels, num_classes=len(self.classes))
-        return Players(*made)
+    def players(self, packing: int = 1) -> Players:
+        """Build both networks; the discriminator judges `packing` images at once."""
+        shape = {"size": self.size, "channels": self.channels, "num_classes": len(self.classes)}
+        return Players(*make_players(self.networks, **shape, packing=packing))
 
     @torch.no_grad()
     def draw(self, generator: nn.Module, randomness: Randomness, num: int, label: int | None = None) -> Tensor:
@@ -203,7 +205,7 @@ class ImageTask(Task):
 
     def players(self) -> Players:
         """Build generator and discriminator for this pool's size and channels."""
-        players = self._model.players()
+        players = self._model.players(self.recipe.game.packing)
         layout = {"device": self.device, "memory_format": torch.channels_last}
         return Players(players.generator.to(**layout), players.discriminator.to(**layout))
 
@@ -255,8 +257,8 @@ class ImageTask(Task):
         return self._model.draw(generator, randomness, size)
 
     def logits(self, discriminator: nn.Module, inputs: Tensor | None, outputs: Tensor) -> Tensor:
-        """Return the discriminator's logits `[N]` of images with their labels."""
-        return discriminator(outputs.to(self.device), inputs)
+        """Return the discriminator's logits `[N]` of images with their labels, or of packs of images."""
+        return discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), inputs)
 
     def augmentation_leak(self, generator: nn.Module, randomness: Randomness, more: float) -> float:
         """Return (KID to augmented real images − KID to real ones) in standard errors, of a few validation images.
@@ -387,7 +389,7 @@ class ImageSource:
         """Return both networks of a recipe for these images."""
         _, channels, size, _ = self.pool.images.shape
         classes = self.pool.classes if recipe.networks.conditional else ()
-        return ImageModel(recipe.networks, size, channels, classes).players()
+        return ImageModel(recipe.networks, size, channels, classes).players(recipe.game.packing)
 
     @cached_property
     def found(self) -> Glance:
