@@ -21,7 +21,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # The order of the rooms, as in docs/design.md: each may import those before it. Nothing imports `cli`.
 ORDER = (
     *("errors", "randomness", "recipe", "recipes", "storage", "formatting", "game", "nets", "data", "metrics"),
-    *("tasks", "health", "stopping", "runs", "host", "state", "evaluation", "loop", "report"),
+    *("tasks", "health", "stopping", "runs", "host", "state", "repair", "evaluation", "loop", "report"),
     *("starting", "changed", "setup", "against", "api", "datasets", "watch", "integrations", "__init__", "cli"),
 )
 WITHOUT_TORCH = {"errors", "recipe", "recipes", "storage", "formatting", "health", "stopping", "runs", "report"}

@@ -24,7 +24,7 @@ from trainings import (
 )
 
 import equipoise as eq
-from equipoise import loop
+from equipoise import loop, repair
 from equipoise import state as state_module
 from equipoise.game.losses import loss_named
 from equipoise.recipe import Recipe
@@ -213,7 +213,7 @@ def test_a_kill_within_a_remedy_loses_nothing(
     """Where it diverges from its start, no checkpoint is healthy, and all of them go."""
     diverging(poison, begin)
     whole = train_small("whole", source="ring", budget="1280")
-    owner: Any = loop if where == "roll_back" else state_module
+    owner: Any = repair if where == "roll_back" else state_module
     real = getattr(owner, where)
 
     def killing(first: Any, *given: Any) -> Any:

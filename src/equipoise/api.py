@@ -36,6 +36,7 @@ from equipoise.recipe import (
     FeaturesName,
     PolicyName,
     Recipe,
+    RemedyPolicy,
     TaskSettings,
     listed_settings,
     parsed_budget,
@@ -289,6 +290,7 @@ def resume(
     *,
     budget: str | int | None = None,
     policy: PolicyName | None = None,
+    remedies: RemedyPolicy | None = None,
     source: str | Path | None = None,
     task: Task | None = None,
     loss: Loss | None = None,
@@ -300,6 +302,7 @@ def resume(
         path: the run's folder.
         budget: a new total budget; a finished run needs a larger one.
         policy: the stopping policy from now on.
+        remedies: what is done where the game goes wrong from now on: "off", "suggest" or "act".
         source: where the same data are now, if they were moved.
         task: the task of `train(task=…)`, where it was defined in Python.
         loss: the loss of `train(loss=…)`, likewise.
@@ -321,8 +324,8 @@ def resume(
     refuse_no_place(source)
     folder = RunFolder.open(Path(path))
     write_missing_report(folder)
-    given = given_options(budget, policy, source)
-    recipe = recipe_to_resume(folder, budget, policy, source)
+    given = given_options(budget, policy, source, remedies)
+    recipe = recipe_to_resume(folder, budget, policy, source, remedies)
     refuse_of_another(recipe, task, loss)
     if task is not None and source is not None:
         raise UserError(Option("source"), "a task from Python brings its own data", "Leave it out")

@@ -32,10 +32,11 @@ from equipoise.host.threads import ThreadChoice, begins_trial, is_lost, observed
 from equipoise.host.writer import BackgroundWriter
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
+from equipoise.repair import adapt_augmentation, repair_due, repaired
 from equipoise.runs.candidates import prune, score_of_best
 from equipoise.runs.expectation import expectation, expectation_of_rest
 from equipoise.runs.folder import RunFolder
-from equipoise.state import TrainingState, first_nonfinite, restore, roll_back, save
+from equipoise.state import TrainingState, first_nonfinite, restore, save
 from equipoise.stopping.monitor import LEAST_PRICE, Monitor
 from equipoise.stopping.verdicts import Continue, Remedy, Stop, Verdict, diverged, nonfinite_cause
 from equipoise.storage.records import Pace, Score
@@ -141,11 +142,13 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
             state.seconds = host.clock.seconds()
 
             # Decide. Here alone.
-            verdict = host.interruption.verdict() or monitor.verdict(state.spent, state.seconds, state.attempt)
+            verdict = host.interruption.verdict() or monitor.verdict(state.spent, state.seconds, state.course.num_tried)
             if isinstance(verdict, Stop) and not host.is_interrupted and state.evaluated < state.samples:
                 # What is returned must have been evaluated.
                 evaluate(task, recipe, state, judge, monitor, run, host, observer)
                 verdict = host.interruption.verdict() or verdict
+            if isinstance(verdict, Continue):
+                verdict = repair_due(state, recipe, monitor, run, observer.message)
 
             # Save when due, and at the end; nothing that is not finite.
             if is_saving_due(state, recipe, verdict):
@@ -156,8 +159,7 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
                     host.writer.check()
                 case Remedy() as remedy:
                     host.writer.wait()
-                    state = roll_back(remedy, state, task, recipe, monitor, run)
-                    observer.message(f"Going back to {state.samples:,} samples, with lower rates: {remedy.message}")
+                    state = repaired(remedy, state, task, recipe, monitor, run, observer.message)
                     continue
                 case Stop() as stop:
                     return ended(stop, state, monitor, run, host)
@@ -241,6 +243,7 @@ def evaluate(
     One that a signal interrupts leaves no trace, and a resume takes it again.
     """
     speed = host.clock.speed(state.spent)
+    since = state.samples - state.evaluated
     begin = host.clock.seconds()
     deadline = Deadline(recipe.evaluation.timeout, lambda: host.is_interrupted)
     try:
@@ -249,6 +252,8 @@ def evaluate(
         return
     finally:
         host.clock.set_apart(host.clock.seconds() - begin)
+    if score is not None:
+        adapt_augmentation(state, recipe, score, since, run)
     if state.intervals.is_known:
         return
     pace = state.recorded.pop(state.spent, None)
@@ -442,7 +447,7 @@ def verdict_on_nonfinite(verdict: Verdict, name: str, state: TrainingState, reci
     """Return what to do about a state that cannot be saved: the stop that was due, or what a divergence asks for."""
     if isinstance(verdict, Stop):
         return verdict
-    return diverged(nonfinite_cause(name), state.attempt, recipe.remedies, recipe.game)
+    return diverged(nonfinite_cause(name), state.course.num_tried, recipe.remedies, recipe.game)
 
 
 def ended(stop: Stop, state: TrainingState, monitor: Monitor, run: RunFolder, host: Host) -> Outcome:
@@ -527,6 +532,7 @@ def log(state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, 
         text = f"a loss or a gradient was not finite, so {stats.skipped_steps} steps of this interval were skipped"
         run.log_event(stats.samples, stats.seconds, "steps skipped", text, state.attempt)
     monitor.observe(stats)
+    state.course = state.course.rested()
     run.log_step(msgspec.structs.replace(stats, diagnoses=monitor.diagnoses))
     return progress_of(state, recipe, monitor, score_of_best(run, monitor))
 

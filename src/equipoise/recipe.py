@@ -34,6 +34,7 @@ FamilyName = Literal["mlp", "dcgan", "resnet", "modern"]
 AugmentationName = Literal["flip", "translation", "rotation", "scale", "crop", "color", "cutout"]
 FeaturesName = Literal["auto", "encoder", "inception", "dinov2"]
 PolicyName = Literal["evidence", "budget", "discriminator-threshold", "patience"]
+RemedyPolicy = Literal["off", "suggest", "act"]
 BoundaryName = Literal["alpha-spending", "normal-mixture"]
 TaskName = Literal["images", "points", "super-resolution", "custom"]
 
@@ -219,9 +220,10 @@ class Stopping:
 
 @dataclass(frozen=True, kw_only=True)
 class Remedies:
-    """What is done when the game diverges: back to the last healthy checkpoint, with lower learning rates."""
+    """What is done about a game that breaks down; with act, about all conditions that can be treated."""
 
-    attempts: Annotated[int, msgspec.Meta(ge=0, le=10)] = 3  # then the run stops; 0: it stops at once
+    policy: RemedyPolicy = "suggest"  # suggest: for those it is said what to type; off: nothing is done
+    attempts: Annotated[int, msgspec.Meta(ge=0, le=10)] = 3  # in all; 0: a game that is not finite stops at once
     rate_factor: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5  # by which both rates are multiplied each time
 
 
@@ -297,6 +299,10 @@ def checked(recipe: Recipe) -> Recipe:
 
 def _refuse_contradictions(recipe: Recipe) -> None:
     """Raise UserError for values that are allowed by themselves and not together."""
+    if recipe.remedies.policy == "act" and not recipe.remedies.attempts:
+        raise UserError(
+            Setting("remedies.attempts", 0), "remedies.policy=act needs some", Setting("remedies.attempts", 3)
+        )
     held_out = recipe.data.validation + recipe.data.test
     if held_out >= 1:
         remedies = [

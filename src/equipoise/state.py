@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.errors import Command, UserError
+from equipoise.game.adjustments import Adjustments
 from equipoise.game.signals import SKETCH
-from equipoise.game.terms import Adjustments
 from equipoise.game.updates import Update, make_update, samples_per_round
+from equipoise.health.remedies import Course, Treatment, in_words
 from equipoise.health.stats import Meter
 from equipoise.host.intervals import Intervals, measured_intervals, settled_intervals
 from equipoise.randomness import stream_seed
@@ -42,7 +43,8 @@ class TrainingState:
     intervals: Intervals  # as the recipe asks, or measured once and kept
     samples: int = 0  # the position: real samples shown to D, along this attempt
     spent: int = 0  # the same, those of abandoned attempts included: what the budget counts
-    attempt: int = 0  # remedies so far
+    attempt: int = 0  # how often it went back
+    course: Course = field(default_factory=Course)  # what remedies were tried
     adjustments: Adjustments = field(default_factory=Adjustments)
     evaluated: int = 0  # samples at the last evaluation, also at one that failed
     healthy: int | None = None  # samples of the last checkpoint that a remedy may go back to
@@ -83,6 +85,7 @@ class Values(msgspec.Struct, forbid_unknown_fields=True):
     schedule_seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None  # None: under a budget in samples
     kept: list[Count] = []
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    course: Course | None = None  # None: written before there was one
     sketch: Annotated[list[float], msgspec.Meta(min_length=SKETCH, max_length=SKETCH)] | None = None
 
 
@@ -182,6 +185,7 @@ def plain_values(state: TrainingState, monitor: Monitor) -> dict[str, Any]:
         "spent": state.spent,
         "attempt": state.attempt,
         "adjustments": asdict(state.adjustments),
+        "course": msgspec.to_builtins(state.course),
         "evaluated": state.evaluated,
         "healthy": state.healthy,
         "seconds": state.seconds,
@@ -236,13 +240,14 @@ def restore(
 def roll_back(
     remedy: Remedy, state: TrainingState, task: Task, recipe: Recipe, monitor: Monitor, run: RunFolder
 ) -> TrainingState:
-    """Return the state of the last healthy checkpoint, or a fresh one, with both learning rates lowered.
+    """Return the state of a checkpoint, or a fresh one, with what the remedy changes.
 
     What was spent stays spent. Nothing is saved here: a run that is killed resumes from a checkpoint before this, meets
     the same condition, and is rolled back the same way.
     """
     rewound = start(task, recipe, state.attempt + 1)
-    found = _last_healthy(state, run)
+    treatment = treatment_of(remedy, state, recipe)
+    found = checkpoints.latest(run.checkpoints, until=treatment.back_to) if treatment.back_to else None
     if found is None:
         monitor.load_state_dict(Monitor(recipe.stopping, recipe.budget).state_dict())
         run.write_state(RunState(status="running"))  # its checkpoints are about to go, and are not lost
@@ -250,13 +255,8 @@ def roll_back(
         take_back(rewound, found, recipe, monitor)
     begin_with(rewound, run, put_weights=found is None)
     rewound.intervals = state.intervals
-    factor = recipe.remedies.rate_factor
-    before = state.adjustments
-    rewound.adjustments = replace(
-        before,
-        generator_rate=before.generator_rate * factor,
-        discriminator_rate=before.discriminator_rate * factor,
-    )
+    rewound.adjustments = treatment.adjustments
+    rewound.course = state.course.after(remedy.condition)
     rewound.attempt = state.attempt + 1
     rewound.spent = state.spent
     rewound.seconds = state.seconds
@@ -265,8 +265,8 @@ def roll_back(
     rewound.recorded = state.recorded
     text = (
         f"{remedy.message[:1].upper()}{remedy.message[1:]} Went back from {state.samples:,} to {rewound.samples:,} "
-        f"samples; learning rates × {before.generator_rate:g} → × {rewound.adjustments.generator_rate:g} "
-        f"(attempt {rewound.attempt} of {recipe.remedies.attempts})."
+        f"samples; {in_words(state.adjustments, recipe, treatment)} "
+        f"({rewound.course.num_tried} of {recipe.remedies.attempts} remedies)."
     )
     kept = set_attempt_aside(run, monitor, state.attempt)
     if kept:
@@ -279,11 +279,20 @@ def roll_back(
     return rewound
 
 
-def _last_healthy(state: TrainingState, run: RunFolder) -> Checkpoint | None:
-    """Return the newest intact checkpoint up to the last healthy one, None where there is none."""
-    if state.healthy is None:
-        return None
-    return checkpoints.latest(run.checkpoints, until=state.healthy)
+def treatment_of(remedy: Remedy, state: TrainingState, recipe: Recipe) -> Treatment:
+    """Return what a remedy does; without a treatment of its own, back to the last healthy checkpoint, at lower rates.
+
+    There is no floor to these: a game that is not finite has nothing to lose.
+    """
+    if remedy.treatment is not None:
+        return remedy.treatment
+    before, factor = state.adjustments, recipe.remedies.rate_factor
+    lowered = replace(
+        before,
+        generator_rate=before.generator_rate * factor,
+        discriminator_rate=before.discriminator_rate * factor,
+    )
+    return Treatment(lowered, back_to=state.healthy or 0)
 
 
 def _match_files(state: TrainingState, monitor: Monitor, run: RunFolder) -> None:
@@ -313,8 +322,8 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
     values = msgspec.convert(found.values, Values)
     if values.samples != int(found.path.name):
         raise ValueError(f"it says that it is of {values.samples} samples")
-    if asdict(values.adjustments) != found.values["adjustments"]:
-        raise ValueError(f"unknown adjustments {sorted(found.values['adjustments'])}")
+    if unknown := found.values["adjustments"].keys() - asdict(values.adjustments).keys():
+        raise ValueError(f"unknown adjustments {sorted(unknown)}")
     if values.has_best:
         state.best_generator = copy.deepcopy(state.generator_ema)
     for name, module in _modules(state):
@@ -330,6 +339,7 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
     state.spent = values.spent
     state.attempt = values.attempt
     state.adjustments = values.adjustments
+    state.course = values.course or Course({"non-finite": values.attempt} if values.attempt else {})
     state.evaluated = values.evaluated
     state.healthy = values.healthy
     state.seconds = values.seconds

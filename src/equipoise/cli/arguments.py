@@ -115,6 +115,7 @@ def _add_train(commands: Any) -> None:
     add("--seed", metavar="N", type=_seed, help="random seed (default: 0)")
     add("--out", metavar="DIR", type=_path("out"), help="the run's folder (default: a new one under runs/)")
     _add_device(sub)
+    _add_remedies(sub, " (default: suggest)")
     add("--resume", action="store_true", help="continue if --out already holds this run")
     text = "begin with the recipe and the last weights of RUN, as where images were added"
     add("--start-from", metavar="RUN", type=_path("start_from"), help=text)
@@ -129,6 +130,7 @@ def _add_resume(commands: Any) -> None:
     sub.add_argument("--budget", metavar="B", type=_budget, help=text)
     text = f"stopping policy from now on: {listed(_policies())}"
     sub.add_argument("--policy", metavar="NAME", type=_one_of("policy", *_policies()), help=text)
+    _add_remedies(sub, ", from now on")
     sub.add_argument("--source", metavar="PATH", help="where the same data are now, if they were moved")
 
 
@@ -310,6 +312,11 @@ def _add_force(sub: Parser) -> None:
 def _add_device(sub: Parser, default: str | None = None) -> None:
     text = "auto, cpu, mps, cuda or cuda:N (default: auto)"
     sub.add_argument("--device", metavar="D", type=_device, default=default, help=text)
+
+
+def _add_remedies(sub: Parser, more: str) -> None:
+    text = f"what is done where the game goes wrong: off, suggest or act{more}"
+    sub.add_argument("--remedies", metavar="HOW", type=_one_of("remedies", "off", "suggest", "act"), help=text)
 
 
 def _add_settings(sub: Parser, what: str, example: str) -> None:

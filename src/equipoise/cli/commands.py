@@ -166,6 +166,8 @@ def _refuse_another_recipe(folder: "RunFolder", source: str, options: Options, s
             same = {"budget": options.budget}
         elif field == "stopping.policy":
             same = {"policy": now}
+        elif field == "remedies.policy":
+            same = {"remedies": now}
         elif field == "data.source":
             same = {"source": now}
             ways = "Continue that run if these are the same data, else begin another one with its weights"
@@ -201,12 +203,17 @@ def resume(options: Options) -> int:
 
     folder = RunFolder.open(options.run)
     write_missing_report(folder)
-    recipe = recipe_to_resume(folder, options.budget, options.policy, options.source)
+    recipe = recipe_to_resume(folder, options.budget, options.policy, options.source, options.remedies)
     refuse_without_python(recipe.task)
     refuse_unusable(default_cache())
     return _shown(
         lambda api, show: api.resume(
-            options.run, budget=options.budget, policy=options.policy, source=options.source, observer=show
+            options.run,
+            budget=options.budget,
+            policy=options.policy,
+            remedies=options.remedies,
+            source=options.source,
+            observer=show,
         )
     )
 
@@ -500,7 +507,11 @@ def check_data(options: Options) -> int:
 
 def _settings(options: Options) -> list[str]:
     """Return the settings of the recipe that were given, those with an option of their own last."""
-    short = {"task.fit": options.fit, "task.size": options.size}
+    short = {
+        "task.fit": options.fit,
+        "task.size": options.size,
+        "remedies.policy": getattr(options, "remedies", None),
+    }
     return [*options.set, *(f"{field}={value}" for field, value in short.items() if value is not None)]
 
 

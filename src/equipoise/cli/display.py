@@ -30,6 +30,7 @@ BEST = 80  # and of the best score
 EARLY = {  # what ended a training before its budget, in words
     **{policy: f"by the policy {policy}" for policy in POLICIES},
     "diverged": "as it diverged",
+    "not-repaired": "as its game could not be repaired",
     "evaluation-failed": "as its evaluations failed",
 }
 

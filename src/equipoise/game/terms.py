@@ -10,27 +10,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from equipoise.game.adjustments import Adjustments
 from equipoise.game.losses import Loss, logit_stats
 from equipoise.game.penalties import wgan_gp, zero_centered
 from equipoise.game.schedules import scheduled
 from equipoise.game.updates import Terms
 from equipoise.randomness import Randomness
-from equipoise.recipe import Game
+from equipoise.recipe import Game, Penalty
 
 Critic = Callable[[Tensor], Tensor]  # samples [N, …] to logits [N], or one for each pack of samples
 Autocast = Callable[[], AbstractContextManager]
-
-
-@dataclass(frozen=True)
-class Adjustments:
-    """What remedies have changed: factors of rates and of γ; what is added to noise, augmentation and D's steps."""
-
-    generator_rate: float = 1.0
-    discriminator_rate: float = 1.0
-    gamma: float = 1.0
-    noise: float = 0.0
-    augment: float = 0.0
-    discriminator_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,8 +46,9 @@ def discriminator_terms(
     `real` and `fake` are samples `[N, …]` as the discriminator shall see them, without a graph. A critic of packs
     returns a logit for each.
     """
-    kind = game.penalty.kind
-    due = kind != "none" and step.index % game.penalty.every == 0
+    penalty = penalty_of(game, step.adjustments)
+    kind = penalty.kind
+    due = kind != "none" and step.index % penalty.every == 0
     real.requires_grad_(due and kind in ("r1", "r1+r2"))
     fake.requires_grad_(due and kind in ("r2", "r1+r2"))
     with autocast():
@@ -68,8 +58,8 @@ def discriminator_terms(
     stats = logit_stats(loss, real_logits.detach(), fake_logits.detach())
     stats["penalty"] = torch.zeros((), device=real_logits.device)
     if due:
-        gamma = scheduled(game.penalty.gamma, game.penalty.gamma_end, step.progress, "cosine")
-        gamma *= game.penalty.every * step.adjustments.gamma
+        gamma = scheduled(penalty.gamma, penalty.gamma_end, step.progress, "cosine")
+        gamma *= penalty.every * step.adjustments.gamma
         penalties: dict[str, Tensor] = {}
         if kind in ("r1", "r1+r2"):
             penalties["r1"] = zero_centered(real_logits, real, gamma)
@@ -81,6 +71,13 @@ def discriminator_terms(
         stats["penalty"] = torch.stack([values.detach().mean() for values in penalties.values()]).sum()
         losses |= penalties
     return Terms(losses, stats)
+
+
+def penalty_of(game: Game, adjustments: Adjustments) -> Penalty:
+    """Return the penalty of a game, or R1 + R2 (arXiv:2501.05441) where it has none and a remedy has brought one in."""
+    if game.penalty.kind == "none" and adjustments.penalty > 0:
+        return Penalty(kind="r1+r2", gamma=adjustments.penalty)
+    return game.penalty
 
 
 def generator_term(

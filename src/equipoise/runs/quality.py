@@ -225,6 +225,8 @@ def _advice(now: Status, grade: Grade, share: float, num: int, longer: Longer | 
         return ""
     if now.stop_reason == "diverged":
         return "The training has diverged: lower learning rates would help most."
+    if now.stop_reason == "not-repaired":
+        return "The game could not be repaired: another recipe would help most (equipoise recipes)."
     if now.state in ("interrupted", "stopped"):
         return "The training was interrupted: continue it."
     if now.state == "failed":

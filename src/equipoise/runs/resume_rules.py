@@ -9,7 +9,15 @@ from typing import get_args
 
 from equipoise import formatting
 from equipoise.errors import Command, Option, Part, UserError, listed, suggested
-from equipoise.recipe import Budget, PolicyName, Recipe, checked, parsed_budget, refuse_without_probability
+from equipoise.recipe import (
+    Budget,
+    PolicyName,
+    Recipe,
+    RemedyPolicy,
+    checked,
+    parsed_budget,
+    refuse_without_probability,
+)
 from equipoise.runs import rules
 from equipoise.runs.candidates import keep_selected
 from equipoise.runs.folder import RunFolder
@@ -19,11 +27,14 @@ from equipoise.storage.records import IntervalsRecord, RunState
 
 OVER = 0.1  # the share of a budget by which the last steps and the end may exceed it, and a suggested one what is asked
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
+REMEDIES: tuple[RemedyPolicy, ...] = get_args(RemedyPolicy)
 
 
-def given_options(budget: str | int | None, policy: str | None, source: str | Path | None) -> dict[str, str]:
+def given_options(
+    budget: str | int | None, policy: str | None, source: str | Path | None, remedies: str | None = None
+) -> dict[str, str]:
     """Return the options that a resume was given, by name."""
-    given = {"budget": budget, "policy": policy, "source": source}
+    given = {"budget": budget, "policy": policy, "source": source, "remedies": remedies}
     return {name: str(value) for name, value in given.items() if value is not None}
 
 
@@ -54,17 +65,20 @@ def recipe_to_resume(
     budget: str | int | None = None,
     policy: PolicyName | None = None,
     source: str | Path | None = None,
+    remedies: RemedyPolicy | None = None,
 ) -> Recipe:
-    """Return the recipe with which a run continues, with another budget or policy if given.
+    """Return the recipe with which a run continues, with another budget, policy or use of remedies if given.
 
     `source` is where its data are now, if given; what is advised keeps it. Raises UserError where it could not
     continue so, RunBusyError where it is being trained.
     """
-    with keeping_given(run, given_options(budget, policy, source)):
-        return _recipe_to_resume(run, budget, policy)
+    with keeping_given(run, given_options(budget, policy, source, remedies)):
+        return _recipe_to_resume(run, budget, policy, remedies)
 
 
-def _recipe_to_resume(run: RunFolder, budget: str | int | None, policy: PolicyName | None) -> Recipe:
+def _recipe_to_resume(
+    run: RunFolder, budget: str | int | None, policy: PolicyName | None, remedies: RemedyPolicy | None
+) -> Recipe:
     rules.refuse_custom_loop(run)
     rules.refuse_lost(run)
     recipe = run.recipe()
@@ -76,6 +90,11 @@ def _recipe_to_resume(run: RunFolder, budget: str | int | None, policy: PolicyNa
             raise UserError(Option("policy", policy), f"allowed are {listed(POLICIES)}", *near)
         refuse_without_probability(policy, recipe.game.loss)
         recipe = dataclasses.replace(recipe, stopping=dataclasses.replace(recipe.stopping, policy=policy))
+    if remedies is not None:
+        if remedies not in REMEDIES:
+            near = suggested(remedies, REMEDIES) or (Option("remedies", "act"),)
+            raise UserError(Option("remedies", remedies), f"allowed are {listed(REMEDIES)}", *near)
+        recipe = dataclasses.replace(recipe, remedies=dataclasses.replace(recipe.remedies, policy=remedies))
     recipe = checked(recipe)
     _refuse_finished(run, recipe, budget, policy)
     rules.refuse_busy(run)
@@ -92,6 +111,9 @@ def adopt(run: RunFolder, recipe: Recipe) -> list[str]:
     told = []
     if recipe.stopping.policy != begun.stopping.policy:
         change = f"{begun.stopping.policy} → {recipe.stopping.policy}"
+        run.log_event(state.samples, state.seconds, "policy changed", change)
+    if recipe.remedies.policy != begun.remedies.policy:
+        change = f"remedies: {begun.remedies.policy} → {recipe.remedies.policy}"
         run.log_event(state.samples, state.seconds, "policy changed", change)
     if recipe.budget != begun.budget:
         told.append(_budget_change(begun, recipe, state))

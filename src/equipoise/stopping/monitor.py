@@ -10,6 +10,7 @@ import msgspec
 
 from equipoise.errors import UserError
 from equipoise.health.conditions import examine
+from equipoise.health.remedies import GOING_BACK
 from equipoise.health.standing import describe_game, describe_scores
 from equipoise.health.stats import thinned
 from equipoise.recipe import Budget, Game, Remedies, Stopping
@@ -107,7 +108,12 @@ class Monitor:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing speaks against going back to this moment: no step of the last interval was skipped."""
+        """Whether nothing speaks against going back to this moment: no step of the last interval was skipped.
+
+        Where remedies act, nothing is wrong either for which a run would be sent back.
+        """
+        if self.remedies.policy == "act" and any(found.condition in GOING_BACK for found in self.diagnoses):
+            return False
         return not self.is_skipping
 
     def observe(self, stats: StepStats) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from equipoise.health.remedies import Treatment
 from equipoise.recipe import Budget, Game, Remedies
-from equipoise.storage.records import StepStats, StopReason
+from equipoise.storage.records import Condition, StepStats, StopReason
 
 NUM_STUCK = 3  # logging intervals without a single applied step
 NUM_FAILED = 5  # evaluations that failed before any succeeded
@@ -19,9 +20,11 @@ class Continue:
 
 @dataclass(frozen=True)
 class Remedy:
-    """Go back to the last healthy checkpoint and lower both learning rates; why, in a sentence."""
+    """Change the game between two rounds: why, in a sentence, for which condition, and what is done."""
 
     message: str
+    condition: Condition = "non-finite"
+    treatment: Treatment | None = None  # None: back to the last healthy checkpoint with both learning rates lowered
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,20 @@ def stuck_player(recent: Sequence[StepStats]) -> str | None:
 
 
 def diverged(cause: str, attempt: int, remedies: Remedies, game: Game | None = None) -> Remedy | Stop:
-    """Return what to do about a diverged game: a remedy while some are left, else the end with an honest reason."""
-    allowed = remedies.attempts
+    """Return what to do about a diverged game: a remedy while some are left, else the end with an honest reason.
+
+    `attempt` is how many remedies there were.
+    """
+    allowed = remedies.attempts if remedies.policy != "off" else 0
     if attempt < allowed:
         return Remedy(cause)
     tried = ""
     if allowed:
         times = "once" if allowed == 1 else f"{allowed} times"
-        tried = (
-            f" Going back to the last healthy checkpoint with lower learning rates was tried {times} without success."
-        )
+        what = "Going back to the last healthy checkpoint with lower learning rates"
+        if remedies.policy == "act":
+            what = "Changing the game, or going back with lower learning rates,"
+        tried = f" {what} was tried {times} without success."
     return Stop("diverged", f"The training has diverged: {cause}{tried} {_advice(remedies, game)}")
 
 

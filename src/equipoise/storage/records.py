@@ -22,11 +22,19 @@ SNAPSHOT_NAME = "[0-9]{12,18}"  # pattern of a snapshot's name without its suffi
 
 Status: TypeAlias = Literal["new", "running", "stopped", "finished", "failed"]
 StopReason: TypeAlias = Literal[
-    "budget", "evidence", "patience", "discriminator-threshold", "diverged", "evaluation-failed", "interrupted"
+    "budget",
+    "evidence",
+    "patience",
+    "discriminator-threshold",
+    "diverged",
+    "evaluation-failed",
+    "not-repaired",
+    "interrupted",
 ]
 EventKind: TypeAlias = Literal[
     "stop",
     "remedy",
+    "no remedy",
     "steps skipped",
     "not saved",
     "damaged checkpoint",

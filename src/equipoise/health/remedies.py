@@ -1,0 +1,301 @@
+"""What is done about a condition: a function of the recipe, of what was changed and of what was tried, and of no more.
+
+A treatment is one bounded change between two rounds, after a going back or without one. Where there is none, the reason
+is returned. After a treatment the run rests for `REST` log lines, so that its effect can be seen.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from equipoise.game.adjustments import Adjustments
+from equipoise.recipe import Recipe, task_name
+from equipoise.storage.records import Condition, Diagnosis
+
+REST = 32  # log lines after a treatment, in which no other is begun
+MOST_OF_ONE = 2  # treatments of the same condition
+LOWEST = 1 / 64  # factor of a rate
+HIGHEST = 64.0
+GAMMA = 0.1  # of R1 + R2, where there was no penalty
+STRONGER = 4.0  # times the γ of a penalty, once
+FASTER = 4.0  # times a rate that was too low
+NOISE = 0.1  # standard deviation that is added to what the discriminator sees
+MOST_NOISE = 0.2
+FIRST = 0.1  # probability of augmentation with which its controller begins
+MOST_AUGMENTED = 0.8  # where augmentations begin to leak (arXiv:2006.06676, §2.2)
+TARGET = 0.5  # of r_v (arXiv:2006.06676, §3.2)
+RAMP = 500_000  # samples from probability 0 to 1 (arXiv:2006.06676, §3.1)
+SHARE_OF_RAMP = 0.25  # of the samples that the budget pays for, where these are few
+
+ENDING: frozenset[Condition] = frozenset({"divergence", "exploding-gradient", "mode-collapse"})
+GOING_BACK: frozenset[Condition] = ENDING | {"rate-too-high"}
+
+
+@dataclass(frozen=True)
+class Course:
+    """What was tried in a run: how often for each condition, for which nothing more can be done, and the rest left."""
+
+    tried: dict[Condition, int] = field(default_factory=dict)
+    told: tuple[Condition, ...] = ()  # that nothing is done about them
+    rest: int = 0  # log lines
+
+    @property
+    def num_tried(self) -> int:
+        """How many remedies there were."""
+        return sum(self.tried.values())
+
+    def after(self, condition: Condition) -> "Course":
+        """Return the course after one more remedy for a condition."""
+        tried = self.tried | {condition: self.tried.get(condition, 0) + 1}
+        return replace(self, tried=tried, rest=REST)
+
+    def rested(self) -> "Course":
+        """Return the course one log line later."""
+        return self if self.rest == 0 else replace(self, rest=self.rest - 1)
+
+    def telling(self, condition: Condition) -> "Course":
+        """Return the course once it was told that nothing is done about a condition."""
+        return replace(self, told=(*self.told, condition))
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a treatment is chosen from."""
+
+    recipe: Recipe
+    adjustments: Adjustments = field(default_factory=Adjustments)
+    course: Course = field(default_factory=Course)
+    places: tuple[int, ...] = ()  # samples of the checkpoints that the run can go back to
+    best: int | None = None  # samples of the best generator
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done: what is changed afterwards, where the run goes back to first, and whether D begins anew."""
+
+    adjustments: Adjustments
+    back_to: int | None = None  # samples; 0: its beginning, None: nowhere
+    fresh_discriminator: bool = False
+
+
+@dataclass(frozen=True)
+class NoTreatment:
+    """Why nothing is done; is_end: the run has no future without it."""
+
+    reason: str
+    is_end: bool = False
+
+
+Change = Callable[[Situation], Adjustments | None]  # None: it cannot be made
+
+
+def treatment(diagnosis: Diagnosis, at: Situation) -> Treatment | NoTreatment:
+    """Return what is done about a condition, or the reason why nothing is."""
+    condition = diagnosis.condition
+    num = at.course.tried.get(condition, 0)
+    if num >= MOST_OF_ONE or at.course.num_tried >= at.recipe.remedies.attempts:
+        times = f"{at.course.num_tried} of {at.recipe.remedies.attempts} remedies were tried, {num} of them for this"
+        return NoTreatment(times, is_end=condition in ENDING and num > 0)
+    match condition:
+        case "divergence":
+            return _back_to_best(at)
+        case "exploding-gradient" | "rate-too-high":
+            return _changed(at, (lower_rates,), "both rates are at their floor", _place(diagnosis, at))
+        case "mode-collapse":
+            return _changed(at, STEADIER, "nothing is left to change", _place(diagnosis, at))
+        case "vanishing-gradient" | "discriminator-overpowering":
+            return _changed(at, WEAKER, "the discriminator cannot be held back any further")
+        case "discriminator-too-weak":
+            return _changed(at, (faster_discriminator,), "the discriminator's rate is at its ceiling")
+        case "discriminator-overfitting":
+            return _augmented(at)
+        case "mode-dropping":
+            found = _changed(at, STEADIER, "")
+            if num == 0 and isinstance(found, Treatment):
+                return found
+            return Treatment(at.adjustments, fresh_discriminator=True)
+        case "cycling":
+            return _changed(at, (lower_rates,), "both rates are at their floor")
+        case "rate-too-low":
+            return _changed(at, (higher_rates,), "both rates are at their ceiling")
+        case "augmentation-leak":
+            return _changed(at, (less_augmentation,), "nothing is augmented")
+        case "non-finite":
+            return NoTreatment("such steps are never applied; where none is left, the run goes back by itself")
+        case "saturation" | "memorization" | "averaged-generator-worse" | "nothing-more-to-gain":
+            return NoTreatment("no change within a run is known to help")
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _changed(
+    at: Situation, changes: Sequence[Change], reason: str, back_to: int | None = None
+) -> Treatment | NoTreatment:
+    """Return the first change that can be made."""
+    for change in changes:
+        found = change(at)
+        if found is not None:
+            return Treatment(found, back_to)
+    return NoTreatment(reason)
+
+
+def _place(diagnosis: Diagnosis, at: Situation) -> int:
+    """Return the newest place to go back to from before a condition; 0, the beginning, where there is none."""
+    return max((samples for samples in at.places if samples <= diagnosis.since), default=0)
+
+
+def _back_to_best(at: Situation) -> Treatment | NoTreatment:
+    """Go back to the best generator, or to before it, with lower rates."""
+    found = max((samples for samples in at.places if at.best is not None and samples <= at.best), default=None)
+    if found is None:
+        return NoTreatment("no checkpoint at or before the best generator is kept")
+    return _changed(at, (lower_rates,), "both rates are at their floor", found)
+
+
+def _augmented(at: Situation) -> Treatment | NoTreatment:
+    """Begin adaptive augmentation."""
+    kinds = at.recipe.augment.kinds
+    if not kinds:
+        return NoTreatment("this run augments nothing (augment.kinds)")
+    if at.course.tried.get("discriminator-overfitting", 0):
+        return NoTreatment("its augmentation is adapted already")
+    more = min(FIRST, MOST_AUGMENTED - at.recipe.augment.probability - at.adjustments.augment)
+    if more <= 0:
+        return NoTreatment(f"more than {MOST_AUGMENTED:g} is never augmented, as it would leak into what is generated")
+    return Treatment(replace(at.adjustments, augment=at.adjustments.augment + more))
+
+
+# One change each; None where it cannot be made
+
+
+def lower_rates(at: Situation) -> Adjustments | None:
+    """Lower both rates by the recipe's factor."""
+    return _with_rates(at, at.recipe.remedies.rate_factor, at.recipe.remedies.rate_factor)
+
+
+def higher_rates(at: Situation) -> Adjustments | None:
+    """Raise both rates."""
+    return _with_rates(at, FASTER, FASTER)
+
+
+def faster_discriminator(at: Situation) -> Adjustments | None:
+    """Raise the discriminator's rate, and not the generator's."""
+    return _with_rates(at, 1.0, FASTER)
+
+
+def slower_discriminator(at: Situation) -> Adjustments | None:
+    """Lower the discriminator's rate, and not the generator's."""
+    return _with_rates(at, 1.0, at.recipe.remedies.rate_factor)
+
+
+def equal_rates(at: Situation) -> Adjustments | None:
+    """Lower the generator's rate to the discriminator's, where it is higher."""
+    generator = at.recipe.game.generator.rate * at.adjustments.generator_rate
+    discriminator = at.recipe.game.discriminator.rate * at.adjustments.discriminator_rate
+    if generator <= discriminator:
+        return None
+    return _with_rates(at, discriminator / generator, 1.0)
+
+
+def _with_rates(at: Situation, generator: float, discriminator: float) -> Adjustments | None:
+    before = at.adjustments
+    after = replace(
+        before,
+        generator_rate=before.generator_rate * generator,
+        discriminator_rate=before.discriminator_rate * discriminator,
+    )
+    rates = (after.generator_rate, after.discriminator_rate)
+    return after if all(LOWEST <= rate <= HIGHEST for rate in rates) else None
+
+
+def a_penalty(at: Situation) -> Adjustments | None:
+    """Bring R1 + R2 in where the recipe has no penalty (arXiv:1801.04406); batch norm does not go with one."""
+    game = at.recipe.game
+    has_one = game.penalty.kind != "none" or game.weight_clip is not None or at.adjustments.penalty > 0
+    if has_one or _is_custom(at) or at.recipe.networks.discriminator_norm == "batch":
+        return None
+    return replace(at.adjustments, penalty=GAMMA)
+
+
+def stronger_penalty(at: Situation) -> Adjustments | None:
+    """Raise the γ of a zero-centred penalty."""
+    if at.recipe.game.penalty.kind not in ("r1", "r2", "r1+r2") or _is_custom(at) or at.adjustments.gamma > 1:
+        return None
+    return replace(at.adjustments, gamma=at.adjustments.gamma * STRONGER)
+
+
+def more_noise(at: Situation) -> Adjustments | None:
+    """Add instance noise (arXiv:1610.04490; arXiv:1701.04862)."""
+    if _is_custom(at) or at.adjustments.noise + NOISE > MOST_NOISE:
+        return None
+    return replace(at.adjustments, noise=at.adjustments.noise + NOISE)
+
+
+def fewer_steps(at: Situation) -> Adjustments | None:
+    """Let the discriminator take one step a round where it takes several, but not where it is to be a good critic."""
+    game = at.recipe.game
+    more = game.discriminator_steps + at.adjustments.discriminator_steps - 1
+    if game.update != "alternating" or game.loss == "wasserstein" or more <= 0:
+        return None
+    return replace(at.adjustments, discriminator_steps=1 - game.discriminator_steps)
+
+
+def less_augmentation(at: Situation) -> Adjustments | None:
+    """Halve the probability of augmentation."""
+    probability = at.recipe.augment.probability + at.adjustments.augment
+    if not at.recipe.augment.kinds or probability <= 0:
+        return None
+    return replace(at.adjustments, augment=at.adjustments.augment - probability / 2)
+
+
+def _is_custom(at: Situation) -> bool:
+    """Return whether the loss terms are a task's from Python, which need not look at what remedies change."""
+    return task_name(at.recipe.task) == "custom"
+
+
+STEADIER: tuple[Change, ...] = (equal_rates, a_penalty, stronger_penalty, more_noise, lower_rates)
+WEAKER: tuple[Change, ...] = (fewer_steps, a_penalty, stronger_penalty, slower_discriminator, more_noise)
+
+
+def adapted_augmentation(at: Situation, gap: float, samples: int, horizon: int) -> Adjustments:
+    """Move the probability of augmentation by ADA's rule: p += sign(r_v - target) · step (arXiv:2006.06676, §3.1).
+
+    `gap` is r_v; `samples` were seen since the last one. From 0 to 1 it takes `RAMP` samples, fewer in a short run.
+    """
+    is_begun = at.course.tried.get("discriminator-overfitting", 0) > 0
+    if not is_begun or not math.isfinite(gap):
+        return at.adjustments
+    step = samples / max(1.0, min(RAMP, SHARE_OF_RAMP * horizon))
+    begun = at.recipe.augment.probability
+    probability = begun + at.adjustments.augment + math.copysign(step, gap - TARGET)
+    return replace(at.adjustments, augment=min(max(probability, 0.0), max(begun, MOST_AUGMENTED)) - begun)
+
+
+def in_words(before: Adjustments, recipe: Recipe, done: Treatment) -> str:
+    """Say what a treatment changes, before → after; the going back is told by whoever goes."""
+    after = done.adjustments
+    told = []
+    rates = [(before.generator_rate, after.generator_rate), (before.discriminator_rate, after.discriminator_rate)]
+    if rates[0] == rates[1] and rates[0][0] != rates[0][1]:
+        told.append(f"learning rates × {rates[0][0]:g} → × {rates[0][1]:g}")
+    else:
+        for player, (old, new) in zip(("generator", "discriminator"), rates, strict=True):
+            if old != new:
+                told.append(f"the {player}'s learning rate × {old:g} → × {new:g}")
+    if before.penalty != after.penalty:
+        told.append(f"R1 + R2 penalty none → γ = {after.penalty:g}")
+    if before.gamma != after.gamma:
+        told.append(f"penalty γ × {before.gamma:g} → × {after.gamma:g}")
+    if before.noise != after.noise:
+        told.append(f"added instance noise {before.noise:g} → {after.noise:g}")
+    if before.augment != after.augment:
+        begun = recipe.augment.probability
+        told.append(f"probability of augmentation {begun + before.augment:.2g} → {begun + after.augment:.2g}")
+    if before.discriminator_steps != after.discriminator_steps:
+        steps = recipe.game.discriminator_steps
+        old, new = steps + before.discriminator_steps, steps + after.discriminator_steps
+        told.append(f"discriminator steps a round {old} → {new}")
+    if done.fresh_discriminator:
+        told.append("the discriminator begins anew, with other random weights")
+    return ", ".join(told)

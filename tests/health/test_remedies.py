@@ -1,0 +1,177 @@
+"""Which remedy a condition has, by its bounds; the controller of augmentation against a simulation by hand."""
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+from trainings import points_recipe
+
+from equipoise.game.adjustments import Adjustments
+from equipoise.health.remedies import (
+    ENDING,
+    HIGHEST,
+    LOWEST,
+    MOST_AUGMENTED,
+    MOST_NOISE,
+    MOST_OF_ONE,
+    RAMP,
+    REST,
+    TARGET,
+    Course,
+    NoTreatment,
+    Situation,
+    Treatment,
+    adapted_augmentation,
+    in_words,
+    treatment,
+)
+from equipoise.recipe import Augment, Custom
+from equipoise.storage.records import Condition, Diagnosis
+
+RATES = ("game.generator.rate_end=none", "game.discriminator.rate_end=none")
+
+
+def diagnosed(condition: Condition, since: int = 500) -> Diagnosis:
+    return Diagnosis(condition=condition, since=since, confidence="likely", evidence="2 is more than 1.")
+
+
+def situation(*settings: str, **changes: object) -> Situation:
+    recipe = points_recipe("remedies.policy=act", "remedies.attempts=10", *settings)
+    return replace(Situation(recipe), **changes)
+
+
+def done(condition: Condition, at: Situation) -> Treatment:
+    found = treatment(diagnosed(condition), at)
+    assert isinstance(found, Treatment), found
+    return found
+
+
+@pytest.mark.parametrize("condition", get_args(Condition))
+@pytest.mark.parametrize("kind", ["none", "r1+r2", "wgan-gp"])
+def test_every_condition_has_bounded_treatments_or_a_reason(condition: Condition, kind: str) -> None:
+    settings = [f"game.penalty.kind={kind}", "game.penalty.gamma=1"] if kind != "none" else ["game.penalty.kind=none"]
+    at = situation(*settings, places=(100, 400), best=400)
+    for _ in range(MOST_OF_ONE):
+        found = treatment(diagnosed(condition), at)
+        if isinstance(found, NoTreatment):
+            assert found.reason
+            return
+        now = found.adjustments
+        assert LOWEST <= now.generator_rate <= HIGHEST
+        assert LOWEST <= now.discriminator_rate <= HIGHEST
+        assert 0 <= now.noise <= MOST_NOISE
+        assert found.back_to in (None, 400)
+        assert in_words(at.adjustments, at.recipe, found), "a treatment that changes nothing is none"
+        at = replace(at, adjustments=now, course=at.course.after(condition))
+    found = treatment(diagnosed(condition), at)
+    assert isinstance(found, NoTreatment), "it was tried often enough"
+    assert found.is_end == (condition in ENDING)
+
+
+def test_remedies_end_with_those_allowed_in_all_and_nothing_ends_that_was_not_tried() -> None:
+    at = situation("remedies.attempts=3", course=Course({"cycling": 2, "non-finite": 1}))
+    found = treatment(diagnosed("mode-collapse"), at)
+    assert isinstance(found, NoTreatment)
+    assert not found.is_end
+
+
+@pytest.mark.parametrize(
+    ("places", "since", "back_to"), [((), 500, 0), ((100, 400), 500, 400), ((100, 400), 399, 100), ((600,), 500, 0)]
+)
+def test_a_collapsed_game_goes_back_to_before_its_collapse(places: tuple[int, ...], since: int, back_to: int) -> None:
+    found = treatment(diagnosed("mode-collapse", since), situation(places=places))
+    assert isinstance(found, Treatment)
+    assert found.back_to == back_to
+
+
+def test_diverged_scores_go_back_to_the_best_one_or_before_and_nowhere_without_one() -> None:
+    found = done("divergence", situation(places=(100, 400, 700), best=400))
+    assert (found.back_to, found.adjustments.generator_rate, found.adjustments.discriminator_rate) == (400, 0.5, 0.5)
+    assert isinstance(treatment(diagnosed("divergence"), situation(places=(700,), best=400)), NoTreatment)
+    assert isinstance(treatment(diagnosed("divergence"), situation(places=(100,))), NoTreatment)
+
+
+def test_a_discriminator_of_many_steps_takes_one_and_then_has_a_penalty() -> None:
+    at = situation("game.penalty.kind=none", "game.discriminator_steps=15")
+    first = done("discriminator-overpowering", at)
+    assert first == Treatment(Adjustments(discriminator_steps=-14))
+    assert "15 → 1" in in_words(at.adjustments, at.recipe, first)
+    second = done("discriminator-overpowering", replace(at, adjustments=first.adjustments))
+    assert second.adjustments.penalty > 0
+
+
+def test_a_penalty_comes_in_only_where_there_is_none_and_batch_norm_and_the_task_allow_it() -> None:
+    assert done("vanishing-gradient", situation("game.penalty.kind=none")).adjustments.penalty > 0
+    kept = done("vanishing-gradient", situation("game.penalty.kind=r1", "game.penalty.gamma=1")).adjustments
+    assert (kept.penalty, kept.gamma > 1) == (0, True)
+    normed = situation("game.penalty.kind=none", "networks.discriminator_norm=batch")
+    assert done("vanishing-gradient", normed).adjustments == Adjustments(discriminator_rate=0.5)
+    custom = situation("game.penalty.kind=none")
+    custom = replace(custom, recipe=replace(custom.recipe, task=Custom()))
+    assert done("vanishing-gradient", custom).adjustments == Adjustments(discriminator_rate=0.5)
+
+
+def test_a_generator_that_moves_faster_than_the_discriminator_is_slowed_to_its_rate() -> None:
+    rates = ("game.generator.rate=0.004", "game.discriminator.rate=0.001")
+    found = done("mode-collapse", situation(*rates, *RATES))
+    assert found.adjustments == Adjustments(generator_rate=0.25)
+
+
+def test_rates_have_a_floor_that_is_said() -> None:
+    at = situation(adjustments=Adjustments(generator_rate=LOWEST, discriminator_rate=LOWEST))
+    assert isinstance(treatment(diagnosed("cycling"), at), NoTreatment)
+    assert done("rate-too-low", at).adjustments.generator_rate > LOWEST
+
+
+def test_mode_dropping_that_lasts_gets_a_fresh_discriminator() -> None:
+    at = situation("game.penalty.kind=none")
+    first = done("mode-dropping", at)
+    assert not first.fresh_discriminator
+    assert done("mode-dropping", replace(at, course=at.course.after("mode-dropping"))).fresh_discriminator
+
+
+def test_a_rest_lasts_as_many_log_lines_as_it_says() -> None:
+    course = Course().after("cycling")
+    for _ in range(REST):
+        assert course.rest > 0
+        course = course.rested()
+    assert course.rest == 0
+    assert course.rested() == course
+    assert course.num_tried == 1
+
+
+def augmented(probability: float, augment: float = 0.0, *, is_begun: bool = True) -> Situation:
+    at = situation()
+    recipe = replace(at.recipe, augment=Augment(kinds=("translation",), probability=probability))
+    course = Course({"discriminator-overfitting": 1} if is_begun else {})
+    return Situation(recipe, Adjustments(augment=augment), course)
+
+
+def test_augmentation_follows_the_rule_of_ada_as_simulated_by_hand() -> None:
+    at = augmented(0.2)
+    probability = 0.2
+    gaps = [TARGET + 0.3, TARGET + 0.1, TARGET - 0.1, TARGET + 0.4, float("nan"), TARGET - 0.4]
+    for gap in gaps:
+        if gap == gap:
+            probability += 25_000 / RAMP * (1 if gap > TARGET else -1)
+        at = replace(at, adjustments=adapted_augmentation(at, gap, 25_000, 100 * RAMP))
+        assert at.recipe.augment.probability + at.adjustments.augment == pytest.approx(probability)
+    assert probability == pytest.approx(0.25)
+
+
+def test_adaptive_augmentation_stays_between_nothing_and_where_it_leaks_and_is_faster_in_short_runs() -> None:
+    for gap, end in ((1.0, MOST_AUGMENTED), (-1.0, 0.0)):
+        at = augmented(0.2)
+        for _ in range(100):
+            at = replace(at, adjustments=adapted_augmentation(at, gap, 25_000, 100 * RAMP))
+        assert 0.2 + at.adjustments.augment == pytest.approx(end)
+    quick = adapted_augmentation(augmented(0.2), 1.0, 100, 4_000)
+    assert quick.augment == pytest.approx(0.1), "a quarter of the budget is 1,000 samples"
+    assert adapted_augmentation(augmented(0.2, is_begun=False), 1.0, 100, 4_000) == Adjustments()
+
+
+def test_without_kinds_of_augmentation_overfitting_has_no_remedy_within_the_run() -> None:
+    assert isinstance(treatment(diagnosed("discriminator-overfitting"), situation()), NoTreatment)
+    assert done("discriminator-overfitting", augmented(0.2, is_begun=False)).adjustments.augment > 0
+    leaking = done("augmentation-leak", augmented(0.4, 0.2))
+    assert 0.4 + leaking.adjustments.augment == pytest.approx(0.3)

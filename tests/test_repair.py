@@ -1,0 +1,213 @@
+"""Remedies of a run for conditions that its numbers show: what is done and told, and that it survives any end."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from trainings import (
+    NO_PENALTY,
+    Killed,
+    TrainSmall,
+    act_at,
+    assert_the_same,
+    events,
+    interrupt,
+    kill,
+    places,
+    points_recipe,
+)
+
+import equipoise as eq
+from equipoise import repair
+from equipoise.health.remedies import Course
+from equipoise.recipe import Augment
+from equipoise.stopping import monitor as monitor_module
+from equipoise.storage import checkpoints, logs
+from equipoise.storage.records import Condition, Diagnosis, Score, StepStats
+
+ACT = ("remedies.policy=act", NO_PENALTY)
+Staged = Callable[[Condition, int, int], None]
+
+
+@pytest.fixture
+def diagnose(monkeypatch: pytest.MonkeyPatch) -> Staged:
+    """Let every log line between some samples show one condition, and rests be short."""
+    monkeypatch.setattr("equipoise.health.remedies.REST", 3)
+
+    def staged(condition: Condition, begin: int, end: int) -> None:
+        def examine(history: tuple[StepStats, ...], *_: object) -> tuple[Diagnosis, ...]:
+            if not begin <= history[-1].spent < end:
+                return ()
+            return (Diagnosis(condition=condition, since=begin, confidence="likely", evidence="It was staged."),)
+
+        monkeypatch.setattr(monitor_module, "examine", examine)
+
+    return staged
+
+
+def course(run: eq.Run) -> dict[str, object]:
+    found = checkpoints.latest(run.folder.checkpoints)
+    assert found is not None
+    return found.values["course"]
+
+
+def test_nothing_is_done_unless_remedies_act(train_small: TrainSmall, diagnose: Staged) -> None:
+    diagnose("cycling", 400, 10_000)
+    for policy in ("off", "suggest"):
+        run = train_small(policy, f"remedies.policy={policy}", source="ring", budget="800")
+        assert not events(run, "remedy")
+        assert not events(run, "no remedy")
+
+
+def test_with_off_a_game_that_is_not_finite_ends_at_once(train_small: TrainSmall, poison: Callable) -> None:
+    poison(lambda place: place.samples >= 240)
+    run = train_small("off", "remedies.policy=off", source="ring", budget="100k")
+    assert run.state.stop_reason == "diverged"
+    assert not events(run, "remedy")
+
+
+def test_a_treatment_in_place_changes_the_game_once_and_is_told_and_kept(
+    train_small: TrainSmall, diagnose: Staged
+) -> None:
+    diagnose("cycling", 400, 480)
+    run = train_small("cycling", *ACT, source="ring", budget="1280")
+    (event,) = events(run, "remedy")
+    assert event["samples"] == 400
+    assert "× 1 → × 0.5" in event["message"]
+    assert run.state.samples == run.state.spent == 1280, "nothing was given up"
+    found = checkpoints.latest(run.folder.checkpoints)
+    assert found is not None
+    assert found.values["adjustments"]["generator_rate"] == 0.5
+    assert course(run)["tried"] == {"cycling": 1}
+
+
+def test_it_is_done_twice_with_a_rest_between_and_then_told_once_that_nothing_is_left(
+    train_small: TrainSmall, diagnose: Staged
+) -> None:
+    diagnose("cycling", 400, 10_000)
+    run = train_small("cycling", *ACT, source="ring", budget="1600")
+    assert [event["samples"] for event in events(run, "remedy")] == [400, 400 + 3 * 80]
+    assert [event["samples"] for event in events(run, "no remedy")] == [400 + 6 * 80]
+    assert run.state.stop_reason == "budget"
+
+
+def test_a_collapse_that_no_remedy_ends_ends_the_run_with_its_reason(train_small: TrainSmall, diagnose: Staged) -> None:
+    diagnose("mode-collapse", 400, 100_000)
+    run = train_small("collapsed", *ACT, source="ring", budget="100k")
+    assert run.state.stop_reason == "not-repaired"
+    assert len(events(run, "remedy")) == 2
+    assert [event["attempt"] for event in events(run, "remedy")] == [0, 1], "it went back"
+    assert "2 of 3" in (run.state.message or "")
+    assert bool(run.best.sample(4).isfinite().all())
+
+
+def test_a_penalty_that_comes_in_is_one(train_small: TrainSmall, diagnose: Staged) -> None:
+    diagnose("discriminator-overpowering", 400, 480)
+    run = train_small("strong", *ACT, source="ring", budget="1280")
+    penalties = {step["samples"]: step["penalty"] for step in logs.records(run.folder.steps)}
+    assert penalties[400] == 0 < penalties[480]
+
+
+def test_a_fresh_discriminator_has_other_weights_and_no_past_and_is_the_same_each_time(
+    train_small: TrainSmall, diagnose: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor, dict]] = []
+    real = repair.renew_discriminator
+
+    def renew(state: Any, task: Any, recipe: Any) -> None:
+        before = torch.cat([weight.detach().flatten().clone() for weight in state.players.discriminator.parameters()])
+        generator = torch.get_rng_state()
+        real(state, task, recipe)
+        assert torch.equal(generator, torch.get_rng_state())
+        after = torch.cat([weight.detach().flatten().clone() for weight in state.players.discriminator.parameters()])
+        seen.append((before, after, dict(state.update.optimizers["discriminator"].state)))
+
+    monkeypatch.setattr(repair, "renew_discriminator", renew)
+    diagnose("mode-dropping", 400, 800)
+    for name in ("one", "two"):
+        train_small(name, *ACT, source="ring", budget="960")
+    assert len(seen) == 2
+    for before, after, moments in seen:
+        assert not torch.equal(before, after)
+        assert not moments
+    assert torch.equal(seen[0][1], seen[1][1])
+
+
+@pytest.mark.parametrize("act", [interrupt, kill])
+@pytest.mark.parametrize("samples", [384, 400, 416, 640, 648])
+@pytest.mark.parametrize("condition", ["cycling", "mode-dropping", "discriminator-overpowering"])
+def test_a_run_that_ends_around_a_treatment_is_continued_as_the_one_that_did_not(
+    train_small: TrainSmall,
+    diagnose: Staged,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    act: Callable[[], None],
+    samples: int,
+    condition: Condition,
+) -> None:
+    diagnose(condition, 400, 10_000)
+    whole = train_small("whole", *ACT, source="ring", budget="1040")
+    with monkeypatch.context() as patch:
+        act_at(patch, 0, samples, act)
+        if act is kill:
+            with pytest.raises(Killed):
+                train_small("cut", *ACT, source="ring", budget="1040")
+        else:
+            assert train_small("cut", *ACT, source="ring", budget="1040").state.status == "stopped"
+    resumed = eq.resume(tmp_path / "cut")
+    assert_the_same(whole, resumed)
+    assert places(whole) == places(resumed), "a remedy that is met again is not written twice"
+    assert course(whole) == course(resumed)
+
+
+@pytest.mark.parametrize(("attempt", "samples"), [(0, 392), (0, 416), (1, 320), (1, 400)])
+def test_a_run_that_ends_around_a_going_back_is_continued_as_the_one_that_did_not(
+    train_small: TrainSmall,
+    diagnose: Staged,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    attempt: int,
+    samples: int,
+) -> None:
+    diagnose("mode-collapse", 400, 560)
+    whole = train_small("whole", *ACT, source="ring", budget="1280")
+    assert [event["samples"] for event in events(whole, "remedy")] == [400]
+    with monkeypatch.context() as patch:
+        act_at(patch, attempt, samples, kill)
+        try:
+            train_small("cut", *ACT, source="ring", budget="1280")
+        except Killed:
+            eq.resume(tmp_path / "cut")
+    resumed = eq.load(tmp_path / "cut")
+    assert_the_same(whole, resumed)
+    assert course(whole) == course(resumed)
+
+
+def test_augmentation_moves_with_each_evaluation_once_a_remedy_has_begun_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = replace(points_recipe(), augment=Augment(kinds=("translation",), probability=0.2))
+
+    class Intervals:
+        horizon = 4_000
+
+    class State:
+        adjustments = repair.Situation(made).adjustments
+        course = Course({"discriminator-overfitting": 1})
+        intervals = Intervals()
+        samples, seconds, attempt = 100, 1.0, 0
+
+    told: list[str] = []
+
+    class Run:
+        def log_event(self, *given: object) -> None:
+            told.append(str(given[3]))
+
+    state = State()
+    for gap, expected in ((0.9, 0.3), (math.nan, 0.3), (0.9, 0.4), (0.1, 0.3)):
+        score = Score(samples=100, seconds=1.0, loss=1.0, values={"discriminator_gap": gap})
+        repair.adapt_augmentation(state, made, score, 100, Run())  # type: ignore[arg-type]
+        assert 0.2 + state.adjustments.augment == pytest.approx(expected)
+    assert len(told) >= 2
