@@ -137,8 +137,11 @@ def main() -> None:
     options = parser.parse_args()
     for way in WAYS:
         (options.out / way).mkdir(parents=True, exist_ok=True)
-    every: list[tuple[str, int, Way]] = [(HEALTHY, seed, "nothing") for seed in options.seeds]
-    every += [(name, seed, way) for seed in options.seeds for name in SICK for way in WAYS]
+    seeds: list[int] = options.seeds
+    every: list[tuple[str, int, Way]] = [(HEALTHY, seed, WAYS[0]) for seed in seeds]
+    for seed in seeds:
+        for name in SICK:
+            every += [(name, seed, way) for way in WAYS]
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         waiting = [pool.submit(played, options.out, *one) for one in every]
         for place, one in enumerate(waiting, 1):

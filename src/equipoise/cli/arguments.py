@@ -23,6 +23,7 @@ CommandName = Literal[
     "digest",
     "recipes",
     "explain",
+    "diagnose",
     "data",
 ]
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
@@ -83,7 +84,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"equipoise {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     adders = (_add_train, _add_resume, _add_status, _add_sample, _add_apply, _add_evaluate, _add_compare)
-    for add in (*adders, _add_replay, _add_digest, _add_recipes, _add_explain, _add_data):
+    for add in (*adders, _add_replay, _add_digest, _add_recipes, _add_explain, _add_diagnose, _add_data):
         add(commands)
     return top
 
@@ -273,6 +274,17 @@ def _add_explain(commands: Any) -> None:
     text = "say what a condition of a game means, how it looks, and what helps"
     sub = _added(commands, "explain", text, Command("explain", "mode-collapse"), Command("explain"))
     sub.add_argument("condition", metavar="CONDITION", nargs="*", help="such as mode-collapse (default: list them all)")
+    _add_json(sub)
+
+
+def _add_diagnose(commands: Any) -> None:
+    text = "say what is wrong with a game by its log: of a run, or of another tool's training"
+    sub = _added(commands, "diagnose", text, Command("diagnose", "losses.csv"), Command("diagnose", RUN, json=None))
+    sub.description = (
+        f"{sub.description}\nReads CSV, JSON lines and lines such as `[0/5][50/1583] Loss_D: 1.2 Loss_G: 3.4`: of\n"
+        "StyleGAN, Keras, Lightning, Weights & Biases, TensorBoard and plain columns. Exit code 0 whatever is wrong."
+    )
+    sub.add_argument("log", metavar="FILE|RUN", type=_path("FILE|RUN"), help="a log with losses, or a run's folder")
     _add_json(sub)
 
 

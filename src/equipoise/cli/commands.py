@@ -56,6 +56,8 @@ def run(arguments: Sequence[str]) -> int:
             return recipes(options)
         case "explain":
             return explain(options)
+        case "diagnose":
+            return diagnose(options)
         case "data":
             return check_data(options)
         case _ as unreachable:
@@ -477,6 +479,15 @@ def explain(options: Options) -> int:
         return _printed(options, texts.list_values, texts.list_text)
     subject = texts.checked_subject("-".join(options.condition))
     return _printed(options, lambda: texts.page_values(subject), lambda: texts.page_text(subject))
+
+
+def diagnose(options: Options) -> int:
+    """Print what the log of a run or of another tool's training says is wrong."""
+    from equipoise.cli.diagnose_text import diagnose_text
+    from equipoise.runs.diagnosed import diagnosed, diagnosed_values
+
+    found = diagnosed(options.log)
+    return _printed(options, lambda: diagnosed_values(found), lambda: diagnose_text(found))
 
 
 def check_data(options: Options) -> int:

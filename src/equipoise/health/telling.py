@@ -8,10 +8,11 @@ from equipoise.health.conditions import FEWEST
 from equipoise.storage.records import Condition, Diagnosis
 
 
-def told(diagnosis: Diagnosis) -> str:
-    """Return a diagnosis as text: what, since when, how sure, and the numbers."""
+def told(diagnosis: Diagnosis, unit: str = "samples") -> str:
+    """Return a diagnosis as text: what, since when in this unit, how sure, and the numbers."""
     sure = "" if diagnosis.confidence == "certain" else f" ({diagnosis.confidence})"
-    return f"{title(diagnosis.condition)} since {formatting.count(diagnosis.since)} samples{sure}. {diagnosis.evidence}"
+    since = f"since {formatting.count(diagnosis.since)} {unit}"
+    return f"{title(diagnosis.condition)} {since}{sure}. {diagnosis.evidence}"
 
 
 def told_all(diagnoses: Sequence[Diagnosis], num_lines: int) -> str:
