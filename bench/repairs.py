@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import statistics
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -128,6 +129,15 @@ def judged(folder: Path, seeds: list[int]) -> dict[str, Any]:
     return {"seeds": seeds, "samples": SAMPLES, **scale, "repaired": shares, "games": rows}
 
 
+def planned(seeds: Sequence[int]) -> Iterator[tuple[str, int, Way]]:
+    """Yield every game, seed and way."""
+    for seed in seeds:
+        yield HEALTHY, seed, "nothing"
+        for name in SICK:
+            for way in WAYS:
+                yield name, seed, way
+
+
 def main() -> None:
     """Play what is missing, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -137,11 +147,7 @@ def main() -> None:
     options = parser.parse_args()
     for way in WAYS:
         (options.out / way).mkdir(parents=True, exist_ok=True)
-    seeds: list[int] = options.seeds
-    every: list[tuple[str, int, Way]] = [(HEALTHY, seed, WAYS[0]) for seed in seeds]
-    for seed in seeds:
-        for name in SICK:
-            every += [(name, seed, way) for way in WAYS]
+    every = list(planned(options.seeds))
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         waiting = [pool.submit(played, options.out, *one) for one in every]
         for place, one in enumerate(waiting, 1):
