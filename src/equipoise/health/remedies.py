@@ -28,6 +28,7 @@ TARGET = 0.5  # of r_v (arXiv:2006.06676, §3.2)
 RAMP = 500_000  # samples from probability 0 to 1 (arXiv:2006.06676, §3.1)
 SHARE_OF_RAMP = 0.25  # of the samples that the budget pays for, where these are few
 
+WAITING: frozenset[Condition] = frozenset({"mode-dropping", "cycling"})  # nothing is done while the score still falls
 ENDING: frozenset[Condition] = frozenset({"divergence", "exploding-gradient", "mode-collapse"})
 GOING_BACK: frozenset[Condition] = ENDING | {"rate-too-high"}
 
@@ -95,7 +96,7 @@ def treatment(diagnosis: Diagnosis, at: Situation) -> Treatment | NoTreatment:
     condition = diagnosis.condition
     num = at.course.tried.get(condition, 0)
     if num >= MOST_OF_ONE or at.course.num_tried >= at.recipe.remedies.attempts:
-        times = f"{at.course.num_tried} of {at.recipe.remedies.attempts} remedies were tried, {num} of them for this"
+        times = f"of at most {at.recipe.remedies.attempts} remedies, {at.course.num_tried} were tried, {num} for this"
         return NoTreatment(times, is_end=condition in ENDING and num > 0)
     match condition:
         case "divergence":
