@@ -279,11 +279,11 @@ def in_words(before: Adjustments, recipe: Recipe, done: Treatment) -> str:
     told = []
     rates = [(before.generator_rate, after.generator_rate), (before.discriminator_rate, after.discriminator_rate)]
     if rates[0] == rates[1] and rates[0][0] != rates[0][1]:
-        told.append(f"learning rates × {rates[0][0]:g} → × {rates[0][1]:g}")
+        told.append(f"learning rates × {rates[0][0]:.3g} → × {rates[0][1]:.3g}")
     else:
         for player, (old, new) in zip(("generator", "discriminator"), rates, strict=True):
             if old != new:
-                told.append(f"the {player}'s learning rate × {old:g} → × {new:g}")
+                told.append(f"the {player}'s learning rate × {old:.3g} → × {new:.3g}")
     if before.penalty != after.penalty:
         told.append(f"R1 + R2 penalty none → γ = {after.penalty:g}")
     if before.gamma != after.gamma:
