@@ -21,7 +21,7 @@ def numbers() -> dict[str, str]:
     """Return every quoted number by its name."""
     of_images = demo() | overhead() | precision() | startup() | recipes()
     of_stopping = frontier() | forecast() | stopping()
-    return of_images | of_stopping | kept() | super_resolution() | points() | waiting()
+    return of_images | of_stopping | kept() | super_resolution() | points() | waiting() | cures()
 
 
 def demo() -> dict[str, str]:
@@ -184,6 +184,32 @@ def points() -> dict[str, str]:
         "points.good": f"{100 * min(run['test']['good'] for run in runs):.1f} %",
         "points.modes": str(min(round(run["test"]["modes"]) for run in runs)),
     }
+
+
+def cures() -> dict[str, str]:
+    """Return a line of the tables for each cure of mode collapse, and how they were measured."""
+    record = _read("cures")
+    found = {"cures.date": record["date"], "cures.processor": record["processor"]}
+    for place in ("ring", "grid", "digits"):
+        found[f"cures.{place}_rounds"] = f"{record[place]['rounds']:,} rounds"
+        for name, runs in record[place]["games"].items():
+            key = re.sub(r"[^a-z0-9]+", "_", name.lower())
+            cost = record[place]["cost"][name]["median"]
+            cells = [cure_cells([run[when] for run in runs]) for when in ("equal_samples", "equal_time")]
+            found[f"cures.{place}_{key}"] = " | ".join([*cells, f"{cost:.2f}"])
+            found[f"cures.{place}_seeds"] = f"{len(runs)} seeds"
+    return found
+
+
+def cure_cells(scores: list[dict[str, float]]) -> str:
+    """Return modes found (and their range), quality and KL of the same game with several seeds, each a median."""
+    modes = sorted(round(score["modes"]) for score in scores)
+    if "good" in scores[0]:
+        quality = f"{100 * statistics.median(score['good'] for score in scores):.0f} %"
+    else:
+        quality = f"{statistics.median(score['frechet_distance'] for score in scores):.0f}"
+    kl = statistics.median(score["kl"] for score in scores)
+    return f"{statistics.median(modes):g} ({modes[0]}–{modes[-1]}) | {quality} | {kl:.2f}"
 
 
 def waiting() -> dict[str, str]:

@@ -164,6 +164,19 @@ class Copying(nn.Module):
         return (copied + 0.02 * self.network(latents, labels)).clamp(-1, 1)
 
 
+class Mirrored(nn.Module):
+    """A generator whose images are mirrored half of the time, which nobody can see behind flips."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map latents to images."""
+        images = self.network(latents, labels)
+        return torch.where(latents[:, 0, None, None, None] > 0, images.flip(3), images)
+
+
 def copying(task: Any, players: Players) -> Players:
     """Return a game whose generator copies training images."""
     bank = task.examples("train", 0, 500).targets
@@ -310,6 +323,13 @@ SICK = (
         ("rate-too-high", "divergence", "exploding-gradient", "mode-collapse"),
         "mnist",
         settings=both("0.2"),
+    ),
+    Game(
+        "digits, mirrored half of the time",
+        ("augmentation-leak",),
+        "mnist",
+        settings=("augment.kinds=flip", "augment.probability=1", *lasting(32 * 1_800)),
+        change=lambda task, _: Rebuilt(task, lambda p: Players(Mirrored(p.generator), p.discriminator)),
     ),
     Game(
         "digits, 8 discriminator steps and minimax",

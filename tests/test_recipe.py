@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from equipoise.errors import Near, Option, Setting, UserError
 from equipoise.recipe import (
-    Augment,
     Budget,
     Custom,
     Data,
@@ -29,7 +28,6 @@ from equipoise.recipe import (
     checked,
     from_dict,
     parsed_budget,
-    refuse_idle_augmentation,
     refuse_short_budget,
     task_name,
     to_dict,
@@ -294,6 +292,10 @@ CONTRADICTIONS = [
     (["game.label_smoothing=0.1", "game.loss=hinge"], "game.label_smoothing", "game.label_smoothing=0"),
     (["game.penalty.kind=r1"], "game.penalty.kind", "game.penalty.gamma=0.5"),
     (["game.penalty.kind=wgan-gp", "game.penalty.gamma_end=0"], "game.penalty.kind", "game.penalty.gamma=10"),
+    (["game.batch=64", "game.packing=3"], "game.packing", "game.batch=63"),
+    (["game.batch=4", "game.packing=4"], "game.packing", "game.batch=8"),
+    (["game.batch=4", "game.packing=100"], "game.packing", "game.packing=1"),
+    (["networks.conditional=true", "game.packing=2"], "game.packing", "game.packing=1"),
 ]
 
 
@@ -311,6 +313,12 @@ def test_values_that_contradict_each_other_are_refused_with_one_that_does_not(
         with_settings(Recipe(), [*settings, *(["data.validation=0.1"] if field == "data.validation" else []), remedy])
 
 
+def test_packs_of_a_task_of_ones_own_are_refused_as_nothing_would_make_them() -> None:
+    with pytest.raises(UserError) as error:
+        with_settings(Recipe(task=Custom()), ["game.packing=2"])
+    assert error.value.remedies == (Setting("game.packing", 1),)
+
+
 @pytest.mark.parametrize(("loss", "is_allowed"), [("minimax", True), ("least-squares", True), ("wasserstein", False)])
 def test_a_threshold_needs_logits_that_are_a_probability(loss: LossName, is_allowed: bool) -> None:
     recipe = Recipe(game=Game(loss=loss), stopping=Stopping(policy="discriminator-threshold"))
@@ -320,20 +328,6 @@ def test_a_threshold_needs_logits_that_are_a_probability(loss: LossName, is_allo
     with pytest.raises(UserError) as caught:
         checked(recipe)
     assert loss in caught.value.problem
-
-
-@pytest.mark.parametrize(
-    ("augment", "remedy"),
-    [
-        (Augment(probability=0.7), Setting("augment.kinds", "translation,cutout")),
-        (Augment(kinds=("flip",)), Setting("augment.probability", 0.5)),
-    ],
-)
-def test_an_augmentation_without_effect_is_refused_once_the_data_are_known(augment: Augment, remedy: Setting) -> None:
-    checked(Recipe(augment=augment))  # few images may still bring kinds of their own
-    with pytest.raises(UserError) as caught:
-        refuse_idle_augmentation(augment)
-    assert remedy in caught.value.remedies
 
 
 def test_settings_that_have_effect_only_together_may_come_in_any_order() -> None:

@@ -12,9 +12,10 @@ import pytest
 from equipoise.recipes import ABOUT, SETTING
 
 ROOT = Path(__file__).parent.parent
-TEXTS = ("README.md", "README.zh-CN.md", "docs/stopping.md", "docs/promises.md")
+TEXTS = ("README.md", "README.zh-CN.md", "docs/stopping.md", "docs/promises.md", "docs/collapse.md")
 ON_STOPPING = ("frontier", "forecast", "stopping")  # the page quotes all of them, the READMEs these few
 ON_PROMISES = ("soak", "saving")
+ON_COLLAPSE = ("cures",)
 IN_BOTH = tuple(
     f"frontier.{name}"
     for name in (
@@ -50,8 +51,10 @@ def is_due(name: str, text: str) -> bool:
             return kind in ON_STOPPING
         case "docs/promises.md":
             return kind in ON_PROMISES
+        case "docs/collapse.md":
+            return kind in ON_COLLAPSE
         case _:
-            return kind not in (*ON_STOPPING, *ON_PROMISES) or name in IN_BOTH
+            return kind not in (*ON_STOPPING, *ON_PROMISES, *ON_COLLAPSE) or name in IN_BOTH
 
 
 def words_of(text: str) -> list[str]:

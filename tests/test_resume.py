@@ -76,6 +76,7 @@ OF_IMAGES = [
     pytest.param(
         ["augment.kinds=flip,translation,color,cutout", "augment.probability=0.6"], id="augmented", marks=SLOW
     ),
+    pytest.param([*CONVOLUTIONS, "game.packing=2", "networks.minibatch_deviation=true"], id="packs-deviation"),
     pytest.param([*CONVOLUTIONS, "game.update=simultaneous"], id="simultaneous"),
     pytest.param([*CONVOLUTIONS, "game.update=extragradient"], id="extragradient"),
 ]
@@ -88,6 +89,7 @@ OF_ANYTHING = [
     pytest.param(["game.update=simultaneous", "game.loss=hinge", NO_PENALTY], id="simultaneous"),
     pytest.param(["game.update=extragradient", "game.weight_clip=0.1"], id="extragradient"),
     pytest.param(["networks.spectral_norm=true", "networks.generator_norm=batch"], id="norms"),
+    pytest.param(["game.packing=2", "networks.minibatch_deviation=true"], id="packs-deviation"),
     *(
         pytest.param([f"game.generator.optimizer={name}", f"game.discriminator.optimizer={name}"], id=name, marks=SLOW)
         for name in ("adamw", "rmsprop", "adagrad", "sgd")

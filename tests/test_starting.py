@@ -448,6 +448,7 @@ def refused(source: Path, start: Path, **options: Any) -> UserError:
         ("networks.width=32", Setting("networks.width", 16)),
         ("networks.latent_size=8", Setting("networks.latent_size", 4)),
         ("networks.spectral_norm=true", Setting("networks.spectral_norm", False)),
+        ("game.packing=2", Setting("game.packing", 1)),
         ("task.size=16", Setting("task.size", 8)),
         ("task.channels=3", Setting("task.channels", 1)),
         ("task.fit=pad", Setting("task.fit", "crop")),

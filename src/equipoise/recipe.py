@@ -11,7 +11,6 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -111,6 +110,7 @@ class Networks:
     discriminator_norm: Literal["batch", "layer", "none"] = "none"
     spectral_norm: bool = False  # on every layer of the discriminator
     dropout: Decay = 0.0  # in the discriminator
+    minibatch_deviation: bool = False  # the discriminator also sees how much the samples of a batch differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +147,7 @@ class Game:
     discriminator: OptimizerSettings = field(default_factory=OptimizerSettings)
     update: UpdateName = "alternating"
     batch: Annotated[int, msgspec.Meta(ge=2)] = 64
+    packing: Count = 1  # samples that the discriminator judges together, as one
     discriminator_steps: Count = 1  # per generator step, of the alternating update
     weight_clip: Positive | None = None  # WGAN: every weight of D is clipped to ±this
     label_smoothing: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.0  # one-sided, minimax and non-saturating
@@ -292,6 +293,7 @@ def checked(recipe: Recipe) -> Recipe:
     recipe = _converted(values)
     _refuse_contradictions(recipe)
     _refuse_without_effect(recipe.game)
+    _refuse_packing(recipe)
     return recipe
 
 
@@ -328,6 +330,23 @@ def _refuse_contradictions(recipe: Recipe) -> None:
     if (recipe.budget.samples is None) == (recipe.budget.seconds is None):
         raise UserError("budget", "give either samples or seconds", Option("budget", "10m"), Option("budget", "200k"))
     refuse_without_probability(recipe.stopping.policy, recipe.game.loss)
+
+
+def _refuse_packing(recipe: Recipe) -> None:
+    """Raise UserError where the samples of a batch cannot be judged in packs."""
+    game = recipe.game
+    if game.packing == 1:
+        return
+    given = Setting("game.packing", game.packing)
+    alone = Setting("game.packing", 1)
+    if isinstance(recipe.task, Custom):
+        raise UserError(given, "a task of your own packs its samples itself", alone)
+    if recipe.networks.conditional:
+        raise UserError(given, "with networks.conditional=true: the samples of a pack are of several classes", alone)
+    if game.batch % game.packing or game.batch < 2 * game.packing:
+        fitting = game.packing * max(2, round(game.batch / game.packing))
+        problem = f"with game.batch={game.batch}: a batch must be two or more whole packs"
+        raise UserError(given, problem, Setting("game.batch", fitting), alone)
 
 
 def refuse_without_probability(policy: PolicyName, loss: LossName) -> None:
@@ -369,32 +388,6 @@ def _refuse_without_effect(game: Game) -> None:
             "without effect, as game.penalty.gamma=0",
             Setting("game.penalty.gamma", usual),
             Setting("game.penalty.kind", "none"),
-        )
-
-
-def refuse_without_effect(recipe: Recipe, task: str, idle: Mapping[str, Any]) -> None:
-    """Raise UserError for a field that a task makes nothing of, where its value is not the one that is given here."""
-    for name, without in idle.items():
-        value = attrgetter(name)(recipe)
-        if value != without:
-            raise UserError(Setting(name, value), f"without effect on {task}", Setting(name, without))
-
-
-def refuse_idle_augmentation(augment: Augment) -> None:
-    """Raise UserError for an augmentation that would change nothing; few images bring kinds of their own."""
-    if augment.probability and not augment.kinds:
-        raise UserError(
-            Setting("augment.probability", augment.probability),
-            "without effect, as augment.kinds is empty",
-            Setting("augment.kinds", "translation,cutout"),
-            Setting("augment.probability", 0),
-        )
-    if augment.kinds and not augment.probability:
-        raise UserError(
-            Setting("augment.kinds", augment.kinds),
-            "without effect, as augment.probability=0",
-            Setting("augment.probability", 0.5),
-            Setting("augment.kinds", ""),
         )
 
 

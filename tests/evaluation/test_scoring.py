@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from equipoise.evaluation.scoring import adopt_protocol, take_score
+from equipoise.game.terms import Adjustments
 from equipoise.game.updates import make_update
 from equipoise.host.deadline import Abandoned, Deadline
 from equipoise.host.writer import run_now
@@ -133,6 +134,26 @@ def test_a_game_without_an_average_has_no_raw_generator_to_compare(stage: Any) -
     for samples in range(100, 900, 100):
         stage.at(samples, 0.5)
         assert "averaging" not in take(stage).values
+
+
+def test_a_leak_of_augmentation_is_asked_of_the_averaged_generator_where_a_task_augments(stage: Any) -> None:
+    for samples in range(100, 500, 100):
+        stage.at(samples, 0.5)
+        assert "augmentation_leak" not in take(stage).values
+    seen = []
+
+    def leak(generator: Any, randomness: Any, more: float) -> float:
+        seen.append((generator, more))
+        return -4.0
+
+    stage.task.augmentation_leak = leak
+    stage.state.adjustments = Adjustments(augment=0.3)
+    found = []
+    for samples in range(500, 900, 100):
+        stage.at(samples, 0.5)
+        found.append(take(stage).value("augmentation_leak"))
+    assert [value for value in found if math.isfinite(value)] == [-4.0]
+    assert seen == [(stage.state.generator_ema, 0.3)]
 
 
 # Guards

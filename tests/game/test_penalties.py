@@ -118,3 +118,25 @@ def test_penalties_stay_in_float32_under_autocast():
         assert torch.equal(wgan_gp(critic, real, fake, 1.0, generator()), exact)
         images = real.clone().requires_grad_()
         assert gradient_norm_squared(critic(images), images).dtype == torch.float32
+
+
+def test_of_packs_the_norm_is_that_over_all_samples_of_a_pack():
+    """D(x, y) = a·x + b·y has the gradient (a, b) by a pack."""
+    weights = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    points = torch.randn(6, 2, requires_grad=True)
+    logits = (points.view(3, 2, 2) * weights).sum((1, 2))
+    assert gradient_norm_squared(logits, points).tolist() == [25.0] * 3
+
+
+def test_wgan_gp_of_packs_has_one_position_a_pack():
+    seen: list[Tensor] = []
+
+    def critic(points: Tensor) -> Tensor:
+        seen.append(points.detach())
+        return points.reshape(50, 4).sum(1)
+
+    found = wgan_gp(critic, torch.zeros(100, 2), torch.ones(100, 2), 1.0, generator(), packing=2)
+    assert found.tolist() == [1.0] * 50  # (√4 − 1)²
+    positions = seen[0].reshape(50, 4)
+    assert (positions == positions[:, :1]).all()
+    assert len(positions[:, 0].unique()) > 45

@@ -8,10 +8,12 @@ import torch
 from equipoise.nets.layers import (
     ConditionalBatchNorm,
     LabelledLatents,
+    MinibatchDeviation,
     ProjectionHead,
     add_spectral_norm,
     halved,
     make_norm,
+    packed,
     resolutions,
     stage_channels,
 )
@@ -93,3 +95,33 @@ def test_spectral_norm_brings_the_largest_singular_value_to_one():
     for layer in (network[0], network[2]):
         assert isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1.0, rel=1e-3)
+
+
+def test_packs_are_samples_in_a_row_side_by_side():
+    points = torch.arange(8.0).view(4, 2)
+    assert packed(points, 2).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    images = torch.randn(6, 2, 5, 4).contiguous(memory_format=torch.channels_last)
+    packs = packed(images, 3)
+    assert packs.shape == (2, 6, 5, 4)
+    assert torch.equal(packs[1], torch.cat([images[3], images[4], images[5]]))
+    assert packed(images, 1) is images
+
+
+def test_the_deviation_of_a_minibatch_is_the_mean_over_features_and_places_of_that_over_samples():
+    features = torch.tensor([[1.0, 10.0], [3.0, 10.0], [5.0, 16.0]])
+    found = MinibatchDeviation()(features)
+    by_hand = ((8 / 3) ** 0.5 + 8**0.5) / 2  # of 1, 3, 5 and of 10, 10, 16
+    assert torch.equal(found[:, :2], features)
+    torch.testing.assert_close(found[:, 2], torch.full((3,), by_hand))
+    maps = torch.stack([torch.zeros(2, 3, 3), torch.ones(2, 3, 3)])
+    torch.testing.assert_close(MinibatchDeviation()(maps)[:, 2], torch.full((2, 3, 3), 0.5))
+
+
+def test_the_gradient_of_a_minibatchs_deviation_is_finite_where_all_samples_are_alike():
+    features = torch.ones(4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(
+        lambda values: MinibatchDeviation()(values), torch.randn(4, 3).double().requires_grad_()
+    )
+    MinibatchDeviation()(features)[:, -1].sum().backward()
+    assert features.grad is not None
+    assert features.grad.tolist() == [[0.0] * 3] * 4

@@ -20,9 +20,10 @@ def networks(family: FamilyName, width: int = 8, **options) -> Networks:
     return replace(Networks(family=family, width=width, latent_size=LATENT_SIZE, generator_norm=norm), **options)
 
 
-def players(family: FamilyName, size: int = 9, channels: int = 2, num_classes: int = 0, **options):
+def players(family: FamilyName, size: int = 9, channels: int = 2, num_classes: int = 0, packing: int = 1, **options):
     torch.manual_seed(0)
-    return make_players(networks(family, **options), size=size, channels=channels, num_classes=num_classes)
+    shape = {"size": size, "channels": channels, "num_classes": num_classes}
+    return make_players(networks(family, **options), **shape, packing=packing)
 
 
 def num_parameters(network: nn.Module) -> int:
@@ -70,6 +71,34 @@ def test_gradients_reach_every_parameter(family: FamilyName, num_classes: int):
             assert parameter.grad.isfinite().all(), name
             # A bias in front of a batch norm is taken out again by its mean.
             assert parameter.grad.abs().sum() > 0 or name.endswith("bias"), name
+
+
+@pytest.mark.parametrize("size", [8, 28])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_discriminator_judges_each_pack_of_images_by_all_of_them_and_by_no_others(family: FamilyName, size: int):
+    _, discriminator = players(family, size, packing=2)
+    leave_start(discriminator)
+    images = torch.randn(6, 2, size, size)
+    logits = discriminator(images)
+    assert logits.shape == (3,)
+    images[3] += 1
+    changed = discriminator(images) != logits
+    assert changed.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("size", [8, 28])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_with_the_deviation_of_the_minibatch_a_discriminator_sees_how_much_images_differ(family: FamilyName, size: int):
+    _, plain = players(family, size)
+    _, discriminator = players(family, size, minibatch_deviation=True)
+    leave_start(plain)
+    leave_start(discriminator)
+    images = torch.randn(4, 2, size, size)
+    alike = images[:1].expand(4, -1, -1, -1)
+    torch.testing.assert_close(plain(images)[0], plain(alike)[0], atol=1e-4, rtol=1e-3)
+    assert (discriminator(images)[0] - discriminator(alike)[0]).abs() > 1e-3
+    discriminator(images).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in discriminator.parameters())
 
 
 @pytest.mark.parametrize("spectral_norm", [False, True])

@@ -1,6 +1,7 @@
 """Image generation as a task: terms by hand, draws by position, judges of each split, writers, refusals."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,16 @@ def test_a_relativistic_generator_is_compared_with_the_real_images_of_its_batch(
     found = task.generator_terms(linear_players(), batch, START).losses["adversarial"]
     logits = 0.5 * batch.real.flatten(1).sum(1)
     torch.testing.assert_close(found, nn.functional.softplus(logits))  # softplus(r − f), and f is 0
+
+
+@pytest.mark.parametrize("penalty", ["r1+r2", "wgan-gp"])
+def test_packs_of_images_have_a_term_and_a_logit_each(pool: Pool, penalty: str) -> None:
+    task = made(pool, "game.packing=2", f"game.penalty.kind={penalty}", "game.penalty.gamma=1")
+    players = task.players()
+    batch = task.batch(Randomness(0), 8)
+    for terms in (task.discriminator_terms(players, batch, START), task.generator_terms(players, batch, START)):
+        assert all(losses.shape == (4,) for losses in terms.losses.values())
+    assert task.logits(players.discriminator, None, batch.real[:7]).shape == (3,)
 
 
 def test_everything_drawn_is_a_function_of_seed_and_samples(pool: Pool) -> None:
@@ -598,3 +609,38 @@ def test_most_files_left_out_is_the_first_that_a_training_says(
     first = source.summary(recipe).split(".")[0]
     assert "1,900" in first
     assert "2,020" in first
+
+
+# Leaks of augmentation
+
+
+def test_a_generator_that_makes_augmented_images_is_told_from_one_that_makes_real_ones() -> None:
+    """Real images are bright at the left, augmented ones mirrored half of the time."""
+    torch.manual_seed(0)
+    real = torch.rand(200, 1, 8, 8) * torch.linspace(1, 0, 8) - 0.5
+    other = torch.rand(200, 1, 8, 8) * torch.linspace(1, 0, 8) - 0.5
+    mirrored = torch.where(torch.rand(200, 1, 1, 1) < 0.5, other.flip(3), other)
+    changed = torch.where(torch.rand(200, 1, 1, 1) < 0.5, real.flip(3), real)
+    assert image_judging.leak(BARS, real, changed, mirrored) < -3
+    assert image_judging.leak(BARS, real, changed, other) > 3
+    assert math.isnan(image_judging.leak(BARS, real[:40], changed[:40], other))
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "is_known"),
+    [
+        ((), 1.0, False),
+        (("augment.kinds=flip", "augment.probability=0.1"), 0.0, False),
+        (("augment.kinds=flip", "augment.probability=0.1"), 0.1, True),
+        (("augment.kinds=flip", "augment.probability=1"), 0.0, True),
+    ],
+)
+def test_a_leak_is_looked_for_where_enough_is_augmented(
+    pool: Pool, settings: tuple[str, ...], more: float, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = made(pool, *settings)
+    monkeypatch.setattr(image_judging, "FEWEST_LEAK", 2)
+    generator = task.players().generator
+    first, again = (task.augmentation_leak(generator, Randomness(3), more) for _ in range(2))
+    assert math.isfinite(first) == is_known
+    assert first == again or not is_known

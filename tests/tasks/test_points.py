@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from equipoise.errors import Option, Setting, Together, UserError
 from equipoise.evaluation.rivals import judge_rivals
+from equipoise.game.signals import SIGNAL, look_at_round
 from equipoise.game.terms import StepContext
-from equipoise.game.updates import Players
+from equipoise.game.updates import Players, Role, Terms, make_update
 from equipoise.host.deadline import Deadline
 from equipoise.randomness import Randomness
 from equipoise.recipe import Points
@@ -389,6 +390,40 @@ def test_terms_are_those_of_the_loss_for_points_as_the_discriminator_sees_them(m
     assert found.stats["real_logit"] == real.mean()
     generated = task.generator_terms(players, batch, StepContext(Randomness(0)))
     torch.testing.assert_close(generated.losses["adversarial"], torch.full((16,), -6.0))
+
+
+def test_packs_have_a_term_each_and_the_rest_of_a_split_that_fills_none_has_no_logit(
+    make_task: Callable[..., Any],
+) -> None:
+    task = make_task("points", "ring", "game.packing=4", "game.penalty.kind=r1+r2", "game.penalty.gamma=1")
+    players = task.players()
+    assert [len(terms) for terms in losses(task, players, Randomness(0))] == [4, 4, 4, 4]
+    outputs = task.examples("validation", 0, 11).targets
+    logits = task.logits(players.discriminator, None, outputs)
+    assert torch.equal(logits, players.discriminator(outputs[:8]))
+    assert torch.equal(logits[1:], players.discriminator(outputs[4:8]))
+
+
+def test_signals_compare_samples_and_not_packs(make_task: Callable[..., Any]) -> None:
+    found = []
+    for packing in (1, 2):
+        task = make_task("points", "ring", f"game.packing={packing}", "game.penalty.kind=none")
+        torch.manual_seed(0)
+        players = task.players()
+        update = make_update(task.recipe.game, players)
+        with look_at_round(players, None, is_whole=True) as look:
+            update.round(lambda role, _, task=task, players=players: played(task, players, role))
+        found.append([float(look.signals[f"{SIGNAL}{name}"]) for name in ("spread", "nearest")])
+    assert found[0] == found[1], "D has not changed anything yet where its own batches are compared"
+
+
+def played(task: PointTask, players: Players, role: Role) -> Terms:
+    """Return a player's terms on the same points each time."""
+    step = StepContext(Randomness(0))
+    batch = task.batch(step.randomness, 16)
+    if role == "discriminator":
+        return task.discriminator_terms(players, batch, step)
+    return task.generator_terms(players, batch, step)
 
 
 def test_networks_work_in_standardised_units_and_carry_them_along(

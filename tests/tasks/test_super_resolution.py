@@ -432,6 +432,8 @@ def test_it_draws_nothing_by_itself(tmp_path: Path) -> None:
         (["augment.kinds=flip", "augment.probability=0.5"], "augment.kinds"),
         (["augment.probability=0.5"], "augment.probability"),
         (["game.instance_noise=0.1"], "game.instance_noise"),
+        (["game.packing=2"], "game.packing"),
+        (["networks.minibatch_deviation=true"], "networks.minibatch_deviation"),
     ],
 )
 def test_settings_that_mean_nothing_here_are_refused(

@@ -12,7 +12,18 @@ from equipoise.cli.text import typed
 from equipoise.errors import Command, Option, Part, UserError, listed, shortened, suggested
 
 CommandName = Literal[
-    "train", "resume", "status", "sample", "apply", "evaluate", "compare", "replay", "digest", "recipes", "data"
+    "train",
+    "resume",
+    "status",
+    "sample",
+    "apply",
+    "evaluate",
+    "compare",
+    "replay",
+    "digest",
+    "recipes",
+    "explain",
+    "data",
 ]
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 MAX_SEED = 2**63 - 1
@@ -72,7 +83,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"equipoise {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     adders = (_add_train, _add_resume, _add_status, _add_sample, _add_apply, _add_evaluate, _add_compare)
-    for add in (*adders, _add_replay, _add_digest, _add_recipes, _add_data):
+    for add in (*adders, _add_replay, _add_digest, _add_recipes, _add_explain, _add_data):
         add(commands)
     return top
 
@@ -255,6 +266,13 @@ def _add_digest(commands: Any) -> None:
 def _add_recipes(commands: Any) -> None:
     text = "list the recipes: paper, purpose, measured result"
     sub = _added(commands, "recipes", text, Command("recipes"), Command("recipes", json=None))
+    _add_json(sub)
+
+
+def _add_explain(commands: Any) -> None:
+    text = "say what a condition of a game means, how it looks, and what helps"
+    sub = _added(commands, "explain", text, Command("explain", "mode-collapse"), Command("explain"))
+    sub.add_argument("condition", metavar="CONDITION", nargs="*", help="such as mode-collapse (default: list them all)")
     _add_json(sub)
 
 

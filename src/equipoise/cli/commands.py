@@ -54,6 +54,8 @@ def run(arguments: Sequence[str]) -> int:
             return digest(options)
         case "recipes":
             return recipes(options)
+        case "explain":
+            return explain(options)
         case "data":
             return check_data(options)
         case _ as unreachable:
@@ -465,6 +467,16 @@ def recipes(options: Options) -> int:
     from equipoise.recipes import listing, listing_values
 
     return _printed(options, listing_values, listing)
+
+
+def explain(options: Options) -> int:
+    """Print the page on a condition of a game, or all conditions."""
+    from equipoise.cli import explain_text as texts
+
+    if not options.condition:
+        return _printed(options, texts.list_values, texts.list_text)
+    subject = texts.checked_subject("-".join(options.condition))
+    return _printed(options, lambda: texts.page_values(subject), lambda: texts.page_text(subject))
 
 
 def check_data(options: Options) -> int:

@@ -14,14 +14,14 @@ from equipoise.health.conditions import AVERAGING_EVERY
 from equipoise.host.deadline import Abandoned, Deadline
 from equipoise.host.writer import run_now
 from equipoise.metrics.units import Measured, difference
-from equipoise.randomness import stream_seed
+from equipoise.randomness import Randomness, stream_seed
 from equipoise.runs.candidates import keep, keep_candidate, tensors
 from equipoise.runs.folder import RunFolder
 from equipoise.state import TrainingState, Write, save
 from equipoise.stopping.monitor import Monitor, guard_text
 from equipoise.storage.checkpoints import copied, load_weights, module_tensors
 from equipoise.storage.records import EventKind, Score
-from equipoise.tasks.base import Evaluated, Judge, Task, split_logits
+from equipoise.tasks.base import Augmented, Evaluated, Judge, Task, split_logits
 from equipoise.tasks.contract import refuse_negative
 
 AVERAGING = "averaging"
@@ -58,6 +58,7 @@ def take_score(
             score = with_discriminator_gap(task, state, judge, score, event)
         if with_more and is_averaging_due(monitor.scores):
             score = with_averaging(task, state, judge, score, found.measured, deadline)
+            score = with_leak(task, state, judge, score)
         deadline.check()
     except Abandoned:
         raise
@@ -145,6 +146,15 @@ def with_averaging(
     found = difference(raw, averaged)
     share = found.value / found.standard_error if found.standard_error > 0 else math.nan
     return msgspec.structs.replace(score, values=score.values | {AVERAGING: share, "raw": raw.loss})
+
+
+def with_leak(task: Task, state: TrainingState, judge: Judge, score: Score) -> Score:
+    """Add whether generated samples look augmented, where the task augments; see `Augmented`."""
+    if not isinstance(task, Augmented):
+        return score
+    randomness = Randomness(stream_seed(judge.seed, "leak", state.samples), 0)
+    leak = task.augmentation_leak(state.generator_ema, randomness, state.adjustments.augment)
+    return msgspec.structs.replace(score, values=score.values | {"augmentation_leak": leak})
 
 
 def adopt_protocol(task: Task, state: TrainingState, judge: Judge, monitor: Monitor, run: RunFolder) -> None:

@@ -14,7 +14,9 @@ Discriminator = Callable[[Tensor], Tensor]
 def gradient_norm_squared(logits: Tensor, images: Tensor) -> Tensor:
     """Return ‖∇D‖² per sample [N], differentiable, from logits [N] already computed on `images` [N, …].
 
-    `images` must require a gradient; each logit must depend on its own image only (no batch norm in D).
+    `images` must require a gradient; each logit must depend on its own image only (no batch norm in D). Where D judges
+    packs of several images in a row, it is the norm over a pack. A minibatch's deviation ties samples together, too:
+    then it is the gradient of the sum of all logits, as in StyleGAN2 (arXiv:1912.04958).
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return _at_least_float32(gradient).reshape(len(logits), -1).square().sum(dim=1)
@@ -26,14 +28,16 @@ def zero_centered(logits: Tensor, images: Tensor, gamma: float) -> Tensor:
 
 
 def wgan_gp(
-    discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float, generator: torch.Generator
+    discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float, generator: torch.Generator, packing: int = 1
 ) -> Tensor:
     """Return γ · (‖∇D(x̂)‖ − 1)² per sample [N], x̂ drawn on the line from real to fake (arXiv:1704.00028, Eq. 3).
 
-    D runs in float32 here, also under autocast: the norm's distance from 1 would drown in half precision.
+    All samples of a pack are drawn at one position. D runs in float32 here, also under autocast: the norm's distance
+    from 1 would drown in half precision.
     """
-    position = torch.rand(len(real), generator=generator, device=generator.device, dtype=_at_least_float32(real).dtype)
-    position = position.to(real.device).view(-1, *[1] * (real.dim() - 1))
+    num = len(real) // packing
+    position = torch.rand(num, generator=generator, device=generator.device, dtype=_at_least_float32(real).dtype)
+    position = position.repeat_interleave(packing).to(real.device).view(-1, *[1] * (real.dim() - 1))
     between = torch.lerp(_at_least_float32(real.detach()), _at_least_float32(fake.detach()), position).requires_grad_()
     with torch.autocast(real.device.type, enabled=False):
         squared = gradient_norm_squared(discriminator(between), between)

@@ -18,7 +18,7 @@ from equipoise.game.updates import Terms
 from equipoise.randomness import Randomness
 from equipoise.recipe import Game, Penalty
 
-Critic = Callable[[Tensor], Tensor]  # samples [N, …] to logits [N]
+Critic = Callable[[Tensor], Tensor]  # samples [N, …] to logits [N], or one for each pack of samples
 Autocast = Callable[[], AbstractContextManager]
 
 
@@ -43,7 +43,8 @@ def discriminator_terms(
 ) -> Terms:
     """Return the adversarial term and, when it is due, the gradient penalty, with what the logits say.
 
-    `real` and `fake` are samples `[N, …]` as the discriminator shall see them, without a graph.
+    `real` and `fake` are samples `[N, …]` as the discriminator shall see them, without a graph. A critic of packs
+    returns a logit for each.
     """
     penalty = penalty_of(game, step.adjustments)
     kind = penalty.kind
@@ -66,7 +67,7 @@ def discriminator_terms(
             penalties["r2"] = zero_centered(fake_logits, fake, gamma)
         if kind == "wgan-gp":
             generator = step.randomness.generator("interpolation")
-            penalties["wgan-gp"] = wgan_gp(critic, real, fake, gamma, generator)
+            penalties["wgan-gp"] = wgan_gp(critic, real, fake, gamma, generator, game.packing)
         stats["penalty"] = torch.stack([values.detach().mean() for values in penalties.values()]).sum()
         losses |= penalties
     return Terms(losses, stats)

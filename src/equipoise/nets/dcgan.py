@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from equipoise.nets.layers import (
     SLOPE,
     LabelledLatents,
+    MinibatchDeviation,
     NormName,
     ProjectionHead,
     add_spectral_norm,
     crop,
     make_norm,
+    packed,
     resolutions,
     stage_channels,
 )
@@ -51,7 +53,7 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """Images [N, C, H, W], labels [N] → logits [N]."""
+    """Images [N, C, H, W], labels [N] → logits [N], one for each pack of images."""
 
     def __init__(
         self,
@@ -63,23 +65,31 @@ class DCGANDiscriminator(nn.Module):
         norm: NormName = "batch",
         spectral_norm: bool = False,
         dropout: float = 0.0,
+        packing: int = 1,
+        minibatch_deviation: bool = False,
     ):
         super().__init__()
         *higher, lowest = resolutions(size)
         hidden = stage_channels(width, len(higher))
         self.downwards = nn.ModuleList()
-        for index, (before, after) in enumerate(pairwise([channels, *hidden])):
+        self.packing = packing
+        last = len(hidden) - 1
+        for index, (before, after) in enumerate(pairwise([packing * channels, *hidden])):
             layer_norm: NormName = norm if index else "none"  # the pixels' statistics are what D judges
-            convolution = nn.Conv2d(before, after, 4, 2, 1, bias=layer_norm == "none")
+            has_bias = layer_norm == "none"
             rest = (make_norm(layer_norm, after), nn.LeakyReLU(SLOPE), nn.Dropout(dropout))
-            self.downwards.append(nn.Sequential(convolution, *rest))
+            if minibatch_deviation and index == last:
+                convolution = nn.Conv2d(before + 1, after, 4, 2, 1, bias=has_bias)
+                self.downwards.append(nn.Sequential(MinibatchDeviation(), convolution, *rest))
+            else:
+                self.downwards.append(nn.Sequential(nn.Conv2d(before, after, 4, 2, 1, bias=has_bias), *rest))
         self.head = ProjectionHead(hidden[-1] * lowest * lowest, num_classes)
         initialise(self, norm)
         if spectral_norm:
             add_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        features = images
+        features = packed(images, self.packing)
         for layer in self.downwards:
             odd = features.shape[-1] % 2
             if odd:

@@ -53,6 +53,31 @@ def make_norm(name: NormName, channels: int, dimensions: Literal[0, 2] = 2) -> n
             assert_never(unreachable)
 
 
+def packed(samples: Tensor, num: int) -> Tensor:
+    """Return packs [N/num, num·C, …] of `num` samples [N, C, …] in a row, which D judges as one (arXiv:1712.04086)."""
+    if num == 1:
+        return samples
+    return samples.reshape(len(samples) // num, num * samples.shape[1], *samples.shape[2:])
+
+
+def whole_packs(samples: Tensor, num: int) -> Tensor:
+    """Return samples [N, …] without the last few that fill no pack."""
+    return samples[: len(samples) // num * num]
+
+
+class MinibatchDeviation(nn.Module):
+    """[N, C, …] → [N, C + 1, …]: the last channel says how much the samples differ (arXiv:1710.10196, section 3).
+
+    It is one number: the standard deviation of each feature over the batch, averaged over all features and places.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        values = features if features.dtype == torch.float64 else features.float()
+        deviation = (values.var(0, correction=0) + 1e-8).sqrt().mean()
+        channel = deviation.to(features.dtype).expand(len(features), 1, *features.shape[2:])
+        return torch.cat([features, channel], dim=1)
+
+
 class LabelledLatents(nn.Module):
     """Latents [N, Z] → [N, `size`]: with classes, a learned vector of the label is appended."""
 

@@ -6,7 +6,18 @@ The width dial is the widest hidden layer, next to the pixels; the others are a 
 import torch
 from torch import Tensor, nn
 
-from equipoise.nets.layers import SLOPE, LabelledLatents, NormName, ProjectionHead, add_spectral_norm, make_norm
+from equipoise.nets.layers import (
+    SLOPE,
+    LabelledLatents,
+    MinibatchDeviation,
+    NormName,
+    ProjectionHead,
+    add_spectral_norm,
+    make_norm,
+    packed,
+)
+
+NUM_HIDDEN = 3
 
 
 def hidden_widths(width: int) -> list[int]:
@@ -36,7 +47,7 @@ class MLPGenerator(nn.Module):
 
 
 class MLPDiscriminator(nn.Module):
-    """Images [N, C, H, W], labels [N] → logits [N]."""
+    """Images [N, C, H, W], labels [N] → logits [N], one for each pack of images."""
 
     def __init__(
         self,
@@ -48,11 +59,17 @@ class MLPDiscriminator(nn.Module):
         norm: NormName = "none",
         spectral_norm: bool = False,
         dropout: float = 0.0,
+        packing: int = 1,
+        minibatch_deviation: bool = False,
     ):
         super().__init__()
+        self.packing = packing
         layers: list[nn.Module] = []
-        previous = channels * size * size
+        previous = packing * channels * size * size
         for index, units in enumerate(hidden_widths(width)):
+            if minibatch_deviation and index == NUM_HIDDEN - 1:
+                layers.append(MinibatchDeviation())
+                previous += 1
             layer_norm: NormName = norm if index else "none"  # the pixels' statistics are what D judges
             layers += [nn.Linear(previous, units), make_norm(layer_norm, units, dimensions=0)]
             layers += [nn.LeakyReLU(SLOPE), nn.Dropout(dropout)]
@@ -63,4 +80,4 @@ class MLPDiscriminator(nn.Module):
             add_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.head(self.layers(images.flatten(1)), labels)
+        return self.head(self.layers(packed(images, self.packing).flatten(1)), labels)

@@ -15,7 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equipoise.nets.grouped import GroupedConv2d
-from equipoise.nets.layers import SLOPE, LabelledLatents, ProjectionHead, crop, halved, resolutions, stage_channels
+from equipoise.nets.layers import (
+    SLOPE,
+    LabelledLatents,
+    MinibatchDeviation,
+    ProjectionHead,
+    crop,
+    halved,
+    packed,
+    resolutions,
+    stage_channels,
+)
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -51,25 +61,38 @@ class ModernGenerator(nn.Module):
 
 
 class ModernDiscriminator(nn.Module):
-    """Images [N, C, H, W], labels [N] → logits [N]."""
+    """Images [N, C, H, W], labels [N] → logits [N], one for each pack of images."""
 
-    def __init__(self, *, size: int, channels: int, num_classes: int, width: int, dropout: float = 0.0):
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        num_classes: int,
+        width: int,
+        dropout: float = 0.0,
+        packing: int = 1,
+        minibatch_deviation: bool = False,
+    ):
         super().__init__()
         *higher, lowest = resolutions(size)
         hidden = stage_channels(width, len(higher))
         num_blocks = BLOCKS_PER_STAGE * len(hidden)
-        self.from_pixels = scaled(nn.Conv2d(channels, hidden[0], 4, stride=2, padding=1))
+        self.packing = packing
+        self.from_pixels = scaled(nn.Conv2d(packing * channels, hidden[0], 4, stride=2, padding=1))
         self.stages = nn.ModuleList(make_stage(stage, num_blocks, dropout) for stage in hidden)
         self.transitions = nn.ModuleList(make_transition(high, low) for high, low in pairwise(hidden))
+        self.differ = make_comparison(hidden[-1]) if minibatch_deviation else nn.Identity()
         self.basis = scaled(nn.Conv2d(hidden[-1], hidden[-1], lowest, groups=hidden[-1], bias=False))
         self.head = ProjectionHead(hidden[-1], num_classes)
         scaled(self.head.linear)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         odd = images.shape[-1] % 2
-        features = self.stages[0](self.from_pixels(F.pad(images, (0, odd, 0, odd))))
-        for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
-            features = stage(transition(halved(features)))
+        features = self.from_pixels(F.pad(packed(images, self.packing), (0, odd, 0, odd)))
+        for stage, transition in zip(self.stages[:-1], self.transitions, strict=True):
+            features = transition(halved(stage(features)))
+        features = self.stages[-1](self.differ(features))
         # Each channel by its own weights: a sum, as a convolution of as many groups would be differentiated in a loop.
         pooled = (features * self.basis.weight[:, 0]).sum((2, 3))
         return self.head(pooled, labels)
@@ -102,6 +125,11 @@ def make_stage(channels: int, num_blocks: int, dropout: float = 0.0) -> nn.Seque
 def make_transition(before: int, after: int) -> nn.Module:
     """Return the change of channels between two resolutions."""
     return nn.Identity() if before == after else scaled(nn.Conv2d(before, after, 1, bias=False))
+
+
+def make_comparison(channels: int) -> nn.Module:
+    """Return the minibatch's deviation as a channel that is mixed into the others, before the last stage."""
+    return nn.Sequential(MinibatchDeviation(), scaled(nn.Conv2d(channels + 1, channels, 1, bias=False)))
 
 
 def num_groups(channels: int) -> int:

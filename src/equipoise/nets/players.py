@@ -12,16 +12,20 @@ from equipoise.nets.resnet import ResNetDiscriminator, ResNetGenerator
 from equipoise.recipe import Networks
 
 
-def make_players(networks: Networks, *, size: int, channels: int, num_classes: int) -> tuple[nn.Module, nn.Module]:
+def make_players(
+    networks: Networks, *, size: int, channels: int, num_classes: int, packing: int = 1
+) -> tuple[nn.Module, nn.Module]:
     """Return (generator, discriminator) for square images; weights are drawn from torch's global generator.
 
     The generator maps latents [N, Z] and labels [N] to images [N, C, H, W], the discriminator images and
-    labels to logits [N]; labels are ignored if `num_classes` is 0. Raises UserError for options that the
-    family does not have.
+    labels to logits [N], one for each pack of `packing` images; labels are ignored if `num_classes` is 0.
+    Raises UserError for options that the family does not have.
     """
     for_generator = {"latent_size": networks.latent_size, "norm": networks.generator_norm}
     shape = {"size": size, "channels": channels, "num_classes": num_classes, "width": networks.width}
+    judged = {"packing": packing, "minibatch_deviation": networks.minibatch_deviation}
     for_discriminator = {
+        **judged,
         "norm": networks.discriminator_norm,
         "spectral_norm": networks.spectral_norm,
         "dropout": networks.dropout,
@@ -36,7 +40,7 @@ def make_players(networks: Networks, *, size: int, channels: int, num_classes: i
         case "modern":
             _refuse_normalisation(networks)
             generator = ModernGenerator(**shape, latent_size=networks.latent_size)
-            return generator, ModernDiscriminator(**shape, dropout=networks.dropout)
+            return generator, ModernDiscriminator(**shape, **judged, dropout=networks.dropout)
         case _ as unreachable:
             assert_never(unreachable)
 

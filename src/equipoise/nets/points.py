@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from equipoise.nets.layers import MinibatchDeviation, packed
 from equipoise.recipe import Networks
 
 NUM_HIDDEN = 3
@@ -35,19 +36,23 @@ class PointGenerator(nn.Module):
 
 
 class PointDiscriminator(nn.Module):
-    """Points `[N, 2]` to logits `[N]`."""
+    """Points `[N, 2]` to logits `[N]`, one for each pack of points."""
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, networks: Networks, packing: int = 1) -> None:
         """Build a perceptron of three hidden layers."""
         super().__init__()
         self.register_buffer("shift", torch.zeros(2))
         self.register_buffer("scale", torch.ones(2))
+        self.packing = packing
         layers: list[nn.Module] = []
-        size = 2
-        for _ in range(NUM_HIDDEN):
+        size = 2 * packing
+        for index in range(NUM_HIDDEN):
+            if networks.minibatch_deviation and index == NUM_HIDDEN - 1:
+                layers.append(MinibatchDeviation())
+                size += 1
             layers += [_linear(size, networks.width, networks), nn.LeakyReLU(0.2)]
             if networks.dropout:
                 layers.append(nn.Dropout(networks.dropout))
@@ -56,7 +61,7 @@ class PointDiscriminator(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """Map points to logits."""
-        return self.body((points - self.shift) / self.scale)[:, 0]
+        return self.body(packed((points - self.shift) / self.scale, self.packing))[:, 0]
 
 
 def _linear(num_in: int, num_out: int, networks: Networks) -> nn.Module:

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from equipoise.nets.layers import (
     ConditionalBatchNorm,
     LabelledLatents,
+    MinibatchDeviation,
     NormName,
     ProjectionHead,
     add_spectral_norm,
     crop,
     halved,
     make_norm,
+    packed,
     resolutions,
     stage_channels,
 )
@@ -73,7 +75,7 @@ class GeneratorBlock(nn.Module):
 
 
 class ResNetDiscriminator(nn.Module):
-    """Images [N, C, H, W], labels [N] → logits [N]; features are summed over the last positions."""
+    """Images [N, C, H, W], labels [N] → logits [N], one for each pack; features are summed over the last positions."""
 
     def __init__(
         self,
@@ -85,20 +87,27 @@ class ResNetDiscriminator(nn.Module):
         norm: NormName = "none",
         spectral_norm: bool = False,
         dropout: float = 0.0,
+        packing: int = 1,
+        minibatch_deviation: bool = False,
     ):
         super().__init__()
         hidden = stage_channels(width, len(resolutions(size)) - 1)
-        self.blocks = nn.ModuleList([DiscriminatorBlock(channels, hidden[0], "none", dropout, first=True)])
+        self.packing = packing
+        self.blocks = nn.ModuleList([DiscriminatorBlock(packing * channels, hidden[0], "none", dropout, first=True)])
         for before, after in pairwise(hidden):
             self.blocks.append(DiscriminatorBlock(before, after, norm, dropout))
-        self.blocks.append(DiscriminatorBlock(hidden[-1], hidden[-1], norm, dropout, halve=False))
+        num_last = hidden[-1]
+        if minibatch_deviation:
+            self.blocks.append(MinibatchDeviation())
+            num_last += 1
+        self.blocks.append(DiscriminatorBlock(num_last, hidden[-1], norm, dropout, halve=False))
         self.head = ProjectionHead(hidden[-1], num_classes)
         initialise(self)
         if spectral_norm:
             add_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        features = images
+        features = packed(images, self.packing)
         for block in self.blocks:
             features = block(features)
         return self.head(F.relu(features).sum(dim=(2, 3)), labels)

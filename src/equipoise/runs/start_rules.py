@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from equipoise.errors import Command, Option, Setting, UserError, together
-from equipoise.recipe import Recipe, TaskSettings, task_name, to_dict, with_settings
+from equipoise.recipe import Recipe, TaskSettings, task_name, with_settings
 from equipoise.runs import rules
 from equipoise.runs.compare import differences
 from equipoise.runs.folder import RunFolder
@@ -57,9 +57,9 @@ def recipe_to_start(path: Path, begun: Recipe, task: TaskSettings | None, settin
 
 
 def network_differences(begun: Recipe, recipe: Recipe) -> dict[str, list[object]]:
-    """Return the settings of networks and task in which two recipes differ, each with both values."""
-    parts = [{name: to_dict(one)[name] for name in ("networks", "task")} for one in (begun, recipe)]
-    return differences(parts)
+    """Return the settings in which two recipes' networks and tasks differ, each with both values."""
+    fields = differences([begun, recipe])
+    return {name: row for name, row in fields.items() if name.startswith(("networks.", "task.", "game.packing"))}
 
 
 def misfit(path: Path, changed: dict[str, list[object]], why: str) -> UserError:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, assert_never
+from typing import Any, NamedTuple, Protocol, TypeVar, assert_never, runtime_checkable
 
 import numpy as np
 import torch
@@ -203,7 +203,10 @@ class Task(Evaluated, Protocol):
         ...
 
     def logits(self, discriminator: nn.Module, inputs: Any, outputs: Any) -> Tensor:
-        """Return the discriminator's logits `[N]` of outputs, real or generated, that belong to these inputs."""
+        """Return the discriminator's logits `[N]` of outputs, real or generated, that belong to these inputs.
+
+        One that judges packs of samples (`game.packing`) has a logit for each pack in a row.
+        """
         ...
 
     def model(self) -> Model:
@@ -220,6 +223,19 @@ class SourceTask(Task, Protocol):
 
     def halved(self) -> "SourceTask | None":
         """Return this task with one half of its test split to learn from and the other to test by; None of too few."""
+        ...
+
+
+@runtime_checkable
+class Augmented(Protocol):
+    """A task whose discriminator sees augmented samples, so that the generator may come to make such."""
+
+    def augmentation_leak(self, generator: Any, randomness: Randomness, more: float) -> float:
+        """Return by how many standard errors outputs are farther from augmented real samples than from real ones.
+
+        Below 0 they resemble augmented ones more. `more` is what remedies have added to the probability; NaN where
+        hardly anything is augmented.
+        """
         ...
 
 

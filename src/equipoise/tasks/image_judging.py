@@ -1,5 +1,6 @@
 """How images are judged and shown: for the task, and for a training loop that Equipoise did not write."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from equipoise.data.splits import Splits
 from equipoise.metrics.feature_judge import METRICS, FeatureJudge, make_feature_judge
 from equipoise.metrics.features.kept import Lesson, RunEncoder
 from equipoise.metrics.features.load import Features, load_features
+from equipoise.metrics.kid import discrepancy
 from equipoise.metrics.memorization import nearest
 from equipoise.randomness import Randomness
 from equipoise.recipe import FeaturesName
@@ -31,6 +33,7 @@ NUM_SHOWN = 64
 LARGE = 64  # pixels a side above which fewer images are shown
 NUM_SHOWN_LARGE = 16
 NUM_NEAREST = 10  # generated images shown beside their nearest training images
+FEWEST_LEAK = 50  # images by which a leak of an augmentation can be seen
 NUM_COMPARED = 1_000  # training images compared at once: the features of all would not fit into memory
 
 ENCODER_STAGE = "training the evaluation encoder, which measures the images (once for these images at this size)"
@@ -220,3 +223,17 @@ def batches(pool: Pool, indices: np.ndarray) -> Iterator[Tensor]:
     """Yield images of a pool in [-1, 1], chunk by chunk."""
     for begin, size in chunks(len(indices)):
         yield to_float(gather(pool, indices[begin : begin + size]))
+
+
+def leak(features: Features, real: Tensor, changed: Tensor, fake: Tensor) -> float:
+    """Return (KID to augmented real images − KID to real ones) in standard errors; NaN for too few images.
+
+    All are `[N, C, H, W]` in [-1, 1]. The errors are added as if the two were independent, which they are not: the
+    same generated images are in both, so the truth is farther from 0.
+    """
+    if len(real) < FEWEST_LEAK:
+        return math.nan
+    of_fake = features.extract(fake)
+    to_real, to_changed = (discrepancy(features.extract(images), of_fake).estimate for images in (real, changed))
+    error = math.hypot(to_real.standard_error, to_changed.standard_error)
+    return (to_changed.value - to_real.value) / error if error > 0 else math.nan

@@ -1,5 +1,6 @@
 """Task: images from latents, conditional on a class or not; the judge compares features of held-out images."""
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -37,15 +38,17 @@ from equipoise.game.updates import Players, Terms
 from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge
 from equipoise.metrics.features.kept import RunEncoder
 from equipoise.metrics.features.load import Features
+from equipoise.nets.layers import whole_packs
 from equipoise.nets.made_for import size_note
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
-from equipoise.recipe import Data, Images, Networks, Recipe, refuse_idle_augmentation
+from equipoise.recipe import Data, Images, Networks, Recipe
 from equipoise.recipes import Facts
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord
 from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Model, Rival, Split, Task, chunks, indices_of
 from equipoise.tasks.exhibits import as_picture, grid
+from equipoise.tasks.idle import refuse_idle_augmentation
 from equipoise.tasks.image_cautions import Seen, image_cautions
 from equipoise.tasks.image_judging import (
     NUM_NEAREST,
@@ -58,6 +61,7 @@ from equipoise.tasks.image_judging import (
     features_of,
     image_exhibits,
     image_rivals,
+    leak,
     num_shown,
     snapshot_of,
 )
@@ -69,6 +73,8 @@ MAX_SIZE_GPU = 256
 LEAST_DISTINCT = 22  # images without which no setting helps
 LEAST_HELD_OUT = 10
 ENOUGH = 200  # with which no setting has to be changed
+LEAST_AUGMENTED = 0.2  # probability below which a leak would not be seen
+NUM_LEAK = 500  # validation images by which one is looked for
 LARGE_SHARE = 0.1  # of files left out, in images that are used; said first
 
 
@@ -101,10 +107,10 @@ class ImageModel(Model):
         """Build the generator."""
         return self.players().generator
 
-    def players(self) -> Players:
-        """Build both networks."""
-        made = make_players(self.networks, size=self.size, channels=self.channels, num_classes=len(self.classes))
-        return Players(*made)
+    def players(self, packing: int = 1) -> Players:
+        """Build both networks; the discriminator judges `packing` images at once."""
+        shape = {"size": self.size, "channels": self.channels, "num_classes": len(self.classes)}
+        return Players(*make_players(self.networks, **shape, packing=packing))
 
     @torch.no_grad()
     def draw(self, generator: nn.Module, randomness: Randomness, num: int, label: int | None = None) -> Tensor:
@@ -199,7 +205,7 @@ class ImageTask(Task):
 
     def players(self) -> Players:
         """Build generator and discriminator for this pool's size and channels."""
-        players = self._model.players()
+        players = self._model.players(self.recipe.game.packing)
         layout = {"device": self.device, "memory_format": torch.channels_last}
         return Players(players.generator.to(**layout), players.discriminator.to(**layout))
 
@@ -251,8 +257,21 @@ class ImageTask(Task):
         return self._model.draw(generator, randomness, size)
 
     def logits(self, discriminator: nn.Module, inputs: Tensor | None, outputs: Tensor) -> Tensor:
-        """Return the discriminator's logits `[N]` of images with their labels."""
-        return discriminator(outputs.to(self.device), inputs)
+        """Return the discriminator's logits `[N]` of images with their labels, or of packs of images."""
+        return discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), inputs)
+
+    def augmentation_leak(self, generator: nn.Module, randomness: Randomness, more: float) -> float:
+        """Return (KID to augmented real images − KID to real ones) in standard errors, of a few validation images.
+
+        Below 0 generated images look augmented. NaN where fewer than one in five is augmented.
+        """
+        kinds = self.recipe.augment.kinds
+        probability = min(1.0, self.recipe.augment.probability + more)
+        if not kinds or probability < LEAST_AUGMENTED:
+            return math.nan
+        real = self.examples("validation", 0, NUM_LEAK).targets
+        changed = augment(real, kinds, probability, randomness.generator("leak")).clamp(-1, 1)
+        return leak(self.features, real, changed, self._model.draw(generator, randomness, len(real)))
 
     def judge(self, split: JudgedSplit) -> FeatureJudge | None:
         """Return the judge by a split's images."""
@@ -370,7 +389,7 @@ class ImageSource:
         """Return both networks of a recipe for these images."""
         _, channels, size, _ = self.pool.images.shape
         classes = self.pool.classes if recipe.networks.conditional else ()
-        return ImageModel(recipe.networks, size, channels, classes).players()
+        return ImageModel(recipe.networks, size, channels, classes).players(recipe.game.packing)
 
     @cached_property
     def found(self) -> Glance:

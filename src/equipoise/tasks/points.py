@@ -22,9 +22,10 @@ from equipoise.game.terms import StepContext, discriminator_terms, generator_ter
 from equipoise.game.updates import Players, Terms
 from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge, make_feature_judge, plain_features
 from equipoise.metrics.kid import gaussian_kernel
+from equipoise.nets.layers import whole_packs
 from equipoise.nets.points import PointDiscriminator, PointGenerator
 from equipoise.randomness import Randomness, stream_seed
-from equipoise.recipe import Networks, Points, Recipe, refuse_without_effect
+from equipoise.recipe import Networks, Points, Recipe
 from equipoise.recipes import Facts
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord, Metric
@@ -44,6 +45,7 @@ from equipoise.tasks.base import (
     judged,
 )
 from equipoise.tasks.exhibits import picture, rows
+from equipoise.tasks.idle import IDLE_ON_POINTS, refuse_without_effect
 from equipoise.tasks.point_files import read_points
 from equipoise.tasks.sides import Caution, Side, halved, num_distinct, repeated, same_on_both
 
@@ -61,15 +63,6 @@ FLOOR_SEED, RIVAL_SEED, DATA_SEED = 3, 4, 0
 Stage = Callable[[str, float], None]
 
 DISTANCE = Metric(name="mmd", label="MMD", meaning="kernel distance to the real points", decides=True, signed=True)
-IDLE = {
-    "networks.family": "mlp",
-    "networks.conditional": False,
-    "networks.discriminator_norm": "none",
-    "augment.kinds": (),
-    "augment.probability": 0.0,
-    "evaluation.features": "auto",
-    "precision": "auto",
-}
 SHARES = (
     Metric(name="precision", meaning="share of generated points near real ones", better="higher"),
     Metric(name="recall", meaning="share of real points near generated ones", better="higher"),
@@ -252,7 +245,7 @@ class PointSource:
 
     def players(self, recipe: Recipe) -> Players:
         """Return both networks of a recipe."""
-        return Players(PointGenerator(recipe.networks), PointDiscriminator(recipe.networks))
+        return Players(PointGenerator(recipe.networks), PointDiscriminator(recipe.networks, recipe.game.packing))
 
     def judged_like(self, data: DataRecord, weights: Path) -> "PointSource":
         """Return itself: points are compared as they are."""
@@ -303,7 +296,7 @@ class PointSource:
 
     def settled(self, recipe: Recipe) -> Recipe:
         """Return the recipe; raises UserError where it does not fit points."""
-        refuse_without_effect(recipe, "points", IDLE)
+        refuse_without_effect(recipe, "points", IDLE_ON_POINTS)
         if self.mixture is None:
             refuse_without_effect(recipe, "points of a file", {"task.deviation": None})
         if len(self.points) < LEAST:
@@ -385,7 +378,7 @@ class PointTask(Task):
 
     def players(self) -> Players:
         """Build both networks, which know the data's scale."""
-        players = Players(PointGenerator(self.recipe.networks), PointDiscriminator(self.recipe.networks))
+        players = self.source.players(self.recipe)
         for network in (players.generator, players.discriminator):
             shift, scale = self._moments
             network.get_buffer("shift").copy_(shift)
@@ -422,8 +415,8 @@ class PointTask(Task):
         return self.model().draw(generator, randomness, size)
 
     def logits(self, discriminator: nn.Module, inputs: None, outputs: Tensor) -> Tensor:
-        """Return the discriminator's logits `[N]` of points."""
-        return discriminator(outputs.to(self.device))
+        """Return the discriminator's logits `[N]` of points, or of packs of points."""
+        return discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device))
 
     def judge(self, split: JudgedSplit) -> FeatureJudge | None:
         """Return the judge by the real points of a split, None where there are none."""

@@ -26,12 +26,13 @@ from equipoise.metrics.features.load import Features, load_features
 from equipoise.metrics.pair_judge import PATCH, PairJudge, enlarged_by, make_pair_judge, patches_of
 from equipoise.nets.super_resolution import SuperDiscriminator, SuperGenerator, enlarge, reduce
 from equipoise.randomness import Randomness
-from equipoise.recipe import FeaturesName, Recipe, SuperResolution, refuse_without_effect
+from equipoise.recipe import FeaturesName, Recipe, SuperResolution
 from equipoise.recipes import Facts
 from equipoise.storage.records import DataRecord
 from equipoise.storage.safe_open import writable_text
 from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, digest_with, indices_of, judged
 from equipoise.tasks.exhibits import grid, picture
+from equipoise.tasks.idle import IDLE_ON_PHOTOGRAPHS, refuse_without_effect
 from equipoise.tasks.image_judging import ENCODER_STAGE, Stage, lesson_of
 from equipoise.tasks.sides import Caution, Side, num_distinct, repeated
 from equipoise.tasks.super_resolution_model import SuperModel
@@ -44,19 +45,6 @@ LEAST_HELD_OUT = 2
 NUM_SHOWN = 4
 SIDE_SHOWN = 120  # pixels a side of a crop in a picture
 CHUNK = 4
-
-IDLE = {
-    "networks.family": "resnet",
-    "networks.latent_size": 1,
-    "networks.conditional": False,
-    "networks.generator_norm": "none",
-    "networks.discriminator_norm": "none",
-    "networks.dropout": 0.0,
-    "augment.kinds": (),
-    "augment.probability": 0.0,
-    "game.instance_noise": 0.0,
-    "evaluation.num_samples": 2_000,
-}
 
 
 class PhotoFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,7 +187,7 @@ class PhotoSource:
         if settings.patch % settings.scale:
             problem = f"not a multiple of task.scale={settings.scale}"
             raise UserError(Setting("task.patch", settings.patch), problem, Setting("task.patch", 24 * settings.scale))
-        refuse_without_effect(recipe, "super-resolution", IDLE)
+        refuse_without_effect(recipe, "super-resolution", IDLE_ON_PHOTOGRAPHS)
         return recipe
 
     def summary(self, recipe: Recipe) -> str:

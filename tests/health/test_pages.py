@@ -1,0 +1,43 @@
+import re
+from typing import get_args
+
+import pytest
+
+from equipoise.health.pages import PAGES, SUBJECTS, heading
+from equipoise.recipe import Recipe, with_settings
+from equipoise.storage.records import Condition
+
+SETTINGS = sorted({setting for page in PAGES.values() for one in page.helps for setting in one.settings})
+
+
+def test_every_condition_has_a_page_and_so_has_a_healthy_game() -> None:
+    assert set(PAGES) == {*get_args(Condition), "healthy"}
+    assert set(SUBJECTS) == set(PAGES)
+    assert len({heading(subject) for subject in SUBJECTS}) == len(SUBJECTS)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_what_a_page_tells_to_type_is_a_setting(setting: str) -> None:
+    assert with_settings(Recipe(), settings_with(setting)).name == Recipe().name  # else it would be refused
+
+
+def settings_with(setting: str) -> list[str]:
+    """Return a setting with what it needs beside it: no recipe has a penalty of no strength."""
+    beside = {
+        "game.penalty.kind": ["game.penalty.gamma=1"],
+        "game.penalty.gamma": ["game.penalty.kind=r1"],
+        "augment.kinds": ["augment.probability=0.4"],
+        "augment.probability": ["augment.kinds=flip"],
+        "game.loss=relativistic": ["game.loss=hinge"],
+    }
+    first = next((more for name, more in beside.items() if setting.startswith(name)), [])
+    return [*first, setting]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_page_says_something_in_every_part_and_names_a_source(subject: str) -> None:
+    page = PAGES[subject]
+    assert all(len(text) > 20 for text in (page.meaning, page.looks, page.numbers, page.causes))
+    assert page.helps
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|docs/", page.source)
+    assert page.curves
