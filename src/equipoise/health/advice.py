@@ -8,6 +8,7 @@ from equipoise.health.remedies import (
     WEAKER,
     Change,
     Situation,
+    equal_rates,
     faster_discriminator,
     higher_rates,
     less_augmentation,
@@ -35,6 +36,8 @@ def suggested_settings(condition: Condition, recipe: Recipe) -> list[str]:
     if condition == "averaged-generator-worse":
         return [f"game.ema_half_life={recipe.game.ema_half_life / 4:g}"] if recipe.game.ema_half_life else []
     at = Situation(recipe)
+    if condition in ("mode-collapse", "mode-dropping") and equal_rates(at) is None and _can_be_packed(recipe):
+        return ["game.packing=2"]
     for change in _changes(condition):
         found = change(at)
         if found is not None:
@@ -88,6 +91,12 @@ def settings_of(now: Adjustments, recipe: Recipe) -> list[str]:
     return found
 
 
+def _can_be_packed(recipe: Recipe) -> bool:
+    """Return whether packing (arXiv:1712.04086) is left to try: it helped on points, in `bench/cures.py`."""
+    is_of_points = task_name(recipe.task) == "points"
+    return is_of_points and recipe.game.packing == 1 and recipe.game.batch >= 4 and recipe.game.batch % 2 == 0
+
+
 def _is_of_images(recipe: Recipe) -> bool:
     return task_name(recipe.task) == "images"
 
@@ -106,7 +115,7 @@ def in_plain_words(condition: Condition) -> str:
         case "discriminator-overfitting":
             return "Augment what the discriminator sees, or train on more data."
         case "mode-collapse" | "mode-dropping":
-            return "Make the rates equal, or add a gradient penalty (R1 + R2)."
+            return "Give the discriminator the generator's learning rate, or let it judge samples in packs."
         case "cycling":
             return "Lower both learning rates, or average the generator's weights."
         case "saturation":
