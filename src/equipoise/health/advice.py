@@ -48,8 +48,10 @@ def suggested_settings(condition: Condition, recipe: Recipe) -> list[str]:
 def _changes(condition: Condition) -> tuple[Change, ...]:
     """Return the changes that a remedy would try within a run."""
     match condition:
-        case "non-finite" | "divergence" | "exploding-gradient" | "rate-too-high" | "cycling":
+        case "non-finite" | "divergence" | "exploding-gradient" | "rate-too-high":
             return (lower_rates,)
+        case "cycling":
+            return (equal_rates, lower_rates)
         case "mode-collapse" | "mode-dropping":
             return STEADIER
         case "vanishing-gradient" | "discriminator-overpowering":

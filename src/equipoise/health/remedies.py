@@ -117,7 +117,7 @@ def treatment(diagnosis: Diagnosis, at: Situation) -> Treatment | NoTreatment:
                 return found
             return Treatment(at.adjustments, fresh_discriminator=True)
         case "cycling":
-            return _changed(at, (lower_rates,), "both rates are at their floor")
+            return _changed(at, (equal_rates, lower_rates), "both rates are at their floor")
         case "rate-too-low":
             return _changed(at, (higher_rates,), "both rates are at their ceiling")
         case "augmentation-leak":
