@@ -124,8 +124,10 @@ class GivenModes(nn.Module):
         """Map latents `[N, Z + K]`, of which the last K stand for the mode, to points `[N, 2]`."""
         if modes is None:
             uniform = torch.special.ndtr(latents[:, -1])
-            modes = (uniform * self.num).long().clamp(max=self.num - 1)
-        code = nn.functional.one_hot(modes, self.num).float()
+            chosen = (uniform * self.num).long().clamp(max=self.num - 1)
+        else:
+            chosen = modes
+        code = nn.functional.one_hot(chosen, self.num).float()
         return self.network(torch.cat([latents[:, : -self.num], code], 1))
 
 

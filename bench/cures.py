@@ -121,7 +121,7 @@ def game_of(place: Place, cure: Cure) -> Game:
         settings[-1] = f"networks.latent_size={2 + len(mixture_of(place).centres)}"
         change = Labelled
     recipe = with_settings(recipe_for("dcgan", Facts(), kind), settings)
-    opened = tasks.opened(recipe, CPU, SILENT.stage)
+    opened: Any = tasks.opened(recipe, CPU, SILENT.stage)
     recipe = opened.settled(recipe)
     task: Any
     if place == "digits":

@@ -19,7 +19,7 @@ import re
 import statistics
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_args
@@ -78,8 +78,8 @@ def played(folder: Path, name: str, seed: int) -> str:
     path = file_of(folder, GAMES[name], seed)
     if not path.exists():
         torch.set_num_threads(1)
-        lines, scores, why = play(GAMES[name], seed)
-        path.write_text(json.dumps({"game": name, "seed": seed, "lines": lines, "scores": scores, "why": why}))
+        left = play(GAMES[name], seed)
+        path.write_text(json.dumps({"game": name, "seed": seed, **asdict(left)}))
     return f"{name}, seed {seed}"
 
 

@@ -372,12 +372,22 @@ HEALTHY = (
 )
 
 
-def play(game: Game, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
-    """Play a game to its end and return its log lines, its scores, and why it ended."""
+@dataclass(frozen=True)
+class Left:
+    """What a game leaves: its log lines, its scores, what happened, and why it ended."""
+
+    lines: list[dict[str, Any]]
+    scores: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    why: str
+
+
+def play(game: Game, seed: int, more: tuple[str, ...] = ()) -> Left:
+    """Play a game to its end, with some settings more."""
     is_of_digits = game.source == "mnist"
     kind = tasks.task_settings("images" if is_of_digits else "points", game.source)
     usual = (*DIGITS, *SMALL) if is_of_digits else POINTS
-    given = [f"data.source={game.source}", *usual, *game.settings, f"seed={seed}"]
+    given = [f"data.source={game.source}", *usual, *game.settings, *more, f"seed={seed}"]
     recipe = with_settings(recipe_for(game.recipe, Facts(), kind), given)
     source = tasks.opened(recipe, CPU, SILENT.stage)
     recipe = source.settled(recipe)
@@ -389,7 +399,8 @@ def play(game: Game, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, An
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder.create(Path(folder) / "run", recipe, task.describe())
         outcome = loop.train(played, recipe, run, judge, monitor, SILENT)
-        return records(run.steps), records(run.scores), f"{outcome.stop.reason}: {outcome.stop.message}"
+        files = [list(records(path)) for path in (run.steps, run.scores, run.events)]
+        return Left(*files, why=f"{outcome.stop.reason}: {outcome.stop.message}")
 
 
 def main() -> None:
@@ -399,11 +410,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for game in (*SICK, *HEALTHY):
-        lines, scores, why = play(game, options.seed)
-        last = lines[-1]
+        left = play(game, options.seed)
+        last = left.lines[-1]
         kind = ", ".join(game.conditions) or "healthy"
-        print(f"{game.name} ({kind}): {why.partition(':')[0]}, accuracy {last['accuracy']}", flush=True)
-        print(f"  MMD {[score['loss'] for score in scores[-3:]]}, signals {last['signals']}", flush=True)
+        print(f"{game.name} ({kind}): {left.why.partition(':')[0]}, accuracy {last['accuracy']}", flush=True)
+        print(f"  score {[score['loss'] for score in left.scores[-3:]]}, signals {last['signals']}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 
-from equipoise.health.pages import PAGES, SUBJECTS, heading
+from equipoise.health.pages import PAGES, SUBJECTS, Subject, heading
 from equipoise.recipe import Recipe, with_settings
 from equipoise.storage.records import Condition
 
@@ -35,7 +35,7 @@ def settings_with(setting: str) -> list[str]:
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_a_page_says_something_in_every_part_and_names_a_source(subject: str) -> None:
+def test_a_page_says_something_in_every_part_and_names_a_source(subject: Subject) -> None:
     page = PAGES[subject]
     assert all(len(text) > 20 for text in (page.meaning, page.looks, page.numbers, page.causes))
     assert page.helps

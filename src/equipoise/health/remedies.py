@@ -28,9 +28,9 @@ TARGET = 0.5  # of r_v (arXiv:2006.06676, §3.2)
 RAMP = 500_000  # samples from probability 0 to 1 (arXiv:2006.06676, §3.1)
 SHARE_OF_RAMP = 0.25  # of the samples that the budget pays for, where these are few
 
-WAITING: frozenset[Condition] = frozenset({"mode-dropping", "cycling"})  # nothing is done while the score still falls
-ENDING: frozenset[Condition] = frozenset({"divergence", "exploding-gradient", "mode-collapse"})
-GOING_BACK: frozenset[Condition] = ENDING | {"rate-too-high"}
+WAITING: tuple[Condition, ...] = ("mode-dropping", "cycling")  # nothing is done while the score still falls
+ENDING: tuple[Condition, ...] = ("divergence", "exploding-gradient", "mode-collapse")
+GOING_BACK: tuple[Condition, ...] = (*ENDING, "rate-too-high")
 
 
 @dataclass(frozen=True)
