@@ -37,6 +37,7 @@ Staged = Callable[[Condition, int, int], None]
 def diagnose(monkeypatch: pytest.MonkeyPatch) -> Staged:
     """Let every log line between some samples show one condition, and rests be short."""
     monkeypatch.setattr("equipoise.health.remedies.REST", 3)
+    monkeypatch.setattr(repair, "trend", lambda _: "level")
 
     def staged(condition: Condition, begin: int, end: int) -> None:
         def examine(history: tuple[StepStats, ...], *_: object) -> tuple[Diagnosis, ...]:
@@ -101,8 +102,16 @@ def test_a_collapse_that_no_remedy_ends_ends_the_run_with_its_reason(train_small
     assert run.state.stop_reason == "not-repaired"
     assert len(events(run, "remedy")) == 2
     assert [event["attempt"] for event in events(run, "remedy")] == [0, 1], "it went back"
-    assert "2 of 3" in (run.state.message or "")
+    assert "not be repaired" in (run.state.message or "")
     assert bool(run.best.sample(4).isfinite().all())
+
+
+def test_nothing_is_done_about_cycles_while_the_score_still_falls(
+    train_small: TrainSmall, diagnose: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diagnose("cycling", 400, 10_000)
+    monkeypatch.setattr(repair, "trend", lambda _: "falling")
+    assert not events(train_small("falling", *ACT, source="ring", budget="800"), "remedy")
 
 
 def test_a_penalty_that_comes_in_is_one(train_small: TrainSmall, diagnose: Staged) -> None:

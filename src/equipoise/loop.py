@@ -561,6 +561,6 @@ def progress_of(state: TrainingState, recipe: Recipe, monitor: Monitor, best: Sc
         last=monitor.last,
         best=best,
         stopping_status=monitor.stopping_status(),
-        health=told_all(monitor.diagnoses, len(monitor.recent)),
+        health=told_all(monitor.diagnoses, len(monitor.recent), recipe),
         is_sick=bool(monitor.diagnoses),
     )

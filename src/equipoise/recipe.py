@@ -300,9 +300,7 @@ def checked(recipe: Recipe) -> Recipe:
 def _refuse_contradictions(recipe: Recipe) -> None:
     """Raise UserError for values that are allowed by themselves and not together."""
     if recipe.remedies.policy == "act" and not recipe.remedies.attempts:
-        raise UserError(
-            Setting("remedies.attempts", 0), "remedies.policy=act needs some", Setting("remedies.attempts", 3)
-        )
+        raise UserError(Setting("remedies.attempts", 0), "policy=act needs some", Setting("remedies.attempts", 3))
     held_out = recipe.data.validation + recipe.data.test
     if held_out >= 1:
         remedies = [

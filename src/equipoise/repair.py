@@ -9,7 +9,16 @@ from collections.abc import Callable
 import torch
 
 from equipoise.game.optimizers import make_optimizer
-from equipoise.health.remedies import MOST_AUGMENTED, NoTreatment, Situation, adapted_augmentation, in_words, treatment
+from equipoise.health.remedies import (
+    MOST_AUGMENTED,
+    WAITING,
+    NoTreatment,
+    Situation,
+    adapted_augmentation,
+    in_words,
+    treatment,
+)
+from equipoise.health.standing import trend
 from equipoise.health.telling import lowered, title, told
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
@@ -35,6 +44,8 @@ def repair_due(
         return Continue()
     for diagnosis in monitor.diagnoses:
         if diagnosis.confidence == "possible" or diagnosis.condition in UNTOLD:
+            continue
+        if diagnosis.condition in WAITING and trend(monitor.scores) == "falling":
             continue
         found = treatment(diagnosis, _situation(state, recipe, monitor))
         if not isinstance(found, NoTreatment):

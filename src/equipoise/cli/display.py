@@ -145,7 +145,7 @@ class Display:
             last=now.last,
             best=now.best,
             sentence=now.diagnosis,
-            health=told_all(now.diagnoses, now.num_lines),
+            health=told_all(now.diagnoses, now.num_lines, None if now.is_custom_loop else now.recipe),
             is_sick=bool(now.diagnoses),
             stopping_status=now.stopping_status,
         )

@@ -32,7 +32,7 @@ def status_text(now: Status) -> str:
     quality = quality_of(now)
     if now.samples:
         game = now.diagnosis
-        health = told_all(now.diagnoses, now.num_lines)
+        health = told_all(now.diagnoses, now.num_lines, None if now.is_custom_loop else now.recipe)
     if now.state != "finished":
         stopping = now.stopping_status
     rows = [

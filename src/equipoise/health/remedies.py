@@ -28,6 +28,7 @@ TARGET = 0.5  # of r_v (arXiv:2006.06676, §3.2)
 RAMP = 500_000  # samples from probability 0 to 1 (arXiv:2006.06676, §3.1)
 SHARE_OF_RAMP = 0.25  # of the samples that the budget pays for, where these are few
 
+WAITING: tuple[Condition, ...] = ("mode-dropping", "cycling")  # nothing is done while the score still falls
 ENDING: tuple[Condition, ...] = ("divergence", "exploding-gradient", "mode-collapse")
 GOING_BACK: tuple[Condition, ...] = (*ENDING, "rate-too-high")
 
@@ -95,7 +96,7 @@ def treatment(diagnosis: Diagnosis, at: Situation) -> Treatment | NoTreatment:
     condition = diagnosis.condition
     num = at.course.tried.get(condition, 0)
     if num >= MOST_OF_ONE or at.course.num_tried >= at.recipe.remedies.attempts:
-        times = f"{at.course.num_tried} of {at.recipe.remedies.attempts} remedies were tried, {num} of them for this"
+        times = f"of at most {at.recipe.remedies.attempts} remedies, {at.course.num_tried} were tried, {num} for this"
         return NoTreatment(times, is_end=condition in ENDING and num > 0)
     match condition:
         case "divergence":
@@ -116,7 +117,7 @@ def treatment(diagnosis: Diagnosis, at: Situation) -> Treatment | NoTreatment:
                 return found
             return Treatment(at.adjustments, fresh_discriminator=True)
         case "cycling":
-            return _changed(at, (lower_rates,), "both rates are at their floor")
+            return _changed(at, (equal_rates, lower_rates), "both rates are at their floor")
         case "rate-too-low":
             return _changed(at, (higher_rates,), "both rates are at their ceiling")
         case "augmentation-leak":
@@ -190,12 +191,12 @@ def slower_discriminator(at: Situation) -> Adjustments | None:
 
 
 def equal_rates(at: Situation) -> Adjustments | None:
-    """Lower the generator's rate to the discriminator's, where it is higher."""
+    """Raise the discriminator's rate to the generator's, where it is lower: what helped most in `bench/cures.py`."""
     generator = at.recipe.game.generator.rate * at.adjustments.generator_rate
     discriminator = at.recipe.game.discriminator.rate * at.adjustments.discriminator_rate
     if generator <= discriminator:
         return None
-    return _with_rates(at, discriminator / generator, 1.0)
+    return _with_rates(at, 1.0, generator / discriminator)
 
 
 def _with_rates(at: Situation, generator: float, discriminator: float) -> Adjustments | None:
@@ -278,11 +279,11 @@ def in_words(before: Adjustments, recipe: Recipe, done: Treatment) -> str:
     told = []
     rates = [(before.generator_rate, after.generator_rate), (before.discriminator_rate, after.discriminator_rate)]
     if rates[0] == rates[1] and rates[0][0] != rates[0][1]:
-        told.append(f"learning rates × {rates[0][0]:g} → × {rates[0][1]:g}")
+        told.append(f"learning rates × {rates[0][0]:.3g} → × {rates[0][1]:.3g}")
     else:
         for player, (old, new) in zip(("generator", "discriminator"), rates, strict=True):
             if old != new:
-                told.append(f"the {player}'s learning rate × {old:g} → × {new:g}")
+                told.append(f"the {player}'s learning rate × {old:.3g} → × {new:.3g}")
     if before.penalty != after.penalty:
         told.append(f"R1 + R2 penalty none → γ = {after.penalty:g}")
     if before.gamma != after.gamma:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from equipoise import formatting
+from equipoise.health.advice import advice
 from equipoise.health.conditions import FEWEST
+from equipoise.recipe import Recipe
 from equipoise.storage.records import Condition, Diagnosis
 
 
@@ -15,12 +17,17 @@ def told(diagnosis: Diagnosis, unit: str = "samples") -> str:
     return f"{title(diagnosis.condition)} {since}{sure}. {diagnosis.evidence}"
 
 
-def told_all(diagnoses: Sequence[Diagnosis], num_lines: int) -> str:
-    """Return the most urgent diagnosis in full and the others by name; so many log lines were looked at."""
+def told_all(diagnoses: Sequence[Diagnosis], num_lines: int, recipe: Recipe | None = None) -> str:
+    """Return the most urgent diagnosis in full with what may help, and the others by name.
+
+    So many log lines were looked at. Nothing is advised where remedies act, or are switched off.
+    """
     if not diagnoses:
         return "too early to tell" if num_lines < FEWEST else "no sign of trouble"
     first, *others = diagnoses
     text = told(first)
+    if recipe is None or recipe.remedies.policy == "suggest":
+        text += f" {advice(first.condition, recipe)}"
     if others:
         text += f" Also: {', '.join(lowered(title(other.condition)) for other in others)}."
     return f"{text} More: equipoise explain {first.condition}"

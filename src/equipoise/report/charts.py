@@ -153,13 +153,13 @@ def line_chart(
     ]
     if mark is not None:
         parts += _mark(mark, x, y)
-    return _svg("chart", width, height, title, parts)
+    return element("chart", width, height, title, parts)
 
 
 def waveform(peaks: Sequence[float], title: str) -> Svg:
     """Return the loudness of a sound over time, from peaks in [0, 1]."""
     bars = [f"M{2 * at + 1} {20 - 19 * peak:.1f}V{20 + 19 * peak + 0.5:.1f}" for at, peak in enumerate(peaks)]
-    return _svg("wave", 2 * len(peaks), 40, title, [f'<path d="{"".join(bars)}"/>'])
+    return element("wave", 2 * len(peaks), 40, title, [f'<path d="{"".join(bars)}"/>'])
 
 
 def histogram(values: Sequence[float], title: str, num: int = 16) -> Svg:
@@ -171,7 +171,7 @@ def histogram(values: Sequence[float], title: str, num: int = 16) -> Svg:
         counts[min(num - 1, int(share * num))] += 1
     heights = [20 * count / max(counts) for count in counts]
     bars = [f"M{5 * at} 20h4v{-height:.1f}h-4z" for at, height in enumerate(heights) if height]
-    return _svg("histogram", 5 * num, 20, title, [f'<path d="{"".join(bars)}"/>'])
+    return element("histogram", 5 * num, 20, title, [f'<path d="{"".join(bars)}"/>'])
 
 
 def ticks(low: float, high: float, num: int = 4) -> list[float]:
@@ -300,12 +300,14 @@ def _averaged(rows: Sequence[tuple[float, float, float]]) -> list[Point]:
     return points
 
 
-def _svg(kind: str, width: float, height: float, title: str, parts: Sequence[str]) -> Svg:
+def element(kind: str, width: float, height: float, title: str, parts: Sequence[str]) -> Svg:
+    """Return a picture of parts that are SVG already."""
     head = f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">'
     return Svg("".join([head, *parts, "</svg>"]))
 
 
-def _text(kind: str, x: float, y: float, text: str, anchor: str = "start") -> str:
+def text_element(kind: str, x: float, y: float, text: str, anchor: str = "start") -> str:
+    """Return a text as an SVG element, escaped."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
 
 
@@ -314,15 +316,15 @@ def _grid(x: Axis, y: Axis, width: int, unit: str, finest: float) -> list[str]:
     for value, place in _ticks_of(y, finest):
         at = y.at(place)
         parts.append(f'<path class="grid" d="M{x.start} {at:.1f}H{x.end:.1f}"/>')
-        parts.append(_text("tick", x.start - 8, at + 4, _tick(value), "end"))
+        parts.append(text_element("tick", x.start - 8, at + 4, _tick(value), "end"))
     parts.append(f'<path class="axis" d="M{x.start} {y.start}H{x.end:.1f}"/>')
     values = ticks(x.low, x.high, 5 if width > 500 else 3)
     for value in values:
         at = x.at(value)
         parts.append(f'<path class="axis" d="M{at:.1f} {y.start}v4"/>')
-        parts.append(_text("tick", at, y.start + 18, formatting.count(value), "middle"))
+        parts.append(text_element("tick", at, y.start + 18, formatting.count(value), "middle"))
     if values and x.end - x.at(values[-1]) > -1:
-        parts.append(_text("tick", x.end + 14, y.start + 18, unit))
+        parts.append(text_element("tick", x.end + 14, y.start + 18, unit))
     return parts
 
 
@@ -380,7 +382,7 @@ def _end_labels(lines: Sequence[Line], x: Axis, y: Axis) -> list[str]:
     labels = []
     for place, (_, line) in zip(places, ends, strict=True):
         text = shortened(line.label, LONGEST_LABEL)
-        labels.append(_text(f"label {line.tone}", x.at(line.points[-1].x) + 8, place - overflow + 4, text))
+        labels.append(text_element(f"label {line.tone}", x.at(line.points[-1].x) + 8, place - overflow + 4, text))
     return labels
 
 
@@ -399,7 +401,7 @@ def _level_labels(levels: Sequence[Level], lines: Sequence[Line], x: Axis, y: Ax
             place += 21
         taken.append((anchor, place))
         text = shortened(level.label, int(0.62 * (x.end - x.start) / LETTER))
-        labels.append(_text("label ink halo", edge, place, text, anchor))
+        labels.append(text_element("label ink halo", edge, place, text, anchor))
     return labels
 
 
@@ -410,5 +412,5 @@ def _mark(mark: tuple[float, float, str], x: Axis, y: Axis) -> list[str]:
     place = level + 22 if y.start - level > 26 else level - 14
     return [
         f'<circle class="best" cx="{at:.1f}" cy="{level:.1f}" r="5"/>',
-        _text("label accent halo", at, place, mark[2], anchor),
+        text_element("label accent halo", at, place, mark[2], anchor),
     ]

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equipoise import formatting
+from equipoise.health.telling import told_all
 from equipoise.report.exhibits import exhibit_groups, snapshots_of
 from equipoise.report.facts import fields_of, python_lines, shell_lines
 from equipoise.report.game import forecast_chart, game_charts
 from equipoise.report.scores import baselines_of, deciding_chart, differences_chart, other_charts
 from equipoise.report.selection import bias_text, certainty_text, ordered, rule_text
+from equipoise.report.timeline import timeline
 from equipoise.report.values import Known, capitalised, pairs_of, protocol_words, read, unbroken
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.missing_best import why_none
@@ -60,6 +62,8 @@ def values_of(known: Known) -> dict[str, Any]:
         "baselines": baselines_of(known),
         "forecast": forecast_chart(known),
         "game": game_charts(known.steps),
+        "timeline": timeline(known.steps, known.events),
+        "health": health_text(known),
         "fields": fields_of(now),
         "environment": run.read_environment(),
         "shell": shell_lines(path, now),
@@ -68,6 +72,12 @@ def values_of(known: Known) -> dict[str, Any]:
         "has_best": run.best.is_dir(),
         "why_none": why_none(run) if now.best is None else "",
     }
+
+
+def health_text(known: Known) -> str:
+    """Return what is wrong as of the last log line, with what may help."""
+    now = known.now
+    return told_all(now.diagnoses, now.num_lines, None if now.is_custom_loop else now.recipe)
 
 
 def rendered(values: dict[str, Any], name: str = "template.html.j2") -> str:

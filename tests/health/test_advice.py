@@ -1,0 +1,44 @@
+"""What is advised: settings that the recipe takes, and words where there is none."""
+
+from typing import get_args
+
+import pytest
+from trainings import points_recipe
+
+from equipoise.health.advice import advice, suggested_settings
+from equipoise.health.telling import told_all
+from equipoise.recipe import Recipe, with_settings
+from equipoise.storage.records import Condition, Diagnosis
+
+RECIPES = (
+    Recipe(),
+    points_recipe(),
+    points_recipe("game.penalty.kind=r1+r2", "game.penalty.gamma=0.2", "game.penalty.gamma_end=0.1"),
+    points_recipe("game.discriminator_steps=15"),
+    with_settings(Recipe(), ["augment.kinds=translation", "augment.probability=0.4"]),
+)
+
+
+@pytest.mark.parametrize("condition", get_args(Condition))
+@pytest.mark.parametrize("recipe", RECIPES, ids=range(len(RECIPES)))
+def test_what_is_advised_can_be_typed_and_changes_the_recipe(condition: Condition, recipe: Recipe) -> None:
+    assert advice(condition).endswith(".")
+    settings = [part for line in suggested_settings(condition, recipe) for part in line.split(" --set ")]
+    text = advice(condition, recipe)
+    assert all(setting in text for setting in settings)
+    if settings:
+        assert with_settings(recipe, settings) != recipe
+
+
+def test_rates_are_advised_as_half_of_this_recipes() -> None:
+    recipe = points_recipe("game.generator.rate=0.03", "game.generator.rate_end=none")
+    assert "game.generator.rate=0.015" in suggested_settings("rate-too-high", recipe)
+
+
+def test_advice_is_told_unless_remedies_act_or_are_off() -> None:
+    found = [Diagnosis(condition="rate-too-high", since=100, confidence="likely", evidence="It was staged.")]
+    for policy, is_told in (("suggest", True), ("act", False), ("off", False)):
+        text = told_all(found, 20, points_recipe(f"remedies.policy={policy}"))
+        assert ("--set" in text) == is_told
+    assert "--set" not in told_all(found, 20)
+    assert advice("rate-too-high") in told_all(found, 20)
