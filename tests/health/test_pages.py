@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -7,6 +8,7 @@ from equipoise.health.pages import PAGES, SUBJECTS, Subject, heading
 from equipoise.recipe import Recipe, with_settings
 from equipoise.storage.records import Condition
 
+DOCS = Path(__file__).parents[2] / "docs" / "doctor.md"
 SETTINGS = sorted({setting for page in PAGES.values() for one in page.helps for setting in one.settings})
 
 
@@ -41,3 +43,14 @@ def test_a_page_says_something_in_every_part_and_names_a_source(subject: Subject
     assert page.helps
     assert re.search(r"arXiv:\d{4}\.\d{4,5}|docs/", page.source)
     assert page.curves
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_the_docs_say_of_a_condition_what_its_page_says(subject: Subject) -> None:
+    page = PAGES[subject]
+    _, _, rest = DOCS.read_text(encoding="utf-8").partition(f"### {heading(subject)}\n")
+    section = rest.split("\n### ")[0].split("<!-- end")[0]
+    settings = [f"--set {setting}" for one in page.helps for setting in one.settings]
+    for text in (page.meaning, page.looks, page.numbers, page.causes, page.source, f"explain {subject}", *settings):
+        assert text in section, "run: python bench/doctor_docs.py"
+    assert section.count("\n- ") == 3 + len(page.helps)
