@@ -22,10 +22,10 @@ OF_POINTS = "relativistic, ring"
 OF_DIGITS = "digits, relativistic, R1 and R2"
 SICK: dict[Subject, str] = {
     "non-finite": "NaN in one gradient",
-    "divergence": "1 discriminator step in 15",
+    "divergence": "wasserstein without a limit",
     "exploding-gradient": "wasserstein without a limit",
     "vanishing-gradient": "digits, 8 discriminator steps and minimax",
-    "discriminator-overpowering": "minimax",
+    "discriminator-overpowering": "digits, 8 discriminator steps and minimax",
     "discriminator-too-weak": "1 discriminator step in 15",
     "discriminator-overfitting": "few digits",
     "mode-collapse": "rates × 100",
@@ -92,7 +92,7 @@ def drawn(shown: dict[Subject, dict[str, Pair]]) -> Image.Image:
         for place, (name, pair) in enumerate(curves.items()):
             left = LEFT + place * (SIDE + GAP)
             low, high = span(pair)
-            scale = "  (logarithmic)" if is_logarithmic(pair) else ""
+            scale = ", log" if is_logarithmic(pair) else ""
             draw.text(
                 (left, top - 18), f"{name}, {low:.2g} to {high:.2g}{scale}", (90, 90, 90), ImageFont.load_default(11)
             )

@@ -156,6 +156,16 @@ def test_a_strong_discriminator_is_no_illness_while_the_score_falls_or_answers_a
     assert examine(line(stats, WINDOW, changed=strong, fake_probability=math.nan), kids(0.5, 0.5)) == ()
 
 
+def test_where_only_its_answers_are_known_a_discriminator_is_too_strong_with_both_at_their_ends(stats: Stats) -> None:
+    unknown = {"accuracy": math.nan, "real_logit": math.nan, "fake_logit": math.nan}
+
+    def found(real: float, fake: float) -> list[Condition]:
+        return names(examine(stats(WINDOW, **unknown, real_probability=real, fake_probability=fake), []))
+
+    assert found(0.98, 0.02) == ["discriminator-overpowering"]
+    assert found(0.96, 0.02) == found(0.98, 0.04) == found(math.nan, 0.0) == []
+
+
 def test_a_discriminator_that_is_wrong_in_single_lines_follows_no_longer(stats: Stats) -> None:
     lines = line(stats, WINDOW)
     wild = [

@@ -3,6 +3,7 @@
 import textwrap
 
 from equipoise import formatting
+from equipoise.cli.explain_text import can_show
 from equipoise.formatting import printable
 from equipoise.health.telling import told
 from equipoise.runs.diagnosed import Diagnosed
@@ -10,6 +11,7 @@ from equipoise.runs.diagnosed import Diagnosed
 WIDTH = 80
 BAR = 32
 NAME = 28
+LOSSES = {"generator_loss", "discriminator_loss"}
 
 
 def diagnose_text(found: Diagnosed) -> str:
@@ -17,7 +19,8 @@ def diagnose_text(found: Diagnosed) -> str:
     of = f"{formatting.count(found.begin)} to {formatting.count(found.end)} {found.unit}"
     lines = _filled(f"{printable(found.source)}: {found.num_lines:,} log lines, {of}")
     if not found.diagnoses:
-        lines += ["", "No sign of trouble at its end."]
+        alone = " Losses alone tell little." if set(found.read.values()) <= LOSSES and found.read else ""
+        lines += ["", f"No sign of trouble at its end.{alone}"]
     for one in found.diagnoses:
         lines += ["", *_filled(told(one, found.unit))]
         lines.append(f"  More: equipoise explain {one.condition}")
@@ -31,19 +34,21 @@ def diagnose_text(found: Diagnosed) -> str:
         columns = ", ".join(f"{printable(name)} ({kind.replace('_', ' ')})" for name, kind in found.read.items())
         lines += ["", *_filled(f"Read: {columns}")]
     if found.missing:
-        lines += _filled(f"Not in this log, so not looked at: {', '.join(found.missing)}, steps, variety of a batch.")
+        unknown = [*found.missing, "how far steps go", "the variety of a batch"]
+        lines += _filled(f"Not in this log, so not looked at: {', '.join(unknown)}.")
     return "\n".join(lines)
 
 
 def _row(condition: str, found: Diagnosed) -> str:
     """Return a condition's name and a bar of the log in which its stretches are full."""
     length = max(1, found.end - found.begin)
-    cells = ["·"] * BAR
+    idle, full = ("·", "█") if can_show("·█") else (".", "#")
+    cells = [idle] * BAR
     for spell in found.spells:
         if spell.condition == condition:
             first = (spell.begin - found.begin) * (BAR - 1) // length
             last = (spell.end - found.begin) * (BAR - 1) // length
-            cells[max(0, first) : last + 1] = "█" * (last + 1 - max(0, first))
+            cells[max(0, first) : last + 1] = full * (last + 1 - max(0, first))
     return f"  {condition:{NAME}s} {''.join(cells)}"
 
 

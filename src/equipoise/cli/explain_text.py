@@ -1,11 +1,12 @@
 """The pages on conditions of a game, as text for a terminal and as values."""
 
 import dataclasses
+import sys
 import textwrap
 from typing import Any
 
 from equipoise.errors import Command, UserError, shortened, suggested
-from equipoise.health.curves import bars, curves_of, is_logarithmic, span
+from equipoise.health.curves import BARS, PLAIN_BARS, bars, curves_of, is_logarithmic, span
 from equipoise.health.pages import PAGES, SUBJECTS, Subject, heading
 
 WIDTH = 80
@@ -53,14 +54,25 @@ def page_text(subject: Subject) -> str:
 def _drawn(subject: Subject) -> list[str]:
     """Return the curves of a sick game and of a healthy one, both in one scale."""
     lines = []
+    letters = BARS if can_show(BARS) else PLAIN_BARS
     for name, pair in curves_of(subject).items():
         low, high = span(pair)
         scale = ", logarithmic" if is_logarithmic(pair) else ""
         lines.append(f"  {name} ({low:.2g} to {high:.2g}{scale})")
         lines += [
-            f"    {label:8s} {bars(pair, values)}" for label, values in (("sick", pair.sick), ("healthy", pair.healthy))
+            f"    {label:8s} {bars(pair, values, letters)}"
+            for label, values in (("sick", pair.sick), ("healthy", pair.healthy))
         ]
     return lines
+
+
+def can_show(letters: str) -> bool:
+    """Return whether the standard output has these letters."""
+    try:
+        letters.encode(sys.stdout.encoding or "utf-8")
+    except (UnicodeError, LookupError):
+        return False
+    return True
 
 
 def _indented(text: str) -> str:

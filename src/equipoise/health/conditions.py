@@ -31,6 +31,7 @@ GROWN = 100.0  # or so many times its own upper quartile before
 FADED = 1e-3  # of what reaches the last part of a network, in another part
 STOPPED = 0.02  # of its own upper quartile before, the generator's gradient
 SURE = 0.95  # accuracy of a discriminator that may be too strong
+SURE_OF_ALL = 0.97  # D(x), and 1 − D(G(z)), where nothing else is known
 APART = 6.0  # between its mean answers, where these are logits of a probability
 BEHIND = 0.45  # accuracy of one that is behind the generator
 WILD = 0.3  # accuracy in a single log line, of one that follows no longer
@@ -179,8 +180,12 @@ def non_finite(view: View) -> Sign | None:
         return None
     num = num_skipped(view.now)
     steps = "1 step" if num == 1 else f"{num:,} steps"
-    told = f"{steps} of the last {len(view.now)} log lines were not finite, and not applied" if num else "not finite"
-    if where := _not_finite(bad[-1]):
+    last = bad[-1]
+    losses = [name for name in ("discriminator", "generator") if not math.isfinite(getattr(last, f"{name}_loss"))]
+    told = f"not finite: the loss of the {' and of the '.join(losses)}"
+    if num:
+        told = f"{steps} of the last {len(view.now)} log lines were not finite, and not applied"
+    if num and (where := _not_finite(last)):
         told += f": {', '.join(where)}"
     return Sign(math.inf, _sentence(told), bad[0].samples)
 
@@ -251,8 +256,12 @@ def vanishing_gradient(view: View) -> Sign | None:
 
 def discriminator_overpowering(view: View) -> Sign | None:
     """A discriminator that is sure of nearly everything, while the scores no longer fall."""
+    if view.going == "falling":
+        return None
     accuracy = mean_accuracy(view.now)
-    if not accuracy >= SURE or view.going == "falling":
+    if math.isnan(accuracy):
+        return _too_sure(view)
+    if not accuracy >= SURE:
         return None
     told = f"The discriminator is right {100 * accuracy:.0f} % of the time"
     signs = []
@@ -266,6 +275,15 @@ def discriminator_overpowering(view: View) -> Sign | None:
             Sign(gap / APART, _sentence(f"{told}, its answers lie {gap:.2g} apart, and the score does not fall"))
         )
     return _strongest(signs)
+
+
+def _too_sure(view: View) -> Sign | None:
+    """The same where only D(x) and D(G(z)) are known, as many loops print them: both at their ends."""
+    real = view.median(lambda stats: stats.real_probability)
+    fake = view.median(lambda stats: stats.fake_probability)
+    if not max(1 - real, fake) <= 1 - SURE_OF_ALL:
+        return None
+    return Sign(1.0, f"D(x) is {real:.2f} and D(G(z)) {fake:.2f}, and no score falls.")
 
 
 def discriminator_too_weak(view: View) -> Sign | None:

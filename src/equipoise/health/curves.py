@@ -9,6 +9,7 @@ from typing import Any
 
 CURVES = Path(__file__).with_name("curves.json")  # written by bench/doctor_pages.py
 BARS = "▁▂▃▄▅▆▇█"
+PLAIN_BARS = ".:-=+*#%"  # where a terminal has no others
 WIDTH = 48
 SPAN = 50.0  # times the least value, from which a scale is logarithmic
 
@@ -48,11 +49,13 @@ def is_logarithmic(pair: Pair) -> bool:
     return low > 0 and high / low > SPAN
 
 
-def bars(pair: Pair, values: Sequence[float | None], width: int = WIDTH) -> str:
+def bars(pair: Pair, values: Sequence[float | None], letters: str = BARS, width: int = WIDTH) -> str:
     """Return a curve as a line of bars, a blank where there is no value."""
     shares = pair.shares(values)
     chosen = [shares[place * len(shares) // width] for place in range(width)]
-    return "".join(" " if share is None else BARS[min(len(BARS) - 1, int(share * len(BARS)))] for share in chosen)
+    return "".join(
+        " " if share is None else letters[min(len(letters) - 1, int(share * len(letters)))] for share in chosen
+    )
 
 
 def curves_of(subject: str) -> dict[str, Pair]:

@@ -56,7 +56,7 @@ def timeline(steps: Sequence[StepStats], events: Sequence[Event]) -> Chart | Non
 
 
 def _drawn(name: str, bars: Sequence[Span], marks: Sequence[int], last: int, width: int, left: int) -> Svg:
-    rows = list(dict.fromkeys(span.condition for span in bars))
+    rows: list[Condition] = list(dict.fromkeys(span.condition for span in bars))
     bottom = HEAD + ROW * len(rows)
     x = Axis(0.0, float(last), left, width - 62)
     parts = []

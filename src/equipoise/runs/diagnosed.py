@@ -52,6 +52,8 @@ def diagnosed(path: Path) -> Diagnosed:
             raise UserError(path, "this run has no log lines yet", Command("status", path))
         scores = tuple(comparable([lenient(Score, record) for record in records(run.scores)]))
         return _diagnosed(str(path), lines, scores, "samples", {}, ())
+    if not path.exists():
+        raise UserError(path, "no such file", Command("diagnose", "losses.csv"))
     if path.is_dir():
         raise UserError(path, "a folder, and not of a run", Command("diagnose", "losses.csv"))
     log = read_log(path)

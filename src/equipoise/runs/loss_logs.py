@@ -84,6 +84,7 @@ def read_log(path: Path) -> LossLog:
     """Read a log; raises UserError where it is none, or has no number of a game."""
     text, _ = text_of(path, HEAD)
     rows = list(_rows(path, undrawn(path, text)[0]))
+    rows = [_with_step(_of_tensorboard(row, path)) for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     known = {name: kind for name in names if (kind := kind_of(name)) is not None}
     if not known:
@@ -107,6 +108,9 @@ def read_log(path: Path) -> LossLog:
 
 def kind_of(name: str) -> str | None:
     """Return what a column holds, as the field of a log line, "fid", "kid" or a share; None of what is not known."""
+    name = name.rpartition(" - ")[2]  # Weights & Biases: run-1 - d_loss
+    if name.endswith(("__MIN", "__MAX")):
+        return None
     plain = name.strip().lower().replace(" ", "")
     if plain in ("d(x)", "dx", "d_x", "d_real", "p_real", "real_prob", "real_probability"):
         return "real_probability"
@@ -221,6 +225,20 @@ def _of_csv(path: Path, text: str) -> Iterator[Row]:
     for row in cells[1:]:
         if row != cells[0]:  # a tool that goes on writes it again
             yield dict(zip(names, row, strict=False))
+
+
+def _of_tensorboard(row: Row, path: Path) -> Row:
+    """Name the one value of a TensorBoard export after its file, as it has no name of its own."""
+    if [name.lower() for name in row] != ["wall time", "step", "value"]:
+        return row
+    _, step, value = row.values()
+    return {"step": step, path.name.removesuffix(".gz").rpartition(".")[0]: value}
+
+
+def _with_step(row: Row) -> Row:
+    """Add the step of a line that names a snapshot of StyleGAN, in thousands of images."""
+    found = re.search(r"(\d+)\D*$", row.get("snapshot_pkl", ""))
+    return row | {"kimg": found[1]} if found is not None and "kimg" not in row else row
 
 
 # Numbers
