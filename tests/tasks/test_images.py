@@ -623,7 +623,20 @@ def test_a_generator_that_makes_augmented_images_is_told_from_one_that_makes_rea
     changed = torch.where(torch.rand(200, 1, 1, 1) < 0.5, real.flip(3), real)
     assert image_judging.leak(BARS, real, changed, mirrored) < -3
     assert image_judging.leak(BARS, real, changed, other) > 3
+    assert image_judging.leak(BARS, real, real, other) == 0 or math.isnan(image_judging.leak(BARS, real, real, other))
     assert math.isnan(image_judging.leak(BARS, real[:40], changed[:40], other))
+
+
+def test_a_difference_that_is_noise_is_rarely_told_as_a_leak() -> None:
+    """Three sets of one distribution: the value varies no more than a standard normal variable, and errs to the safe."""
+    torch.manual_seed(0)
+    found = []
+    for _ in range(200):
+        images = [torch.rand(60, 1, 8, 8) - 0.5 for _ in range(3)]
+        found.append(image_judging.leak(BARS, *images))
+    assert abs(sum(found) / len(found)) < 0.3
+    assert 0.3 < torch.tensor(found).std() < 1.1
+    assert min(found) > -3
 
 
 @pytest.mark.parametrize(
