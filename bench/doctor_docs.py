@@ -1,16 +1,23 @@
-"""The sections of docs/doctor.md on each condition, written from health/pages.py.
+"""The parts of docs/doctor.md that are not written by hand: on each condition, and how often the doctor is right.
 
     python bench/doctor_docs.py
 
-Replaces what stands between the two marks in docs/doctor.md; the rest of that page is written by hand.
+The conditions come from health/pages.py, the tables from records/doctor.json and records/repairs.json. What stands
+between the marks is replaced; the rest of that page is written by hand.
 """
 
+import json
+import statistics
 from pathlib import Path
+from typing import Any
 
 from equipoise.health.pages import PAGES, SUBJECTS, Subject, heading
 
 DOCS = Path(__file__).parents[1] / "docs" / "doctor.md"
-BEGIN, END = "<!-- conditions: written by bench/doctor_docs.py -->\n", "<!-- end of conditions -->"
+RECORDS = Path(__file__).with_name("records")
+CONDITIONS = ("<!-- conditions: written by bench/doctor_docs.py -->\n", "<!-- end of conditions -->")
+ANY, FALSE = "told_anything", "false_alarms"
+TABLES = ("<!-- tables: written by bench/doctor_docs.py -->\n", "<!-- end of tables -->")
 
 
 def section(subject: Subject) -> str:
@@ -31,11 +38,80 @@ def section(subject: Subject) -> str:
     return "\n\n".join(rows) + "\n"
 
 
+def share(found: dict[str, Any]) -> str:
+    """Write a share with its interval: 61 of 69, 88 % (79 to 94 %)."""
+    low, middle, high = (f"{100 * found[name]:.0f}" for name in ("low", "share", "high"))
+    return f"{found['num']} of {found['of']}, {middle} % ({low} to {high} %)"
+
+
+def tables(doctor: dict[str, Any], repairs: dict[str, Any]) -> str:
+    """Return what was measured, as text and tables."""
+    half = doctor["odd"]
+    told, likely = half["summary"]["any"], half["summary"]["likely"]
+    seeds = ", ".join(map(str, half["seeds"]))
+    lines = [
+        f"Measured on {doctor['date']}, {doctor['processor']}, one core a game, by `bench/doctor.py` (seeds {seeds}):",
+        "",
+        "| | any diagnosis | likely or certain |",
+        "|---|---|---|",
+        f"| sick games of which a right condition was told | {share(told['detected'])} | {share(likely['detected'])} |",
+        f"| sick games of which anything was told | {share(told[ANY])} | {share(likely[ANY])} |",
+        f"| healthy games of which anything was told | {share(told[FALSE])} | {share(likely[FALSE])} |",
+        "",
+        "In brackets: the interval of 95 % (Wilson). A game has 60 log lines and 12 evaluations.",
+        "",
+        "| sick game | right conditions | told | after (share of the game) |",
+        "|---|---|---|---|",
+    ]
+    for row in half["games"]:
+        if row["conditions"] and row["told"]["of"]:
+            delay = "–" if row["median_delay"] is None else f"{100 * row['median_delay'] / row['samples']:.0f} %"
+            told_of = f"{row['told']['num']} of {row['told']['of']}"
+            lines.append(f"| {row['game']} | {', '.join(row['conditions'])} | {told_of} | {delay} |")
+    healthy = [row for row in half["games"] if not row["conditions"] and row["told"]["of"]]
+    alarmed = [f"{row['game']} ({row['told']['num']} of {row['told']['of']})" for row in healthy if row["told"]["num"]]
+    lines += ["", f"Healthy kinds: {', '.join(row['game'] for row in healthy)}."]
+    lines += [f"False alarms came with: {', '.join(alarmed) or 'none of them'}.", "", *of_repairs(repairs)]
+    return "\n".join(lines) + "\n"
+
+
+def of_repairs(record: dict[str, Any]) -> list[str]:
+    """Return the table of what remedies are worth."""
+    num = len(record["seeds"])
+    lines = [
+        "### What remedies are worth",
+        "",
+        f"`bench/repairs.py` on {record['date']}, {record['processor']}, seeds {', '.join(map(str, record['seeds']))}: "
+        "the best MMD that a game reaches in the same number of samples with nothing done, with a restart at half of "
+        "the rates after half of them, and with `--remedies act`. A healthy game reaches "
+        f"{record['healthy']:.3f}, an untrained generator has {record['untrained']:.2f}; {record['enough']:.3f} and "
+        "less counts as repaired.",
+        "",
+        "| sick game | nothing | restart | `act` |",
+        "|---|---|---|---|",
+    ]
+    for row in record["games"]:
+        cells = []
+        for way in ("nothing", "restart", "act"):
+            known = [score for score in row["scores"][way] if score is not None]
+            middle = f"{statistics.median(known):.3f}" if known else "no score"
+            cells.append(f"{middle} ({row['repaired'][way]} of {num})")
+        lines.append(f"| {row['game']} | {' | '.join(cells)} |")
+    shares = [f"{100 * record['repaired'][way]:.0f} %" for way in ("nothing", "restart", "act")]
+    return [*lines, f"| **repaired** | **{'** | **'.join(shares)}** |"]
+
+
+def put(text: str, marks: tuple[str, str], inner: str) -> str:
+    """Return a page with other text between two marks."""
+    before, rest = text.split(marks[0])
+    return f"{before}{marks[0]}\n{inner}\n{marks[1]}{rest.split(marks[1])[1]}"
+
+
 def written(text: str) -> str:
-    """Return the page with its sections written anew."""
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n" + "\n".join(section(subject) for subject in SUBJECTS) + f"\n{END}{after}"
+    """Return the page with what is not written by hand anew."""
+    doctor, repairs = (json.loads((RECORDS / f"{name}.json").read_text()) for name in ("doctor", "repairs"))
+    text = put(text, CONDITIONS, "\n".join(section(subject) for subject in SUBJECTS))
+    return put(text, TABLES, tables(doctor, repairs))
 
 
 if __name__ == "__main__":

@@ -628,7 +628,7 @@ def test_a_generator_that_makes_augmented_images_is_told_from_one_that_makes_rea
 
 
 def test_a_difference_that_is_noise_is_rarely_told_as_a_leak() -> None:
-    """Three sets of one distribution: the value varies no more than a standard normal variable, and errs to the safe."""
+    """Three sets of one distribution: the value varies less than a standard normal variable."""
     torch.manual_seed(0)
     found = []
     for _ in range(200):
