@@ -16,6 +16,7 @@ from equipoise.health.remedies import (
     Situation,
     adapted_augmentation,
     in_words,
+    to_treat,
     treatment,
 )
 from equipoise.health.standing import trend
@@ -36,14 +37,14 @@ TOLD_BY = 10  # steps of the probability of augmentation from 0 to 1 that are to
 def repair_due(
     state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, message: Callable[[str], None]
 ) -> Verdict:
-    """Return the remedy for the most urgent condition that is at least likely and has one; only where remedies act.
+    """Return the remedy for the first condition to treat that has one; only where remedies act.
 
     Where a condition has none, the reason is told once. Without one the run ends where it has no future.
     """
     if recipe.remedies.policy != "act" or state.course.rest:
         return Continue()
-    for diagnosis in monitor.diagnoses:
-        if diagnosis.confidence == "possible" or diagnosis.condition in UNTOLD:
+    for diagnosis in to_treat(monitor.diagnoses):
+        if diagnosis.condition in UNTOLD:
             continue
         if diagnosis.condition in WAITING and trend(monitor.scores) == "falling":
             continue

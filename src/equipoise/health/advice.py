@@ -8,11 +8,13 @@ from equipoise.health.remedies import (
     WEAKER,
     Change,
     Situation,
+    a_penalty,
     equal_rates,
     faster_discriminator,
     higher_rates,
     less_augmentation,
     lower_rates,
+    much_lower_rates,
 )
 from equipoise.recipe import Recipe, task_name
 from equipoise.storage.records import Condition
@@ -48,8 +50,12 @@ def suggested_settings(condition: Condition, recipe: Recipe) -> list[str]:
 def _changes(condition: Condition) -> tuple[Change, ...]:
     """Return the changes that a remedy would try within a run."""
     match condition:
-        case "non-finite" | "divergence" | "exploding-gradient" | "rate-too-high":
+        case "non-finite" | "divergence":
             return (lower_rates,)
+        case "exploding-gradient":
+            return (a_penalty, much_lower_rates)
+        case "rate-too-high":
+            return (much_lower_rates,)
         case "cycling":
             return (equal_rates, lower_rates)
         case "mode-collapse" | "mode-dropping":

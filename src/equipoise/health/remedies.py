@@ -16,10 +16,12 @@ from equipoise.storage.records import Condition, Diagnosis
 REST = 32  # log lines after a treatment, in which no other is begun
 MOST_OF_ONE = 2  # treatments of the same condition
 LOWEST = 1 / 64  # factor of a rate
-HIGHEST = 64.0
+HIGHEST = 1_000.0
 GAMMA = 0.1  # of R1 + R2, where there was no penalty
 STRONGER = 4.0  # times the γ of a penalty, once
-FASTER = 4.0  # times a rate that was too low
+FASTER = 4.0  # times the rate of a discriminator that is too weak
+RAISED = 10.0  # times both rates where they are too low
+CUT = 3  # times the recipe's factor, where steps are far too large
 NOISE = 0.1  # standard deviation that is added to what the discriminator sees
 MOST_NOISE = 0.2
 FIRST = 0.1  # probability of augmentation with which its controller begins
@@ -31,6 +33,14 @@ SHARE_OF_RAMP = 0.25  # of the samples that the budget pays for, where these are
 WAITING: tuple[Condition, ...] = ("mode-dropping", "cycling")  # nothing is done while the score still falls
 ENDING: tuple[Condition, ...] = ("divergence", "exploding-gradient", "mode-collapse")
 GOING_BACK: tuple[Condition, ...] = (*ENDING, "rate-too-high")
+CAUSES: tuple[Condition, ...] = (  # what may be behind a divergence, a collapse or a cycle, and is treated first
+    "rate-too-high",
+    "rate-too-low",
+    "exploding-gradient",
+    "discriminator-too-weak",
+    "discriminator-overpowering",
+    "vanishing-gradient",
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,15 @@ class NoTreatment:
     is_end: bool = False
 
 
+def to_treat(diagnoses: Sequence[Diagnosis]) -> list[Diagnosis]:
+    """Return what is to be treated, in this order: nothing while all is only possible, else causes before the rest."""
+    sure = [one for one in diagnoses if one.confidence != "possible"]
+    if not sure:
+        return []
+    causes = [one for one in diagnoses if one.condition in CAUSES]
+    return [*causes, *(one for one in sure if one.condition not in CAUSES)]
+
+
 Change = Callable[[Situation], Adjustments | None]  # None: it cannot be made
 
 
@@ -101,8 +120,10 @@ def treatment(diagnosis: Diagnosis, at: Situation) -> Treatment | NoTreatment:
     match condition:
         case "divergence":
             return _back_to_best(at)
-        case "exploding-gradient" | "rate-too-high":
-            return _changed(at, (lower_rates,), "both rates are at their floor", _place(diagnosis, at))
+        case "exploding-gradient":
+            return _changed(at, (a_penalty, much_lower_rates), "both rates are at their floor", _place(diagnosis, at))
+        case "rate-too-high":
+            return _changed(at, (much_lower_rates,), "both rates are at their floor", _place(diagnosis, at))
         case "mode-collapse":
             return _changed(at, STEADIER, "nothing is left to change", _place(diagnosis, at))
         case "vanishing-gradient" | "discriminator-overpowering":
@@ -175,9 +196,15 @@ def lower_rates(at: Situation) -> Adjustments | None:
     return _with_rates(at, at.recipe.remedies.rate_factor, at.recipe.remedies.rate_factor)
 
 
+def much_lower_rates(at: Situation) -> Adjustments | None:
+    """Lower both rates by the recipe's factor three times at once: such steps are too large by far."""
+    factor = at.recipe.remedies.rate_factor**CUT
+    return _with_rates(at, factor, factor)
+
+
 def higher_rates(at: Situation) -> Adjustments | None:
     """Raise both rates."""
-    return _with_rates(at, FASTER, FASTER)
+    return _with_rates(at, RAISED, RAISED)
 
 
 def faster_discriminator(at: Situation) -> Adjustments | None:
