@@ -23,10 +23,11 @@ from equipoise.health.remedies import (
     Treatment,
     adapted_augmentation,
     in_words,
+    to_treat,
     treatment,
 )
 from equipoise.recipe import Augment, Custom
-from equipoise.storage.records import Condition, Diagnosis
+from equipoise.storage.records import Condition, Confidence, Diagnosis
 
 RATES = ("game.generator.rate_end=none", "game.discriminator.rate_end=none")
 
@@ -176,3 +177,15 @@ def test_without_kinds_of_augmentation_overfitting_has_no_remedy_within_the_run(
     assert done("discriminator-overfitting", augmented(0.2, is_begun=False)).adjustments.augment > 0
     leaking = done("augmentation-leak", augmented(0.4, 0.2))
     assert 0.4 + leaking.adjustments.augment == pytest.approx(0.3)
+
+
+def diagnosis(condition: Condition, confidence: Confidence) -> Diagnosis:
+    return Diagnosis(condition=condition, since=100, confidence=confidence, evidence="It was staged.")
+
+
+def test_a_cause_is_treated_before_what_follows_from_it_once_anything_is_sure() -> None:
+    collapse, rate = diagnosis("mode-collapse", "likely"), diagnosis("rate-too-high", "possible")
+    maybe = diagnosis("cycling", "possible")
+    assert to_treat([collapse, maybe, rate]) == [rate, collapse]
+    assert to_treat([diagnosis("mode-collapse", "possible"), rate]) == []
+    assert to_treat([]) == []
