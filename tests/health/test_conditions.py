@@ -181,6 +181,12 @@ def test_a_generator_that_begins_to_make_different_things_has_not_collapsed(stat
     assert examine(line(stats, WINDOW, spread=0.1), []) == ()  # one window alone cannot tell
 
 
+def test_a_collapse_is_told_from_where_the_variety_went_although_it_takes_longer_to_be_sure(stats: Stats) -> None:
+    lines = line(stats, 10) + line(stats, 2 * WINDOW, first=11, spread=0.01)
+    (found,) = examine(lines, [])
+    assert (found.condition, found.since) == ("mode-collapse", 1100)
+
+
 def test_whatever_moves_no_further_is_told_as_a_low_rate_alone(stats: Stats) -> None:
     still = {"step/generator": 1e-6, "step/discriminator": 1e-6}
     born = line(stats, 2 * WINDOW, spread=0.01, nearest=0.01, accuracy=0.2, changed=still)

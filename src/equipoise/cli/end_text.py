@@ -8,7 +8,7 @@ from equipoise.errors import Command
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.missing_best import why_none
-from equipoise.runs.quality import quality_of
+from equipoise.runs.quality import illness, quality_of
 from equipoise.runs.resume_rules import larger_budget
 from equipoise.runs.scale import scale_sentence
 from equipoise.runs.selection import reselected
@@ -52,6 +52,8 @@ def _lines(run: RunFolder, width: int) -> Iterator[str]:
         yield from formatting.wrapped(quality.sentence, width, "Quality:", INDENT + 1)
     yield f"Report: {formatting.printable(str(run.report))}"
     yield from _next(run, run.recipe(), state, 2.0 if quality is None else quality.times)
+    if (ill := illness(now)) and (quality is None or quality.grade != "usable"):
+        yield f"Explain: {_typed(Command('explain', ill))}"
 
 
 def _time(now: Status) -> str:

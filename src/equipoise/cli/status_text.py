@@ -74,7 +74,7 @@ def _fitting(rows: Sequence[tuple[str, str]], room: int) -> list[str]:
 
 def _row(label: str, text: str) -> list[str]:
     """Return a row, cut off with a mark where it is very long."""
-    most = MOST_OF_QUALITY if label == "quality" else MOST_LINES
+    most = MOST_OF_QUALITY if label in ("quality", "health") else MOST_LINES
     lines = labelled(label, text)
     if len(lines) > most:
         lines = [*lines[: most - 1], f"{lines[most - 1].rstrip()} …"]

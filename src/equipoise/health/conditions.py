@@ -88,6 +88,15 @@ class View:
         before = finite(stats.signals.get(name, math.nan) for stats in self.history[-2 * WINDOW : -WINDOW])
         return len(before) < FEWEST or self.signal(name) > RISING * statistics.median(before)
 
+    def below(self, name: str, limit: float) -> int:
+        """Return the samples of the first log line from which on a signal was never above a limit, up to now."""
+        first = self.history[-1]
+        for stats in reversed(self.history):
+            if stats.signals.get(name, -math.inf) > limit:
+                break
+            first = stats
+        return first.samples
+
     def late(self, name: str, among: int = 4) -> list[float]:
         """Return the last two values of a metric among so many last scores, empty where there are fewer."""
         found = finite(score.value(name) for score in self.scores[-among:])
@@ -356,7 +365,9 @@ def mode_collapse(view: View) -> Sign | None:
         if share >= 0 and not view.is_rising(name):
             told = f"a generated batch has {100 * share:.2g} % of the {what} of a real one"
             strength = limit / max(share, 1e-6)
-            signs.append(Sign(strength if view.going != "falling" else strength / PROGRESS, _sentence(told)))
+            if view.going == "falling":
+                strength /= PROGRESS
+            signs.append(Sign(strength, _sentence(told), view.below(name, limit)))
     if fall := _fall(view, "coverage"):
         best, now = fall
         if now < COLLAPSED * best:
@@ -370,7 +381,7 @@ def mode_dropping(view: View) -> Sign | None:
     share = view.signal("spread")
     if share >= 0 and not view.is_rising("spread") and view.going != "falling":
         told = f"a generated batch has {100 * share:.2g} % of the spread of a real one"
-        signs.append(Sign(DROPPED / max(share, 1e-6), _sentence(told)))
+        signs.append(Sign(DROPPED / max(share, 1e-6), _sentence(told), view.below("spread", DROPPED)))
     for name in ("coverage", "recall"):
         if fall := _fall(view, name):
             told = f"{name} fell from {fall[0]:.2f} to {fall[1]:.2f}"

@@ -124,7 +124,7 @@ def describe_game(recent: Sequence[StepStats]) -> str:
         case "winning":
             return f"{accuracy}: it is far ahead of the generator"
         case "ahead":
-            return f"{accuracy}: it is ahead, and the generator is following"
+            return f"{accuracy}: it is ahead of the generator"
         case "balanced":
             return f"{accuracy}: a balanced game"
         case "fooled":

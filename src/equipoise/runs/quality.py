@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, Union
 
 from equipoise import formatting
+from equipoise.health.remedies import CAUSES, ENDING
+from equipoise.health.telling import title
 from equipoise.runs.scale import is_lower
 from equipoise.runs.status import Status
 from equipoise.runs.stopping_status import FEWEST_SCORES
 from equipoise.stopping.verdicts import spoken
-from equipoise.storage.records import Compared, Metric, RivalScore, Role, Score
+from equipoise.storage.records import Compared, Condition, Metric, RivalScore, Role, Score
 
 if TYPE_CHECKING:
     from equipoise.metrics.units import Measured  # which takes torch along
@@ -227,6 +229,8 @@ def _advice(now: Status, grade: Grade, share: float, num: int, longer: Longer | 
         return "The training has diverged: lower learning rates would help most."
     if now.stop_reason == "not-repaired":
         return "The game could not be repaired: another recipe would help most (equipoise recipes)."
+    if ill := illness(now):
+        return f"{title(ill)} was told, and longer training alone does not end it: equipoise explain {ill}."
     if now.state in ("interrupted", "stopped"):
         return "The training was interrupted: continue it."
     if now.state == "failed":
@@ -248,6 +252,12 @@ def _advice(now: Status, grade: Grade, share: float, num: int, longer: Longer | 
         total = spoken(60 * max(1, math.floor(LONGEST * now.seconds / 60)))
         return f"Longer training helps, but {by} more than {total} would be needed: {another}"
     return f"Longer training would help most: {by}, {_total(longer, now.seconds)} in all on this machine."
+
+
+def illness(now: Status) -> Condition | None:
+    """Return the first condition at the end of the log that is sure and does not end by itself; None without one."""
+    found = (one.condition for one in now.diagnoses if one.confidence != "possible")
+    return next((condition for condition in found if condition in (*CAUSES, *ENDING, "mode-dropping", "cycling")), None)
 
 
 def _total(longer: Longer, seconds: float) -> str:
