@@ -32,7 +32,7 @@ SICK: dict[Subject, str] = {
     "mode-dropping": "15 discriminator steps",
     "cycling": "momentum with Adam",
     "memorization": "copied digits",
-    "augmentation-leak": "digits, mirrored half of the time",
+    "augmentation-leak": "digits, mirrored",
     "rate-too-high": "rates × 30",
     "rate-too-low": "rates ÷ 1000",
     "averaged-generator-worse": "batch norm with batch 2",

@@ -121,6 +121,12 @@ def test_an_averaged_generator_is_worse_where_it_is_so_surely_and_by_half_twice(
     assert found((4.0, -0.2), (3.1, -0.1)) == ["averaged-generator-worse"]  # a kernel distance may be below 0
 
 
+def test_a_leak_that_is_measured_at_every_fourth_evaluation_is_told(stats: Stats, kids: Kids) -> None:
+    none = [math.nan] * 3
+    scores = with_values(kids(*[0.5] * 8), "augmentation_leak", *none, -5.0, *none, -4.0)
+    assert names(examine(line(stats, WINDOW), scores)) == ["augmentation-leak"]
+
+
 def test_what_was_measured_long_ago_says_nothing_of_now(stats: Stats, kids: Kids) -> None:
     scores = with_values(kids(*[0.5] * 7), "discriminator_gap", 0.9, 0.9, 0.9, *[math.nan] * 4)
     assert examine(line(stats, WINDOW), scores) == ()

@@ -412,7 +412,7 @@ def memorization(view: View) -> Sign | None:
 
 def augmentation_leak(view: View) -> Sign | None:
     """Generated samples that resemble augmented real ones more than real ones."""
-    found = view.late("augmentation_leak")
+    found = view.late("augmentation_leak", among=2 * AVERAGING_EVERY)
     if not found:
         return None
     by = f"by {-max(found):.1f} standard errors"
