@@ -81,6 +81,11 @@ def test_the_table_of_promises_is_that_of_the_record_failures_and_all() -> None:
     assert {f"tests/faults/{path.name}" for path in ROOT.glob("tests/faults/test_*.py")} <= named
 
 
+def test_the_page_of_the_doctor_is_written_from_its_pages_and_records() -> None:
+    text = (ROOT / "docs" / "doctor.md").read_text()
+    assert bench("doctor_docs").written(text) == text, "run: python bench/doctor_docs.py"
+
+
 def test_no_text_has_a_number_left_open() -> None:
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         assert "{{" not in path.read_text(), f"{path.name} has a marker without its number"

@@ -262,8 +262,8 @@ BROKEN = (
     Broken(
         "a remedy lowers both rates",
         "state.py",
-        "    factor = recipe.remedies.rate_factor",
-        "    factor = 1.0",
+        "    before, factor = state.adjustments, recipe.remedies.rate_factor",
+        "    before, factor = state.adjustments, 1.0",
         "tests/test_state.py::test_a_remedy_goes_back_to_the_last_healthy_checkpoint_and_lowers_both_rates",
     ),
     Broken(
