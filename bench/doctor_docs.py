@@ -70,7 +70,7 @@ def tables(doctor: dict[str, Any], repairs: dict[str, Any]) -> str:
             lines.append(f"| {row['game']} | {', '.join(row['conditions'])} | {told_of} | {delay} |")
     healthy = [row for row in half["games"] if not row["conditions"] and row["told"]["of"]]
     alarmed = [f"{row['game']} ({row['told']['num']} of {row['told']['of']})" for row in healthy if row["told"]["num"]]
-    lines += ["", f"Healthy kinds: {', '.join(row['game'] for row in healthy)}."]
+    lines += ["", f"Healthy kinds: {'; '.join(row['game'] for row in healthy)}."]
     lines += [f"False alarms came with: {', '.join(alarmed) or 'none of them'}.", "", *of_repairs(repairs)]
     return "\n".join(lines) + "\n"
 
@@ -84,7 +84,7 @@ def of_repairs(record: dict[str, Any]) -> list[str]:
         f"`bench/repairs.py` on {record['date']}, {record['processor']}, seeds {', '.join(map(str, record['seeds']))}: "
         "the best MMD that a game reaches in the same number of samples with nothing done, with a restart at half of "
         "the rates after half of them, and with `--remedies act`. A healthy game reaches "
-        f"{record['healthy']:.3f}, an untrained generator has {record['untrained']:.2f}; {record['enough']:.3f} and "
+        f"{record['healthy']:.2g}, an untrained generator has {record['untrained']:.2f}; {record['enough']:.3f} and "
         "less counts as repaired.",
         "",
         "| sick game | nothing | restart | `act` |",
