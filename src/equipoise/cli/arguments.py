@@ -281,7 +281,7 @@ def _add_diagnose(commands: Any) -> None:
     text = "say what is wrong with a game by its log, also of another tool"
     sub = _added(commands, "diagnose", text, Command("diagnose", "losses.csv"), Command("diagnose", RUN, json=None))
     sub.description = (
-        f"{sub.description}\nReads CSV, JSON lines and lines such as `[0/5][50/1583] Loss_D: 1.2 Loss_G: 3.4`:\n"
+        f"{sub.description}\nReads CSV, JSON lines and lines such as `[0/5][50/1583] Loss_D: 1.2 Loss_G: 3`:\n"
         "of StyleGAN, Keras, Lightning, Weights & Biases, TensorBoard, and plain columns.\n"
         "Exit code 0 whatever is wrong with the game."
     )
