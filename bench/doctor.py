@@ -17,7 +17,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -28,12 +28,10 @@ import torch
 from common import write_record
 from sick_games import HEALTHY, SICK, Game, Poisoned, play
 
-from equipoise.health.conditions import examine
-from equipoise.health.stats import thinned
+from equipoise.health.timeline import told_at_each
 from equipoise.storage.records import Condition, Confidence, Diagnosis, Score, StepStats, lenient
 
 GAMES = {game.name: game for game in (*SICK, *HEALTHY)}
-NUM_SCORES = 64  # as many as a monitor remembers
 LIKELY: tuple[Confidence, ...] = ("likely", "certain")
 
 
@@ -93,17 +91,6 @@ def play_all(options: argparse.Namespace) -> None:
 
 
 # Judging
-
-
-def told_at_each(lines: Sequence[StepStats], scores: Sequence[Score]) -> Iterator[tuple[Diagnosis, ...]]:
-    """Yield what is told at each log line, from this line and all before it."""
-    history: tuple[StepStats, ...] = ()
-    found: tuple[Diagnosis, ...] = ()
-    for line in lines:
-        history = thinned((*history, line))
-        known = [score for score in scores if score.samples < line.samples][-NUM_SCORES:]
-        found = examine(history, known, found)
-        yield found
 
 
 def read(path: Path) -> Played:

@@ -23,7 +23,7 @@ from trainings import (
 
 import equipoise as eq
 from equipoise import repair
-from equipoise.health.remedies import Course
+from equipoise.health.remedies import RemedyHistory
 from equipoise.recipe import Augment
 from equipoise.stopping import monitor as monitor_module
 from equipoise.storage import checkpoints, logs
@@ -50,10 +50,10 @@ def diagnose(monkeypatch: pytest.MonkeyPatch) -> Staged:
     return staged
 
 
-def course(run: eq.Run) -> dict[str, object]:
+def remedy_history(run: eq.Run) -> dict[str, object]:
     found = checkpoints.latest(run.folder.checkpoints)
     assert found is not None
-    return found.values["course"]
+    return found.values["remedy_history"]
 
 
 def test_nothing_is_done_unless_remedies_act(train_small: TrainSmall, diagnose: Staged) -> None:
@@ -83,7 +83,7 @@ def test_a_treatment_in_place_changes_the_game_once_and_is_told_and_kept(
     found = checkpoints.latest(run.folder.checkpoints)
     assert found is not None
     assert found.values["adjustments"]["generator_rate"] == 0.5
-    assert course(run)["tried"] == {"cycling": 1}
+    assert remedy_history(run)["tried"] == {"cycling": 1}
 
 
 def test_it_is_done_twice_with_a_rest_between_and_then_told_once_that_nothing_is_left(
@@ -170,7 +170,7 @@ def test_a_run_that_ends_around_a_treatment_is_continued_as_the_one_that_did_not
     resumed = eq.resume(tmp_path / "cut")
     assert_the_same(whole, resumed)
     assert places(whole) == places(resumed), "a remedy that is met again is not written twice"
-    assert course(whole) == course(resumed)
+    assert remedy_history(whole) == remedy_history(resumed)
 
 
 @pytest.mark.parametrize(("attempt", "samples"), [(0, 392), (0, 416), (1, 320), (1, 400)])
@@ -193,7 +193,7 @@ def test_a_run_that_ends_around_a_going_back_is_continued_as_the_one_that_did_no
             eq.resume(tmp_path / "cut")
     resumed = eq.load(tmp_path / "cut")
     assert_the_same(whole, resumed)
-    assert course(whole) == course(resumed)
+    assert remedy_history(whole) == remedy_history(resumed)
 
 
 def test_augmentation_moves_with_each_evaluation_once_a_remedy_has_begun_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def test_augmentation_moves_with_each_evaluation_once_a_remedy_has_begun_it(monk
 
     class State:
         adjustments = repair.Situation(made).adjustments
-        course = Course({"discriminator-overfitting": 1})
+        remedy_history = RemedyHistory({"discriminator-overfitting": 1})
         intervals = Intervals()
         samples, seconds, attempt = 100, 1.0, 0
 

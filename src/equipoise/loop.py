@@ -142,7 +142,9 @@ def train(task: Task, recipe: Recipe, run: RunFolder, judge: Judge, monitor: Mon
             state.seconds = host.clock.seconds()
 
             # Decide. Here alone.
-            verdict = host.interruption.verdict() or monitor.verdict(state.spent, state.seconds, state.course.num_tried)
+            verdict = host.interruption.verdict() or monitor.verdict(
+                state.spent, state.seconds, state.remedy_history.num_tried
+            )
             if isinstance(verdict, Stop) and not host.is_interrupted and state.evaluated < state.samples:
                 # What is returned must have been evaluated.
                 evaluate(task, recipe, state, judge, monitor, run, host, observer)
@@ -447,7 +449,7 @@ def verdict_on_nonfinite(verdict: Verdict, name: str, state: TrainingState, reci
     """Return what to do about a state that cannot be saved: the stop that was due, or what a divergence asks for."""
     if isinstance(verdict, Stop):
         return verdict
-    return diverged(nonfinite_cause(name), state.course.num_tried, recipe.remedies, recipe.game)
+    return diverged(nonfinite_cause(name), state.remedy_history.num_tried, recipe.remedies, recipe.game)
 
 
 def ended(stop: Stop, state: TrainingState, monitor: Monitor, run: RunFolder, host: Host) -> Outcome:
@@ -532,7 +534,7 @@ def log(state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, 
         text = f"a loss or a gradient was not finite, so {stats.skipped_steps} steps of this interval were skipped"
         run.log_event(stats.samples, stats.seconds, "steps skipped", text, state.attempt)
     monitor.observe(stats)
-    state.course = state.course.rested()
+    state.remedy_history = state.remedy_history.rested()
     run.log_step(msgspec.structs.replace(stats, diagnoses=monitor.diagnoses))
     return progress_of(state, recipe, monitor, score_of_best(run, monitor))
 

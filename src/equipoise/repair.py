@@ -41,7 +41,7 @@ def repair_due(
 
     Where a condition has none, the reason is told once. Without one the run ends where it has no future.
     """
-    if recipe.remedies.policy != "act" or state.course.rest:
+    if recipe.remedies.policy != "act" or state.remedy_history.rest:
         return Continue()
     for diagnosis in to_treat(monitor.diagnoses):
         if diagnosis.condition in UNTOLD:
@@ -62,16 +62,16 @@ def _situation(state: TrainingState, recipe: Recipe, monitor: Monitor) -> Situat
     """Return what a treatment is chosen from; only checkpoints that an uninterrupted run would have, too, are named."""
     best = monitor.best.samples if monitor.best is not None else None
     places = sorted({samples for samples in (state.healthy, best, *state.kept) if samples})
-    return Situation(recipe, state.adjustments, state.course, tuple(places), best)
+    return Situation(recipe, state.adjustments, state.remedy_history, tuple(places), best)
 
 
 def _tell_none(
     diagnosis: Diagnosis, found: NoTreatment, state: TrainingState, run: RunFolder, message: Callable[[str], None]
 ) -> None:
     condition = diagnosis.condition
-    if condition in state.course.told:
+    if condition in state.remedy_history.told:
         return
-    state.course = state.course.telling(condition)
+    state.remedy_history = state.remedy_history.telling(condition)
     text = f"Nothing is done about {lowered(title(condition))}: {found.reason}."
     run.log_event(state.samples, state.seconds, "no remedy", text, state.attempt)
     message(text)
@@ -94,11 +94,11 @@ def repaired(
         return back
     changed = in_words(state.adjustments, recipe, done)
     state.adjustments = done.adjustments
-    state.course = state.course.after(remedy.condition)
+    state.remedy_history = state.remedy_history.after(remedy.condition)
     if done.fresh_discriminator:
         renew_discriminator(state, task, recipe)
     state.is_unsaved = True  # a resume must find it
-    counted = f"{state.course.num_tried} of {recipe.remedies.attempts} remedies"
+    counted = f"{state.remedy_history.num_tried} of {recipe.remedies.attempts} remedies"
     text = f"{remedy.message} Changed: {changed} ({counted})."
     run.log_event(state.samples, state.seconds, "remedy", text, state.attempt)
     message(text)
@@ -122,7 +122,7 @@ def adapt_augmentation(state: TrainingState, recipe: Recipe, score: Score, sampl
     `samples` were seen since the last one. What is told are tenths; the checkpoint has all of it.
     """
     before = state.adjustments
-    at = Situation(recipe, before, state.course)
+    at = Situation(recipe, before, state.remedy_history)
     state.adjustments = adapted_augmentation(
         at, score.value("discriminator_gap"), samples, state.intervals.horizon or samples
     )

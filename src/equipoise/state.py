@@ -14,7 +14,7 @@ from equipoise.errors import Command, UserError
 from equipoise.game.adjustments import Adjustments
 from equipoise.game.signals import SKETCH
 from equipoise.game.updates import Update, make_update, samples_per_round
-from equipoise.health.remedies import Course, Treatment, in_words
+from equipoise.health.remedies import RemedyHistory, Treatment, in_words
 from equipoise.health.stats import Meter
 from equipoise.host.intervals import Intervals, measured_intervals, settled_intervals
 from equipoise.randomness import stream_seed
@@ -44,7 +44,7 @@ class TrainingState:
     samples: int = 0  # the position: real samples shown to D, along this attempt
     spent: int = 0  # the same, those of abandoned attempts included: what the budget counts
     attempt: int = 0  # how often it went back
-    course: Course = field(default_factory=Course)  # what remedies were tried
+    remedy_history: RemedyHistory = field(default_factory=RemedyHistory)  # what remedies were tried
     adjustments: Adjustments = field(default_factory=Adjustments)
     evaluated: int = 0  # samples at the last evaluation, also at one that failed
     healthy: int | None = None  # samples of the last checkpoint that a remedy may go back to
@@ -85,7 +85,7 @@ class Values(msgspec.Struct, forbid_unknown_fields=True):
     schedule_seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None  # None: under a budget in samples
     kept: list[Count] = []
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
-    course: Course | None = None  # None: written before there was one
+    remedy_history: RemedyHistory | None = None  # None: written before there was one
     sketch: Annotated[list[float], msgspec.Meta(min_length=SKETCH, max_length=SKETCH)] | None = None
 
 
@@ -185,7 +185,7 @@ def plain_values(state: TrainingState, monitor: Monitor) -> dict[str, Any]:
         "spent": state.spent,
         "attempt": state.attempt,
         "adjustments": asdict(state.adjustments),
-        "course": msgspec.to_builtins(state.course),
+        "remedy_history": msgspec.to_builtins(state.remedy_history),
         "evaluated": state.evaluated,
         "healthy": state.healthy,
         "seconds": state.seconds,
@@ -256,7 +256,7 @@ def roll_back(
     begin_with(rewound, run, put_weights=found is None)
     rewound.intervals = state.intervals
     rewound.adjustments = treatment.adjustments
-    rewound.course = state.course.after(remedy.condition)
+    rewound.remedy_history = state.remedy_history.after(remedy.condition)
     rewound.attempt = state.attempt + 1
     rewound.spent = state.spent
     rewound.seconds = state.seconds
@@ -266,7 +266,7 @@ def roll_back(
     text = (
         f"{remedy.message[:1].upper()}{remedy.message[1:]} Went back from {state.samples:,} to {rewound.samples:,} "
         f"samples; {in_words(state.adjustments, recipe, treatment)} "
-        f"({rewound.course.num_tried} of {recipe.remedies.attempts} remedies)."
+        f"({rewound.remedy_history.num_tried} of {recipe.remedies.attempts} remedies)."
     )
     kept = set_attempt_aside(run, monitor, state.attempt)
     if kept:
@@ -339,7 +339,9 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
     state.spent = values.spent
     state.attempt = values.attempt
     state.adjustments = values.adjustments
-    state.course = values.course or Course({"non-finite": values.attempt} if values.attempt else {})
+    state.remedy_history = values.remedy_history or RemedyHistory(
+        {"non-finite": values.attempt} if values.attempt else {}
+    )
     state.evaluated = values.evaluated
     state.healthy = values.healthy
     state.seconds = values.seconds

@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from equipoise.health.conditions import FEWEST, LASTED, WINDOW, examine, turning_points
-from equipoise.health.standing import WINDOW as WINDOW_OF_STANDING
 from equipoise.health.stats import HISTORY, RECENT, thinned
 from equipoise.health.telling import title, told, told_all
 from equipoise.storage.records import Condition, Diagnosis, Score, StepStats
@@ -295,7 +294,3 @@ def test_every_condition_has_a_heading_of_its_own_and_is_told_with_since_when_an
     assert told(first) in text
     assert all(part in text for part in ("12.8k", "likely", "2 %", "cycling", "explain mode-collapse"))
     assert told_all([], FEWEST - 1) != told_all([], FEWEST)
-
-
-def test_now_is_as_long_for_conditions_as_for_how_the_players_stand() -> None:
-    assert WINDOW == WINDOW_OF_STANDING

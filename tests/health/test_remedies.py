@@ -17,8 +17,8 @@ from equipoise.health.remedies import (
     RAMP,
     REST,
     TARGET,
-    Course,
     NoTreatment,
+    RemedyHistory,
     Situation,
     Treatment,
     adapted_augmentation,
@@ -63,14 +63,14 @@ def test_every_condition_has_bounded_treatments_or_a_reason(condition: Condition
         assert 0 <= now.noise <= MOST_NOISE
         assert found.back_to in (None, 400)
         assert in_words(at.adjustments, at.recipe, found), "a treatment that changes nothing is none"
-        at = replace(at, adjustments=now, course=at.course.after(condition))
+        at = replace(at, adjustments=now, remedy_history=at.remedy_history.after(condition))
     found = treatment(diagnosed(condition), at)
     assert isinstance(found, NoTreatment), "it was tried often enough"
     assert found.is_end == (condition in ENDING)
 
 
 def test_remedies_end_with_those_allowed_in_all_and_nothing_ends_that_was_not_tried() -> None:
-    at = situation("remedies.attempts=3", course=Course({"cycling": 2, "non-finite": 1}))
+    at = situation("remedies.attempts=3", remedy_history=RemedyHistory({"cycling": 2, "non-finite": 1}))
     found = treatment(diagnosed("mode-collapse"), at)
     assert isinstance(found, NoTreatment)
     assert not found.is_end
@@ -129,24 +129,26 @@ def test_mode_dropping_that_lasts_gets_a_fresh_discriminator() -> None:
     at = situation("game.penalty.kind=none")
     first = done("mode-dropping", at)
     assert not first.fresh_discriminator
-    assert done("mode-dropping", replace(at, course=at.course.after("mode-dropping"))).fresh_discriminator
+    assert done(
+        "mode-dropping", replace(at, remedy_history=at.remedy_history.after("mode-dropping"))
+    ).fresh_discriminator
 
 
 def test_a_rest_lasts_as_many_log_lines_as_it_says() -> None:
-    course = Course().after("cycling")
+    remedy_history = RemedyHistory().after("cycling")
     for _ in range(REST):
-        assert course.rest > 0
-        course = course.rested()
-    assert course.rest == 0
-    assert course.rested() == course
-    assert course.num_tried == 1
+        assert remedy_history.rest > 0
+        remedy_history = remedy_history.rested()
+    assert remedy_history.rest == 0
+    assert remedy_history.rested() == remedy_history
+    assert remedy_history.num_tried == 1
 
 
 def augmented(probability: float, augment: float = 0.0, *, is_begun: bool = True) -> Situation:
     at = situation()
     recipe = replace(at.recipe, augment=Augment(kinds=("translation",), probability=probability))
-    course = Course({"discriminator-overfitting": 1} if is_begun else {})
-    return Situation(recipe, Adjustments(augment=augment), course)
+    remedy_history = RemedyHistory({"discriminator-overfitting": 1} if is_begun else {})
+    return Situation(recipe, Adjustments(augment=augment), remedy_history)
 
 
 def test_augmentation_follows_the_rule_of_ada_as_simulated_by_hand() -> None:

@@ -1,6 +1,7 @@
 """The picture of what was wrong and when: bars from the log lines, marks from the events."""
 
-from equipoise.report.timeline import Span, spans, timeline
+from equipoise.health.timeline import Span, spans
+from equipoise.report.timeline import timeline
 from equipoise.storage.records import Condition, Confidence, Diagnosis, Event, StepStats, lenient
 
 

@@ -24,13 +24,11 @@ def a_log(folder: Path, accuracies: list[float]) -> Path:
 def test_a_condition_that_lasts_is_told_with_its_beginning_and_one_that_is_over_in_the_timeline(tmp_path: Path) -> None:
     found = diagnosed(a_log(tmp_path, [0.7] * 20 + [0.3] * 20))
     assert [(one.condition, one.since) for one in found.diagnoses] == [("discriminator-too-weak", 1700)]
-    assert [(spell.condition, spell.begin, spell.end) for spell in found.spells] == [
-        ("discriminator-too-weak", 1700, 3900)
-    ]
+    assert [(span.condition, span.begin, span.end) for span in found.spans] == [("discriminator-too-weak", 1700, 3900)]
     over = diagnosed(a_log(tmp_path, [0.7] * 10 + [0.3] * 20 + [0.7] * 20))
     assert over.diagnoses == ()
-    assert len(over.spells) == 1
-    assert over.spells[0].end < 4_900
+    assert len(over.spans) == 1
+    assert over.spans[0].end < 4_900
     assert "discriminator-too-weak" in over.last_told
 
 

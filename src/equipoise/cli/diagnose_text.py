@@ -24,9 +24,9 @@ def diagnose_text(found: Diagnosed) -> str:
     for one in found.diagnoses:
         lines += ["", *_filled(told(one, found.unit))]
         lines.append(f"  More: equipoise explain {one.condition}")
-    if found.spells:
+    if found.spans:
         lines += ["", "What was told along the log:"]
-        lines += [_row(condition, found) for condition in dict.fromkeys(spell.condition for spell in found.spells)]
+        lines += [_row(condition, found) for condition in dict.fromkeys(span.condition for span in found.spans)]
     present = {one.condition for one in found.diagnoses}
     for one in (one for condition, one in found.last_told.items() if condition not in present):
         lines += ["", *_filled(f"Over now: {told(one, found.unit)}")]
@@ -44,10 +44,10 @@ def _row(condition: str, found: Diagnosed) -> str:
     length = max(1, found.end - found.begin)
     idle, full = ("·", "█") if can_show("·█") else (".", "#")
     cells = [idle] * BAR
-    for spell in found.spells:
-        if spell.condition == condition:
-            first = (spell.begin - found.begin) * (BAR - 1) // length
-            last = (spell.end - found.begin) * (BAR - 1) // length
+    for span in found.spans:
+        if span.condition == condition:
+            first = (span.begin - found.begin) * (BAR - 1) // length
+            last = (span.end - found.begin) * (BAR - 1) // length
             cells[max(0, first) : last + 1] = full * (last + 1 - max(0, first))
     return f"  {condition:{NAME}s} {''.join(cells)}"
 

@@ -13,11 +13,10 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from equipoise.health.standing import Trend, finite, gradient_share, mean_accuracy, num_skipped, trend
+from equipoise.health.standing import WINDOW, Trend, finite, gradient_share, mean_accuracy, num_skipped, trend
 from equipoise.health.stats import RECENT
 from equipoise.storage.records import Condition, Confidence, Diagnosis, Score, StepStats
 
-WINDOW = 8  # log lines that count as "now"
 FEWEST = 6  # of them, before anything but numbers that are not finite can be told
 KEPT = 0.8  # strength down to which a condition that has begun holds
 CLEAR = 2.0  # strength from which a condition is likely, once it has lasted

@@ -37,7 +37,7 @@ class Page:
 
 
 LOWER = Help(
-    "lower both learning rates",
+    "lower both learning rates, for example from 0.001",
     ("game.generator.rate=0.0003", "game.discriminator.rate=0.0003"),
 )
 PENALTY = Help("penalise the discriminator's gradient", ("game.penalty.kind=r1+r2", "game.penalty.gamma=0.5"))
@@ -133,9 +133,11 @@ PAGES: dict[Subject, Page] = {
         f"A mean accuracy below {100 * by.BEHIND:.0f} %, or two log lines below {100 * by.WILD:.0f} %.",
         "A discriminator with a far lower learning rate or fewer steps than the generator, or too small a one.",
         (
-            Help("raise the discriminator's learning rate", ("game.discriminator.rate=0.001",)),
+            Help(
+                "raise the discriminator's learning rate, for example from 0.0003", ("game.discriminator.rate=0.001",)
+            ),
             Help("give it more steps", ("game.discriminator_steps=2",)),
-            Help("lower the generator's learning rate", ("game.generator.rate=0.0003",)),
+            Help("lower the generator's learning rate, for example from 0.001", ("game.generator.rate=0.0003",)),
         ),
         "arXiv:1706.08500",
         ("accuracy", SCORE),
@@ -198,7 +200,7 @@ PAGES: dict[Subject, Page] = {
         "Pictures of pure black and white, or flat colours.",
         f"The share of values at the ends is {100 * by.ENDS:.0f} points higher than in real samples.",
         "Too high a learning rate of the generator, or data that do not use the range of the last layer.",
-        (Help("lower the generator's learning rate", ("game.generator.rate=0.0003",)), PENALTY),
+        (Help("lower the generator's learning rate, for example from 0.001", ("game.generator.rate=0.0003",)), PENALTY),
         "arXiv:1511.06434, §3",
         ("saturated/generated", "saturated/real", SCORE),
     ),
@@ -217,7 +219,7 @@ PAGES: dict[Subject, Page] = {
         f"They are nearer to augmented real samples than to real ones, by {-by.LEAKED:g} standard errors, twice.",
         "An augmentation with a probability near 1.",
         (
-            Help("lower the probability", ("augment.probability=0.5",)),
+            Help("lower the probability of augmentation", ("augment.probability=0.5",)),
             Help("leave out the kind that leaks", ("augment.kinds=translation",)),
         ),
         "arXiv:2006.06676, §2.2",
@@ -237,7 +239,12 @@ PAGES: dict[Subject, Page] = {
         "All curves are flat from the beginning.",
         f"From the beginning, three of four steps change both players' weights by less than {100 * by.SMALL:.1g} %.",
         "A learning rate that is too low by factors of ten or more.",
-        (Help("raise both learning rates", ("game.generator.rate=0.001", "game.discriminator.rate=0.001")),),
+        (
+            Help(
+                "raise both learning rates, for example from 0.00001",
+                ("game.generator.rate=0.001", "game.discriminator.rate=0.001"),
+            ),
+        ),
         "arXiv:1206.5533",
         ("step/generator", "step/discriminator", SCORE),
     ),
@@ -248,7 +255,7 @@ PAGES: dict[Subject, Page] = {
         "while the score does not fall. The raw one is measured at every fourth evaluation.",
         "An average over too long a time, or batch normalisation whose statistics do not fit the average.",
         (
-            Help("average over a shorter time", ("game.ema_half_life=2000",)),
+            Help("average over a shorter time, for example in place of 10,000", ("game.ema_half_life=2000",)),
             Help("do not average", ("game.ema_half_life=0",)),
         ),
         "arXiv:1806.04498",

@@ -44,7 +44,7 @@ CAUSES: tuple[Condition, ...] = (  # what may be behind a divergence, a collapse
 
 
 @dataclass(frozen=True)
-class Course:
+class RemedyHistory:
     """What was tried in a run: how often for each condition, for which nothing more can be done, and the rest left."""
 
     tried: dict[Condition, int] = field(default_factory=dict)
@@ -56,17 +56,17 @@ class Course:
         """How many remedies there were."""
         return sum(self.tried.values())
 
-    def after(self, condition: Condition) -> "Course":
-        """Return the course after one more remedy for a condition."""
+    def after(self, condition: Condition) -> "RemedyHistory":
+        """Return the history after one more remedy for a condition."""
         tried = self.tried | {condition: self.tried.get(condition, 0) + 1}
         return replace(self, tried=tried, rest=REST)
 
-    def rested(self) -> "Course":
-        """Return the course one log line later."""
+    def rested(self) -> "RemedyHistory":
+        """Return the history one log line later."""
         return self if self.rest == 0 else replace(self, rest=self.rest - 1)
 
-    def telling(self, condition: Condition) -> "Course":
-        """Return the course once it was told that nothing is done about a condition."""
+    def telling(self, condition: Condition) -> "RemedyHistory":
+        """Return the history once it was told that nothing is done about a condition."""
         return replace(self, told=(*self.told, condition))
 
 
@@ -76,7 +76,7 @@ class Situation:
 
     recipe: Recipe
     adjustments: Adjustments = field(default_factory=Adjustments)
-    course: Course = field(default_factory=Course)
+    remedy_history: RemedyHistory = field(default_factory=RemedyHistory)
     places: tuple[int, ...] = ()  # samples of the checkpoints that the run can go back to
     best: int | None = None  # samples of the best generator
 
@@ -113,9 +113,10 @@ Change = Callable[[Situation], Adjustments | None]  # None: it cannot be made
 def treatment(diagnosis: Diagnosis, at: Situation) -> Treatment | NoTreatment:
     """Return what is done about a condition, or the reason why nothing is."""
     condition = diagnosis.condition
-    num = at.course.tried.get(condition, 0)
-    if num >= MOST_OF_ONE or at.course.num_tried >= at.recipe.remedies.attempts:
-        times = f"of at most {at.recipe.remedies.attempts} remedies, {at.course.num_tried} were tried, {num} for this"
+    history = at.remedy_history
+    num = history.tried.get(condition, 0)
+    if num >= MOST_OF_ONE or history.num_tried >= at.recipe.remedies.attempts:
+        times = f"of at most {at.recipe.remedies.attempts} remedies, {history.num_tried} were tried, {num} for this"
         return NoTreatment(times, is_end=condition in ENDING and num > 0)
     match condition:
         case "divergence":
@@ -180,7 +181,7 @@ def _augmented(at: Situation) -> Treatment | NoTreatment:
     kinds = at.recipe.augment.kinds
     if not kinds:
         return NoTreatment("this run augments nothing (augment.kinds)")
-    if at.course.tried.get("discriminator-overfitting", 0):
+    if at.remedy_history.tried.get("discriminator-overfitting", 0):
         return NoTreatment("its augmentation is adapted already")
     more = min(FIRST, MOST_AUGMENTED - at.recipe.augment.probability - at.adjustments.augment)
     if more <= 0:
@@ -291,7 +292,7 @@ def adapted_augmentation(at: Situation, gap: float, samples: int, horizon: int) 
 
     `gap` is r_v; `samples` were seen since the last one. From 0 to 1 it takes `RAMP` samples, fewer in a short run.
     """
-    is_begun = at.course.tried.get("discriminator-overfitting", 0) > 0
+    is_begun = at.remedy_history.tried.get("discriminator-overfitting", 0) > 0
     if not is_begun or not math.isfinite(gap):
         return at.adjustments
     step = samples / max(1.0, min(RAMP, SHARE_OF_RAMP * horizon))

@@ -30,6 +30,7 @@ NAMES = (
 )
 RECENT = 32  # log lines kept as they are
 HISTORY = 96  # log lines kept in all
+SCORES = 64  # the last ones, that are kept
 RATE_SECONDS = 60.0  # of the last log lines, from which the rate that is shown is taken
 TERM = "term/"  # begins the name of a loss term among a step's numbers: term/generator/adversarial
 

@@ -1,11 +1,11 @@
 """What was wrong with a game and when, as a picture: a bar for each time of a condition, a mark for each remedy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from equipoise import formatting
 from equipoise.errors import shortened
 from equipoise.health.telling import title
+from equipoise.health.timeline import Span, spans
 from equipoise.report.charts import LETTER, Axis, Svg, element, text_element, ticks
 from equipoise.report.values import Chart
 from equipoise.storage.records import Condition, Event, StepStats
@@ -14,28 +14,6 @@ ROW = 26  # pixels
 HEAD, FOOT = 18, 30
 SIZES = ((960, 270), (400, 150))  # widths, and those of the names
 LEAST = 3.0  # pixels of a bar
-
-
-@dataclass(frozen=True)
-class Span:
-    """One time of a condition, in samples."""
-
-    condition: Condition
-    begin: int
-    end: int
-    is_sure: bool  # at least likely at some log line
-
-
-def spans(steps: Sequence[StepStats]) -> list[Span]:
-    """Return every time of every condition, in the order in which the conditions first came."""
-    found: dict[tuple[Condition, int], Span] = {}
-    for stats in steps:
-        for diagnosis in stats.diagnoses:
-            key = (diagnosis.condition, diagnosis.since)
-            before = found.get(key)
-            is_sure = diagnosis.confidence != "possible" or (before is not None and before.is_sure)
-            found[key] = Span(diagnosis.condition, min(diagnosis.since, stats.samples), stats.samples, is_sure)
-    return list(found.values())
 
 
 def timeline(steps: Sequence[StepStats], events: Sequence[Event]) -> Chart | None:

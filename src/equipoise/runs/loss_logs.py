@@ -4,7 +4,6 @@ Columns are known by the words in their names: D_loss, errG, Loss/D/loss, D(x), 
 not there stays unknown, and is said.
 """
 
-import ast
 import csv
 import io
 import json
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from equipoise.errors import UserError, listed
-from equipoise.runs.recorded_tables import measured_by
+from equipoise.runs.recorded_tables import measured_by, object_in
 from equipoise.runs.recorded_text import text_of, undrawn
 from equipoise.storage.records import Score, StepStats
 
@@ -179,14 +178,12 @@ def _lines_of(text: str) -> Iterator[tuple[int, str, bool]]:
 
 
 def _object(path: Path, number: int, line: str, is_last: bool) -> Any:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(line)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    if is_last:
-        return None  # cut off: the tool still writes
-    raise UserError(f"{path}, line {number}", "not JSON", "Give a JSON object a line, or CSV")
+    try:
+        return object_in(line)
+    except (ValueError, RecursionError) as error:
+        if is_last:
+            return None  # cut off: the tool still writes
+        raise UserError(f"{path}, line {number}", f"not JSON ({error})", "Give a JSON object a line, or CSV") from None
 
 
 def _cells(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

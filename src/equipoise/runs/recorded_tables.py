@@ -278,7 +278,7 @@ def _of_json(path: Path, text: str) -> Table:
             continue
         where = f"{path}, line {number}"
         try:
-            found = _object_in(line)
+            found = object_in(line)
         except (ValueError, RecursionError) as error:
             if rows and number == len(lines) and not text.endswith("\n"):
                 notes.append(f"line {number} is cut off, and passed over")
@@ -292,7 +292,7 @@ def _of_json(path: Path, text: str) -> Table:
     return _filled(names, rows, notes)
 
 
-def _object_in(line: str) -> Any:
+def object_in(line: str) -> Any:
     """Return the JSON value of a line, or the one that Python prints: {'step': 100}; raises ValueError."""
     try:
         return json.loads(line)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from equipoise.health.conditions import COPIED, MEMORISED
 from equipoise.recipe import EvidenceSettings
 from equipoise.stopping.sequential import Mixture, half_width, mixture_half_width, mixture_step
 from equipoise.stopping.verdicts import Continue, Stop, Verdict
@@ -27,8 +28,6 @@ SPEED_POWER = 0.25
 REACH = 1.72  # noise widths from which a run hardly comes back
 FADING = 2.0  # share waited from which the forecast fades in proportion: a flat run must end, too
 TYPICAL_GAIN = 0.105  # what such trainings gained where they gained more than 2 %
-COPYING = -3.0  # C_T (arXiv:2004.05675): standard deviations nearer to the training images than held-out ones are
-GAP_OF_OVERFITTING = 0.5  # (D(train) − D(validation)) / (D(train) − D(generated)), after arXiv:2006.06676
 FALLEN = 0.5  # of the best coverage or recall, once that was at least
 SOME = 0.05
 
@@ -312,12 +311,12 @@ def _warnings(state: EvidenceState, found: Score) -> tuple[str, ...]:
             fallen.append(f"{name} fell from {best:.2f} to {value:.2f}")
     if fallen:  # one voice: both speak of variety
         warnings.append(" and ".join(fallen))
-    if found.value("copying") < COPYING:
+    if found.value("copying") < COPIED:
         warnings.append(
             "generated samples lie nearer to the training samples than held-out ones do "
             f"(C_T {found.value('copying'):.1f})"
         )
-    if found.value("discriminator_gap") > GAP_OF_OVERFITTING:
+    if found.value("discriminator_gap") > MEMORISED:
         warnings.append(
             "the discriminator overfits its training samples (train–validation gap "
             f"{found.value('discriminator_gap'):.2f})"

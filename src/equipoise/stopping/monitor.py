@@ -12,7 +12,7 @@ from equipoise.errors import UserError
 from equipoise.health.conditions import examine
 from equipoise.health.remedies import GOING_BACK
 from equipoise.health.standing import describe_game, describe_scores
-from equipoise.health.stats import thinned
+from equipoise.health.stats import SCORES, thinned
 from equipoise.recipe import Budget, Game, Remedies, Stopping
 from equipoise.stopping import evidence, patience, threshold
 from equipoise.stopping.evidence import Certificate, EvidenceState
@@ -31,7 +31,6 @@ from equipoise.stopping.verdicts import (
 )
 from equipoise.storage.records import Diagnosis, Metric, Score, StepStats, deciding, lenient
 
-SCORES = 64
 LEAST_PRICE = 1e-3  # seconds that an evaluation counts as taking at least
 NUM_PRICED = 3  # evaluations by which their price is told
 NUM_CANDIDATES = 3  # the best and the runners-up, which are scored again at the end
@@ -207,7 +206,8 @@ class Monitor:
     def _settled(self) -> str:
         """Return the evidence that more training brings nothing; empty where there is none, or not yet."""
         if self._settled_text is None:
-            self._settled_text = evidence.settled(self.stopping.evidence, self._evidence)
+            is_open = self.stopping.policy == "evidence" and not isinstance(self._policy_verdict(), Stop)
+            self._settled_text = "" if is_open else evidence.settled(self.stopping.evidence, self._evidence)
         return self._settled_text
 
     def sentence(self, *, knows_game: bool = True) -> str:
