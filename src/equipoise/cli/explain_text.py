@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from equipoise.errors import Command, UserError, shortened, suggested
-from equipoise.health.curves import BARS, PLAIN_BARS, bars, curves_of, is_logarithmic, span
+from equipoise.health.curves import BARS, LABELS, PLAIN_BARS, bars, curves_of, is_logarithmic, span
 from equipoise.health.pages import PAGES, SUBJECTS, Subject, heading
 
 WIDTH = 80
@@ -58,7 +58,7 @@ def _drawn(subject: Subject) -> list[str]:
     for name, pair in curves_of(subject).items():
         low, high = span(pair)
         scale = ", logarithmic" if is_logarithmic(pair) else ""
-        lines.append(f"  {name} ({low:.2g} to {high:.2g}{scale})")
+        lines.append(f"  {LABELS.get(name, name.replace('_', ' '))} ({low:.2g} to {high:.2g}{scale})")
         lines += [
             f"    {label:8s} {bars(pair, values, letters)}"
             for label, values in (("sick", pair.sick), ("healthy", pair.healthy))

@@ -11,6 +11,16 @@ CURVES = Path(__file__).with_name("curves.json")  # written by bench/doctor_page
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN_BARS = ".:-=+*#%"  # where a terminal has no others
 WIDTH = 48
+LABELS = {  # of curves whose names in the log say little
+    "spread": "spread of a generated batch, 1: as of a real one",
+    "nearest": "distance to the nearest in a batch, 1: as in a real one",
+    "real_logit": "the discriminator's answer, real samples",
+    "fake_logit": "the discriminator's answer, generated samples",
+    "discriminator_gap": "overfitting of the discriminator, 1: it has memorised",
+    "copying": "C_T, far below 0: copies",
+    "augmentation_leak": "distance to augmented minus real images, in standard errors",
+    "raw": "score of the raw generator",
+}
 SPAN = 50.0  # times the least value, from which a scale is logarithmic
 
 
