@@ -62,6 +62,7 @@ def _drawn(subject: Subject) -> list[str]:
         lines += [
             f"    {label:8s} {bars(pair, values, letters)}"
             for label, values in (("sick", pair.sick), ("healthy", pair.healthy))
+            if any(value is not None for value in values)
         ]
     return lines
 
