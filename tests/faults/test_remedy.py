@@ -61,7 +61,7 @@ def counted_around(case: Case, folder: Path) -> tuple[list[Call], list[range]]:
     out = folder / "counted"
     lines = folder / "calls"
     marked = folder / "marked"
-    marking = partial(calls.mark, "loop.roll_back", lines, marked)
+    marking = partial(calls.mark, "repair.roll_back", lines, marked)
     assert killing.lived(case, out, partial(lives.both, partial(calls.record, out, lines), marking)) == 0
     marks = [int(number) for number in marked.read_text().split()]
     return calls.recorded(lines), [range(*pair) for pair in zip(marks[::2], marks[1::2], strict=True)]
@@ -210,7 +210,7 @@ def test_a_remedy_when_the_budget_is_spent_is_followed_by_a_stop_that_says_so(ca
 
 
 SIGNALLED = {
-    "before it": ("loop.roll_back", 1),
+    "before it": ("repair.roll_back", 1),
     "while it removes checkpoints": ("state.discard", 1),
     "while it cuts the logs": ("state._match_files", 2),
     "after it": ("loop.set_rates", DIVERGED // BATCH + 1),
