@@ -220,7 +220,7 @@ class Stopping:
 
 @dataclass(frozen=True, kw_only=True)
 class Remedies:
-    """What is done about a game that breaks down; with act, about all conditions that can be treated."""
+    """What is done about a game that breaks down or diverges; with act, about all conditions that can be treated."""
 
     policy: RemedyPolicy = "suggest"  # suggest: for those it is said what to type; off: nothing is done
     attempts: Annotated[int, msgspec.Meta(ge=0, le=10)] = 3  # in all; 0: a game that is not finite stops at once

@@ -7,7 +7,7 @@ import pytest
 from trainings import points_recipe
 
 from equipoise.game.adjustments import Adjustments
-from equipoise.health.advice import settings_of
+from equipoise.health.advice import settings_of, suggested_settings
 from equipoise.health.remedies import (
     ENDING,
     GAMMA,
@@ -153,13 +153,13 @@ def test_a_penalty_comes_in_only_where_there_is_none_and_batch_norm_and_the_task
     assert done("discriminator-overpowering", custom).adjustments == Adjustments(discriminator_rate=0.5)
 
 
-def test_a_generator_that_is_faster_than_the_discriminator_gets_its_rate_and_a_weak_discriminator_the_generators() -> (
-    None
-):
-    at = situation("game.generator.rate=0.004", "game.discriminator.rate=0.001", *RATES)
-    for condition in ("mode-collapse", "cycling"):
-        assert done(condition, at).adjustments == Adjustments(generator_rate=0.25)
-    assert done("discriminator-too-weak", at).adjustments == Adjustments(discriminator_rate=4.0)
+def test_players_get_the_rate_of_the_generator_and_of_the_discriminator_where_that_is_far_too_high() -> None:
+    at = situation("game.generator.rate=0.001", "game.discriminator.rate=0.00025", *RATES)
+    high = situation("game.generator.rate=0.02", "game.discriminator.rate=0.005", *RATES)
+    for condition in ("mode-collapse", "cycling", "discriminator-too-weak"):
+        assert done(condition, at).adjustments == Adjustments(discriminator_rate=4.0)
+        assert done(condition, high).adjustments == Adjustments(generator_rate=0.25)
+    assert suggested_settings("mode-collapse", high.recipe) == ["game.generator.rate=0.005"]
     alike = situation("game.generator.rate=0.001", "game.discriminator.rate=0.001", *RATES)
     assert done("discriminator-too-weak", alike).adjustments == Adjustments(generator_rate=0.25, penalty=GAMMA)
 

@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from equipoise.game.adjustments import Adjustments
-from equipoise.health.remedies import Situation, as_slow_generator, changes_for
+from equipoise.health.remedies import Situation, changes_for, equal_rates
 from equipoise.recipe import Recipe, task_name
 from equipoise.storage.records import Condition
 
@@ -26,7 +26,7 @@ def suggested_settings(condition: Condition, recipe: Recipe) -> list[str]:
     if condition == "averaged-generator-worse":
         return [f"game.ema_half_life={recipe.game.ema_half_life / 4:g}"] if recipe.game.ema_half_life else []
     at = Situation(recipe)
-    if condition in ("mode-collapse", "mode-dropping") and as_slow_generator(at) is None and _can_be_packed(recipe):
+    if condition in ("mode-collapse", "mode-dropping") and equal_rates(at) is None and _can_be_packed(recipe):
         return ["game.packing=2"]
     for change in changes_for(condition):
         found = change(at)

@@ -18,6 +18,7 @@ MOST_OF_ONE = 2  # treatments of the same condition
 LOWEST = 1 / 64  # factor of a rate
 HIGHEST = 1_000.0
 USUAL_MOMENTUM = 0.5  # with more the players swing (arXiv:1511.06434, §3; arXiv:1807.04740)
+USUAL_RATE = 2e-3  # of Adam in a game; with more of it, rates are lowered rather than raised
 GAMMA = 0.1  # of R1 + R2, where there was no penalty
 STRONGER = 4.0  # times the γ of a penalty, once
 FASTER = 4.0  # times as fast beside the generator is a discriminator that was too weak
@@ -137,17 +138,17 @@ def changes_for(condition: Condition, *, is_from_start: bool = False) -> tuple[C
         case "vanishing-gradient":
             return (without_momentum, held_back, much_lower_rates)
         case "mode-collapse" if is_from_start:
-            return (without_momentum, as_slow_generator, held_back, much_lower_rates)
+            return (without_momentum, equal_rates, held_back, much_lower_rates)
         case "mode-collapse":
-            return (without_momentum, as_slow_generator, held_back, stronger_penalty, more_noise, lower_rates)
+            return (without_momentum, equal_rates, held_back, stronger_penalty, more_noise, lower_rates)
         case "mode-dropping":
-            return (without_momentum, as_slow_generator, held_back, clearly_lower_rates, stronger_penalty, more_noise)
+            return (without_momentum, equal_rates, held_back, clearly_lower_rates, stronger_penalty, more_noise)
         case "discriminator-overpowering":
             return (held_back, stronger_penalty, slower_discriminator, more_noise)
         case "discriminator-too-weak":
-            return (without_momentum, as_fast_discriminator, slower_generator)
+            return (without_momentum, equal_rates, slower_generator)
         case "cycling":
-            return (without_momentum, as_slow_generator, held_back, lower_rates)
+            return (without_momentum, equal_rates, held_back, lower_rates)
         case "rate-too-low":
             return (higher_rates,)
         case "augmentation-leak":
@@ -275,22 +276,16 @@ def slower_discriminator(at: Situation) -> Adjustments | None:
     return _with_rates(at, 1.0, at.recipe.remedies.rate_factor)
 
 
-def as_slow_generator(at: Situation) -> Adjustments | None:
-    """Lower the generator's rate to the discriminator's: equal rates were the best cure in `bench/cures.py`."""
-    times = _times_as_fast(at)
-    return None if times <= 1 else _with_rates(at, 1 / times, 1.0)
+def equal_rates(at: Situation) -> Adjustments | None:
+    """Give both players one rate, where the generator's is higher: its own, unless that is more than usual.
 
-
-def as_fast_discriminator(at: Situation) -> Adjustments | None:
-    """Raise the discriminator's rate to the generator's, where it is lower."""
-    times = _times_as_fast(at)
-    return None if times <= 1 else _with_rates(at, 1.0, times)
-
-
-def _times_as_fast(at: Situation) -> float:
-    """Return the generator's rate beside the discriminator's."""
+    To raise the discriminator's was the best cure in `bench/cures.py`; to lower the generator's is the safer one.
+    """
     generator = at.recipe.game.generator.rate * at.adjustments.generator_rate
-    return generator / (at.recipe.game.discriminator.rate * at.adjustments.discriminator_rate)
+    times = generator / (at.recipe.game.discriminator.rate * at.adjustments.discriminator_rate)
+    if times <= 1:
+        return None
+    return _with_rates(at, 1.0, times) if generator <= USUAL_RATE else _with_rates(at, 1 / times, 1.0)
 
 
 def without_momentum(at: Situation) -> Adjustments | None:
