@@ -73,9 +73,12 @@ def curve(left: dict[str, Any], name: str) -> Curve:
 
 def paired(sick: Curve, healthy: Curve) -> Pair:
     """Return two curves as a pair."""
-    values = ([value for _, value in one] for one in (sick, healthy))
-    samples = ([at for at, _ in one] for one in (sick, healthy))
-    return Pair(*values, *samples)
+    return Pair(
+        sick=[value for _, value in sick],
+        healthy=[value for _, value in healthy],
+        sick_samples=[samples for samples, _ in sick],
+        healthy_samples=[samples for samples, _ in healthy],
+    )
 
 
 def healthy_beside(name: str) -> str:
