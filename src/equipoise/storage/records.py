@@ -448,7 +448,7 @@ def _lenient(hint: Any, value: Any) -> Any:
         return tuple(_lenient_items(typing.get_args(hint)[0], value))
     if hint is str or typing.get_origin(hint) is Literal:
         return value if isinstance(value, str) else ""
-    if typing.get_origin(hint) is types.UnionType and isinstance(value, Mapping):
+    if typing.get_origin(hint) in (types.UnionType, typing.Union) and isinstance(value, Mapping):
         return next(iter(_whole_records(typing.get_args(hint)[0], [value])), None)
     return None
 
@@ -463,7 +463,7 @@ def _lenient_items(hint: Any, items: list[Any]) -> list[Any]:
 def _whole_records(hint: type[msgspec.Struct], items: Iterable[Any]) -> list[Any]:
     found = []
     for item in items:
-        with contextlib.suppress(msgspec.ValidationError):
+        with contextlib.suppress(msgspec.ValidationError, RecursionError):
             found.append(strict(hint, item))
     return found
 
