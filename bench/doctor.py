@@ -179,6 +179,18 @@ def summary(games: Sequence[Played]) -> dict[str, Any]:
     return found
 
 
+def calibration(games: Sequence[Played]) -> list[dict[str, Any]]:
+    """Return of the games by the surest diagnosis that was told of them how many were sick, and had it right."""
+    rows = []
+    for place, confidence in enumerate(get_args(Confidence)):
+        surer = get_args(Confidence)[place + 1 :]
+        own = [one for one in games if one.first(ALL, [confidence]) is not None and one.first(ALL, surer) is None]
+        sick = [one for one in own if one.game.conditions]
+        right = [one for one in sick if one.first(one.game.conditions, [confidence]) is not None]
+        rows.append({"surest": confidence, "sick": share(len(sick), len(own)), "right": share(len(right), len(own))})
+    return rows
+
+
 def judge(options: argparse.Namespace) -> None:
     """Judge what was played, on even and on odd seeds, and write the record."""
     games = [read(path) for path in sorted(options.out.glob("*.json"))]
@@ -188,6 +200,7 @@ def judge(options: argparse.Namespace) -> None:
             "seeds": sorted({one.seed for one in half}),
             "num_games": len(half),
             "summary": summary(half),
+            "calibration": calibration(half),
             "conditions": by_condition(half),
             "games": by_game(half),
         }
@@ -195,6 +208,8 @@ def judge(options: argparse.Namespace) -> None:
     }
     for name, half in record.items():
         print(f"{name} seeds {half['seeds']}: {json.dumps(half['summary'], indent=1)}")
+        for row in half["calibration"]:
+            print(f"  at most {row['surest']}: sick {row['sick']}, a right condition {row['right']}")
         for row in half["games"]:
             told, delay = row["told"], row["median_delay"]
             kind = "healthy" if not row["conditions"] else ", ".join(row["conditions"])

@@ -121,6 +121,18 @@ class Poisoned(Changed):
 
 
 @dataclass
+class Faded(Changed):
+    """Real images of less contrast."""
+
+    factor: float = 0.6
+
+    def batch(self, randomness: Any, num: int) -> Any:
+        """Return a batch of faded images."""
+        found = self.inner.batch(randomness, num)
+        return replace(found, real=self.factor * found.real)
+
+
+@dataclass
 class Rebuilt(Changed):
     """The players are built otherwise."""
 
@@ -162,6 +174,19 @@ class Copying(nn.Module):
         """Map latents to the images that they point to."""
         copied = self.bank[(latents @ self.directions).argmax(1)]
         return (copied + 0.02 * self.network(latents, labels)).clamp(-1, 1)
+
+
+class Clipped(nn.Module):
+    """A generator with a gain in its last layer that drives most values to the ends of their range."""
+
+    def __init__(self, network: nn.Module, gain: float = 30.0) -> None:
+        super().__init__()
+        self.network = network
+        self.gain = gain
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map latents to images."""
+        return (self.gain * self.network(latents, labels)).clamp(-1, 1)
 
 
 class Mirrored(nn.Module):
@@ -207,6 +232,7 @@ def both(rate: str) -> tuple[str, ...]:
 
 # The kinds
 
+PLAIN_RECIPES: tuple[RecipeName, ...] = ("dcgan", "conv-28", "mlp-classic", "lsgan", "hinge-sn", "wgan")  # no penalty
 PAIRED = ("relativistic", "non-saturating", "hinge", "least-squares")
 WEAK_PAIR = (*PLAIN, "game.loss=non-saturating")
 SICK = (
@@ -331,6 +357,12 @@ SICK = (
         change=lambda task, _: Rebuilt(task, lambda p: Players(Mirrored(p.generator), p.discriminator)),
     ),
     Game(
+        "digits of less contrast, clipped",
+        ("saturation",),
+        "mnist",
+        change=lambda task, _: Rebuilt(Faded(task), lambda p: Players(Clipped(p.generator), p.discriminator)),
+    ),
+    Game(
         "digits, 8 discriminator steps and minimax",
         ("discriminator-overpowering", "vanishing-gradient"),
         "mnist",
@@ -368,6 +400,7 @@ HEALTHY = (
     Game("digits, conditional", (), "mnist", settings=("networks.conditional=true", *lasting(32 * 1_800))),
     Game("digits, augmented", (), "mnist", settings=("augment.kinds=translation", "augment.probability=0.5")),
     Game("digits, constant rates", (), "mnist", settings=both("0.001")),
+    *(Game(f"digits, {name}", (), "mnist", name, settings=lasting(32 * 1_800)) for name in PLAIN_RECIPES),
 )
 
 

@@ -30,6 +30,7 @@ from equipoise.storage import checkpoints, logs
 from equipoise.storage.records import Condition, Diagnosis, Score, StepStats
 
 ACT = ("remedies.policy=act", NO_PENALTY)
+SWINGING = (*ACT, "game.generator.beta1=0.9", "game.discriminator.beta1=0.9")
 Staged = Callable[[Condition, int, int], None]
 
 
@@ -37,7 +38,7 @@ Staged = Callable[[Condition, int, int], None]
 def diagnose(monkeypatch: pytest.MonkeyPatch) -> Staged:
     """Let every log line between some samples show one condition, and rests be short."""
     monkeypatch.setattr("equipoise.health.remedies.REST", 3)
-    monkeypatch.setattr(repair, "trend", lambda _: "level")
+    monkeypatch.setattr(repair, "improves", lambda _: False)
 
     def staged(condition: Condition, begin: int, end: int) -> None:
         def examine(history: tuple[StepStats, ...], *_: object) -> tuple[Diagnosis, ...]:
@@ -56,12 +57,30 @@ def remedy_history(run: eq.Run) -> dict[str, object]:
     return found.values["remedy_history"]
 
 
-def test_nothing_is_done_unless_remedies_act(train_small: TrainSmall, diagnose: Staged) -> None:
-    diagnose("cycling", 400, 10_000)
+@pytest.mark.parametrize("condition", ["cycling", "divergence"])
+def test_nothing_is_done_unless_remedies_act_but_about_a_divergence(
+    train_small: TrainSmall, diagnose: Staged, condition: Condition
+) -> None:
+    diagnose(condition, 400, 10_000)
     for policy in ("off", "suggest"):
         run = train_small(policy, f"remedies.policy={policy}", source="ring", budget="800")
-        assert not events(run, "remedy")
+        assert bool(events(run, "remedy")) == (policy == "suggest" and condition == "divergence")
         assert not events(run, "no remedy")
+        assert run.state.status == "finished"
+
+
+def test_momentum_that_is_taken_away_is_gone_from_the_optimizers_and_stays_so_in_the_checkpoint(
+    train_small: TrainSmall, diagnose: Staged
+) -> None:
+    diagnose("cycling", 400, 480)
+    run = train_small("swinging", *SWINGING, source="ring", budget="1280")
+    (event,) = events(run, "remedy")
+    assert "β1" in event["message"]
+    found = checkpoints.latest(run.folder.checkpoints)
+    assert found is not None
+    groups = [found.values["update"][role]["groups"] for role in ("generator", "discriminator")]
+    assert [group["betas"] for (group,) in groups] == [[0.0, 0.9], [0.0, 0.9]]
+    assert eq.resume(run.folder.path, budget="1440").state.samples == 1440
 
 
 def test_with_off_a_game_that_is_not_finite_ends_at_once(train_small: TrainSmall, poison: Callable) -> None:
@@ -78,11 +97,11 @@ def test_a_treatment_in_place_changes_the_game_once_and_is_told_and_kept(
     run = train_small("cycling", *ACT, source="ring", budget="1280")
     (event,) = events(run, "remedy")
     assert event["samples"] == 400
-    assert "× 1 → × 0.5" in event["message"]
+    assert "none → γ = 0.1" in event["message"]
     assert run.state.samples == run.state.spent == 1280, "nothing was given up"
     found = checkpoints.latest(run.folder.checkpoints)
     assert found is not None
-    assert found.values["adjustments"]["generator_rate"] == 0.5
+    assert found.values["adjustments"]["penalty"] == 0.1
     assert remedy_history(run)["tried"] == {"cycling": 1}
 
 
@@ -116,7 +135,7 @@ def test_nothing_is_done_about_cycles_while_the_score_still_falls(
     train_small: TrainSmall, diagnose: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diagnose("cycling", 400, 10_000)
-    monkeypatch.setattr(repair, "trend", lambda _: "falling")
+    monkeypatch.setattr(repair, "improves", lambda _: True)
     assert not events(train_small("falling", *ACT, source="ring", budget="800"), "remedy")
 
 
@@ -125,6 +144,23 @@ def test_a_penalty_that_comes_in_is_one(train_small: TrainSmall, diagnose: Stage
     run = train_small("strong", *ACT, source="ring", budget="1280")
     penalties = {step["samples"]: step["penalty"] for step in logs.records(run.folder.steps)}
     assert penalties[400] == 0 < penalties[480]
+
+
+def test_a_penalty_that_comes_in_takes_the_place_of_weight_clipping_also_after_a_resume(
+    train_small: TrainSmall, diagnose: Staged
+) -> None:
+    diagnose("discriminator-overpowering", 400, 480)
+    run = train_small("clipped", *ACT, "game.weight_clip=0.001", source="ring", budget="1280")
+
+    def largest() -> float:
+        found = checkpoints.latest(run.folder.checkpoints)
+        assert found is not None
+        weights = [tensor for name, tensor in found.tensors.items() if name.startswith("discriminator.")]
+        return max(float(weight.abs().max()) for weight in weights)
+
+    assert largest() > 0.0011, "the limit is gone"
+    eq.resume(run.folder.path, budget="1600")
+    assert largest() > 0.0011, "and does not come back"
 
 
 def test_a_fresh_discriminator_has_other_weights_and_no_past_and_is_the_same_each_time(
@@ -142,9 +178,10 @@ def test_a_fresh_discriminator_has_other_weights_and_no_past_and_is_the_same_eac
         seen.append((before, after, dict(state.update.optimizers["discriminator"].state)))
 
     monkeypatch.setattr(repair, "renew_discriminator", renew)
+    monkeypatch.setattr("equipoise.health.remedies.changes_for", lambda *_, **__: ())
     diagnose("mode-dropping", 400, 800)
     for name in ("one", "two"):
-        train_small(name, *ACT, source="ring", budget="960")
+        train_small(name, *ACT, source="ring", budget="640")
     assert len(seen) == 2
     for before, after, moments in seen:
         assert not torch.equal(before, after)
@@ -154,7 +191,16 @@ def test_a_fresh_discriminator_has_other_weights_and_no_past_and_is_the_same_eac
 
 @pytest.mark.parametrize("act", [interrupt, kill])
 @pytest.mark.parametrize("samples", [384, 400, 416, 640, 648])
-@pytest.mark.parametrize("condition", ["cycling", "mode-dropping", "discriminator-overpowering"])
+@pytest.mark.parametrize(
+    ("condition", "given", "change"),
+    [
+        ("cycling", ACT, "γ"),
+        ("cycling", SWINGING, "β1"),
+        ("mode-dropping", SWINGING, "β1"),
+        ("mode-dropping", ACT, "anew"),
+        ("discriminator-overpowering", ACT, "γ"),
+    ],
+)
 def test_a_run_that_ends_around_a_treatment_is_continued_as_the_one_that_did_not(
     train_small: TrainSmall,
     diagnose: Staged,
@@ -163,16 +209,21 @@ def test_a_run_that_ends_around_a_treatment_is_continued_as_the_one_that_did_not
     act: Callable[[], None],
     samples: int,
     condition: Condition,
+    given: tuple[str, ...],
+    change: str,
 ) -> None:
     diagnose(condition, 400, 10_000)
-    whole = train_small("whole", *ACT, source="ring", budget="1040")
+    if change == "anew":
+        monkeypatch.setattr("equipoise.health.remedies.changes_for", lambda *_, **__: ())
+    whole = train_small("whole", *given, source="ring", budget="1040")
+    assert any(change in event["message"] for event in events(whole, "remedy"))
     with monkeypatch.context() as patch:
         act_at(patch, 0, samples, act)
         if act is kill:
             with pytest.raises(Killed):
-                train_small("cut", *ACT, source="ring", budget="1040")
+                train_small("cut", *given, source="ring", budget="1040")
         else:
-            assert train_small("cut", *ACT, source="ring", budget="1040").state.status == "stopped"
+            assert train_small("cut", *given, source="ring", budget="1040").state.status == "stopped"
     resumed = eq.resume(tmp_path / "cut")
     assert_the_same(whole, resumed)
     assert places(whole) == places(resumed), "a remedy that is met again is not written twice"

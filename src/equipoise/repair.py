@@ -19,34 +19,38 @@ from equipoise.health.remedies import (
     to_treat,
     treatment,
 )
-from equipoise.health.standing import trend
+from equipoise.health.standing import WINDOW, improves
 from equipoise.health.telling import lowered, title, told
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
-from equipoise.state import TrainingState, roll_back
+from equipoise.state import TrainingState, adjust, roll_back
 from equipoise.stopping.monitor import Monitor
 from equipoise.stopping.verdicts import Continue, Remedy, Stop, Verdict
 from equipoise.storage.records import Condition, Diagnosis, Score
 from equipoise.tasks.base import Task
 
 UNTOLD: tuple[Condition, ...] = ("non-finite", "nothing-more-to-gain")  # they have verdicts of their own
+ALWAYS: tuple[Condition, ...] = ("divergence",)  # done also where remedies are only suggested
 TOLD_BY = 10  # steps of the probability of augmentation from 0 to 1 that are told
 
 
 def repair_due(
     state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, message: Callable[[str], None]
 ) -> Verdict:
-    """Return the remedy for the first condition to treat that has one; only where remedies act.
+    """Return the remedy for the first condition to treat that has one: for any where remedies act, else for some.
 
     Where a condition has none, the reason is told once. Without one the run ends where it has no future.
     """
-    if recipe.remedies.policy != "act" or state.remedy_history.rest:
+    if recipe.remedies.policy == "off" or not recipe.remedies.attempts or state.remedy_history.rest:
         return Continue()
-    for diagnosis in to_treat(monitor.diagnoses):
+    start = max((stats.samples for stats in monitor.recent[:WINDOW]), default=0)
+    for diagnosis in to_treat(monitor.diagnoses, start):
+        if recipe.remedies.policy == "suggest" and diagnosis.condition not in ALWAYS:
+            continue
         if diagnosis.condition in UNTOLD:
             continue
-        if diagnosis.condition in WAITING and trend(monitor.scores) == "falling":
+        if diagnosis.condition in WAITING and improves(monitor.scores):
             continue
         found = treatment(diagnosis, _situation(state, recipe, monitor))
         if not isinstance(found, NoTreatment):
@@ -93,7 +97,7 @@ def repaired(
         message(f"Going back to {back.samples:,} samples, with a change: {remedy.message}")
         return back
     changed = in_words(state.adjustments, recipe, done)
-    state.adjustments = done.adjustments
+    adjust(state, done.adjustments)
     state.remedy_history = state.remedy_history.after(remedy.condition)
     if done.fresh_discriminator:
         renew_discriminator(state, task, recipe)
@@ -113,6 +117,7 @@ def renew_discriminator(state: TrainingState, task: Task, recipe: Recipe) -> Non
     discriminator = state.players.discriminator
     discriminator.load_state_dict(fresh.state_dict())
     state.update.optimizers["discriminator"] = make_optimizer(recipe.game.discriminator, discriminator.parameters())
+    adjust(state, state.adjustments)  # its momentum
     state.sketch = None  # of a joint update by other weights
 
 

@@ -14,7 +14,7 @@ from equipoise.errors import Command, UserError
 from equipoise.game.adjustments import Adjustments
 from equipoise.game.signals import SKETCH
 from equipoise.game.updates import Update, make_update, samples_per_round
-from equipoise.health.remedies import RemedyHistory, Treatment, in_words
+from equipoise.health.remedies import RemedyHistory, Situation, for_non_finite, in_words
 from equipoise.health.stats import Meter
 from equipoise.health.timeline import spans_beyond
 from equipoise.host.intervals import Intervals, measured_intervals, settled_intervals
@@ -248,7 +248,9 @@ def roll_back(
     the same condition, and is rolled back the same way.
     """
     rewound = start(task, recipe, state.attempt + 1)
-    treatment = treatment_of(remedy, state, recipe)
+    treatment = remedy.treatment
+    if treatment is None:
+        treatment = for_non_finite(Situation(recipe, state.adjustments), state.healthy)
     found = checkpoints.latest(run.checkpoints, until=treatment.back_to) if treatment.back_to else None
     if found is None:
         monitor.load_state_dict(Monitor(recipe.stopping, recipe.budget).state_dict())
@@ -257,7 +259,7 @@ def roll_back(
         take_back(rewound, found, recipe, monitor)
     begin_with(rewound, run, put_weights=found is None)
     rewound.intervals = state.intervals
-    rewound.adjustments = treatment.adjustments
+    adjust(rewound, treatment.adjustments)
     rewound.remedy_history = state.remedy_history.after(remedy.condition)
     rewound.attempt = state.attempt + 1
     rewound.spent = state.spent
@@ -288,20 +290,13 @@ def _going_back(condition: Condition, changed: str, back_to: int, run: RunFolder
     return RemedyRecord(condition=condition, changed=changed, back_to=back_to, abandoned=spans_beyond(steps, back_to))
 
 
-def treatment_of(remedy: Remedy, state: TrainingState, recipe: Recipe) -> Treatment:
-    """Return what a remedy does; without a treatment of its own, back to the last healthy checkpoint, at lower rates.
-
-    There is no floor to these: a game that is not finite has nothing to lose.
-    """
-    if remedy.treatment is not None:
-        return remedy.treatment
-    before, factor = state.adjustments, recipe.remedies.rate_factor
-    lowered = replace(
-        before,
-        generator_rate=before.generator_rate * factor,
-        discriminator_rate=before.discriminator_rate * factor,
-    )
-    return Treatment(lowered, back_to=state.healthy or 0)
+def adjust(state: TrainingState, adjustments: Adjustments) -> None:
+    """Make these the changes of a game that its remedies have made so far."""
+    state.adjustments = adjustments
+    game = state.update.game
+    if adjustments.penalty and game.weight_clip is not None:  # the penalty is there in its place
+        state.update = replace(state.update, game=replace(game, weight_clip=None))
+    state.update.set_momentum(adjustments.momentum)
 
 
 def _match_files(state: TrainingState, monitor: Monitor, run: RunFolder) -> None:
@@ -337,6 +332,7 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
         state.best_generator = copy.deepcopy(state.generator_ema)
     for name, module in _modules(state):
         checkpoints.load_module(name, module, found.tensors)
+    adjust(state, values.adjustments)
     of_update = {name.removeprefix("update."): t for name, t in found.tensors.items() if name.startswith("update.")}
     state.update.load(of_update, values.update)
     state.samples = values.samples
@@ -347,7 +343,6 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
     state.saved = values.samples
     state.spent = values.spent
     state.attempt = values.attempt
-    state.adjustments = values.adjustments
     state.remedy_history = values.remedy_history or RemedyHistory(
         {"non-finite": values.attempt} if values.attempt else {}
     )

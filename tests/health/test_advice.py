@@ -33,7 +33,7 @@ def test_what_is_advised_can_be_typed_and_changes_the_recipe(condition: Conditio
 def test_rates_are_advised_as_a_share_of_this_recipes() -> None:
     recipe = points_recipe("game.generator.rate=0.03", "game.generator.rate_end=none")
     assert "game.generator.rate=0.015" in suggested_settings("divergence", recipe)
-    assert "game.generator.rate=0.00375" in suggested_settings("rate-too-high", recipe)
+    assert "game.generator.rate=0.0075" in suggested_settings("rate-too-high", recipe)
 
 
 def test_advice_is_told_unless_remedies_act_or_are_off() -> None:

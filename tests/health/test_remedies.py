@@ -7,8 +7,10 @@ import pytest
 from trainings import points_recipe
 
 from equipoise.game.adjustments import Adjustments
+from equipoise.health.advice import settings_of
 from equipoise.health.remedies import (
     ENDING,
+    GAMMA,
     HIGHEST,
     LOWEST,
     MOST_AUGMENTED,
@@ -16,12 +18,14 @@ from equipoise.health.remedies import (
     MOST_OF_ONE,
     RAMP,
     REST,
+    STRONGER,
     TARGET,
     NoTreatment,
     RemedyHistory,
     Situation,
     Treatment,
     adapted_augmentation,
+    for_non_finite,
     in_words,
     to_treat,
     treatment,
@@ -29,6 +33,7 @@ from equipoise.health.remedies import (
 from equipoise.recipe import Augment, Custom
 from equipoise.storage.records import Condition, Confidence, Diagnosis
 
+EXHAUSTED = Adjustments(LOWEST, LOWEST, penalty=GAMMA, noise=MOST_NOISE)
 RATES = ("game.generator.rate_end=none", "game.discriminator.rate_end=none")
 
 
@@ -92,46 +97,83 @@ def test_diverged_scores_go_back_to_the_best_one_or_before_and_nowhere_without_o
     assert isinstance(treatment(diagnosed("divergence"), situation(places=(100,))), NoTreatment)
 
 
-def test_a_discriminator_of_many_steps_takes_one_and_then_has_a_penalty() -> None:
+def test_a_discriminator_of_many_steps_takes_one_and_has_a_penalty_at_once() -> None:
     at = situation("game.penalty.kind=none", "game.discriminator_steps=15")
-    first = done("discriminator-overpowering", at)
-    assert first == Treatment(Adjustments(discriminator_steps=-14))
-    assert "15 → 1" in in_words(at.adjustments, at.recipe, first)
-    second = done("discriminator-overpowering", replace(at, adjustments=first.adjustments))
-    assert second.adjustments.penalty > 0
+    found = done("discriminator-overpowering", at)
+    assert found == Treatment(Adjustments(discriminator_steps=-14, penalty=GAMMA))
+    assert "15 → 1" in in_words(at.adjustments, at.recipe, found)
+    critic = situation("game.penalty.kind=none", "game.discriminator_steps=5", "game.loss=wasserstein")
+    assert done("discriminator-overpowering", critic).adjustments == Adjustments(penalty=GAMMA), "it is to be good"
+
+
+def test_much_momentum_is_taken_away_first_and_its_settings_are_advised() -> None:
+    swinging = situation("game.generator.beta1=0.9", "game.discriminator.beta1=0.9")
+    for condition in ("cycling", "divergence", "mode-collapse", "discriminator-too-weak"):
+        found = done(condition, replace(swinging, places=(400,), best=400))
+        assert found.adjustments == Adjustments(momentum=0.0)
+        assert "β1" in in_words(swinging.adjustments, swinging.recipe, found)
+    assert settings_of(Adjustments(momentum=0.0), swinging.recipe) == [
+        "game.generator.beta1=0",
+        "game.discriminator.beta1=0",
+    ]
+    usual = situation("game.generator.beta1=0.5", "game.discriminator.beta1=0.5")
+    assert done("cycling", usual).adjustments.momentum == 1
+    without = situation("game.generator.beta1=0.9", "game.generator.optimizer=adagrad")
+    assert done("cycling", without).adjustments.momentum == 1, "Adagrad has none"
+
+
+def test_a_game_that_is_not_finite_goes_back_with_lower_rates_and_from_its_beginning_without_momentum() -> None:
+    swinging = situation("game.generator.beta1=0.9", "game.discriminator.beta1=0.9")
+    first = for_non_finite(swinging, None)
+    assert first == Treatment(Adjustments(momentum=0.0), back_to=0)
+    second = for_non_finite(replace(swinging, adjustments=first.adjustments), None)
+    assert second == Treatment(Adjustments(0.5, 0.5, momentum=0.0), back_to=0)
+    assert for_non_finite(swinging, 400) == Treatment(Adjustments(0.5, 0.5), back_to=400)
+
+
+def test_a_game_that_never_worked_gets_much_lower_rates_and_one_that_broke_a_stronger_penalty() -> None:
+    at = situation("game.penalty.kind=r1", "game.penalty.gamma=1")
+    assert done("mode-collapse", at).adjustments == Adjustments(0.125, 0.125)
+    broken = done("mode-collapse", replace(at, places=(400,)))
+    assert (broken.adjustments, broken.back_to) == (Adjustments(gamma=STRONGER), 400)
 
 
 def test_a_penalty_comes_in_only_where_there_is_none_and_batch_norm_and_the_task_allow_it() -> None:
     assert done("vanishing-gradient", situation("game.penalty.kind=none")).adjustments.penalty > 0
-    kept = done("vanishing-gradient", situation("game.penalty.kind=r1", "game.penalty.gamma=1")).adjustments
+    kept = done("discriminator-overpowering", situation("game.penalty.kind=r1", "game.penalty.gamma=1")).adjustments
     assert (kept.penalty, kept.gamma > 1) == (0, True)
+    clipped = situation("game.penalty.kind=none", "game.weight_clip=0.1")
+    instead = done("mode-dropping", clipped).adjustments
+    assert instead.penalty > 0
+    assert "game.weight_clip=none" in settings_of(instead, clipped.recipe)
     normed = situation("game.penalty.kind=none", "networks.discriminator_norm=batch")
-    assert done("vanishing-gradient", normed).adjustments == Adjustments(discriminator_rate=0.5)
+    assert done("discriminator-overpowering", normed).adjustments == Adjustments(discriminator_rate=0.5)
     custom = situation("game.penalty.kind=none")
     custom = replace(custom, recipe=replace(custom.recipe, task=Custom()))
-    assert done("vanishing-gradient", custom).adjustments == Adjustments(discriminator_rate=0.5)
+    assert done("discriminator-overpowering", custom).adjustments == Adjustments(discriminator_rate=0.5)
 
 
-def test_a_discriminator_that_moves_more_slowly_than_the_generator_gets_its_rate() -> None:
-    rates = ("game.generator.rate=0.004", "game.discriminator.rate=0.001")
+def test_a_generator_that_is_faster_than_the_discriminator_gets_its_rate_and_a_weak_discriminator_the_generators() -> (
+    None
+):
+    at = situation("game.generator.rate=0.004", "game.discriminator.rate=0.001", *RATES)
     for condition in ("mode-collapse", "cycling"):
-        found = done(condition, situation(*rates, *RATES))
-        assert found.adjustments == Adjustments(discriminator_rate=4.0)
+        assert done(condition, at).adjustments == Adjustments(generator_rate=0.25)
+    assert done("discriminator-too-weak", at).adjustments == Adjustments(discriminator_rate=4.0)
+    alike = situation("game.generator.rate=0.001", "game.discriminator.rate=0.001", *RATES)
+    assert done("discriminator-too-weak", alike).adjustments == Adjustments(generator_rate=0.25, penalty=GAMMA)
 
 
 def test_rates_have_a_floor_that_is_said() -> None:
     at = situation(adjustments=Adjustments(generator_rate=LOWEST, discriminator_rate=LOWEST))
-    assert isinstance(treatment(diagnosed("cycling"), at), NoTreatment)
+    assert isinstance(treatment(diagnosed("rate-too-high"), at), NoTreatment)
     assert done("rate-too-low", at).adjustments.generator_rate > LOWEST
 
 
-def test_mode_dropping_that_lasts_gets_a_fresh_discriminator() -> None:
+def test_mode_dropping_gets_a_fresh_discriminator_where_nothing_else_is_left() -> None:
     at = situation("game.penalty.kind=none")
-    first = done("mode-dropping", at)
-    assert not first.fresh_discriminator
-    assert done(
-        "mode-dropping", replace(at, remedy_history=at.remedy_history.after("mode-dropping"))
-    ).fresh_discriminator
+    assert not done("mode-dropping", at).fresh_discriminator
+    assert done("mode-dropping", replace(at, adjustments=EXHAUSTED)).fresh_discriminator
 
 
 def test_a_rest_lasts_as_many_log_lines_as_it_says() -> None:
@@ -188,6 +230,9 @@ def diagnosis(condition: Condition, confidence: Confidence) -> Diagnosis:
 def test_a_cause_is_treated_before_what_follows_from_it_once_anything_is_sure() -> None:
     collapse, rate = diagnosis("mode-collapse", "likely"), diagnosis("rate-too-high", "possible")
     maybe = diagnosis("cycling", "possible")
-    assert to_treat([collapse, maybe, rate]) == [rate, collapse]
+    assert to_treat([collapse, maybe, rate], start=100) == [rate, collapse]
+    assert to_treat([collapse, maybe, rate], start=99) == [collapse], "it followed from something else"
+    weak = diagnosis("discriminator-too-weak", "possible")
+    assert to_treat([collapse, weak], start=99) == [weak, collapse]
     assert to_treat([diagnosis("mode-collapse", "possible"), rate]) == []
     assert to_treat([]) == []

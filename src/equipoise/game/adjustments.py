@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Adjustments:
-    """Factors of rates and of γ; what is added to noise, augmentation and D's steps; γ of a penalty that came in."""
+    """Factors of rates, momentum and γ, what is added to noise, augmentation and D's steps, and γ of a new penalty."""
 
     generator_rate: float = 1.0
     discriminator_rate: float = 1.0
+    momentum: float = 1.0
     gamma: float = 1.0
     noise: float = 0.0
     augment: float = 0.0

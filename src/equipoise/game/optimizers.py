@@ -44,6 +44,15 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def set_momentum(optimizer: Optimizer, momentum: float) -> None:
+    """Set the momentum, which is Adam's first β; Adagrad has none."""
+    for group in optimizer.param_groups:
+        if "betas" in group:
+            group["betas"] = (momentum, group["betas"][1])
+        elif "momentum" in group:
+            group["momentum"] = momentum
+
+
 @torch.no_grad()
 def step_unless(optimizer: Optimizer, is_refused: Tensor) -> None:
     """Take a step unless `is_refused` [] is true, without waiting for the device to say so.

@@ -21,6 +21,7 @@ from equipoise.game.optimizers import (
     make_optimizer,
     optimizer_tensors,
     put_back,
+    set_momentum,
     set_rate,
     step_unless,
 )
@@ -85,6 +86,11 @@ class Update:
         """Set both learning rates."""
         set_rate(self.optimizers["generator"], generator)
         set_rate(self.optimizers["discriminator"], discriminator)
+
+    def set_momentum(self, factor: float) -> None:
+        """Set both momenta to so many times the recipe's."""
+        set_momentum(self.optimizers["generator"], factor * self.game.generator.beta1)
+        set_momentum(self.optimizers["discriminator"], factor * self.game.discriminator.beta1)
 
     def rate(self, role: Role) -> float:
         """Return a player's learning rate."""

@@ -3,19 +3,7 @@
 from typing import assert_never
 
 from equipoise.game.adjustments import Adjustments
-from equipoise.health.remedies import (
-    STEADIER,
-    WEAKER,
-    Change,
-    Situation,
-    a_penalty,
-    equal_rates,
-    faster_discriminator,
-    higher_rates,
-    less_augmentation,
-    lower_rates,
-    much_lower_rates,
-)
+from equipoise.health.remedies import Situation, as_slow_generator, changes_for
 from equipoise.recipe import Recipe, task_name
 from equipoise.storage.records import Condition
 
@@ -38,38 +26,13 @@ def suggested_settings(condition: Condition, recipe: Recipe) -> list[str]:
     if condition == "averaged-generator-worse":
         return [f"game.ema_half_life={recipe.game.ema_half_life / 4:g}"] if recipe.game.ema_half_life else []
     at = Situation(recipe)
-    if condition in ("mode-collapse", "mode-dropping") and equal_rates(at) is None and _can_be_packed(recipe):
+    if condition in ("mode-collapse", "mode-dropping") and as_slow_generator(at) is None and _can_be_packed(recipe):
         return ["game.packing=2"]
-    for change in _changes(condition):
+    for change in changes_for(condition):
         found = change(at)
         if found is not None:
             return settings_of(found, recipe)
     return []
-
-
-def _changes(condition: Condition) -> tuple[Change, ...]:
-    """Return the changes that a remedy would try within a run."""
-    match condition:
-        case "non-finite" | "divergence":
-            return (lower_rates,)
-        case "exploding-gradient":
-            return (a_penalty, much_lower_rates)
-        case "rate-too-high":
-            return (much_lower_rates,)
-        case "cycling":
-            return (equal_rates, lower_rates)
-        case "mode-collapse" | "mode-dropping":
-            return STEADIER
-        case "vanishing-gradient" | "discriminator-overpowering":
-            return WEAKER
-        case "discriminator-too-weak":
-            return (faster_discriminator,)
-        case "rate-too-low":
-            return (higher_rates,)
-        case "augmentation-leak":
-            return (less_augmentation,)
-        case _:
-            return ()
 
 
 def settings_of(now: Adjustments, recipe: Recipe) -> list[str]:
@@ -84,8 +47,13 @@ def settings_of(now: Adjustments, recipe: Recipe) -> list[str]:
             found.append(f"game.{player}.rate={settings.rate * factor:g}")
             if settings.rate_end is not None:
                 found.append(f"game.{player}.rate_end={settings.rate_end * factor:g}")
+    for player, settings in (("generator", game.generator), ("discriminator", game.discriminator)):
+        if now.momentum != 1 and settings.beta1:
+            found.append(f"game.{player}.beta1={settings.beta1 * now.momentum:g}")
     if now.penalty:
         found += ["game.penalty.kind=r1+r2", f"game.penalty.gamma={now.penalty:g}"]
+        if game.weight_clip is not None:
+            found.append("game.weight_clip=none")
     if now.gamma != 1:
         found.append(f"game.penalty.gamma={game.penalty.gamma * now.gamma:g}")
         if game.penalty.gamma_end is not None:

@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from equipoise.health.standing import WINDOW, Trend, finite, gradient_share, mean_accuracy, num_skipped, trend
+from equipoise.health.standing import AHEAD, WINDOW, finite, gradient_share, improves, mean_accuracy, num_skipped
 from equipoise.health.stats import RECENT
 from equipoise.storage.records import Condition, Confidence, Diagnosis, Score, StepStats
 
@@ -21,17 +21,18 @@ FEWEST = 6  # of them, before anything but numbers that are not finite can be to
 KEPT = 0.8  # strength down to which a condition that has begun holds
 CLEAR = 2.0  # strength from which a condition is likely, once it has lasted
 LASTED = 2 * WINDOW  # log lines
+LASTED_LONG = 6 * WINDOW  # log lines after which it is likely in any case
 NUM_LATE = 3  # scores that tell a divergence or a loss of variety together
 
-DIVERGED = 1.6  # times the best score, each of the last three
+DIVERGED = 2.0  # times the best score, each of the last three
 LOST = 0.1  # of what was won since the first score, at least
 EXPLODED = 500.0  # norm of a player's gradient
 GROWN = 100.0  # or so many times its own upper quartile before
 FADED = 1e-3  # of what reaches the last part of a network, in another part
 STOPPED = 0.02  # of its own upper quartile before, the generator's gradient
-SURE = 0.95  # accuracy of a discriminator that may be too strong
+SURE = 0.95  # accuracy of a discriminator that may be too strong by the generator's gradient
 SURE_OF_ALL = 0.97  # D(x), and 1 − D(G(z)), where nothing else is known
-APART = 6.0  # between its mean answers, where these are logits of a probability
+APART = 5.0  # between its mean answers, where these are logits of a probability
 BEHIND = 0.45  # accuracy of one that is behind the generator
 WILD = 0.3  # accuracy in a single log line, of one that follows no longer
 MEMORISED = 0.5  # of the scale between real and generated (arXiv:2006.06676, Eq. 1)
@@ -40,13 +41,15 @@ ALIKE = 0.1  # of the distance to the nearest neighbour in a real batch
 DROPPED = 0.6  # of the spread
 PROGRESS = 5.0  # times less variety than that speaks of a collapse while the score still falls
 RISING = 1.1  # times what it was a window ago: a generator that has just begun to make different things
+RISEN = 1.5  # or so many times what it was at the start, while it was hardly ever more
 LEFT = 0.4  # of the best coverage or recall
 SOME = 0.3  # coverage or recall below which there is little to lose
 UNEVEN = 0.5  # divergence of the shares by mode, where modes are known
 ENDS = 0.4  # share of values at the ends of their range, more than in real samples
 COPIED = -3.0  # of the test for copying, in standard deviations (arXiv:2004.05675)
 LEAKED = -3.0  # of the comparison with augmented real images, likewise
-LARGE = 0.05  # ‖Δw‖ / ‖w‖ of one step
+LARGE = 0.04  # ‖Δw‖ / ‖w‖ of one step
+VERY_LARGE = 0.06
 SMALL = 5e-5
 SWING = 0.25  # of the accuracy in a cycle, up or down
 NUM_TURNS = 6  # of the last 32 log lines, up to down or down to up
@@ -66,12 +69,12 @@ class Sign:
 
 @dataclass(frozen=True)
 class View:
-    """What the conditions are told from: the log lines of now and before, the scores, and where these go."""
+    """What the conditions are told from: the log lines of now and before, the scores, and whether these get better."""
 
     now: tuple[StepStats, ...]
     history: tuple[StepStats, ...]
     scores: tuple[Score, ...]
-    going: Trend
+    improves: bool
 
     def median(self, number: Callable[[StepStats], float]) -> float:
         """Return the median of a number over the log lines of now, NaN where it is in fewer than half of them."""
@@ -83,9 +86,12 @@ class View:
         return self.median(lambda stats: stats.signals.get(name, math.nan))
 
     def is_rising(self, name: str) -> bool:
-        """Return whether a signal rises, or nobody can tell yet: it is compared with the window before."""
-        before = finite(stats.signals.get(name, math.nan) for stats in self.history[-2 * WINDOW : -WINDOW])
-        return len(before) < FEWEST or self.signal(name) > RISING * statistics.median(before)
+        """Return whether a signal rises, since the window before or since the start, or nobody can tell yet."""
+        earlier = finite(stats.signals.get(name, math.nan) for stats in self.history[:-WINDOW])
+        if len(earlier) < FEWEST or self.signal(name) > RISING * statistics.median(earlier[-WINDOW:]):
+            return True
+        is_highest = self.signal(name) > statistics.quantiles(earlier, n=4)[2]
+        return is_highest and self.signal(name) > RISEN * statistics.median(earlier[:WINDOW])
 
     def below(self, name: str, limit: float) -> int:
         """Return the samples of the first log line from which on a signal was never above a limit, up to now."""
@@ -113,7 +119,7 @@ def examine(
     if not history:
         return ()
     shown = tuple(score for score in scores if score.is_finite)
-    view = View(tuple(history[-WINDOW:]), tuple(history), shown, trend(shown))
+    view = View(tuple(history[-WINDOW:]), tuple(history), shown, improves(shown))
     began = {diagnosis.condition: diagnosis.since for diagnosis in before}
     found: dict[Condition, Sign] = {}
     for condition, sign in _signs(view, settled).items():
@@ -175,7 +181,8 @@ def _confidence(condition: Condition, sign: Sign, view: View, since: int) -> Con
     if condition in ("non-finite", "nothing-more-to-gain"):
         return "certain"
     num_lines = sum(stats.samples >= since for stats in view.history)
-    return "likely" if sign.strength >= CLEAR and num_lines >= LASTED else "possible"
+    is_clear = sign.strength >= CLEAR and num_lines >= LASTED
+    return "likely" if is_clear or num_lines >= LASTED_LONG else "possible"
 
 
 # Numbers that run away
@@ -248,7 +255,7 @@ def vanishing_gradient(view: View) -> Sign | None:
     """A gradient that does not reach the first layers, or has gone from the generator."""
     signs = []
     share = gradient_share(view.history)
-    if view.going != "falling" and share > 0:
+    if not view.improves and share > 0:
         told = f"The generator's gradient is down to {100 * share:.2g} % of what it was."
         signs.append(Sign(STOPPED / share, told))
     for player in ("discriminator", "generator"):
@@ -264,17 +271,17 @@ def vanishing_gradient(view: View) -> Sign | None:
 
 def discriminator_overpowering(view: View) -> Sign | None:
     """A discriminator that is sure of nearly everything, while the scores no longer fall."""
-    if view.going == "falling":
+    if view.improves:
         return None
     accuracy = mean_accuracy(view.now)
     if math.isnan(accuracy):
         return _too_sure(view)
-    if not accuracy >= SURE:
+    if not accuracy >= AHEAD:
         return None
     told = f"The discriminator is right {100 * accuracy:.0f} % of the time"
     signs = []
     share = gradient_share(view.history)
-    if share < 1:
+    if share < 1 and accuracy >= SURE:
         told_share = f"{told}, the generator's gradient is {100 * share:.2g} % of what it was"
         signs.append(Sign(0.1 / max(share, 1e-9), _sentence(f"{told_share}, and the score does not fall")))
     gap = view.median(lambda stats: stats.real_logit - stats.fake_logit)
@@ -364,7 +371,7 @@ def mode_collapse(view: View) -> Sign | None:
         if share >= 0 and not view.is_rising(name):
             told = f"a generated batch has {100 * share:.2g} % of the {what} of a real one"
             strength = limit / max(share, 1e-6)
-            if view.going == "falling":
+            if view.improves:
                 strength /= PROGRESS
             signs.append(Sign(strength, _sentence(told), view.below(name, limit)))
     if fall := _fall(view, "coverage"):
@@ -378,7 +385,7 @@ def mode_dropping(view: View) -> Sign | None:
     """Parts of the data that are not generated, or no longer."""
     signs = []
     share = view.signal("spread")
-    if share >= 0 and not view.is_rising("spread") and view.going != "falling":
+    if share >= 0 and not view.is_rising("spread") and not view.improves:
         told = f"a generated batch has {100 * share:.2g} % of the spread of a real one"
         signs.append(Sign(DROPPED / max(share, 1e-6), _sentence(told), view.below("spread", DROPPED)))
     for name in ("coverage", "recall"):
@@ -433,9 +440,9 @@ def saturation(view: View) -> Sign | None:
 def averaged_generator_worse(view: View) -> Sign | None:
     """An averaged generator that scores worse than the raw one."""
     both = [score for score in view.scores[-2 * AVERAGING_EVERY :] if math.isfinite(score.value("averaging"))][-2:]
-    if len(both) < 2 or view.going == "falling":  # it lags behind a generator that gets on
+    if len(both) < 2 or view.improves:  # it lags behind a generator that gets on
         return None
-    if any(score.loss < LAGGING * score.value("raw") for score in both):
+    if not all(score.loss >= LAGGING * score.value("raw") for score in both):
         return None
     sure = min(score.value("averaging") for score in both)  # in standard errors; above 0: the average is worse
     last = both[-1]
@@ -453,7 +460,7 @@ def rate_too_high(view: View) -> Sign | None:
         moved = view.signal(f"step/{player}")
         if moved > 0:
             told = f"each step changes the {player}'s weights by {100 * moved:.2g} %"
-            signs.append(Sign(moved / LARGE, _sentence(told)))
+            signs.append(Sign(1 + (moved - LARGE) / (VERY_LARGE - LARGE), _sentence(told)))
     return _strongest(signs)
 
 

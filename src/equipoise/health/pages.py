@@ -80,7 +80,7 @@ PAGES: dict[Subject, Page] = {
     "divergence": Page(
         "The generated samples got much worse than they once were, and stay so.",
         "The score rises and does not come back.",
-        f"Each of the last {by.NUM_LATE} scores is at least {by.DIVERGED} times the best one, by more than three "
+        f"Each of the last {by.NUM_LATE} scores is at least {by.DIVERGED:g} times the best one, by more than three "
         f"standard errors, and at least {100 * by.LOST:.0f} % of what was won is lost.",
         "Too high learning rates, no penalty, or a discriminator that no longer follows.",
         (Help("go back to the best generator; Equipoise keeps it"), LOWER, PENALTY),
@@ -118,10 +118,11 @@ PAGES: dict[Subject, Page] = {
     ),
     "discriminator-overpowering": Page(
         "The discriminator is nearly always right and very sure of it, and the generator no longer improves.",
-        f"The accuracy stays above {100 * by.SURE:.0f} %, the answers for real and generated samples lie far apart, "
-        "and the score stands still.",
-        f"Accuracy of {100 * by.SURE:.0f} % or more, a score that does not fall, and answers at least {by.APART:g} "
-        "apart or a generator gradient below 10 % of its past. High accuracy alone is no illness.",
+        "The accuracy is high and stays so, the answers for real and generated samples lie far apart, and the score "
+        "stands still.",
+        f"No score of the last {by.NUM_LATE} is the best so far, and the accuracy is at least {100 * by.AHEAD:.0f} % "
+        f"with answers at least {by.APART:g} apart, or at least {100 * by.SURE:.0f} % with a generator gradient below "
+        "10 % of its past. High accuracy alone is no illness.",
         "Several discriminator steps per generator step, a higher rate for it, or no penalty.",
         (PENALTY, ONE_STEP, PAIRS, NOISE),
         "arXiv:1701.04862; arXiv:1809.11096, §4.2",

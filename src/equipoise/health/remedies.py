@@ -17,11 +17,13 @@ REST = 32  # log lines after a treatment, in which no other is begun
 MOST_OF_ONE = 2  # treatments of the same condition
 LOWEST = 1 / 64  # factor of a rate
 HIGHEST = 1_000.0
+USUAL_MOMENTUM = 0.5  # with more the players swing (arXiv:1511.06434, §3; arXiv:1807.04740)
 GAMMA = 0.1  # of R1 + R2, where there was no penalty
 STRONGER = 4.0  # times the γ of a penalty, once
-FASTER = 4.0  # times the rate of a discriminator that is too weak
-RAISED = 10.0  # times both rates where they are too low
-CUT = 3  # times the recipe's factor, where steps are far too large
+FASTER = 4.0  # times as fast beside the generator is a discriminator that was too weak
+RAISED = 100.0  # times both rates where they are too low
+CUT = 2  # times the recipe's factor, where steps are too large
+DEEP_CUT = 3  # times, where a game has never worked
 NOISE = 0.1  # standard deviation that is added to what the discriminator sees
 MOST_NOISE = 0.2
 FIRST = 0.1  # probability of augmentation with which its controller begins
@@ -30,7 +32,8 @@ TARGET = 0.5  # of r_v (arXiv:2006.06676, §3.2)
 RAMP = 500_000  # samples from probability 0 to 1 (arXiv:2006.06676, §3.1)
 SHARE_OF_RAMP = 0.25  # of the samples that the budget pays for, where these are few
 
-WAITING: tuple[Condition, ...] = ("mode-dropping", "cycling")  # nothing is done while the score still falls
+# Nothing is done about these while scores get better.
+WAITING: tuple[Condition, ...] = ("mode-dropping", "cycling", "rate-too-high")
 ENDING: tuple[Condition, ...] = ("divergence", "exploding-gradient", "mode-collapse")
 GOING_BACK: tuple[Condition, ...] = (*ENDING, "rate-too-high")
 CAUSES: tuple[Condition, ...] = (  # what may be behind a divergence, a collapse or a cycle, and is treated first
@@ -98,16 +101,59 @@ class NoTreatment:
     is_end: bool = False
 
 
-def to_treat(diagnoses: Sequence[Diagnosis]) -> list[Diagnosis]:
-    """Return what is to be treated, in this order: nothing while all is only possible, else causes before the rest."""
+def to_treat(diagnoses: Sequence[Diagnosis], start: int = 0) -> list[Diagnosis]:
+    """Return what is to be treated, in this order: nothing while all is only possible, else causes before the rest.
+
+    `start`: samples at the first log lines. Steps that are only possibly too large are a cause if they always were.
+    """
     sure = [one for one in diagnoses if one.confidence != "possible"]
     if not sure:
         return []
-    causes = [one for one in diagnoses if one.condition in CAUSES]
+    causes = [
+        one
+        for one in diagnoses
+        if one.condition in CAUSES and (one in sure or one.condition != "rate-too-high" or one.since <= start)
+    ]
     return [*causes, *(one for one in sure if one.condition not in CAUSES)]
 
 
 Change = Callable[[Situation], Adjustments | None]  # None: it cannot be made
+
+
+def changes_for(condition: Condition, *, is_from_start: bool = False) -> tuple[Change, ...]:
+    """Return the changes that may help against a condition; the first that can be made is made.
+
+    `is_from_start`: nothing of the game from before the condition is there to go back to.
+    """
+    match condition:
+        case "non-finite":
+            return (without_momentum, lower_rates)
+        case "divergence":
+            return (without_momentum, lower_rates)
+        case "exploding-gradient":
+            return (held_back, much_lower_rates)
+        case "rate-too-high":
+            return (clearly_lower_rates,)
+        case "vanishing-gradient":
+            return (without_momentum, held_back, much_lower_rates)
+        case "mode-collapse" if is_from_start:
+            return (without_momentum, as_slow_generator, held_back, much_lower_rates)
+        case "mode-collapse":
+            return (without_momentum, as_slow_generator, held_back, stronger_penalty, more_noise, lower_rates)
+        case "mode-dropping":
+            return (without_momentum, as_slow_generator, held_back, clearly_lower_rates, stronger_penalty, more_noise)
+        case "discriminator-overpowering":
+            return (held_back, stronger_penalty, slower_discriminator, more_noise)
+        case "discriminator-too-weak":
+            return (without_momentum, as_fast_discriminator, slower_generator)
+        case "cycling":
+            return (without_momentum, as_slow_generator, held_back, lower_rates)
+        case "rate-too-low":
+            return (higher_rates,)
+        case "augmentation-leak":
+            return (less_augmentation,)
+        case _:
+            return ()
 
 
 def treatment(diagnosis: Diagnosis, at: Situation) -> Treatment | NoTreatment:
@@ -121,29 +167,20 @@ def treatment(diagnosis: Diagnosis, at: Situation) -> Treatment | NoTreatment:
     match condition:
         case "divergence":
             return _back_to_best(at)
-        case "exploding-gradient":
-            return _changed(at, (a_penalty, much_lower_rates), "both rates are at their floor", _place(diagnosis, at))
-        case "rate-too-high":
-            return _changed(at, (much_lower_rates,), "both rates are at their floor", _place(diagnosis, at))
-        case "mode-collapse":
-            return _changed(at, STEADIER, "nothing is left to change", _place(diagnosis, at))
-        case "vanishing-gradient" | "discriminator-overpowering":
-            return _changed(at, WEAKER, "the discriminator cannot be held back any further")
-        case "discriminator-too-weak":
-            return _changed(at, (faster_discriminator,), "the discriminator's rate is at its ceiling")
+        case "exploding-gradient" | "rate-too-high" | "vanishing-gradient" | "mode-collapse":
+            # Its weights are spoilt, so back to before it. A game that never worked needs other changes.
+            back_to = _place(diagnosis, at)
+            return _changed(at, changes_for(condition, is_from_start=back_to == 0), back_to)
+        case "discriminator-overpowering" | "discriminator-too-weak" | "cycling" | "rate-too-low":
+            return _changed(at, changes_for(condition))
         case "discriminator-overfitting":
             return _augmented(at)
         case "mode-dropping":
-            found = _changed(at, STEADIER, "")
-            if num == 0 and isinstance(found, Treatment):
-                return found
-            return Treatment(at.adjustments, fresh_discriminator=True)
-        case "cycling":
-            return _changed(at, (equal_rates, lower_rates), "both rates are at their floor")
-        case "rate-too-low":
-            return _changed(at, (higher_rates,), "both rates are at their ceiling")
+            found = _changed(at, changes_for(condition))
+            return found if isinstance(found, Treatment) else Treatment(at.adjustments, fresh_discriminator=True)
         case "augmentation-leak":
-            return _changed(at, (less_augmentation,), "nothing is augmented")
+            found = _changed(at, changes_for(condition))
+            return found if isinstance(found, Treatment) else NoTreatment("nothing is augmented")
         case "non-finite":
             return NoTreatment("such steps are never applied; where none is left, the run goes back by itself")
         case "saturation" | "memorization" | "averaged-generator-worse" | "nothing-more-to-gain":
@@ -152,15 +189,13 @@ def treatment(diagnosis: Diagnosis, at: Situation) -> Treatment | NoTreatment:
             assert_never(unreachable)
 
 
-def _changed(
-    at: Situation, changes: Sequence[Change], reason: str, back_to: int | None = None
-) -> Treatment | NoTreatment:
+def _changed(at: Situation, changes: Sequence[Change], back_to: int | None = None) -> Treatment | NoTreatment:
     """Return the first change that can be made."""
     for change in changes:
         found = change(at)
         if found is not None:
             return Treatment(found, back_to)
-    return NoTreatment(reason)
+    return NoTreatment("all that may help was changed, or is at its limit")
 
 
 def _place(diagnosis: Diagnosis, at: Situation) -> int:
@@ -168,12 +203,27 @@ def _place(diagnosis: Diagnosis, at: Situation) -> int:
     return max((samples for samples in at.places if samples <= diagnosis.since), default=0)
 
 
+def for_non_finite(at: Situation, healthy: int | None) -> Treatment:
+    """Go back to the last healthy checkpoint with lower rates; where there is none, first without much momentum.
+
+    There is no floor to the rates: a game that is not finite has nothing to lose.
+    """
+    without = without_momentum(at) if healthy is None else None
+    before, factor = at.adjustments, at.recipe.remedies.rate_factor
+    lowered = replace(
+        before,
+        generator_rate=before.generator_rate * factor,
+        discriminator_rate=before.discriminator_rate * factor,
+    )
+    return Treatment(without or lowered, back_to=healthy or 0)
+
+
 def _back_to_best(at: Situation) -> Treatment | NoTreatment:
     """Go back to the best generator, or to before it, with lower rates."""
     found = max((samples for samples in at.places if at.best is not None and samples <= at.best), default=None)
     if found is None:
         return NoTreatment("no checkpoint at or before the best generator is kept")
-    return _changed(at, (lower_rates,), "both rates are at their floor", found)
+    return _changed(at, changes_for("divergence"), found)
 
 
 def _augmented(at: Situation) -> Treatment | NoTreatment:
@@ -197,9 +247,15 @@ def lower_rates(at: Situation) -> Adjustments | None:
     return _with_rates(at, at.recipe.remedies.rate_factor, at.recipe.remedies.rate_factor)
 
 
+def clearly_lower_rates(at: Situation) -> Adjustments | None:
+    """Lower both rates by the recipe's factor twice at once."""
+    factor = at.recipe.remedies.rate_factor**CUT
+    return _with_rates(at, factor, factor)
+
+
 def much_lower_rates(at: Situation) -> Adjustments | None:
     """Lower both rates by the recipe's factor three times at once: such steps are too large by far."""
-    factor = at.recipe.remedies.rate_factor**CUT
+    factor = at.recipe.remedies.rate_factor**DEEP_CUT
     return _with_rates(at, factor, factor)
 
 
@@ -208,9 +264,10 @@ def higher_rates(at: Situation) -> Adjustments | None:
     return _with_rates(at, RAISED, RAISED)
 
 
-def faster_discriminator(at: Situation) -> Adjustments | None:
-    """Raise the discriminator's rate, and not the generator's."""
-    return _with_rates(at, 1.0, FASTER)
+def slower_generator(at: Situation) -> Adjustments | None:
+    """Lower the generator's rate, and not the discriminator's, and bring a penalty in where there is none."""
+    lowered = _with_rates(at, 1 / FASTER, 1.0)
+    return None if lowered is None else a_penalty(replace(at, adjustments=lowered)) or lowered
 
 
 def slower_discriminator(at: Situation) -> Adjustments | None:
@@ -218,13 +275,37 @@ def slower_discriminator(at: Situation) -> Adjustments | None:
     return _with_rates(at, 1.0, at.recipe.remedies.rate_factor)
 
 
-def equal_rates(at: Situation) -> Adjustments | None:
-    """Raise the discriminator's rate to the generator's, where it is lower: what helped most in `bench/cures.py`."""
+def as_slow_generator(at: Situation) -> Adjustments | None:
+    """Lower the generator's rate to the discriminator's: equal rates were the best cure in `bench/cures.py`."""
+    times = _times_as_fast(at)
+    return None if times <= 1 else _with_rates(at, 1 / times, 1.0)
+
+
+def as_fast_discriminator(at: Situation) -> Adjustments | None:
+    """Raise the discriminator's rate to the generator's, where it is lower."""
+    times = _times_as_fast(at)
+    return None if times <= 1 else _with_rates(at, 1.0, times)
+
+
+def _times_as_fast(at: Situation) -> float:
+    """Return the generator's rate beside the discriminator's."""
     generator = at.recipe.game.generator.rate * at.adjustments.generator_rate
-    discriminator = at.recipe.game.discriminator.rate * at.adjustments.discriminator_rate
-    if generator <= discriminator:
+    return generator / (at.recipe.game.discriminator.rate * at.adjustments.discriminator_rate)
+
+
+def without_momentum(at: Situation) -> Adjustments | None:
+    """Take momentum away where it is more than usual."""
+    players = (at.recipe.game.generator, at.recipe.game.discriminator)
+    most = max((one.beta1 for one in players if one.optimizer != "adagrad"), default=0.0)
+    if at.adjustments.momentum == 0 or most <= USUAL_MOMENTUM:
         return None
-    return _with_rates(at, 1.0, generator / discriminator)
+    return replace(at.adjustments, momentum=0.0)
+
+
+def held_back(at: Situation) -> Adjustments | None:
+    """Take the discriminator's further steps away and bring a penalty in: both at once, where both can be done."""
+    fewer = fewer_steps(at)
+    return a_penalty(at if fewer is None else replace(at, adjustments=fewer)) or fewer
 
 
 def _with_rates(at: Situation, generator: float, discriminator: float) -> Adjustments | None:
@@ -239,9 +320,12 @@ def _with_rates(at: Situation, generator: float, discriminator: float) -> Adjust
 
 
 def a_penalty(at: Situation) -> Adjustments | None:
-    """Bring R1 + R2 in where the recipe has no penalty (arXiv:1801.04406); batch norm does not go with one."""
+    """Bring R1 + R2 in where the recipe has no penalty (arXiv:1801.04406); batch norm does not go with one.
+
+    It takes the place of weight clipping, which limits the discriminator far more coarsely (arXiv:1704.00028, §3).
+    """
     game = at.recipe.game
-    has_one = game.penalty.kind != "none" or game.weight_clip is not None or at.adjustments.penalty > 0
+    has_one = game.penalty.kind != "none" or at.adjustments.penalty > 0
     if has_one or _is_custom(at) or at.recipe.networks.discriminator_norm == "batch":
         return None
     return replace(at.adjustments, penalty=GAMMA)
@@ -283,10 +367,6 @@ def _is_custom(at: Situation) -> bool:
     return task_name(at.recipe.task) == "custom"
 
 
-STEADIER: tuple[Change, ...] = (equal_rates, a_penalty, stronger_penalty, more_noise, lower_rates)
-WEAKER: tuple[Change, ...] = (fewer_steps, a_penalty, stronger_penalty, slower_discriminator, more_noise)
-
-
 def adapted_augmentation(at: Situation, gap: float, samples: int, horizon: int) -> Adjustments:
     """Move the probability of augmentation by ADA's rule: p += sign(r_v - target) · step (arXiv:2006.06676, §3.1).
 
@@ -312,8 +392,11 @@ def in_words(before: Adjustments, recipe: Recipe, done: Treatment) -> str:
         for player, (old, new) in zip(("generator", "discriminator"), rates, strict=True):
             if old != new:
                 told.append(f"the {player}'s learning rate × {old:.3g} → × {new:.3g}")
+    if before.momentum != after.momentum:
+        told.append(f"momentum (β1) × {before.momentum:g} → × {after.momentum:g}")
     if before.penalty != after.penalty:
-        told.append(f"R1 + R2 penalty none → γ = {after.penalty:g}")
+        instead = " in place of weight clipping" if recipe.game.weight_clip is not None else ""
+        told.append(f"R1 + R2 penalty none → γ = {after.penalty:g}{instead}")
     if before.gamma != after.gamma:
         told.append(f"penalty γ × {before.gamma:g} → × {after.gamma:g}")
     if before.noise != after.noise:

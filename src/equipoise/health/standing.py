@@ -72,15 +72,32 @@ def trend(scores: Sequence[Score]) -> Trend:
     shown = [score for score in scores if score.is_finite]
     if len(shown) < 2:
         return "single" if shown else "none"
+    now, gain, margin = _late_gain(shown)
+    if abs(gain) <= margin or (gain > 0 and shown[-1].loss - now.loss > margin):  # it has fallen, and has risen since
+        return "level"
+    return "falling" if gain > 0 else "rising"
+
+
+def improves(scores: Sequence[Score]) -> bool:
+    """Return whether one of the last three scores is better than all before, also where they have risen since.
+
+    With a single score nobody can tell, so it may; without any it is not known to.
+    """
+    shown = [score for score in scores if score.is_finite]
+    if len(shown) < 2:
+        return bool(shown)
+    _, gain, margin = _late_gain(shown)
+    return gain > margin
+
+
+def _late_gain(shown: Sequence[Score]) -> tuple[Score, float, float]:
+    """Return the best of the last three scores, what it gained on the best before them, and what could be noise."""
     num = 3 if len(shown) > 3 else 1
     before = min(shown[:-num], key=lambda score: score.loss)
     now = min(shown[-num:], key=lambda score: score.loss)
     error = math.hypot(before.error, now.error)
     margin = 2 * error if math.isfinite(error) else 0.02 * abs(before.loss)
-    gain = before.loss - now.loss
-    if abs(gain) <= margin or (gain > 0 and shown[-1].loss - now.loss > margin):  # it has fallen, and has risen since
-        return "level"
-    return "falling" if gain > 0 else "rising"
+    return now, before.loss - now.loss, margin
 
 
 def describe(recent: Sequence[StepStats], scores: Sequence[Score], label: str = "KID") -> str:
