@@ -8,6 +8,7 @@ DIR is what `bench/doctor.py play` has written. Writes src/equipoise/health/curv
 import argparse
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,25 +57,40 @@ def digits(value: Any) -> float | None:
     return float(f"{value:.3g}") if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def curve(left: dict[str, Any], name: str) -> list[float | None]:
-    """Return one curve of what a game left: a number of its log lines or of its scores."""
+Curve = list[tuple[int, float | None]]
+
+
+def curve(left: dict[str, Any], name: str) -> Curve:
+    """Return one curve of what a game left, as samples and values: a number of its log lines or of its scores."""
     if name == SCORE:
-        return [digits(score["loss"]) for score in left["scores"]]
+        return [(score["samples"], digits(score["loss"])) for score in left["scores"]]
     if name in left["lines"][0]:
-        return [digits(line[name]) for line in left["lines"]]
+        return [(line["samples"], digits(line[name])) for line in left["lines"]]
     if any(name in line["signals"] for line in left["lines"]):
-        return [digits(line["signals"].get(name)) for line in left["lines"]]
-    return [digits(score["values"].get(name)) for score in left["scores"]]
+        return [(line["samples"], digits(line["signals"].get(name))) for line in left["lines"]]
+    return [(score["samples"], digits(score["values"].get(name))) for score in left["scores"]]
+
+
+def paired(sick: Curve, healthy: Curve) -> Pair:
+    """Return two curves as a pair."""
+    return Pair(
+        sick=[value for _, value in sick],
+        healthy=[value for _, value in healthy],
+        sick_samples=[samples for samples, _ in sick],
+        healthy_samples=[samples for samples, _ in healthy],
+    )
+
+
+def healthy_beside(name: str) -> str:
+    """Return the healthy game with the same data as a sick one."""
+    return OF_DIGITS if GAMES[name].source == "mnist" else OF_POINTS
 
 
 def pairs(folder: Path, subject: Subject, seed: int) -> dict[str, Pair]:
     """Return the curves of a subject, sick and healthy, as far as there are any."""
     name = SICK[subject]
-    sick, well = (
-        json.loads(file_of(folder, GAMES[one], seed).read_text())
-        for one in (name, OF_DIGITS if GAMES[name].source == "mnist" else OF_POINTS)
-    )
-    found = {one: Pair(curve(sick, one), curve(well, one)) for one in PAGES[subject].curves}
+    sick, well = (json.loads(file_of(folder, GAMES[one], seed).read_text()) for one in (name, healthy_beside(name)))
+    found = {one: paired(curve(sick, one), curve(well, one)) for one in PAGES[subject].curves}
     return {one: pair for one, pair in found.items() if any(value is not None for value in pair.sick)}
 
 
@@ -118,11 +134,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=3)
     options = parser.parse_args()
     found = {subject: pairs(options.out, subject, options.seed) for subject in SICK}
-    plain = {
-        subject: {name: {"sick": pair.sick, "healthy": pair.healthy} for name, pair in curves.items()}
-        for subject, curves in found.items()
-    }
-    CURVES.write_text(json.dumps({"seed": options.seed, "games": SICK, "curves": plain}) + "\n")
+    plain = {subject: {name: asdict(pair) for name, pair in curves.items()} for subject, curves in found.items()}
+    games = {subject: {"sick": name, "healthy": healthy_beside(name)} for subject, name in SICK.items()}
+    CURVES.write_text(json.dumps({"seed": options.seed, "games": games, "curves": plain}, ensure_ascii=False) + "\n")
     drawn({subject: found[subject] for subject in SHOWN}).save(IMAGES / "doctor.png", optimize=True)
 
 

@@ -121,6 +121,12 @@ def test_a_collapse_that_no_remedy_ends_ends_the_run_with_its_reason(train_small
     assert run.state.stop_reason == "not-repaired"
     assert len(events(run, "remedy")) == 2
     assert [event["attempt"] for event in events(run, "remedy")] == [0, 1], "it went back"
+    first, second = (event["remedy"] for event in events(run, "remedy"))
+    assert [first["condition"], second["condition"]] == ["mode-collapse"] * 2
+    assert first["changed"] in events(run, "remedy")[0]["message"]
+    assert first["back_to"] == second["back_to"] == 320
+    abandoned = {"condition": "mode-collapse", "begin": 400, "end": 400, "is_sure": True}
+    assert first["abandoned"] == [abandoned], "its log lines are cut off"
     assert "not be repaired" in (run.state.message or "")
     assert bool(run.best.sample(4).isfinite().all())
 

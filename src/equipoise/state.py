@@ -16,6 +16,7 @@ from equipoise.game.signals import SKETCH
 from equipoise.game.updates import Update, make_update, samples_per_round
 from equipoise.health.remedies import RemedyHistory, Situation, for_non_finite, in_words
 from equipoise.health.stats import Meter
+from equipoise.health.timeline import spans_beyond
 from equipoise.host.intervals import Intervals, measured_intervals, settled_intervals
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
@@ -26,7 +27,8 @@ from equipoise.stopping.verdicts import Remedy
 from equipoise.storage import checkpoints
 from equipoise.storage.checkpoints import START_FILES, Checkpoint
 from equipoise.storage.files import discard, verify
-from equipoise.storage.records import Pace, RunState
+from equipoise.storage.logs import records
+from equipoise.storage.records import Condition, Pace, RemedyRecord, RunState, StepStats, lenient
 from equipoise.tasks.base import Players, Task
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -265,20 +267,27 @@ def roll_back(
     rewound.schedule_seconds = state.schedule_seconds
     rewound.threads = state.threads
     rewound.recorded = state.recorded
+    done = _going_back(remedy.condition, in_words(state.adjustments, recipe, treatment), rewound.samples, run)
     text = (
         f"{remedy.message[:1].upper()}{remedy.message[1:]} Went back from {state.samples:,} to {rewound.samples:,} "
-        f"samples; {in_words(state.adjustments, recipe, treatment)} "
+        f"samples; {done.changed} "
         f"({rewound.remedy_history.num_tried} of {recipe.remedies.attempts} remedies)."
     )
     kept = set_attempt_aside(run, monitor, state.attempt)
     if kept:
         text += f" The best generator of the abandoned samples is kept in {kept}."
-    run.log_event(state.samples, state.seconds, "remedy", text, state.attempt)
+    run.log_event(state.samples, state.seconds, "remedy", text, state.attempt, done)
     for path in checkpoints.named(run.checkpoints):  # or a resume would take an abandoned one for the newest
         if int(path.name) > rewound.samples or found is None:
             discard(path)
     _match_files(rewound, monitor, run)
     return rewound
+
+
+def _going_back(condition: Condition, changed: str, back_to: int, run: RunFolder) -> RemedyRecord:
+    """Return what is remembered of a going back, before the log lines beyond it are cut off."""
+    steps = [lenient(StepStats, record) for record in records(run.steps)]
+    return RemedyRecord(condition=condition, changed=changed, back_to=back_to, abandoned=spans_beyond(steps, back_to))
 
 
 def adjust(state: TrainingState, adjustments: Adjustments) -> None:

@@ -27,7 +27,7 @@ from equipoise.formatting import duration
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.quality import ORDER
-from equipoise.storage.records import RunState
+from equipoise.storage.records import RemedyRecord, RunState, Span
 
 QUICK = Path(__file__).parents[1] / "quick.py"
 SMALL = as_options()
@@ -355,6 +355,25 @@ def test_status_on_one_screen_and_as_strict_json(output: Command, trained: Path)
     assert values["state"] == "finished"
     assert values["samples"] == 800
     assert values["seconds_left"] is None
+
+
+def test_status_tells_each_remedy_on_one_line_and_as_values(output: Command, copy: Path) -> None:
+    done = RemedyRecord(
+        condition="mode-collapse",
+        changed="learning rates × 1 → × 0.5",
+        back_to=320,
+        abandoned=(Span("mode-collapse", 400, 640, is_sure=True),),
+    )
+    run = RunFolder.open(copy)
+    run.log_event(640, 1.0, "remedy", "Mode collapse since 400 samples (likely). It went back.", 0, done)
+    run.log_event(720, 2.0, "no remedy", "Nothing is done about saturation: nothing is known to help.", 1)
+    (line,) = (line for line in output("status", copy).splitlines() if line.startswith("remedies"))
+    assert line.split(maxsplit=1)[1] == "640, mode collapse: back to 320, rates × 1 → × 0.5"
+    first, second = json.loads(output("status", copy, "--json"))["remedies"]
+    assert (first["samples"], first["kind"], first["attempt"]) == (640, "remedy", 0)
+    assert first["remedy"]["changed"] == done.changed
+    assert first["remedy"]["abandoned"] == [{"condition": "mode-collapse", "begin": 400, "end": 640, "is_sure": True}]
+    assert (second["samples"], second["kind"], second["remedy"]) == (720, "no remedy", None)
 
 
 def test_status_without_a_run_lists_those_nearby(

@@ -12,7 +12,7 @@ from equipoise.recipe import Budget, Recipe
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
 from equipoise.runs.status import nearby, read_status, status_values
 from equipoise.storage.logs import append
-from equipoise.storage.records import Metric, RunState, Score, StageRecord, StartRecord
+from equipoise.storage.records import Metric, RemedyRecord, RunState, Score, StageRecord, StartRecord
 
 
 def on_screen(run: RunFolder) -> str:
@@ -139,6 +139,36 @@ def test_samples_of_abandoned_attempts_are_named(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", "budget.seconds=none", "budget.samples=2400000", status="stopped")
     change_state(run, spent=3_000_000, stop_reason="interrupted")
     assert "600k" in rows(on_screen(run))["progress"]
+
+
+BACK = RemedyRecord(condition="mode-collapse", changed="learning rates × 1 → × 0.5", back_to=16_000)
+
+
+def test_each_remedy_has_a_line_with_when_and_what_and_so_has_the_reason_for_none(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run")
+    assert "remedies" not in rows(on_screen(run))
+    changed = "Cycling since 9.6k samples (likely). It turned. Changed: added instance noise 0 → 0.1 (1 of 3 remedies)."
+    run.log_event(12_000, 1.0, "remedy", changed)
+    run.log_event(40_000, 2.0, "remedy", "long " * 100, 0, BACK)
+    run.log_event(30_000, 3.0, "no remedy", f"Nothing is done about saturation: {'no change is known ' * 9}.", 1)
+    lines = on_screen(run).splitlines()
+    (first,) = (index for index, line in enumerate(lines) if line.startswith("remedies"))
+    one, two, three = (line[12:] for line in lines[first : first + 3])
+    assert one == "12k, cycling: added instance noise 0 → 0.1"
+    assert two == "40k, mode collapse: back to 16k, rates × 1 → × 0.5"
+    assert three.startswith("30k, ")
+    assert "saturation: no change is known" in three
+    assert three.endswith("…"), "one line, cut off with a mark"
+
+
+def test_of_many_remedies_the_last_ones_are_shown_and_the_others_counted(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run")
+    for index in range(1, 10):
+        run.log_event(1000 * index, 1.0, "remedy", "x", index, BACK)
+    shown = rows(on_screen(run))["remedies"]
+    assert shown.startswith("6 earlier")
+    assert [f" {index}k," in shown for index in range(1, 10)] == [False] * 6 + [True] * 3
+    assert [event.samples for event in status_values(read_status(run))["remedies"]] == list(range(1000, 10_000, 1000))
 
 
 def test_how_close_the_stop_is_is_shown_until_it_has_come(tmp_path, fake_run):

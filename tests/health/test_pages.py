@@ -9,6 +9,7 @@ from equipoise.recipe import Recipe, with_settings
 from equipoise.storage.records import Condition
 
 DOCS = Path(__file__).parents[2] / "docs" / "doctor.md"
+CHINESE = DOCS.parents[1] / "README.zh-CN.md"
 SETTINGS = sorted({setting for page in PAGES.values() for one in page.helps for setting in one.settings})
 
 
@@ -54,3 +55,15 @@ def test_the_docs_say_of_a_condition_what_its_page_says(subject: Subject) -> Non
     for text in (page.meaning, page.looks, page.numbers, page.causes, page.source, f"explain {subject}", *settings):
         assert text in section, "run: python bench/doctor_docs.py"
     assert section.count("\n- ") == 3 + len(page.helps)
+
+
+@pytest.mark.parametrize("condition", get_args(Condition))
+def test_the_chinese_readme_has_a_line_on_each_condition_with_settings_of_its_page(condition: Condition) -> None:
+    lines = [line for line in CHINESE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{condition}` ")]
+    (line,) = lines
+    _, name, meaning, helps, _ = line.split("|")
+    assert all(re.search("[\u4e00-\u9fff]", cell) for cell in (name, meaning, helps))
+    told = {setting for one in PAGES[condition].helps for setting in one.settings}
+    named = set(re.findall("`([^`]+)`", helps))
+    assert named <= told
+    assert bool(named) == bool(told)

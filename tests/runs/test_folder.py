@@ -72,7 +72,10 @@ def test_a_new_run_holds_its_recipe(tmp_path):
     assert (run.read_state(), run.read_data(), run.read_environment()) == (RunState(), None, {})
     assert repr(run.read_intervals()) == repr(IntervalsRecord())
     run.log_event(1, 2.0, "remedy", "why")
-    assert run.events.read_text() == '{"samples":1,"seconds":2.0,"kind":"remedy","message":"why","attempt":0}\n'
+    assert (
+        run.events.read_text()
+        == '{"samples":1,"seconds":2.0,"kind":"remedy","message":"why","attempt":0,"remedy":null}\n'
+    )
 
 
 def test_an_event_that_a_resume_comes_to_again_is_logged_once(tmp_path):

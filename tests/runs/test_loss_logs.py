@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from equipoise.errors import UserError
+from equipoise.runs import loss_logs
 from equipoise.runs.loss_logs import MOST, kind_of, read_log
 
 NUM = 12
@@ -127,6 +128,105 @@ def test_what_is_not_in_a_log_is_said(tmp_path: Path) -> None:
     log = read_log(written(tmp_path, "log.csv", ["step,d_loss,g_loss", *[f"{step},1,1" for step in range(NUM)]]))
     assert log.read == {"d_loss": "discriminator_loss", "g_loss": "generator_loss"}
     assert len(log.missing) == 8
+
+
+COMMAS = [f"{step};{0.5 + 0.01 * step:.2f};{85.5 - step} %".replace(".", ",") for step in range(NUM)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(["step;d_loss;d_acc", *COMMAS]),
+        "\n".join(["step\td_loss\td_acc", *COMMAS]).replace(";", "\t"),
+        "\n".join(f'"{line}"' for line in ("step;d_loss;d_acc", *COMMAS)).replace(";", '","'),
+        "\n".join(["sep=;", "step;d_loss;d_acc", *COMMAS]),
+    ],
+    ids=["semicolons", "tabs", "quotes", "sep"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_decimal_commas_are_read_as_a_sheet_writes_them(tmp_path: Path, text: str, encoding: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(text.encode(encoding))
+    log = read_log(path)
+    assert [line.samples for line in log.lines] == list(range(NUM))
+    assert log.lines[3].discriminator_loss == pytest.approx(0.53)
+    assert log.lines[3].accuracy == pytest.approx(0.825)
+
+
+def test_points_between_the_thousands_of_steps_are_left_out_beside_decimal_commas_only(tmp_path: Path) -> None:
+    rows = [f"{step}.000;0,5;1,{step}" for step in range(1, NUM)]
+    log = read_log(written(tmp_path, "log.csv", ["step;d_loss;g_loss", *rows]))
+    assert [line.samples for line in log.lines] == list(range(1_000, 1_000 * NUM, 1_000))
+    kimg = [f"{step}.000;0.5;1.{step}" for step in range(1, NUM)]
+    log = read_log(written(tmp_path, "log.csv", ["kimg;d_loss;g_loss", *kimg]))
+    assert [line.samples for line in log.lines] == list(range(1_000, 1_000 * NUM, 1_000)), "thousands of images"
+
+
+def test_a_column_of_steps_without_a_number_counts_the_lines(tmp_path: Path) -> None:
+    rows = [f"1/{batch},0.{batch},1" for batch in range(NUM)]
+    log = read_log(written(tmp_path, "log.csv", ["epoch,d_loss,g_loss", *rows]))
+    assert [line.samples for line in log.lines] == list(range(NUM))
+
+
+@pytest.mark.parametrize(
+    ("row", "where"),
+    [
+        ("7,abc,1", 'd_loss "abc"'),
+        ("x,1,1", 'step "x"'),
+        ("7,1,=A1", 'g_loss "=A1"'),
+    ],
+)
+def test_a_word_in_place_of_a_number_is_named_with_its_line(tmp_path: Path, row: str, where: str) -> None:
+    lines = ["# a comment", "step,d_loss,g_loss", *[f"{step},1,1" for step in range(NUM)], "", row]
+    with pytest.raises(UserError) as caught:
+        read_log(written(tmp_path, "log.csv", lines))
+    assert f"line {NUM + 4}: {where}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "empty"),
+        (b"\n \n", "empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "picture"),
+        (b"\xff\xd8\xff\xe0" + bytes(range(256)), "picture"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "picture"),
+        (b"PK\3\4" + bytes(30), "Excel"),
+        (b"0,0.5,1.2\n1,0.6,1.1\n" * NUM, "no names"),
+        (b"step,d_loss,g_loss\n" + b"5,1,1\n" * NUM, "of 1 different"),
+        (b"d_loss,step,d_loss\n" + b"5,1,1\n" * NUM, "2 times"),
+        (b"step;d_loss\n" + b"5;1,234\n" * NUM, "thousands"),
+        (b'step,d_loss\n1,"' + b"1" * 200_000 + b'"\n2,1\n' * NUM, "line 2"),
+    ],
+)
+def test_a_file_that_is_no_log_is_refused_by_what_it_is(tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_log(path)
+    assert what in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_log_that_would_take_gigabytes_is_refused_with_the_line_that_thins_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "my log.csv", ["step,d_loss,g_loss", *[f"{step},1,1" for step in range(100_000)]])
+    path.with_name("log.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    read_log(path)
+    monkeypatch.setattr(loss_logs, "MOST_BYTES", path.stat().st_size // 4)
+    with pytest.raises(UserError) as caught:
+        read_log(path)
+    assert f"awk 'NR == 1 || NR % 5 == 0' '{path}'" in str(caught.value)
+    with pytest.raises(UserError, match="NR % 5"):
+        read_log(path.with_name("log.csv.gz"))
+
+
+def test_a_line_without_end_is_read_in_time_proportional_to_its_length(tmp_path: Path) -> None:
+    """A search that begins anew at each letter would take days."""
+    for text in ("a" * 300_000 + ": 1", "a " * 150_000 + "= 1", "a(" * 150_000 + ": 1"):
+        with pytest.raises(UserError):
+            read_log(written(tmp_path, "long.txt", [text]))
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ GOOD = rows(5, 4, 3, 2, 1)
         ("\n \n", "", ""),
         ("run,step,fid\n", "", ""),
         ("run,step,fid,\xe9\n".encode("latin-1"), "", "UTF-8"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "", "UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "", "picture"),
         (GOOD + "\0", "", "UTF-8"),
         ("step,fid,time\n1,2,3\n", ': run "scores"', "1"),
         ("run,fid\na,2\n", "", '"step"'),

@@ -25,11 +25,13 @@ from equipoise.storage.records import (
     IntervalsRecord,
     Metric,
     Rejected,
+    RemedyRecord,
     Rivals,
     RivalScore,
     RunState,
     Score,
     Selection,
+    Span,
     StepStats,
     comparable,
     deciding,
@@ -258,3 +260,19 @@ def test_a_whole_number_that_no_float_can_hold_is_damage_however_deep_it_lies() 
         with pytest.raises(msgspec.ValidationError):
             strict(RunState, plain(STATE) | change)
     assert strict(RunState, plain(STATE) | {"samples": 2**53}).samples == 2**53
+
+
+@pytest.mark.parametrize(
+    "remedy", [None, 3, {}, {"condition": "unheard of", "changed": "x"}, {"condition": "cycling", "changed": [1]}]
+)
+def test_what_a_remedy_did_is_left_out_where_it_is_damaged_and_the_event_stays(remedy: object) -> None:
+    values = {"samples": 5, "kind": "remedy", "message": "why", "remedy": remedy}
+    found = lenient(Event, values)
+    assert (found.samples, found.message, found.remedy) == (5, "why", None)
+
+
+def test_what_a_remedy_did_comes_back_from_a_log() -> None:
+    span = Span("mode-collapse", 250, 400, is_sure=True)
+    done = RemedyRecord(condition="cycling", changed="x 1 → 2", back_to=100, abandoned=(span,))
+    event = Event(samples=5, seconds=1.0, kind="remedy", message="why", remedy=done)
+    assert lenient(Event, plain(event)) == event

@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from equipoise.errors import Command, UserError, shortened, suggested
-from equipoise.health.curves import BARS, LABELS, PLAIN_BARS, bars, curves_of, is_logarithmic, span
+from equipoise.health.curves import BARS, PLAIN_BARS, bars, curves_of, games_of, is_logarithmic, label_of, span
 from equipoise.health.pages import PAGES, SUBJECTS, Subject, heading
 
 WIDTH = 80
@@ -58,7 +58,7 @@ def _drawn(subject: Subject) -> list[str]:
     for name, pair in curves_of(subject).items():
         low, high = span(pair)
         scale = ", logarithmic" if is_logarithmic(pair) else ""
-        lines.append(f"  {LABELS.get(name, name.replace('_', ' '))} ({low:.2g} to {high:.2g}{scale})")
+        lines.append(f"  {label_of(name)} ({low:.2g} to {high:.2g}{scale})")
         lines += [
             f"    {label:8s} {bars(pair, values, letters)}"
             for label, values in (("sick", pair.sick), ("healthy", pair.healthy))
@@ -81,11 +81,25 @@ def _indented(text: str) -> str:
 
 
 def page_values(subject: Subject) -> dict[str, Any]:
-    """Return a page as plain values."""
-    found = PAGES[subject]
-    return {"condition": subject, "title": heading(subject), **dataclasses.asdict(found)}
+    """Return a page as plain values, with the curves that its text draws and the names of their games."""
+    curves = [
+        {
+            "name": name,
+            "label": label_of(name),
+            "sick": {"samples": pair.sick_samples, "values": pair.sick},
+            "healthy": {"samples": pair.healthy_samples, "values": pair.healthy},
+        }
+        for name, pair in curves_of(subject).items()
+    ]
+    return _text_values(subject) | {"games": games_of(subject), "curves": curves}
 
 
 def list_values() -> list[dict[str, Any]]:
-    """Return all pages as plain values."""
-    return [page_values(subject) for subject in SUBJECTS]
+    """Return all pages as plain values, without their curves."""
+    return [_text_values(subject) for subject in SUBJECTS]
+
+
+def _text_values(subject: Subject) -> dict[str, Any]:
+    values = dataclasses.asdict(PAGES[subject])
+    del values["curves"]
+    return {"condition": subject, "title": heading(subject), **values}

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from equipoise import formatting
-from equipoise.cli.text import labelled, table, way_on
+from equipoise.cli.text import INDENT, WIDTH, labelled, table, way_on
 from equipoise.errors import UserError, shortened
-from equipoise.health.telling import told_all
+from equipoise.health.telling import told_all, told_remedy
 from equipoise.recipe import Budget
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.quality import quality_of
@@ -51,6 +51,7 @@ def status_text(now: Status) -> str:
         ("quality", quality.sentence if quality is not None else ""),
         ("game", game),
         ("health", health),
+        ("remedies", _remedies(now)),
         ("stopping", stopping),
     ]
     last: list[str] = []
@@ -73,7 +74,10 @@ def _fitting(rows: Sequence[tuple[str, str]], room: int) -> list[str]:
 
 
 def _row(label: str, text: str) -> list[str]:
-    """Return a row, cut off with a mark where it is very long."""
+    """Return a row, cut off with a mark where it is very long; one of several lines as it is."""
+    if "\n" in text and label == "remedies":
+        first, *others = text.split("\n")
+        return [*labelled(label, first), *(line for other in others for line in labelled("", other))]
     most = MOST_OF_QUALITY if label in ("quality", "health") else MOST_LINES
     lines = labelled(label, text)
     if len(lines) > most:
@@ -248,6 +252,15 @@ def _score(score: Score | None, metric: Metric) -> str:
     if math.isfinite(score.value("coverage")) and metric.name != "coverage":
         parts.append(f"coverage {formatting.value(score.value('coverage'))}")
     return f"{', '.join(parts)}, at {formatting.count(score.samples)} samples"
+
+
+def _remedies(now: Status) -> str:
+    """Return a line for each remedy, and each reason why there was none, the newest last; the report has all."""
+    lines = [f"{formatting.count(event.samples)}, {told_remedy(event)}" for event in now.remedies]
+    if len(lines) > MOST_LINES:
+        num = len(lines) - MOST_LINES + 1
+        lines = [f"{num} earlier ones (in the report)", *lines[num:]]
+    return "\n".join(shortened(formatting.printable(line), WIDTH - INDENT) for line in lines)
 
 
 def _message(now: Status, num: int) -> list[str]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from equipoise.recipe import TaskSettings
 
 WIDTH = 80
+INDENT = 12  # of a labelled text
 POLICIES = ("evidence", "patience", "discriminator-threshold")  # that stop a run before its budget is spent
 
 
@@ -25,7 +26,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def labelled(label: str, text: str, indent: int = 12) -> list[str]:
+def labelled(label: str, text: str, indent: int = INDENT) -> list[str]:
     """Return a text in 80 columns with a label before its first line; a path stays in one piece."""
     return formatting.wrapped(text, WIDTH, label, indent)
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Pair:
 
     sick: list[float | None]
     healthy: list[float | None]
+    sick_samples: list[int] = field(default_factory=list)  # at which each value was taken
+    healthy_samples: list[int] = field(default_factory=list)
 
     @property
     def finite(self) -> list[float]:
@@ -71,4 +73,14 @@ def bars(pair: Pair, values: Sequence[float | None], letters: str = BARS, width:
 def curves_of(subject: str) -> dict[str, Pair]:
     """Return the curves of a condition by their names, none where no game shows it."""
     found: dict[str, Any] = json.loads(CURVES.read_text("utf-8"))["curves"].get(subject, {})
-    return {name: Pair(pair["sick"], pair["healthy"]) for name, pair in found.items()}
+    return {name: Pair(**pair) for name, pair in found.items()}
+
+
+def games_of(subject: str) -> dict[str, str]:
+    """Return the names of the sick game and of the healthy one of which the curves are; none where there are none."""
+    return json.loads(CURVES.read_text("utf-8"))["games"].get(subject, {})
+
+
+def label_of(name: str) -> str:
+    """Return a curve's name in words."""
+    return LABELS.get(name, name.replace("_", " "))

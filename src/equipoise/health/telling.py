@@ -7,7 +7,7 @@ from equipoise import formatting
 from equipoise.health.advice import advice
 from equipoise.health.conditions import FEWEST
 from equipoise.recipe import Recipe
-from equipoise.storage.records import Condition, Diagnosis
+from equipoise.storage.records import Condition, Diagnosis, Event
 
 
 def told(diagnosis: Diagnosis, unit: str = "samples") -> str:
@@ -31,6 +31,24 @@ def told_all(diagnoses: Sequence[Diagnosis], num_lines: int, recipe: Recipe | No
     if others:
         text += f" Also: {', '.join(lowered(title(other.condition)) for other in others)}."
     return f"{text} More: equipoise explain {first.condition}"
+
+
+def told_remedy(event: Event) -> str:
+    """Return in a few words for what a remedy was and what it changed, or why there was none."""
+    if event.remedy is None:  # the message alone has it
+        name, mark, changed = event.message.partition(" Changed: ")
+        if mark:
+            return f"{lowered(name.partition(' since ')[0])}: {_in_short(changed.partition(' (')[0])}"
+        return event.message.replace("Nothing is done about ", "no remedy for ", 1)
+    back = ""
+    if event.remedy.back_to is not None:
+        back = f"back to {formatting.count(event.remedy.back_to)}, "
+    return f"{lowered(title(event.remedy.condition))}: {back}{_in_short(event.remedy.changed)}"
+
+
+def _in_short(changed: str) -> str:
+    """Return what was changed in fewer letters: a line of a terminal has few."""
+    return changed.replace("the ", "").replace("learning rate", "rate")
 
 
 def lowered(title: str) -> str:

@@ -9,12 +9,12 @@ import msgspec
 
 from equipoise.errors import Command, UserError
 from equipoise.health.telling import title
-from equipoise.health.timeline import Span, spans, told_at_each
+from equipoise.health.timeline import spans, told_at_each
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.loss_logs import read_log
 from equipoise.runs.rules import is_run
 from equipoise.storage.logs import records
-from equipoise.storage.records import Condition, Diagnosis, Score, StepStats, comparable, lenient, plain
+from equipoise.storage.records import Condition, Diagnosis, Score, Span, StepStats, comparable, lenient, plain
 
 replace = msgspec.structs.replace
 

@@ -27,6 +27,7 @@ from equipoise.storage.records import (
     Exhibits,
     IntervalsRecord,
     Pace,
+    RemedyRecord,
     Rivals,
     RunState,
     Score,
@@ -333,9 +334,17 @@ class RunFolder:
         first = self.read_paces(-1).get(0)
         return None if first is None else first.threads
 
-    def log_event(self, samples: int, seconds: float, kind: EventKind, message: str, attempt: int = 0) -> None:
+    def log_event(
+        self,
+        samples: int,
+        seconds: float,
+        kind: EventKind,
+        message: str,
+        attempt: int = 0,
+        remedy: RemedyRecord | None = None,
+    ) -> None:
         """Append one event, unless a run that was killed and resumed comes to the very same one again."""
-        event = Event(samples=samples, seconds=seconds, kind=kind, message=message, attempt=attempt)
+        event = Event(samples=samples, seconds=seconds, kind=kind, message=message, attempt=attempt, remedy=remedy)
         if not any(_is_same(record, event) for record in last_records(self.events, NUM_RECENT_EVENTS)):
             append(self.events, event)
 

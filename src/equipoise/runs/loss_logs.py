@@ -9,21 +9,25 @@ import io
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from equipoise.errors import UserError, listed
-from equipoise.runs.recorded_tables import measured_by, object_in
+from equipoise.errors import UserError, shortened
+from equipoise.runs.recorded_tables import DECIMAL_COMMA, POINTED, THOUSANDS, measured_by, object_in
 from equipoise.runs.recorded_text import text_of, undrawn
 from equipoise.storage.records import Score, StepStats
 
 HEAD = "step,d_loss,g_loss"
 FEWEST = 6  # lines
+MOST_BYTES = 2**25  # of a file: about 800,000 lines
 MOST = 512  # log lines that are looked at; of more, stretches are averaged
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)"
-NAMED = re.compile(rf"([A-Za-z][\w./ -]*(?:\([^:=]*\))?)\s*[:=]\s*({NUMBER})\b", re.IGNORECASE)
+NAMED = re.compile(  # names are bounded, or a line without end would take time without end
+    rf"(?<![A-Za-z0-9])([A-Za-z][\w./ -]{{0,100}}+(?:\([^:=]{{0,40}}\))?)\s*+[:=]\s*({NUMBER})\b", re.IGNORECASE
+)
 OF_EPOCHS = re.compile(r"\[(\d+)/\d+\]\s*\[(\d+)/(\d+)\]")  # [epoch/of][batch/of], as PyTorch's tutorial prints
 STEPS = (
     "samples",
@@ -66,6 +70,7 @@ NAMES = {
 }
 
 Row = dict[str, str]
+Lines = list[tuple[int, Row]]  # each with its number in the file
 
 
 @dataclass(frozen=True)
@@ -81,28 +86,59 @@ class LossLog:
 
 def read_log(path: Path) -> LossLog:
     """Read a log; raises UserError where it is none, or has no number of a game."""
+    refuse_large(path, path.stat().st_size)
     text, _ = text_of(path, HEAD)
-    rows = list(_rows(path, undrawn(path, text)[0]))
-    rows = [_with_step(_of_tensorboard(row, path)) for row in rows]
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    refuse_large(path, len(text))
+    lines = [(number, _with_step(_of_tensorboard(row, path))) for number, row in _rows(path, undrawn(path, text)[0])]
+    names = list(dict.fromkeys(name for _, row in lines for name in row))
     known = {name: kind for name in names if (kind := kind_of(name)) is not None}
     if not known:
-        found = f"its columns are {listed(names[:6])}" if names else "there are none in it"
-        raise UserError(path, f"no column with a loss, D(x), an accuracy or a FID: {found}", f"Name columns {HEAD}")
-    rows = [row for row in rows if any(row.get(name, "").strip() for name in known)]
-    if len(rows) < FEWEST:
         raise UserError(
-            path, f"{len(rows)} lines with numbers of a game; at least {FEWEST} are needed to tell anything"
+            path, f"no column with a loss, D(x), an accuracy or a FID: {_found(names)}", f"Name columns {HEAD}"
         )
-    step = next((name for one in STEPS for name in names if name.lower().split("/")[-1] == one), None)
-    numbered = [(_place(row, step, place), _numbers(path, row, known)) for place, row in enumerate(rows)]
+    lines = [(number, row) for number, row in lines if any(row.get(name, "").strip() for name in known)]
+    if len(lines) < FEWEST:
+        raise UserError(
+            path, f"{len(lines)} lines with numbers of a game; at least {FEWEST} are needed to tell anything"
+        )
+    step = _step_of(lines, names)
+    lines = _with_points(path, lines, known, step)
+    numbered = [
+        (_place(f"{path}, line {number}", row, step, place), _numbers(f"{path}, line {number}", row, known))
+        for place, (number, row) in enumerate(lines)
+    ]
     merged = _merged(sorted(numbered, key=lambda pair: pair[0]))
+    if len(merged) < FEWEST:
+        problem = f"its lines are of {len(merged)} different steps; at least {FEWEST} are needed to tell anything"
+        raise UserError(path, problem, f"Leave the column {step} out where it does not count the lines")
     unit = "lines" if step is None else {"nimg": "samples", "kimg": "samples"}.get(step.lower().split("/")[-1], step)
     kinds = {"accuracy" if kind in SIGNS else kind for kind in known.values()}
     kinds = {"score" if kind in ("fid", "kid") else kind for kind in kinds}
     missing = tuple(text for kind, text in NAMES.items() if kind not in kinds)
-    lines = [_line(place, found, kinds) for place, found in _averaged(merged)]
-    return LossLog(tuple(lines), tuple(_scores(merged)), _in_words(unit), known, missing)
+    stats = [_line(place, found, kinds) for place, found in _averaged(merged)]
+    return LossLog(tuple(stats), tuple(_scores(merged)), _in_words(unit), known, missing)
+
+
+def refuse_large(path: Path, size: int) -> None:
+    """Raise UserError for a log of so many bytes that to read it would take minutes and gigabytes."""
+    if size <= MOST_BYTES:
+        return
+    every = math.ceil(size / MOST_BYTES)
+    source, new = shlex.quote(str(path)), shlex.quote(f"{path.stem}-thin{path.suffix}")
+    raise UserError(
+        path,
+        f"{size >> 20:,} MiB; a log of at most {MOST_BYTES >> 20} MiB is read",
+        f"Keep one line in {every}: awk 'NR == 1 || NR % {every} == 0' {source} > {new}",
+    )
+
+
+def _found(names: Sequence[str]) -> str:
+    """Say in a few words which columns there are in place of those of a game."""
+    if not names:
+        return "there are none in it"
+    if all(map(_is_number, names)):
+        return "its first line has numbers and no names"
+    return f"its columns are {', '.join(shortened(name, 20) for name in names[:6])}{', …' if len(names) > 6 else ''}"
 
 
 def kind_of(name: str) -> str | None:
@@ -142,15 +178,15 @@ def _player(words: frozenset[str]) -> str | None:
 # Formats
 
 
-def _rows(path: Path, text: str) -> Iterator[Row]:
+def _rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
     """Yield the lines of a log as cells by name: JSON objects, lines of named numbers, or CSV."""
     begin = text.lstrip()[:1]
     if begin == "{" or (begin == "[" and _as_json(text) is not None):
         yield from _of_json(path, text)
         return
-    named = [_of_line(line) for line in text.splitlines()]
-    if sum(len(row) >= 2 and any(map(kind_of, row)) for row in named) >= FEWEST:
-        yield from (row for row in named if row)
+    named = [(number, _of_line(line)) for number, line in enumerate(text.splitlines(), 1) if ":" in line or "=" in line]
+    if sum(len(row) >= 2 and any(map(kind_of, row)) for _, row in named) >= FEWEST:
+        yield from ((number, row) for number, row in named if row)
         return
     yield from _of_csv(path, text)
 
@@ -162,14 +198,18 @@ def _as_json(text: str) -> Any:
         return None
 
 
-def _of_json(path: Path, text: str) -> Iterator[Row]:
+def _of_json(path: Path, text: str) -> Iterator[tuple[int, Row]]:
     whole = _as_json(text)
     if isinstance(whole, dict) and whole and all(isinstance(value, list) for value in whole.values()):
         whole = [dict(zip(whole, values, strict=False)) for values in zip(*whole.values(), strict=False)]
-    objects: Iterable[Any] = whole if isinstance(whole, list) else [_object(path, *one) for one in _lines_of(text)]
-    for one in objects:
+    objects: Iterable[tuple[int, Any]] = (
+        enumerate(whole, 1)
+        if isinstance(whole, list)
+        else ((number, _object(path, number, line, is_last)) for number, line, is_last in _lines_of(text))
+    )
+    for number, one in objects:
         if isinstance(one, dict):
-            yield dict(_cells(one))
+            yield number, dict(_cells(one))
 
 
 def _lines_of(text: str) -> Iterator[tuple[int, str, bool]]:
@@ -204,24 +244,44 @@ def _of_line(line: str) -> Row:
     return row
 
 
-def _of_csv(path: Path, text: str) -> Iterator[Row]:
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", "sep="))]
+def _of_csv(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+    lines = [
+        (number, line)
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip() and not line.lstrip().startswith(("#", "sep=", '"sep='))
+    ]
     if len(lines) < 2:
-        raise UserError(path, "no log: it has fewer than two lines", f"Give a CSV with the columns {HEAD}")
-    separator = max((",", ";", "\t", "|"), key=lines[0].count)
-    if not lines[0].count(separator):
-        cells = [line.split() for line in lines]
-    else:
-        try:
-            cells = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=separator, skipinitialspace=True))
-        except csv.Error as error:
-            raise UserError(path, f"not CSV ({error})", "Check its quotes") from None
-    names = [name.strip().strip('"') for name in cells[0]]
+        what = "a log has more than one line" if lines else "empty"
+        raise UserError(path, f"no log: {what}", f"Give a CSV with the columns {HEAD}")
+    (_, first), *others = _split(path, lines)
+    names = [name.strip().strip('"') for name in first]
     if len(names) < 2:
-        raise UserError(path, f"one column ({listed(names[:6])}); a log has a loss and more", f"Name columns {HEAD}")
-    for row in cells[1:]:
-        if row != cells[0]:  # a tool that goes on writes it again
-            yield dict(zip(names, row, strict=False))
+        raise UserError(
+            path,
+            f"one column ({shortened(', '.join(names), 40)}); a log has a loss and more",
+            f"Name columns {HEAD}",
+        )
+    doubled = next((name for name in names if names.count(name) > 1 and kind_of(name)), None)
+    if doubled is not None:
+        raise UserError(path, f'the column "{doubled}" is there {names.count(doubled)} times', "Rename one of them")
+    for number, cells in others:
+        if cells != first:  # a tool that goes on writes it again
+            yield number, dict(zip(names, cells, strict=False))
+
+
+def _split(path: Path, lines: Sequence[tuple[int, str]]) -> list[tuple[int, list[str]]]:
+    """Return the cells of each line, by the separator that the first has most of, else by blanks."""
+    separator = max((",", ";", "\t", "|"), key=lines[0][1].count)
+    if not lines[0][1].count(separator):
+        return [(number, line.split()) for number, line in lines]
+    text = io.StringIO("\n".join(line for _, line in lines))
+    reader = csv.reader(text, delimiter=separator, skipinitialspace=True)
+    try:
+        return [(lines[reader.line_num - 1][0], cells) for cells in reader]
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, line {lines[reader.line_num - 1][0]}", f"not CSV ({error})", "Check its quotes"
+        ) from None
 
 
 def _of_tensorboard(row: Row, path: Path) -> Row:
@@ -241,32 +301,88 @@ def _with_step(row: Row) -> Row:
 # Numbers
 
 
-def _place(row: Row, step: str | None, place: int) -> float:
+def _step_of(lines: Lines, names: Sequence[str]) -> str | None:
+    """Return the column of steps, None where no such column has numbers: then lines are counted."""
+    for one in STEPS:
+        for name in names:
+            if name.lower().split("/")[-1] == one and any(_is_number(row.get(name, "")) for _, row in lines):
+                return name
+    return None
+
+
+def _with_points(path: Path, lines: Lines, known: Mapping[str, str], step: str | None) -> Lines:
+    """Return lines with points for decimal commas, by column; points between the thousands of their steps are left out.
+
+    Raises UserError where commas may separate thousands as well.
+    """
+    decimal = set()
+    for name in known:
+        cells = [(number, cell) for number, row in lines if DECIMAL_COMMA.fullmatch(cell := _bare(row.get(name, "")))]
+        unclear = [(number, cell) for number, cell in cells if THOUSANDS.fullmatch(cell)]
+        if unclear and len(unclear) == len(cells):
+            number, cell = unclear[0]
+            problem = "its comma may separate thousands or decimals"
+            raise UserError(f'{path}, line {number}: {name} "{cell}"', problem, "Write numbers without thousands")
+        if cells:
+            decimal.add(name)
+    if not decimal:
+        return lines
+    return [
+        (number, {name: _pointed(cell, name in decimal, name == step) for name, cell in row.items()})
+        for number, row in lines
+    ]
+
+
+def _pointed(cell: str, is_decimal: bool, is_step: bool) -> str:
+    if is_step and POINTED.fullmatch(cell.strip()):
+        return cell.replace(".", "")
+    return cell.replace(",", ".") if is_decimal or is_step else cell
+
+
+def _bare(cell: str) -> str:
+    """Return a cell without blanks and a sign of percent."""
+    return cell.strip().rstrip("%").strip()
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip().replace(",", ".", 1))
+    except ValueError:
+        return False
+    return True
+
+
+def _place(where: str, row: Row, step: str | None, place: int) -> float:
     """Return where a line stands: its step, in samples where that can be told, else its number."""
     if step is None:
         return place
-    try:
-        found = float(row.get(step, ""))
-    except ValueError:
-        return place if not row.get(step, "").strip() else math.inf
+    cell = row.get(step, "").strip()
+    if not cell:
+        return place
+    found = _number(where, step, cell)
     if not math.isfinite(found):
         return math.inf
     return 1000 * found if step.lower().split("/")[-1] == "kimg" else found
 
 
-def _numbers(path: Path, row: Row, known: Mapping[str, str]) -> dict[str, float]:
+def _number(where: str, name: str, cell: str) -> float:
+    """Return a cell's number; raises UserError for a word."""
+    try:
+        return float(cell)
+    except ValueError:
+        raise UserError(
+            f'{where}: {name} "{shortened(cell, 40)}"', "not a number", "Write numbers, and nan where none is"
+        ) from None
+
+
+def _numbers(where: str, row: Row, known: Mapping[str, str]) -> dict[str, float]:
     """Return the numbers of a line by what they are; raises UserError for a word where a number belongs."""
     found = {}
     for name, kind in known.items():
-        cell = row.get(name, "").strip().rstrip("%")
+        cell = _bare(row.get(name, ""))
         if not cell or cell.lower() in ("none", "null", "-", "n/a"):
             continue
-        try:
-            value = float(cell)
-        except ValueError:
-            raise UserError(
-                f'{path}: {name} "{cell[:40]}"', "not a number", "Write numbers, and nan where none is"
-            ) from None
+        value = _number(where, name, cell)
         found[kind] = value / 100 if kind == "accuracy" and (value > 1 or "%" in row[name]) else value
     if all(sign in found for sign in SIGNS):
         real, fake = (found.pop(sign) for sign in SIGNS)

@@ -7,10 +7,11 @@ import shlex
 import zlib
 from pathlib import Path
 
-from equipoise.errors import Command, UserError
+from equipoise.errors import UserError
 
 MAX_BYTES = 2**28  # of a file that is unpacked
 WIDE = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF")
 MOSTLY = 0.9  # of the bytes at even or odd places that are 0 in UTF-16 without its mark
 RULE = re.compile(r"[\s|+:=─━═┌┐└┘├┤┬┴┼╔╗╚╝╠╣╦╩╬╒╕╘╛╞╡╤╧╪\-]+")  # of a drawn table: |---|:--:|, +====+, └───┘
 BARS = re.compile("[│┃║]")
@@ -27,7 +28,7 @@ def text_of(path: Path, head: str) -> tuple[str, list[str]]:
     """Return a file's text, and in words how it was read; raises UserError. `head` are columns that it may have."""
     try:
         if not (path.is_file() or path.is_fifo()):
-            raise UserError(path, "neither a file nor a folder", Command("replay", "scores.csv"))
+            raise UserError(path, "neither a file nor a folder", f"Give a CSV file with the columns {head}")
         content = path.read_bytes()
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "Check its name and its permissions") from None
@@ -35,6 +36,8 @@ def text_of(path: Path, head: str) -> tuple[str, list[str]]:
         content = _unpacked(path, content)
     if content[:4] == b"PK\3\4":
         raise UserError(path, "a zip or an Excel file", f"Unpack it, or save the sheet as CSV, with the columns {head}")
+    if content.startswith(PICTURES) or content[8:12] == b"WEBP":
+        raise UserError(path, "a picture, and no table", f"Give the log itself, as CSV with the columns {head}")
     if b"brain.Event:" in content[:64]:
         remedy = "Save its values as CSV: in TensorBoard, tick Show data download links below a chart"
         raise UserError(path, "an event file of TensorBoard", remedy)

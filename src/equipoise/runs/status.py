@@ -21,6 +21,7 @@ from equipoise.storage.logs import last_records, last_scores
 from equipoise.storage.records import (
     DataRecord,
     Diagnosis,
+    Event,
     IntervalsRecord,
     Metric,
     Rivals,
@@ -38,6 +39,7 @@ from equipoise.storage.records import (
 State = Literal["new", "running", "interrupted", "stopped", "finished", "failed"]
 
 NUM_STEPS = 256  # logging intervals, the last ones, from which the game is described
+MOST_REMEDIES = 100  # the last ones
 MOST_LISTED = 20  # runs nearby, the newest ones
 
 
@@ -68,6 +70,7 @@ class Status:
     diagnosis: str  # how the players stand and where the scores go
     diagnoses: tuple[Diagnosis, ...]  # what is wrong, as of the last log line
     num_lines: int  # of the log, the last ones that were read
+    remedies: tuple[Event, ...]  # what was done about it, and where nothing could be, with the reason
     stop_reason: StopReason | None
     message: str | None  # the same in words
     stopping_status: str  # how close the policy is to a stop; empty where only the budget stops the run
@@ -147,6 +150,7 @@ def read_status(run: RunFolder) -> Status:
         diagnosis=_said(run, recipe) or describe(steps, scores, monitor.metric.shown),
         diagnoses=steps[-1].diagnoses if steps else (),
         num_lines=len(steps),
+        remedies=tuple(lenient(Event, record) for record in last_records(run.events, MOST_REMEDIES, _is_of_remedy)),
         stop_reason=state.stop_reason,
         message=state.message,
         stopping_status=stopping_status,
@@ -160,7 +164,7 @@ def status_values(now: Status) -> dict[str, Any]:
     """Return how a run stands as plain values for `--json`; NaN stands for what is not known."""
     same = ("name", "state", "holder", "samples", "spent", "horizon", "share", "seconds", "samples_per_second")
     scores = ("last", "best", "test", "tested_before", "rivals")
-    words = ("diagnosis", "diagnoses", "stop_reason", "message", "stopping_status", "stage", "certificate")
+    words = ("diagnosis", "diagnoses", "remedies", "stop_reason", "message", "stopping_status", "stage", "certificate")
     return {
         "path": str(now.path),
         "recipe": now.recipe.name,
@@ -249,6 +253,10 @@ def _left_with(stage: StageRecord, seconds_left: float) -> float:
     if stage.is_after:
         return math.nan
     return seconds_left + stage.seconds_left
+
+
+def _is_of_remedy(record: dict[str, Any]) -> bool:
+    return record.get("kind") in ("remedy", "no remedy")
 
 
 def _best_note(last: Score | None, best: Score | None, state: RunState) -> str:

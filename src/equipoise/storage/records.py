@@ -9,7 +9,7 @@ import itertools
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
@@ -134,6 +134,15 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str
 
 
+class Span(msgspec.Struct, frozen=True):
+    """One time of a condition, in samples, or in the unit of the log."""
+
+    condition: Condition
+    begin: int
+    end: int
+    is_sure: bool  # at least likely at some log line
+
+
 SIGNAL = "signal/"  # begins the name of a signal among a step's numbers: signal/step/generator
 
 
@@ -187,6 +196,15 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
         return self.values.get(name, math.nan)
 
 
+class RemedyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a remedy did: for which condition, what it changed, and what was abandoned where the run went back."""
+
+    condition: Condition
+    changed: str  # before → after
+    back_to: int | None = None  # samples; None: it did not go back
+    abandoned: tuple[Span, ...] = ()  # conditions beyond that, whose log lines are gone
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened at a position of a run."""
 
@@ -195,6 +213,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     kind: EventKind
     message: str
     attempt: int = 0
+    remedy: RemedyRecord | None = None
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -429,17 +448,23 @@ def _lenient(hint: Any, value: Any) -> Any:
         return tuple(_lenient_items(typing.get_args(hint)[0], value))
     if hint is str or typing.get_origin(hint) is Literal:
         return value if isinstance(value, str) else ""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union) and isinstance(value, Mapping):
+        return next(iter(_whole_records(typing.get_args(hint)[0], [value])), None)
     return None
 
 
 def _lenient_items(hint: Any, items: list[Any]) -> list[Any]:
     """Return the texts of a list; of a list of records, those that are whole."""
-    if not (isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
-        return [item for item in items if isinstance(item, str)]
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return _whole_records(hint, items)
+    return [item for item in items if isinstance(item, str)]
+
+
+def _whole_records(hint: type[msgspec.Struct], items: Iterable[Any]) -> list[Any]:
     found = []
     for item in items:
-        with contextlib.suppress(msgspec.ValidationError):
-            found.append(msgspec.convert(item, hint))
+        with contextlib.suppress(msgspec.ValidationError, RecursionError):
+            found.append(strict(hint, item))
     return found
 
 
