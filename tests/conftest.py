@@ -1,7 +1,7 @@
 """Small real trainings for the tests: a folder of tiny drawn shapes, and a judge that learns in a second."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from quick import quicken
-from small import SETTLED
+from quick import QUICK_STEPS, encoder_defaults
+from small import FEW, SETTLED
 
 import equipoise as eq
 from equipoise.data.pool import Pool, prepare
@@ -19,7 +19,6 @@ from equipoise.evaluation import scoring
 from equipoise.evaluation.evaluate import Contender, Evaluation
 from equipoise.game.terms import StepContext
 from equipoise.game.updates import Players, Terms
-from equipoise.metrics.features import encoder
 from equipoise.randomness import Randomness
 from equipoise.recipe import Data
 from equipoise.tasks.images import ImageTask
@@ -58,23 +57,17 @@ def pool(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pool:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Let the judge learn in a second, in a cache that all tests of this process share."""
-    defaults = encoder.load_or_train.__kwdefaults__
-    assert defaults is not None
-    before = defaults["steps"]
-    quicken()
+    monkeypatch.setitem(encoder_defaults(), "steps", QUICK_STEPS)
     monkeypatch.setenv("EQUIPOISE_CACHE", os.fspath(tmp_path_factory.getbasetemp() / "cache"))
-    yield
-    defaults["steps"] = before
 
 
 @pytest.fixture
 def small(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the judge learn in a second, and judge by 200 examples where a user's run takes thousands."""
-    monkeypatch.setattr("equipoise.tasks.image_judging.NUM_REAL", 200)
-    monkeypatch.setattr("equipoise.tasks.points.NUM_JUDGED", 200)
-    monkeypatch.setattr("equipoise.tasks.points.NUM_POINTS", 4_000)
+    for place, num in FEW.items():
+        monkeypatch.setattr(place, num)
 
 
 @pytest.fixture

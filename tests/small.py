@@ -11,6 +11,12 @@ SMALL = (
     "evaluation.every=160",
     "stopping.policy=budget",
 )
+# Examples that a score is of: as shipped they take most of a small training.
+FEW = {
+    "equipoise.tasks.image_judging.NUM_REAL": 200,
+    "equipoise.tasks.points.NUM_JUDGED": 200,
+    "equipoise.tasks.points.NUM_POINTS": 4_000,
+}
 # Nothing depends on this machine's speed, so two runs may be compared.
 SETTLED = (*SMALL, "saving.every=160", "saving.log_every=80")
 # What of these has no effect on super-resolution, which refuses it: set back.
