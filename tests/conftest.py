@@ -78,10 +78,40 @@ def train_small(small: None, shapes: Path, tmp_path: Path) -> Callable[..., eq.R
     """
 
     def train(
-        name: str, *settings: str, source: str | Path | None = None, budget: str = "800", **options: Any
+        name: str | Path, *settings: str, source: str | Path | None = None, budget: str = "800", **options: Any
     ) -> eq.Run:
         given = [*SETTLED, *settings]
         return eq.train(source or shapes, budget=budget, out=tmp_path / name, settings=given, **options)
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def trained_once() -> dict[tuple[Any, ...], eq.Run]:
+    """Return the runs that tests share, by their test file and what they were trained with."""
+    return {}
+
+
+@pytest.fixture
+def train_once(
+    train_small: Callable[..., eq.Run],
+    trained_once: dict[tuple[Any, ...], eq.Run],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Callable[..., eq.Run]:
+    """Return a function that trains as `train_small` does, once for all tests of a file, which must not change the run.
+
+    What a test has patched is no part of what tells two runs apart: give them other names.
+    """
+
+    def train(
+        name: str, *settings: str, source: str | Path | None = None, budget: str = "800", **options: Any
+    ) -> eq.Run:
+        key = (request.path, name, settings, source, budget, *options.items())
+        if key not in trained_once:
+            out = tmp_path_factory.mktemp("once") / name
+            trained_once[key] = train_small(out, *settings, source=source, budget=budget, **options)
+        return trained_once[key]
 
     return train
 
