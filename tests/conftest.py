@@ -1,7 +1,7 @@
 """Small real trainings for the tests: a folder of tiny drawn shapes, and a judge that learns in a second."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,14 @@ SIZE = 8
 def _one_thread() -> None:
     """Two test processes with two threads each would wait for one another."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """Leave it to the system when files reach the disk: nothing cuts the power here, and a run syncs 150 times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")
