@@ -119,7 +119,7 @@ def test_a_machine_that_changes_all_the_time_is_told_of_once_a_minute(
     train_small: TrainSmall, machine: Machine
 ) -> None:
     """All of it is in the events."""
-    machine.seconds_of_round = lambda seconds: 0.1 if seconds % 50 < 25 else 0.24
+    machine.seconds_of_round = lambda seconds: 0.2 if seconds % 50 < 25 else 0.48
     observer = Recorder()
     run = train_small("run", *OPEN, budget="200s", source="ring", observer=observer)
     changes = events(run, "speed changed")
@@ -299,7 +299,7 @@ def test_more_threads_that_are_sure_to_lose_are_not_tried(
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr("equipoise.setup.fastest_threads", lambda most: 1)
     monkeypatch.setattr("equipoise.loop.is_losing", lambda *given: asked.append(given) or is_sure)
-    machine.seconds_of_round = lambda _: 15.0 if machine.threads == 2 else 0.25
+    machine.seconds_of_round = lambda _: 15.0 if machine.threads == 2 else 0.5
     run = train_small("run", *OPEN, budget="200s", source="ring")
     threads = [line["threads"] for line in logs.records(run.folder.paces) if "threads" in line]
     assert (2 in threads) != is_sure
