@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from quick import quicken
-from small import SETTLED
+from quick import QUICK_STEPS, encoder_defaults
+from small import FEW, SETTLED
 
 import equipoise as eq
 from equipoise.data.pool import Pool, prepare
@@ -19,7 +19,6 @@ from equipoise.evaluation import scoring
 from equipoise.evaluation.evaluate import Contender, Evaluation
 from equipoise.game.terms import StepContext
 from equipoise.game.updates import Players, Terms
-from equipoise.metrics.features import encoder
 from equipoise.randomness import Randomness
 from equipoise.recipe import Data
 from equipoise.tasks.images import ImageTask
@@ -34,6 +33,14 @@ SIZE = 8
 def _one_thread() -> None:
     """Two test processes with two threads each would wait for one another."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """Leave it to the system when files reach the disk: nothing cuts the power here, and a run syncs 150 times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -58,23 +65,17 @@ def pool(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pool:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Let the judge learn in a second, in a cache that all tests of this process share."""
-    defaults = encoder.load_or_train.__kwdefaults__
-    assert defaults is not None
-    before = defaults["steps"]
-    quicken()
+    monkeypatch.setitem(encoder_defaults(), "steps", QUICK_STEPS)
     monkeypatch.setenv("EQUIPOISE_CACHE", os.fspath(tmp_path_factory.getbasetemp() / "cache"))
-    yield
-    defaults["steps"] = before
 
 
 @pytest.fixture
 def small(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the judge learn in a second, and judge by 200 examples where a user's run takes thousands."""
-    monkeypatch.setattr("equipoise.tasks.image_judging.NUM_REAL", 200)
-    monkeypatch.setattr("equipoise.tasks.points.NUM_JUDGED", 200)
-    monkeypatch.setattr("equipoise.tasks.points.NUM_POINTS", 4_000)
+    for place, num in FEW.items():
+        monkeypatch.setattr(place, num)
 
 
 @pytest.fixture
@@ -85,10 +86,40 @@ def train_small(small: None, shapes: Path, tmp_path: Path) -> Callable[..., eq.R
     """
 
     def train(
-        name: str, *settings: str, source: str | Path | None = None, budget: str = "800", **options: Any
+        name: str | Path, *settings: str, source: str | Path | None = None, budget: str = "800", **options: Any
     ) -> eq.Run:
         given = [*SETTLED, *settings]
         return eq.train(source or shapes, budget=budget, out=tmp_path / name, settings=given, **options)
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def trained_once() -> dict[tuple[Any, ...], eq.Run]:
+    """Return the runs that tests share, by their test file and what they were trained with."""
+    return {}
+
+
+@pytest.fixture
+def train_once(
+    train_small: Callable[..., eq.Run],
+    trained_once: dict[tuple[Any, ...], eq.Run],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Callable[..., eq.Run]:
+    """Return a function that trains as `train_small` does, once for all tests of a file, which must not change the run.
+
+    What a test has patched is no part of what tells two runs apart: give them other names.
+    """
+
+    def train(
+        name: str, *settings: str, source: str | Path | None = None, budget: str = "800", **options: Any
+    ) -> eq.Run:
+        key = (request.path, name, settings, source, budget, *options.items())
+        if key not in trained_once:
+            out = tmp_path_factory.mktemp("once") / name
+            trained_once[key] = train_small(out, *settings, source=source, budget=budget, **options)
+        return trained_once[key]
 
     return train
 

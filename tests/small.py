@@ -11,6 +11,15 @@ SMALL = (
     "evaluation.every=160",
     "stopping.policy=budget",
 )
+# Examples that a score is of or that are shown, and pixels of a picture: as shipped they take most of a small training.
+FEW = {
+    "equipoise.tasks.image_judging.NUM_REAL": 200,
+    "equipoise.tasks.image_judging.NUM_SHOWN": 4,
+    "equipoise.tasks.points.NUM_JUDGED": 200,
+    "equipoise.tasks.points.NUM_POINTS": 4_000,
+    "equipoise.tasks.points.NUM_SHOWN": 100,
+    "equipoise.tasks.points.SIDE": 60,
+}
 # Nothing depends on this machine's speed, so two runs may be compared.
 SETTLED = (*SMALL, "saving.every=160", "saving.log_every=80")
 # What of these has no effect on super-resolution, which refuses it: set back.

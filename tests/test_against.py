@@ -117,8 +117,8 @@ def test_of_whole_folders_the_ceiling_is_one_half_of_the_real_ones_against_the_o
         assert math.isfinite(score.best.error)
 
 
-def test_a_split_of_the_real_ones_is_that_of_a_training(train_small: TrainSmall, shapes: Path, tmp_path: Path) -> None:
-    run = train_small("run", budget="160")
+def test_a_split_of_the_real_ones_is_that_of_a_training(train_once: TrainSmall, shapes: Path, tmp_path: Path) -> None:
+    run = train_once("run", budget="160")
     data = run.folder.read_data()
     assert data is not None
     generated = bars(tmp_path / "generated", 40, 1)
@@ -217,11 +217,11 @@ def test_two_sources_that_cannot_be_read_are_refused_at_once(small: None, tmp_pa
 
 
 def test_how_many_are_drawn_and_the_size_are_refused_where_they_do_nothing(
-    train_small: TrainSmall, shapes: Path, tmp_path: Path
+    train_once: TrainSmall, shapes: Path, tmp_path: Path
 ) -> None:
     generated = bars(tmp_path / "generated", 20, 1)
     assert refused(lambda: eq.evaluate(generated, shapes, num=10)).subject == Option("num", 10)
-    run = train_small("run", budget="160")
+    run = train_once("run", budget="160")
     assert refused(lambda: eq.evaluate(run.path, shapes, size=16)).subject == Option("size", 16)
     assert refused(lambda: eq.evaluate(run.path, shapes, fit="pad")).subject == Option("fit", "pad")
 
@@ -229,8 +229,8 @@ def test_how_many_are_drawn_and_the_size_are_refused_where_they_do_nothing(
 # A run
 
 
-def test_a_run_meets_the_test_split_of_its_own_data(train_small: TrainSmall, shapes: Path, tmp_path: Path) -> None:
-    run = train_small("run", budget="160")
+def test_a_run_meets_the_test_split_of_its_own_data(train_once: TrainSmall, shapes: Path, tmp_path: Path) -> None:
+    run = train_once("run", budget="160")
     assert run.state.test is not None
     moved = shutil.copytree(shapes, tmp_path / "elsewhere")
     for source in (shapes, moved):
@@ -244,9 +244,9 @@ def test_a_run_meets_the_test_split_of_its_own_data(train_small: TrainSmall, sha
 
 
 def test_of_other_data_a_run_meets_all_that_it_has_not_seen(
-    train_small: TrainSmall, shapes: Path, tmp_path: Path
+    train_once: TrainSmall, shapes: Path, tmp_path: Path
 ) -> None:
-    run = train_small("run", budget="160")
+    run = train_once("run", budget="160")
     data = run.folder.read_data()
     assert data is not None
     other = bars(tmp_path / "other", 50, 7)

@@ -459,9 +459,9 @@ def test_a_device_on_which_a_task_from_python_does_not_compute_is_refused() -> N
 
 
 def test_wrong_arguments_of_the_other_functions_are_user_errors(
-    train_small: TrainSmall, shapes: Path, tmp_path: Path
+    train_once: TrainSmall, shapes: Path, tmp_path: Path
 ) -> None:
-    run = train_small("run", budget="160")
+    run = train_once("run", budget="160")
     wrong: Any = "incption"
     subjects = {
         "num": refusal(lambda: run.best.sample(0)).subject,
@@ -498,8 +498,10 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("name", "text"), DAMAGES)
-def test_a_damaged_file_is_named_by_a_resume_and_left_as_it_is(train_small: TrainSmall, name: str, text: str) -> None:
-    run = train_small("run", source="ring", budget="160")
+def test_a_damaged_file_is_named_by_a_resume_and_left_as_it_is(
+    train_once: TrainSmall, tmp_path: Path, name: str, text: str
+) -> None:
+    run = eq.load(shutil.copytree(train_once("run", source="ring", budget="160").path, tmp_path / "run"))
     (run.path / name).write_text(text)
     error = refusal(lambda: eq.resume(run.path, budget="320"))
     assert error.subject == run.path / name
@@ -507,8 +509,10 @@ def test_a_damaged_file_is_named_by_a_resume_and_left_as_it_is(train_small: Trai
 
 
 @pytest.mark.parametrize("facts", [{}, {"size": "large", "channels": 1}, {"size": 8}])
-def test_damaged_facts_of_the_data_are_named_by_their_file(train_small: TrainSmall, facts: dict[str, Any]) -> None:
-    run = train_small("run", budget="160")
+def test_damaged_facts_of_the_data_are_named_by_their_file(
+    train_once: TrainSmall, tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    run = eq.load(shutil.copytree(train_once("run", budget="160").path, tmp_path / "run"))
     data = run.folder.read_data()
     assert data is not None
     write_json(run.path / "data.json", plain(data) | {"facts": facts})
@@ -551,9 +555,9 @@ def shared(protocol: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_generated_images_and_points_are_scored_as_a_generator_is(
-    train_small: TrainSmall, shapes: Path, tmp_path: Path
+    train_once: TrainSmall, shapes: Path, tmp_path: Path
 ) -> None:
-    run = train_small("images", budget="160")
+    run = train_once("run", budget="160")
     run.best.model.write(run.best.batches(60), tmp_path / "generated")
     found = eq.evaluate(tmp_path / "generated", shapes, split="test")
     assert found.protocol["num_generated"] == 60
@@ -564,7 +568,7 @@ def test_generated_images_and_points_are_scored_as_a_generator_is(
     assert {metric.name for metric in found.metrics} == found.measured.values.keys()
     assert {score.role for score in found.rivals} == {"floor", "ceiling"}
 
-    run = train_small("points", source="ring", budget="160")
+    run = train_once("run", source="ring", budget="160")
     run.best.model.write(run.best.batches(200), tmp_path / "generated.csv")
     found = eq.evaluate(tmp_path / "generated.csv", "ring", task="points", split="test")
     assert found.protocol["num_generated"] == 200

@@ -244,10 +244,10 @@ def test_the_best_and_its_challenger_are_drawn_from_the_same_fresh_latents(
 
 
 def test_an_evaluation_that_fails_changes_nothing_in_the_training_and_is_an_event(
-    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, train_once: TrainSmall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = [*CONVOLUTIONS, "networks.dropout=0.3"]
-    healthy = train_small("healthy", *networks, budget="640")
+    healthy = train_once("healthy", *networks, budget="640")
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluate, "measure", raising(MemoryError(CAUSE)))
@@ -260,11 +260,11 @@ def test_an_evaluation_that_fails_changes_nothing_in_the_training_and_is_an_even
 
 
 def test_an_evaluation_that_runs_out_of_time_leaves_the_networks_as_they_were_in_training(
-    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, train_once: TrainSmall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time is over after the first chunk of outputs, and while the discriminator is asked."""
     networks = [*CONVOLUTIONS, "networks.dropout=0.3"]
-    healthy = train_small("healthy", *networks, budget="640")
+    healthy = train_once("healthy", *networks, budget="640")
     real = ImageTask.logits
     moments = itertools.count()
 

@@ -167,6 +167,7 @@ def diverging(poison: Callable, begin: int = 400) -> None:
 )
 def test_a_run_that_ends_around_a_remedy_is_continued_as_the_one_that_did_not(
     train_small: TrainSmall,
+    train_once: TrainSmall,
     poison: Callable,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -176,7 +177,7 @@ def test_a_run_that_ends_around_a_remedy_is_continued_as_the_one_that_did_not(
 ) -> None:
     """It diverges at 400, goes back at 640, and what an interrupt saved in between is no place to go back to."""
     diverging(poison)
-    whole = train_small("whole", source="ring", budget="1280")
+    whole = train_once("from-400", source="ring", budget="1280")
     with monkeypatch.context() as patch:
         act_at(patch, attempt, samples, act)
         if act is kill:
@@ -193,10 +194,15 @@ def test_a_run_that_ends_around_a_remedy_is_continued_as_the_one_that_did_not(
 @pytest.mark.slow
 @pytest.mark.parametrize(("attempt", "samples"), [(0, 376), (0, 600), (1, 328)])
 def test_a_run_of_images_that_ends_around_a_remedy_is_continued_as_the_one_that_did_not(
-    train_small: TrainSmall, poison: Callable, monkeypatch: pytest.MonkeyPatch, attempt: int, samples: int
+    train_small: TrainSmall,
+    train_once: TrainSmall,
+    poison: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    attempt: int,
+    samples: int,
 ) -> None:
     diverging(poison)
-    whole = train_small("whole", *CONVOLUTIONS, budget="1280")
+    whole = train_once("whole", *CONVOLUTIONS, budget="1280")
     with monkeypatch.context() as patch:
         act_at(patch, attempt, samples, interrupt)
         stopped = train_small("cut", *CONVOLUTIONS, budget="1280")
@@ -208,11 +214,17 @@ def test_a_run_of_images_that_ends_around_a_remedy_is_continued_as_the_one_that_
 @pytest.mark.parametrize("begin", [0, 400])
 @pytest.mark.parametrize("where", ["roll_back", "discard", "_match_files"])
 def test_a_kill_within_a_remedy_loses_nothing(
-    train_small: TrainSmall, poison: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str, begin: int
+    train_small: TrainSmall,
+    train_once: TrainSmall,
+    poison: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    where: str,
+    begin: int,
 ) -> None:
     """Where it diverges from its start, no checkpoint is healthy, and all of them go."""
     diverging(poison, begin)
-    whole = train_small("whole", source="ring", budget="1280")
+    whole = train_once(f"from-{begin}", source="ring", budget="1280")
     owner: Any = repair if where == "roll_back" else state_module
     real = getattr(owner, where)
 

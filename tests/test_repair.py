@@ -190,7 +190,6 @@ def test_a_fresh_discriminator_has_other_weights_and_no_past_and_is_the_same_eac
 
 
 @pytest.mark.parametrize("act", [interrupt, kill])
-@pytest.mark.parametrize("samples", [384, 400, 416, 640, 648])
 @pytest.mark.parametrize(
     ("condition", "given", "change"),
     [
@@ -201,38 +200,45 @@ def test_a_fresh_discriminator_has_other_weights_and_no_past_and_is_the_same_eac
         ("discriminator-overpowering", ACT, "γ"),
     ],
 )
-def test_a_run_that_ends_around_a_treatment_is_continued_as_the_one_that_did_not(
+def test_a_run_that_ends_around_treatments_again_and_again_is_continued_as_the_one_that_did_not(
     train_small: TrainSmall,
+    train_once: TrainSmall,
     diagnose: Staged,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     act: Callable[[], None],
-    samples: int,
     condition: Condition,
     given: tuple[str, ...],
     change: str,
 ) -> None:
+    """Before, in and after the first treatment, and the second; what it has done by then is as in the other one."""
     diagnose(condition, 400, 10_000)
     if change == "anew":
         monkeypatch.setattr("equipoise.health.remedies.changes_for", lambda *_, **__: ())
-    whole = train_small("whole", *given, source="ring", budget="1040")
+    whole = train_once(f"whole-{condition}-{change}", *given, source="ring", budget="1040")
     assert any(change in event["message"] for event in events(whole, "remedy"))
-    with monkeypatch.context() as patch:
-        act_at(patch, 0, samples, act)
-        if act is kill:
-            with pytest.raises(Killed):
-                train_small("cut", *given, source="ring", budget="1040")
-        else:
-            assert train_small("cut", *given, source="ring", budget="1040").state.status == "stopped"
-    resumed = eq.resume(tmp_path / "cut")
+    cut = tmp_path / "cut"
+    for samples in (384, 400, 416, 640, 648):
+        with monkeypatch.context() as patch:
+            act_at(patch, 0, samples, act)
+            try:
+                eq.resume(cut) if cut.exists() else train_small("cut", *given, source="ring", budget="1040")
+            except Killed:
+                assert act is kill, samples
+        run = eq.load(cut)
+        assert run.state.status == ("running" if act is kill else "stopped"), samples
+        found = places(run)
+        assert found == places(whole)[: len(found)], f"a remedy that is met again is not written twice: {samples}"
+    resumed = eq.resume(cut)
     assert_the_same(whole, resumed)
-    assert places(whole) == places(resumed), "a remedy that is met again is not written twice"
+    assert places(whole) == places(resumed)
     assert remedy_history(whole) == remedy_history(resumed)
 
 
 @pytest.mark.parametrize(("attempt", "samples"), [(0, 392), (0, 416), (1, 320), (1, 400)])
 def test_a_run_that_ends_around_a_going_back_is_continued_as_the_one_that_did_not(
     train_small: TrainSmall,
+    train_once: TrainSmall,
     diagnose: Staged,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -240,7 +246,7 @@ def test_a_run_that_ends_around_a_going_back_is_continued_as_the_one_that_did_no
     samples: int,
 ) -> None:
     diagnose("mode-collapse", 400, 560)
-    whole = train_small("whole", *ACT, source="ring", budget="1280")
+    whole = train_once("whole", *ACT, source="ring", budget="1280")
     assert [event["samples"] for event in events(whole, "remedy")] == [400]
     with monkeypatch.context() as patch:
         act_at(patch, attempt, samples, kill)

@@ -128,10 +128,10 @@ def test_a_run_of_points_resumed_from_a_checkpoint_is_the_run_that_never_stopped
 @pytest.mark.parametrize("update", ["alternating", "simultaneous", "extragradient"])
 @pytest.mark.parametrize("samples", [0, pytest.param(160, marks=SLOW), 208, pytest.param(368, marks=SLOW)])
 def test_a_run_that_is_interrupted_and_continued_is_the_run_that_was_not(
-    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch, update: str, samples: int
+    train_small: TrainSmall, train_once: TrainSmall, monkeypatch: pytest.MonkeyPatch, update: str, samples: int
 ) -> None:
     settings = [f"game.update={update}", "game.generator.rate=0.002", "game.generator.rate_end=0.0001"]
-    whole = train_small("whole", *settings, source="ring")
+    whole = train_once("whole", *settings, source="ring")
     with monkeypatch.context() as patch:
         act_at(patch, 0, samples, interrupt)
         stopped = train_small("cut", *settings, source="ring")
@@ -143,9 +143,9 @@ def test_a_run_that_is_interrupted_and_continued_is_the_run_that_was_not(
 
 @pytest.mark.parametrize(("update", "samples"), [("alternating", 224), ("extragradient", 208)])
 def test_a_run_that_is_interrupted_between_two_rounds_that_are_compared_is_the_run_that_was_not(
-    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch, update: str, samples: int
+    train_small: TrainSmall, train_once: TrainSmall, monkeypatch: pytest.MonkeyPatch, update: str, samples: int
 ) -> None:
-    whole = train_small("whole", f"game.update={update}", source="ring")
+    whole = train_once("whole", f"game.update={update}", source="ring")
     with monkeypatch.context() as patch:
         act_at(patch, 0, samples, interrupt)
         stopped = train_small("cut", f"game.update={update}", source="ring")
@@ -165,10 +165,10 @@ def test_a_run_that_is_interrupted_between_two_rounds_that_are_compared_is_the_r
     ],
 )
 def test_a_run_of_images_that_is_interrupted_and_continued_is_the_run_that_was_not(
-    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch, samples: int, update: str
+    train_small: TrainSmall, train_once: TrainSmall, monkeypatch: pytest.MonkeyPatch, samples: int, update: str
 ) -> None:
     settings = [*CONVOLUTIONS, "networks.dropout=0.3", f"game.update={update}"]
-    whole = train_small("whole", *settings)
+    whole = train_once("whole", *settings)
     with monkeypatch.context() as patch:
         act_at(patch, 0, samples, interrupt)
         stopped = train_small("cut", *settings)
@@ -176,9 +176,9 @@ def test_a_run_of_images_that_is_interrupted_and_continued_is_the_run_that_was_n
 
 
 def test_a_run_that_is_interrupted_again_and_again_is_the_run_that_was_not(
-    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    train_small: TrainSmall, train_once: TrainSmall, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    whole = train_small("whole", source="ring")
+    whole = train_once("whole", source="ring")
     with monkeypatch.context() as patch:
         act_at(patch, 0, 8, interrupt)
         train_small("cut", source="ring")
@@ -190,9 +190,9 @@ def test_a_run_that_is_interrupted_again_and_again_is_the_run_that_was_not(
 
 
 def test_an_evaluation_that_a_signal_interrupts_leaves_no_trace_and_is_taken_again(
-    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, train_once: TrainSmall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_small("whole", source="ring")
+    whole = train_once("whole", source="ring")
     real = scoring.evaluate
 
     def interrupted(task: Any, judge: Any, contender: Any, *rest: Any) -> Any:
@@ -212,9 +212,9 @@ def test_an_evaluation_that_a_signal_interrupts_leaves_no_trace_and_is_taken_aga
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again_and_ends_the_same(
-    train_small: TrainSmall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, train_once: TrainSmall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_small("whole", source="ring")
+    whole = train_once("whole", source="ring")
     with monkeypatch.context() as patch:
         patch.setattr(loop, "save", kill)
         with pytest.raises(Killed):
@@ -223,9 +223,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_and_ends_the_same
 
 
 def test_an_interrupt_before_the_intervals_are_known_records_none_and_continues_exactly(
-    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, train_once: TrainSmall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_small("whole", *MEASURED, source="ring")
+    whole = train_once("whole", *MEASURED, source="ring")
     with monkeypatch.context() as patch:
         patch.setattr(loop.Clock, "is_warm", lambda *_: False)
         act_at(patch, 0, 8, interrupt)
@@ -445,9 +445,9 @@ def test_a_run_whose_state_was_damaged_goes_on_without_it_as_the_message_says(
 
 
 def test_a_damaged_checkpoint_is_an_event_and_the_one_before_it_is_used(
-    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, train_once: TrainSmall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_small("whole", source="ring")
+    whole = train_once("whole", source="ring")
     with monkeypatch.context() as patch:
         act_at(patch, 0, 400, interrupt)
         stopped = train_small("cut", source="ring")
@@ -509,9 +509,9 @@ OWN_LOSS = Loss(SATURATING.discriminator, SATURATING.generator)
 
 
 def test_a_loss_of_your_own_is_needed_again_and_continues_exactly(
-    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, train_once: TrainSmall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_small("whole", source="ring", loss=OWN_LOSS)
+    whole = train_once("whole", source="ring", loss=OWN_LOSS)
     assert whole.recipe.game.loss == "custom"
     with monkeypatch.context() as patch:
         act_at(patch, 0, 400, interrupt)
@@ -592,9 +592,9 @@ def test_a_task_of_your_own_is_not_taken_by_a_run_of_another(own_task: Any, trai
 
 
 def test_a_run_whose_images_were_moved_says_what_to_type_and_goes_on_from_their_new_place(
-    train_small: TrainSmall, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, train_once: TrainSmall, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_small("whole")
+    whole = train_once("whole")
     before, now = tmp_path / "before", tmp_path / "now"
     shutil.copytree(shapes, before)
     with monkeypatch.context() as patch:
@@ -641,9 +641,9 @@ def test_another_source_than_that_of_the_run_is_refused_as_such(
 
 
 def test_an_interrupted_preparation_leaves_a_run_that_is_shown_and_resumed_to_the_same_end(
-    train_small: TrainSmall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_small: TrainSmall, train_once: TrainSmall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_small("whole")
+    whole = train_once("whole")
     with monkeypatch.context() as patch:
         patch.setattr(images.ImageSource, "task", kill)
         with pytest.raises(Killed):

@@ -29,6 +29,7 @@ from equipoise.setup import monitor_of
 from equipoise.state import (
     TrainingState,
     Values,
+    adjust,
     first_nonfinite,
     live_tensors,
     plain_values,
@@ -187,7 +188,7 @@ def test_a_state_that_is_taken_back_is_the_one_that_was_saved(make: Callable[...
     state.seconds = 12.5
     state.attempt = 1
     state.spent += 800
-    state.adjustments = Adjustments(0.5, 0.25, 2.0, 0.1, 0.2, 3)
+    adjust(state, Adjustments(0.5, 0.25, 0.0, 2.0, 0.1, 0.2, 3))
     state.best_generator = copy.deepcopy(state.players.generator)
     state.sketch = torch.linspace(-1, 1, SKETCH)
     made.monitor.score(score(8, 3.0))

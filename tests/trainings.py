@@ -24,7 +24,7 @@ from equipoise.storage import checkpoints, files, logs
 from equipoise.storage.records import EventKind
 from equipoise.tasks.base import Task
 
-TrainSmall = Callable[..., eq.Run]  # the fixture `train_small`
+TrainSmall = Callable[..., eq.Run]  # the fixtures `train_small` and `train_once`
 CONVOLUTIONS = ("networks.family=dcgan", "networks.width=4", "networks.generator_norm=batch")
 NO_PENALTY = "game.penalty.kind=none"
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import as_options
+from quick import QUICK_STEPS, encoder_defaults
+from small import FEW, as_options
 
 from equipoise.cli import main
 
@@ -38,8 +39,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def trained(shapes: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a finished run, which tests must not change."""
     path = tmp_path_factory.mktemp("runs") / "one"
-    command = [sys.executable, QUICK, "train", shapes, "--budget", "800", "--out", path, *as_options()]
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EQUIPOISE_CACHE", environment["EQUIPOISE_CACHE"])
+        patch.setitem(encoder_defaults(), "steps", QUICK_STEPS)
+        for place, num in FEW.items():
+            patch.setattr(place, num)
+        assert main(["train", str(shapes), "--budget", "800", "--out", str(path), *as_options()]) == 0
     return path
 
 
@@ -49,7 +54,7 @@ def copy(trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def output(quick: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def output(small: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Return a function that runs a command which succeeds, and returns what it printed."""
 
     def run(*arguments: Any, code: int = 0) -> str:
@@ -63,7 +68,7 @@ def output(quick: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str
 
 
 @pytest.fixture
-def refused(quick: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refused(small: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Return a function that runs a command which is a mistake, and returns its one line."""
 
     def run(*arguments: Any, code: int = 2) -> str:

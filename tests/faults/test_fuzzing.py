@@ -129,12 +129,6 @@ def in_folder(act: Callable[[Path], None]) -> None:
         act(Path(folder))
 
 
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave it to the system when files reach the disk: nothing here cuts the power."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
-
-
 # Recipes
 
 

@@ -13,14 +13,13 @@ from typing import Any
 import msgspec
 import pytest
 import torch
-from quick import quicken
-from small import FOR_PHOTOS, SETTLED, as_options
+from quick import QUICK_STEPS, encoder_defaults
+from small import FEW, FOR_PHOTOS, SETTLED, as_options
 
 import equipoise as eq
 from equipoise.api import SILENT, Silent
 from equipoise.cli import main
 from equipoise.loop import Progress
-from equipoise.metrics.features import encoder
 from equipoise.runs.compare import compare
 from equipoise.runs.digest import digest
 from equipoise.runs.folder import RunFolder
@@ -67,18 +66,13 @@ class Life:
 @pytest.fixture(scope="module")
 def quicker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let the judge learn in a second, and judge by few examples, as `small` does, for all tests of this file."""
-    defaults = encoder.load_or_train.__kwdefaults__
-    assert defaults is not None
-    before = defaults["steps"]
     with pytest.MonkeyPatch.context() as patch:
-        quicken()
+        patch.setitem(encoder_defaults(), "steps", QUICK_STEPS)
         patch.setenv("EQUIPOISE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        patch.setattr("equipoise.tasks.image_judging.NUM_REAL", 100)
-        patch.setattr("equipoise.tasks.points.NUM_JUDGED", 100)
-        patch.setattr("equipoise.tasks.points.NUM_POINTS", 2_000)
+        for place, num in FEW.items():
+            patch.setattr(place, num)
         patch.setattr("equipoise.nets.super_resolution.NUM_BLOCKS", 2)
         yield
-    defaults["steps"] = before
 
 
 @pytest.fixture(scope="module", params=["images", "points", "super-resolution", "custom"])

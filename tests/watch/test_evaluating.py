@@ -19,7 +19,7 @@ from equipoise.storage.logs import records
 from equipoise.storage.records import RunState
 from equipoise.watch.watch import Watch
 
-pytestmark = pytest.mark.usefixtures("small", "unsynced")
+pytestmark = pytest.mark.usefixtures("small")
 
 
 class Moody(Shifted):

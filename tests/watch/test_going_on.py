@@ -352,7 +352,7 @@ def test_maps_of_several_scales_are_one_set_of_logits(tmp_path: Path) -> None:
     watch.close()
 
 
-@pytest.mark.usefixtures("small", "unsynced")
+@pytest.mark.usefixtures("small")
 def test_a_generator_that_changes_its_shape_later_is_an_event(tmp_path: Path, real: np.ndarray) -> None:
     watch = with_images(tmp_path / "run", real)
     watch.step(10)
@@ -363,7 +363,7 @@ def test_a_generator_that_changes_its_shape_later_is_an_event(tmp_path: Path, re
     watch.close()
 
 
-@pytest.mark.usefixtures("small", "unsynced")
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     "change",
     [lambda images: images / 0, lambda images: images.to(torch.complex64), lambda _: None, lambda _: sys.exit(2)],
@@ -379,7 +379,7 @@ def test_images_that_are_none_are_no_best_ones(tmp_path: Path, real: np.ndarray,
     watch.close()
 
 
-@pytest.mark.usefixtures("small", "unsynced")
+@pytest.mark.usefixtures("small")
 def test_an_average_without_statistics_of_its_own_is_named(tmp_path: Path, real: np.ndarray) -> None:
     class Normed(Shifted):
         def __init__(self) -> None:

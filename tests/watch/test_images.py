@@ -19,7 +19,7 @@ from equipoise.runs.folder import RunFolder
 from equipoise.storage.logs import records
 from equipoise.watch.images import GivenImages, given_images
 
-pytestmark = pytest.mark.usefixtures("small", "unsynced")
+pytestmark = pytest.mark.usefixtures("small")
 
 
 def test_the_folder_says_what_the_images_are(tmp_path: Path, real: np.ndarray) -> None:

@@ -29,7 +29,7 @@ from equipoise.storage.logs import records
 from equipoise.watch.leaks import TrainingCheck
 from equipoise.watch.watch import Watch
 
-pytestmark = pytest.mark.usefixtures("small", "unsynced")
+pytestmark = pytest.mark.usefixtures("small")
 
 
 class Files(Dataset):

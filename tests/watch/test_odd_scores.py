@@ -12,8 +12,6 @@ from equipoise.recipe import PolicyName
 from equipoise.report.charts import drawable
 from equipoise.watch.watch import Watch
 
-pytestmark = pytest.mark.usefixtures("unsynced")
-
 ODD = (1e-300, 1e300, 5e-324, 1.7e308, math.inf, math.nan, 1e-320, 1.0)
 
 

@@ -44,7 +44,7 @@ class Typed(Shifted):
         return super().forward(latents)
 
 
-@pytest.mark.usefixtures("small", "unsynced")
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     "setting",
     [wide, deterministic, lambda: torch.autocast("cpu", torch.bfloat16), torch.inference_mode, torch.no_grad],

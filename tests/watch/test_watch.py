@@ -208,7 +208,6 @@ def train(watch: Watch, begin: int, end: int) -> int:
     return end
 
 
-@pytest.mark.usefixtures("unsynced")
 @pytest.mark.parametrize("policy", ["patience", "evidence"])
 def test_interrupted_anywhere_the_verdicts_are_the_same(tmp_path: Path, policy: str) -> None:
     options: dict[str, Any] = {"policy": policy, "evaluate_every": 21, "loss": "non-saturating"}
@@ -234,7 +233,6 @@ def test_interrupted_anywhere_the_verdicts_are_the_same(tmp_path: Path, policy: 
         second.close()
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_a_state_of_ones_own_checkpoint_is_taken_back_exactly(tmp_path: Path) -> None:
     options: dict[str, Any] = {"policy": "patience", "evaluate_every": 21}
     first = opened(tmp_path / "run", **options)
@@ -436,7 +434,6 @@ def test_a_score_below_zero_comes_with_its_error(tmp_path: Path, metric: str, er
     again.close()
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_folder_and_state_stay_small_however_long_a_run_is(tmp_path: Path) -> None:
     watch = opened(tmp_path / "run", log_every=100, loss="non-saturating")
     files, candidates, history = [], [], []
