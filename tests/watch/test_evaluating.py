@@ -17,6 +17,7 @@ from equipoise.errors import UserError
 from equipoise.runs.folder import RunFolder
 from equipoise.storage.logs import records
 from equipoise.storage.records import RunState
+from equipoise.tasks import image_judging
 from equipoise.watch.watch import Watch
 
 pytestmark = pytest.mark.usefixtures("small")
@@ -467,8 +468,8 @@ def test_the_best_is_drawn_once_beside_each_generator(tmp_path: Path, real: np.n
 
 def test_a_snapshot_that_fails_costs_a_picture_and_not_the_loop(tmp_path: Path, real: np.ndarray) -> None:
     def generate(generator: nn.Module, latents: Tensor) -> Tensor:
-        if len(latents) == 64:  # as many as a snapshot shows
-            raise MemoryError("64 latents at once")
+        if len(latents) == image_judging.NUM_SHOWN:
+            raise MemoryError("as many latents at once as a snapshot shows")
         return generator(latents)
 
     watch = opened(tmp_path / "run", real, generate=generate)
