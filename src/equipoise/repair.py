@@ -27,7 +27,7 @@ from equipoise.runs.folder import RunFolder
 from equipoise.state import TrainingState, adjust, roll_back
 from equipoise.stopping.monitor import Monitor
 from equipoise.stopping.verdicts import Continue, Remedy, Stop, Verdict
-from equipoise.storage.records import Condition, Diagnosis, Score
+from equipoise.storage.records import Condition, Diagnosis, RemedyRecord, Score
 from equipoise.tasks.base import Task
 
 UNTOLD: tuple[Condition, ...] = ("non-finite", "nothing-more-to-gain")  # they have verdicts of their own
@@ -104,7 +104,8 @@ def repaired(
     state.is_unsaved = True  # a resume must find it
     counted = f"{state.remedy_history.num_tried} of {recipe.remedies.attempts} remedies"
     text = f"{remedy.message} Changed: {changed} ({counted})."
-    run.log_event(state.samples, state.seconds, "remedy", text, state.attempt)
+    record = RemedyRecord(condition=remedy.condition, changed=changed)
+    run.log_event(state.samples, state.seconds, "remedy", text, state.attempt, record)
     message(text)
     return state
 

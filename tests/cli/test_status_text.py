@@ -147,8 +147,8 @@ BACK = RemedyRecord(condition="mode-collapse", changed="learning rates × 1 → 
 def test_each_remedy_has_a_line_with_when_and_what_and_so_has_the_reason_for_none(tmp_path, fake_run):
     run = fake_run(tmp_path / "run")
     assert "remedies" not in rows(on_screen(run))
-    changed = "Cycling since 9.6k samples (likely). It turned. Changed: added instance noise 0 → 0.1 (1 of 3 remedies)."
-    run.log_event(12_000, 1.0, "remedy", changed)
+    in_place = RemedyRecord(condition="cycling", changed="added instance noise 0 → 0.1")
+    run.log_event(12_000, 1.0, "remedy", "long " * 100, 0, in_place)
     run.log_event(40_000, 2.0, "remedy", "long " * 100, 0, BACK)
     run.log_event(30_000, 3.0, "no remedy", f"Nothing is done about saturation: {'no change is known ' * 9}.", 1)
     lines = on_screen(run).splitlines()

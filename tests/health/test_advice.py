@@ -30,6 +30,14 @@ def test_what_is_advised_can_be_typed_and_changes_the_recipe(condition: Conditio
         assert with_settings(recipe, settings) != recipe
 
 
+def test_a_run_that_goes_on_is_offered_to_act_where_that_changes_anything() -> None:
+    collapsing = points_recipe("game.penalty.kind=none")
+    assert "--remedies act" in advice("mode-collapse", collapsing)
+    assert "--remedies act" not in advice("mode-collapse", with_settings(collapsing, ["remedies.attempts=0"]))
+    for condition in ("memorization", "averaged-generator-worse", "divergence"):
+        assert "--remedies act" not in advice(condition, collapsing)
+
+
 def test_rates_are_advised_as_a_share_of_this_recipes() -> None:
     recipe = points_recipe("game.generator.rate=0.03", "game.generator.rate_end=none")
     assert "game.generator.rate=0.015" in suggested_settings("divergence", recipe)

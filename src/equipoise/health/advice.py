@@ -16,7 +16,17 @@ def advice(condition: Condition, recipe: Recipe | None = None) -> str:
     if recipe is None:
         return plain
     settings = suggested_settings(condition, recipe)
-    return f"A new run may help: {' '.join(f'--set {setting}' for setting in settings)}." if settings else plain
+    if not settings:
+        return plain
+    or_act = ", or this one with --remedies act" if _is_treatable(condition, recipe) else ""
+    return f"A new run may help: {' '.join(f'--set {setting}' for setting in settings)}{or_act}."
+
+
+def _is_treatable(condition: Condition, recipe: Recipe) -> bool:
+    """Return whether a run that may act has something to change; two conditions are treated in any case."""
+    if condition in ("non-finite", "divergence") or not recipe.remedies.attempts:
+        return False
+    return any(change(Situation(recipe)) is not None for change in changes_for(condition))
 
 
 def suggested_settings(condition: Condition, recipe: Recipe) -> list[str]:

@@ -35,10 +35,7 @@ def told_all(diagnoses: Sequence[Diagnosis], num_lines: int, recipe: Recipe | No
 
 def told_remedy(event: Event) -> str:
     """Return in a few words for what a remedy was and what it changed, or why there was none."""
-    if event.remedy is None:  # the message alone has it
-        name, mark, changed = event.message.partition(" Changed: ")
-        if mark:
-            return f"{lowered(name.partition(' since ')[0])}: {_in_short(changed.partition(' (')[0])}"
+    if event.remedy is None:
         return event.message.replace("Nothing is done about ", "no remedy for ", 1)
     back = ""
     if event.remedy.back_to is not None:
