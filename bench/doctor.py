@@ -124,6 +124,7 @@ def by_game(games: Sequence[Played]) -> list[dict[str, Any]]:
             {
                 "game": game.name,
                 "conditions": game.conditions,
+                "how": game.how,
                 "told": share(len(delays), len(own)),
                 "median_delay": statistics.median(delays) if delays else None,
                 "samples": own[0].lines[-1].samples if own else None,

@@ -14,6 +14,7 @@ from typing import Any
 from equipoise.health.pages import PAGES, SUBJECTS, Subject, heading
 
 DOCS = Path(__file__).parents[1] / "docs" / "doctor.md"
+WAYS = ("nothing", "restart", "act")
 RECORDS = Path(__file__).with_name("records")
 CONDITIONS = ("<!-- conditions: written by bench/doctor_docs.py -->\n", "<!-- end of conditions -->")
 ANY, FALSE = "told_anything", "false_alarms"
@@ -60,45 +61,81 @@ def tables(doctor: dict[str, Any], repairs: dict[str, Any]) -> str:
         "",
         "In brackets: the interval of 95 % (Wilson). A game has 60 log lines and 12 evaluations.",
         "",
-        "| sick game | right conditions | told | after (share of the game) |",
-        "|---|---|---|---|",
+        "| sick game | how it is made | right conditions | told | after (share of the game) |",
+        "|---|---|---|---|---|",
     ]
     for row in half["games"]:
         if row["conditions"] and row["told"]["of"]:
             delay = "–" if row["median_delay"] is None else f"{100 * row['median_delay'] / row['samples']:.0f} %"
             told_of = f"{row['told']['num']} of {row['told']['of']}"
-            lines.append(f"| {row['game']} | {', '.join(row['conditions'])} | {told_of} | {delay} |")
+            lines.append(f"| {row['game']} | {row['how']} | {', '.join(row['conditions'])} | {told_of} | {delay} |")
     healthy = [row for row in half["games"] if not row["conditions"] and row["told"]["of"]]
     alarmed = [f"{row['game']} ({row['told']['num']} of {row['told']['of']})" for row in healthy if row["told"]["num"]]
     lines += ["", f"Healthy kinds: {'; '.join(row['game'] for row in healthy)}."]
+    lines += ["", *of_confidence(half["calibration"]), ""]
     lines += [f"False alarms came with: {', '.join(alarmed) or 'none of them'}.", "", *of_repairs(repairs)]
     return "\n".join(lines) + "\n"
 
 
+def of_confidence(rows: list[dict[str, Any]]) -> list[str]:
+    """Return how often a diagnosis is right, by how sure it is: the surest one of a game counts."""
+    lines = ["| surest diagnosis of a game | the game was sick | that diagnosis was right |", "|---|---|---|"]
+    for row in rows:
+        if row["sick"]["of"]:
+            lines.append(f"| {row['surest']} | {share(row['sick'])} | {share(row['right'])} |")
+    return lines
+
+
 def of_repairs(record: dict[str, Any]) -> list[str]:
-    """Return the table of what remedies are worth."""
+    """Return the tables of what remedies are worth."""
     num = len(record["seeds"])
     lines = [
         "### What remedies are worth",
         "",
         f"`bench/repairs.py` on {record['date']}, {record['processor']}, seeds {', '.join(map(str, record['seeds']))}: "
         "the best MMD that a game reaches in the same number of samples with nothing done, with a restart at half of "
-        "the rates after half of them, and with `--remedies act`. A healthy game reaches "
-        f"{record['healthy']:.2g}, an untrained generator has {record['untrained']:.2f}; {record['enough']:.3f} and "
-        "less counts as repaired.",
+        "the rates after half of them, and with `--remedies act` (median, and how many were repaired). A healthy game "
+        f"reaches {record['healthy']:.2g}, an untrained generator has {record['untrained']:.2f}. Repaired is what ends "
+        f"within a tenth of that way from the healthy score, at {record['enough']:.3f} or less.",
         "",
         "| sick game | nothing | restart | `act` |",
         "|---|---|---|---|",
     ]
     for row in record["games"]:
-        cells = []
-        for way in ("nothing", "restart", "act"):
-            known = [score for score in row["scores"][way] if score is not None]
-            middle = f"{statistics.median(known):.3f}" if known else "no score"
-            cells.append(f"{middle} ({row['repaired'][way]} of {num})")
-        lines.append(f"| {row['game']} | {' | '.join(cells)} |")
-    shares = [f"{100 * record['repaired'][way]:.0f} %" for way in ("nothing", "restart", "act")]
-    return [*lines, f"| **repaired** | **{'** | **'.join(shares)}** |"]
+        cells = [f"{middle(row['scores'][way])} ({row['repaired'][way]} of {num})" for way in WAYS]
+        lines.append(f"| {row['game']}{'' if row['has_remedy'] else ' ¹'} | {' | '.join(cells)} |")
+    for name, what in (
+        ("repaired", "repaired"),
+        ("repaired_where_possible", "repaired, without ¹"),
+        ("nearly", "within a hundredth of the way"),
+    ):
+        shares = [f"{100 * record[name][way]:.0f} %" for way in WAYS]
+        lines.append(f"| **{what}** | **{'** | **'.join(shares)}** |")
+    mistakes = sum(record["left_alone"].values())
+    of = len(record["left_alone"]) * num
+    lines += [
+        "",
+        "¹ No change that a run can make was found to repair these, also when it was made from the first round on.",
+        "",
+        "Games of digits, by KID on features of the evaluation encoder; a healthy one reaches "
+        f"{middle(record['healthy_digits'])}:",
+        "",
+        "| sick game | nothing | restart | `act` |",
+        "|---|---|---|---|",
+    ]
+    for row in record["digits"]:
+        lines.append(f"| {row['game']} | {' | '.join(middle(row['scores'][way]) for way in WAYS)} |")
+    return [
+        *lines,
+        "",
+        f"Remedies that were done to {of} healthy games ({', '.join(record['left_alone'])}): {mistakes}.",
+    ]
+
+
+def middle(scores: list[float | None]) -> str:
+    """Write the median of the scores that there are."""
+    known = [score for score in scores if score is not None]
+    return f"{statistics.median(known):.3f}" if known else "no score"
 
 
 def put(text: str, marks: tuple[str, str], inner: str) -> str:

@@ -65,6 +65,15 @@ class Game:
     recipe: RecipeName = "modern"
     settings: tuple[str, ...] = ()
     change: Change | None = None
+    made: str = ""  # how, where settings do not say it
+
+    @property
+    def how(self) -> str:
+        """How it is made, in words or in settings, beside the recipe and its constant rates."""
+        frame = ("budget.", "saving.", "evaluation.", "game.penalty.gamma")
+        told = [one for one in self.settings if not one.startswith(frame) and not one.endswith("rate_end=none")]
+        text = ", ".join(told).replace("game.penalty.kind=none", "no penalty").replace("game.", "")
+        return self.made or text or f"recipe {self.recipe}"
 
 
 # Changes of a task
@@ -244,6 +253,7 @@ SICK = (
     Game(
         "1 discriminator step in 15",
         ("discriminator-too-weak", "mode-dropping"),
+        made="no penalty; the discriminator rests in 14 of 15 rounds",
         settings=WEAK_PAIR,
         change=lambda task, _: Resting(task),
     ),
@@ -270,23 +280,41 @@ SICK = (
     Game(
         "deep sigmoid discriminator",
         ("vanishing-gradient", "discriminator-too-weak"),
+        made="no penalty; a discriminator of 10 layers with sigmoids",
         settings=WEAK_PAIR,
         change=lambda task, _: Rebuilt(task, lambda players: deep(players, nn.Sigmoid, 8, 1.0)),
     ),
     Game(
         "exploding depth",
         ("exploding-gradient", "rate-too-high", "divergence"),
+        made="no penalty; a discriminator of 14 layers with ReLU and weights of a gain of 3",
         settings=WEAK_PAIR,
         change=lambda task, _: Rebuilt(task, lambda players: deep(players, nn.ReLU, 12, 3.0)),
     ),
     Game(
         "collapsed by construction",
         ("mode-collapse",),
+        made="latents are multiplied by 0.0001",
         change=lambda task, _: Rebuilt(task, lambda p: Players(Scaled(p.generator, 1e-4), p.discriminator)),
     ),
-    Game("NaN in the data", ("non-finite",), change=lambda task, _: Poisoned(task, "data")),
-    Game("NaN in a loss", ("non-finite",), change=lambda task, _: Poisoned(task, "loss")),
-    Game("NaN in one gradient", ("non-finite",), change=lambda task, _: Poisoned(task, "gradient")),
+    Game(
+        "NaN in the data",
+        ("non-finite",),
+        made="one value of a batch, from the middle on",
+        change=lambda task, _: Poisoned(task, "data"),
+    ),
+    Game(
+        "NaN in a loss",
+        ("non-finite",),
+        made="the generator's, from the middle on",
+        change=lambda task, _: Poisoned(task, "loss"),
+    ),
+    Game(
+        "NaN in one gradient",
+        ("non-finite",),
+        made="of one weight, from the middle on",
+        change=lambda task, _: Poisoned(task, "gradient"),
+    ),
     Game("rates ÷ 1000", ("rate-too-low",), settings=both("1e-6")),
     Game(
         "batch norm with batch 2",
@@ -328,6 +356,7 @@ SICK = (
         "few digits",
         ("discriminator-overfitting",),
         "mnist",
+        made="no penalty; 48 training images",
         settings=(*PLAIN, "game.loss=non-saturating"),
         change=lambda task, _: few(task),
     ),
@@ -335,12 +364,14 @@ SICK = (
         "copied digits",
         ("memorization",),
         "mnist",
+        made="a generator that returns training images, with 2 % of its own",
         change=lambda task, _: Rebuilt(task, lambda players: copying(task, players)),
     ),
     Game(
         "digits collapsed by construction",
         ("mode-collapse",),
         "mnist",
+        made="latents are multiplied by 0",
         change=lambda task, _: Rebuilt(task, lambda p: Players(Scaled(p.generator, 0.0), p.discriminator)),
     ),
     Game(
@@ -353,6 +384,7 @@ SICK = (
         "digits, mirrored",
         ("augmentation-leak",),
         "mnist",
+        made="flips with probability 1; a generator whose images are mirrored",
         settings=("augment.kinds=flip", "augment.probability=1", *lasting(32 * 1_800)),
         change=lambda task, _: Rebuilt(task, lambda p: Players(Mirrored(p.generator), p.discriminator)),
     ),
@@ -360,6 +392,7 @@ SICK = (
         "digits of less contrast, clipped",
         ("saturation",),
         "mnist",
+        made="real images × 0.6; a generator whose values are × 30 and cut to their range",
         change=lambda task, _: Rebuilt(Faded(task), lambda p: Players(Clipped(p.generator), p.discriminator)),
     ),
     Game(

@@ -116,7 +116,7 @@ def test_it_is_done_twice_with_a_rest_between_and_then_told_once_that_nothing_is
 
 
 def test_a_collapse_that_no_remedy_ends_ends_the_run_with_its_reason(train_small: TrainSmall, diagnose: Staged) -> None:
-    diagnose("mode-collapse", 400, 100_000)
+    diagnose("mode-collapse", 800, 100_000)
     run = train_small("collapsed", *ACT, source="ring", budget="100k")
     assert run.state.stop_reason == "not-repaired"
     assert len(events(run, "remedy")) == 2
@@ -124,8 +124,8 @@ def test_a_collapse_that_no_remedy_ends_ends_the_run_with_its_reason(train_small
     first, second = (event["remedy"] for event in events(run, "remedy"))
     assert [first["condition"], second["condition"]] == ["mode-collapse"] * 2
     assert first["changed"] in events(run, "remedy")[0]["message"]
-    assert first["back_to"] == second["back_to"] == 320
-    abandoned = {"condition": "mode-collapse", "begin": 400, "end": 400, "is_sure": True}
+    assert (first["back_to"], second["back_to"]) == (640, 800)
+    abandoned = {"condition": "mode-collapse", "begin": 800, "end": 800, "is_sure": True}
     assert first["abandoned"] == [abandoned], "its log lines are cut off"
     assert "not be repaired" in (run.state.message or "")
     assert bool(run.best.sample(4).isfinite().all())
@@ -198,6 +198,7 @@ def test_a_fresh_discriminator_has_other_weights_and_no_past_and_is_the_same_eac
         ("mode-dropping", SWINGING, "β1"),
         ("mode-dropping", ACT, "anew"),
         ("discriminator-overpowering", ACT, "γ"),
+        ("discriminator-overpowering", (*ACT, "game.weight_clip=0.01"), "clipping"),
     ],
 )
 def test_a_run_that_ends_around_treatments_again_and_again_is_continued_as_the_one_that_did_not(
@@ -236,6 +237,7 @@ def test_a_run_that_ends_around_treatments_again_and_again_is_continued_as_the_o
 
 
 @pytest.mark.parametrize(("attempt", "samples"), [(0, 392), (0, 416), (1, 320), (1, 400)])
+@pytest.mark.parametrize(("later", "back_to"), [(0, 0), (400, 640)])
 def test_a_run_that_ends_around_a_going_back_is_continued_as_the_one_that_did_not(
     train_small: TrainSmall,
     train_once: TrainSmall,
@@ -244,14 +246,19 @@ def test_a_run_that_ends_around_a_going_back_is_continued_as_the_one_that_did_no
     tmp_path: Path,
     attempt: int,
     samples: int,
+    later: int,
+    back_to: int,
 ) -> None:
-    diagnose("mode-collapse", 400, 560)
-    whole = train_once("whole", *ACT, source="ring", budget="1280")
-    assert [event["samples"] for event in events(whole, "remedy")] == [400]
+    """To its beginning, as it was ill from there on, and to a checkpoint from before it began."""
+    diagnose("mode-collapse", 400 + later, 560 + later)
+    budget = str(1280 + later)
+    whole = train_once(f"whole-{later}", *ACT, source="ring", budget=budget)
+    (event,) = events(whole, "remedy")
+    assert (event["samples"], event["remedy"]["back_to"]) == (400 + later, back_to)
     with monkeypatch.context() as patch:
-        act_at(patch, attempt, samples, kill)
+        act_at(patch, attempt, samples + later, kill)
         try:
-            train_small("cut", *ACT, source="ring", budget="1280")
+            train_small("cut", *ACT, source="ring", budget=budget)
         except Killed:
             eq.resume(tmp_path / "cut")
     resumed = eq.load(tmp_path / "cut")

@@ -377,6 +377,17 @@ def test_a_remedy_goes_back_to_the_last_healthy_checkpoint_and_lowers_both_rates
     assert (again.attempt, again.spent, again.samples) == (2, 380, 160)
 
 
+@pytest.mark.parametrize("attempt", [0, 1])
+def test_tests_of_an_abandoned_attempt_have_spent_their_share_of_alpha(make: Callable[..., Made], attempt: int) -> None:
+    made = make()
+    state = diverged(made)
+    if attempt:
+        state.healthy = None  # back to the beginning, where a monitor begins anew
+    made.monitor.num_paired = 7
+    made.roll_back(state)
+    assert made.monitor.num_paired == 7
+
+
 def test_a_remedy_leaves_nothing_of_the_abandoned_attempt_but_its_events(make: Callable[..., Made]) -> None:
     made = make("saving.keep=1")
     state = diverged(made)

@@ -19,7 +19,7 @@ from equipoise.health.remedies import (
     to_treat,
     treatment,
 )
-from equipoise.health.standing import WINDOW, improves
+from equipoise.health.standing import improves
 from equipoise.health.telling import lowered, title, told
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
@@ -30,7 +30,6 @@ from equipoise.stopping.verdicts import Continue, Remedy, Stop, Verdict
 from equipoise.storage.records import Condition, Diagnosis, RemedyRecord, Score
 from equipoise.tasks.base import Task
 
-UNTOLD: tuple[Condition, ...] = ("non-finite", "nothing-more-to-gain")  # they have verdicts of their own
 ALWAYS: tuple[Condition, ...] = ("divergence",)  # done also where remedies are only suggested
 TOLD_BY = 10  # steps of the probability of augmentation from 0 to 1 that are told
 
@@ -44,18 +43,15 @@ def repair_due(
     """
     if recipe.remedies.policy == "off" or not recipe.remedies.attempts or state.remedy_history.rest:
         return Continue()
-    start = max((stats.samples for stats in monitor.recent[:WINDOW]), default=0)
-    for diagnosis in to_treat(monitor.diagnoses, start):
+    for diagnosis in to_treat(monitor.diagnoses, monitor.start):
         if recipe.remedies.policy == "suggest" and diagnosis.condition not in ALWAYS:
-            continue
-        if diagnosis.condition in UNTOLD:
             continue
         if diagnosis.condition in WAITING and improves(monitor.scores):
             continue
         found = treatment(diagnosis, _situation(state, recipe, monitor))
         if not isinstance(found, NoTreatment):
             return Remedy(told(diagnosis), diagnosis.condition, found)
-        if found.is_end:
+        if found.is_end and recipe.remedies.policy == "act":
             text = f"{told(diagnosis)} It could not be repaired: {found.reason}."
             return Stop("not-repaired", text)
         _tell_none(diagnosis, found, state, run, message)
@@ -66,7 +62,7 @@ def _situation(state: TrainingState, recipe: Recipe, monitor: Monitor) -> Situat
     """Return what a treatment is chosen from; only checkpoints that an uninterrupted run would have, too, are named."""
     best = monitor.best.samples if monitor.best is not None else None
     places = sorted({samples for samples in (state.healthy, best, *state.kept) if samples})
-    return Situation(recipe, state.adjustments, state.remedy_history, tuple(places), best)
+    return Situation(recipe, state.adjustments, state.remedy_history, monitor.start, tuple(places), best)
 
 
 def _tell_none(

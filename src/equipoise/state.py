@@ -248,6 +248,7 @@ def roll_back(
     the same condition, and is rolled back the same way.
     """
     rewound = start(task, recipe, state.attempt + 1)
+    num_paired = monitor.num_paired
     treatment = remedy.treatment
     if treatment is None:
         treatment = for_non_finite(Situation(recipe, state.adjustments), state.healthy)
@@ -257,6 +258,7 @@ def roll_back(
         run.write_state(RunState(status="running"))  # its checkpoints are about to go, and are not lost
     else:
         take_back(rewound, found, recipe, monitor)
+    monitor.num_paired = max(num_paired, monitor.num_paired)  # what was spent of α stays spent
     begin_with(rewound, run, put_weights=found is None)
     rewound.intervals = state.intervals
     adjust(rewound, treatment.adjustments)
@@ -332,7 +334,7 @@ def _take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor:
         state.best_generator = copy.deepcopy(state.generator_ema)
     for name, module in _modules(state):
         checkpoints.load_module(name, module, found.tensors)
-    adjust(state, values.adjustments)
+    adjust(state, values.adjustments)  # before its update, which refuses optimizers with another momentum
     of_update = {name.removeprefix("update."): t for name, t in found.tensors.items() if name.startswith("update.")}
     state.update.load(of_update, values.update)
     state.samples = values.samples

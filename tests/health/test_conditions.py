@@ -236,17 +236,29 @@ def test_how_sure_a_diagnosis_is_follows_from_its_strength_and_from_how_long_it_
             found = examine(lines[:place], [], found)
         return [one.confidence for one in found]
 
-    assert sure(LASTED, 0.061) == ["likely"]
-    assert sure(LASTED - 1, 0.061) == ["possible"]
-    assert sure(LASTED, 0.059) == ["possible"]
-    assert sure(LASTED_LONG, 0.041) == ["likely"], "what stays is likely also at its threshold"
-    assert sure(LASTED_LONG - 1, 0.041) == ["possible"]
+    assert sure(LASTED, 0.057) == ["likely"]
+    assert sure(LASTED - 1, 0.057) == ["possible"]
+    assert sure(LASTED, 0.056) == ["possible"]
+    told_from = WINDOW - 1  # lines before the first of them at which it is told
+    assert sure(LASTED_LONG + told_from, 0.041) == ["likely"], "what is told long is likely also at its threshold"
+    assert sure(LASTED_LONG + told_from - 1, 0.041) == ["possible"]
+
+
+def test_what_began_long_before_it_was_told_is_not_likely_at_once_nor_what_only_holds(stats: Stats, kids: Kids) -> None:
+    lines = line(stats, LASTED_LONG + WINDOW, changed={"spread": 0.57})
+    (first,) = examine(lines, kids(0.5, 0.5, 0.5, 0.5))
+    assert (first.since, first.num_lines, first.confidence) == (100, 1, "possible")
+    told_long = changed(first, num_lines=LASTED_LONG)
+    assert examine(lines, kids(0.5, 0.5, 0.5, 0.5), [told_long])[0].confidence == "likely"
+    weaker = line(stats, LASTED_LONG + WINDOW, changed={"spread": 0.7})
+    assert examine(weaker, kids(0.5, 0.5, 0.5, 0.5), [told_long])[0].confidence == "possible", "below its threshold"
 
 
 def test_a_strong_discriminator_is_no_illness_while_any_late_score_is_the_best_one(stats: Stats, kids: Kids) -> None:
     strong = line(stats, WINDOW, changed={"accuracy": 0.99, "real_logit": 9.0, "fake_logit": -9.0})
     assert examine(strong, kids(0.9, 0.8, 0.7, 0.5, 0.65)) == (), "it has fallen, and has risen since"
     assert examine(strong, kids(0.9)) == (), "of a single score nobody knows where it goes"
+    assert examine(strong, kids(0.9, 0.5, 0.65)) == ()
     assert names(examine(strong, kids(0.9, 0.5, 0.7, 0.6, 0.65))) == ["discriminator-overpowering"]
     assert names(examine(strong, [])) == ["discriminator-overpowering"]
 

@@ -11,6 +11,7 @@ from equipoise.health.advice import settings_of, suggested_settings
 from equipoise.health.remedies import (
     ENDING,
     GAMMA,
+    GOING_BACK,
     HIGHEST,
     LOWEST,
     MOST_AUGMENTED,
@@ -30,7 +31,7 @@ from equipoise.health.remedies import (
     to_treat,
     treatment,
 )
-from equipoise.recipe import Augment, Custom
+from equipoise.recipe import Augment, Custom, with_settings
 from equipoise.storage.records import Condition, Confidence, Diagnosis
 
 EXHAUSTED = Adjustments(LOWEST, LOWEST, penalty=GAMMA, noise=MOST_NOISE)
@@ -43,7 +44,8 @@ def diagnosed(condition: Condition, since: int = 500) -> Diagnosis:
 
 def situation(*settings: str, **changes: object) -> Situation:
     recipe = points_recipe("remedies.policy=act", "remedies.attempts=10", *settings)
-    return replace(Situation(recipe), **changes)
+    start = 0 if changes.get("places") else 10_000  # without a place to go back to, it was never otherwise
+    return replace(Situation(recipe, start=start), **changes)
 
 
 def done(condition: Condition, at: Situation) -> Treatment:
@@ -82,12 +84,34 @@ def test_remedies_end_with_those_allowed_in_all_and_nothing_ends_that_was_not_tr
 
 
 @pytest.mark.parametrize(
-    ("places", "since", "back_to"), [((), 500, 0), ((100, 400), 500, 400), ((100, 400), 399, 100), ((600,), 500, 0)]
+    ("places", "best", "since", "back_to"),
+    [
+        ((100, 400), None, 500, 400),
+        ((100, 400), None, 399, 100),
+        ((600, 700), 600, 500, 600),
+        ((600, 700), 600, 300, 0),
+    ],
 )
-def test_a_collapsed_game_goes_back_to_before_its_collapse(places: tuple[int, ...], since: int, back_to: int) -> None:
-    found = treatment(diagnosed("mode-collapse", since), situation(places=places))
-    assert isinstance(found, Treatment)
-    assert found.back_to == back_to
+def test_a_collapsed_game_goes_back_to_before_its_collapse_or_to_its_best_and_to_its_beginning_if_it_always_was(
+    places: tuple[int, ...], best: int | None, since: int, back_to: int
+) -> None:
+    for condition in ("mode-collapse", "vanishing-gradient", "exploding-gradient", "rate-too-high"):
+        found = treatment(diagnosed(condition, since), situation(start=300, places=places, best=best))
+        assert isinstance(found, Treatment)
+        assert found.back_to == back_to
+
+
+def test_a_game_that_worked_is_never_given_up_as_a_whole() -> None:
+    for places in ((), (600,)):
+        found = treatment(diagnosed("mode-collapse", 500), situation(start=300, places=places))
+        assert isinstance(found, NoTreatment)
+
+
+@pytest.mark.parametrize("condition", get_args(Condition))
+def test_a_condition_for_which_a_run_goes_back_spoils_checkpoints(condition: Condition) -> None:
+    found = treatment(diagnosed(condition), situation("game.penalty.kind=none", places=(400,), best=400))
+    if isinstance(found, Treatment) and found.back_to is not None:
+        assert condition in GOING_BACK
 
 
 def test_diverged_scores_go_back_to_the_best_one_or_before_and_nowhere_without_one() -> None:
@@ -108,8 +132,8 @@ def test_a_discriminator_of_many_steps_takes_one_and_has_a_penalty_at_once() -> 
 
 def test_much_momentum_is_taken_away_first_and_its_settings_are_advised() -> None:
     swinging = situation("game.generator.beta1=0.9", "game.discriminator.beta1=0.9")
-    for condition in ("cycling", "divergence", "mode-collapse", "discriminator-too-weak"):
-        found = done(condition, replace(swinging, places=(400,), best=400))
+    for condition in ("cycling", "mode-collapse", "discriminator-too-weak"):
+        found = done(condition, swinging)
         assert found.adjustments == Adjustments(momentum=0.0)
         assert "β1" in in_words(swinging.adjustments, swinging.recipe, found)
     assert settings_of(Adjustments(momentum=0.0), swinging.recipe) == [
@@ -129,12 +153,14 @@ def test_a_game_that_is_not_finite_goes_back_with_lower_rates_and_from_its_begin
     second = for_non_finite(replace(swinging, adjustments=first.adjustments), None)
     assert second == Treatment(Adjustments(0.5, 0.5, momentum=0.0), back_to=0)
     assert for_non_finite(swinging, 400) == Treatment(Adjustments(0.5, 0.5), back_to=400)
+    suggesting = replace(swinging, recipe=with_settings(swinging.recipe, ["remedies.policy=suggest"]))
+    assert for_non_finite(suggesting, None) == Treatment(Adjustments(0.5, 0.5), back_to=0), "asked for or not"
 
 
 def test_a_game_that_never_worked_gets_much_lower_rates_and_one_that_broke_a_stronger_penalty() -> None:
     at = situation("game.penalty.kind=r1", "game.penalty.gamma=1")
     assert done("mode-collapse", at).adjustments == Adjustments(0.125, 0.125)
-    broken = done("mode-collapse", replace(at, places=(400,)))
+    broken = done("mode-collapse", replace(at, start=0, places=(400,)))
     assert (broken.adjustments, broken.back_to) == (Adjustments(gamma=STRONGER), 400)
 
 
@@ -159,6 +185,12 @@ def test_players_get_the_rate_of_the_generator_and_of_the_discriminator_where_th
     for condition in ("mode-collapse", "cycling", "discriminator-too-weak"):
         assert done(condition, at).adjustments == Adjustments(discriminator_rate=4.0)
         assert done(condition, high).adjustments == Adjustments(generator_rate=0.25)
+    for rates in (("7e-4", "7e-5"), ("3e-4", "1e-5"), ("1.1e-3", "7e-4")):
+        unequal = situation(f"game.generator.rate={rates[0]}", f"game.discriminator.rate={rates[1]}", *RATES)
+        equal = replace(unequal, adjustments=done("cycling", unequal).adjustments)
+        assert done("cycling", equal).adjustments.penalty > 0, "equal rates are not made equal again"
+    other = situation("game.generator.rate=0.001", "game.discriminator.rate=0.0001", "game.discriminator.optimizer=sgd")
+    assert done("cycling", other).adjustments.penalty > 0, "rates of different optimizers are not comparable"
     assert suggested_settings("mode-collapse", high.recipe) == ["game.generator.rate=0.005"]
     alike = situation("game.generator.rate=0.001", "game.discriminator.rate=0.001", *RATES)
     assert done("discriminator-too-weak", alike).adjustments == Adjustments(generator_rate=0.25, penalty=GAMMA)
@@ -168,6 +200,17 @@ def test_rates_have_a_floor_that_is_said() -> None:
     at = situation(adjustments=Adjustments(generator_rate=LOWEST, discriminator_rate=LOWEST))
     assert isinstance(treatment(diagnosed("rate-too-high"), at), NoTreatment)
     assert done("rate-too-low", at).adjustments.generator_rate > LOWEST
+    steep = situation("remedies.rate_factor=0.1")
+    assert done("rate-too-high", steep).adjustments == Adjustments(LOWEST, LOWEST)
+
+
+def test_rates_that_are_too_low_are_raised_to_what_is_usual_at_most() -> None:
+    low = situation("game.generator.rate=1e-6", "game.discriminator.rate=1e-6", *RATES)
+    assert done("rate-too-low", low).adjustments == Adjustments(100.0, 100.0)
+    near = situation("game.generator.rate=1e-3", "game.discriminator.rate=5e-4", *RATES)
+    assert done("rate-too-low", near).adjustments == Adjustments(2.0, 2.0)
+    above = situation("game.generator.rate=0.01", "game.discriminator.rate=5e-4", *RATES)
+    assert isinstance(treatment(diagnosed("rate-too-low"), above), NoTreatment)
 
 
 def test_mode_dropping_gets_a_fresh_discriminator_where_nothing_else_is_left() -> None:
@@ -234,5 +277,9 @@ def test_a_cause_is_treated_before_what_follows_from_it_once_anything_is_sure() 
     assert to_treat([collapse, maybe, rate], start=99) == [collapse], "it followed from something else"
     weak = diagnosis("discriminator-too-weak", "possible")
     assert to_treat([collapse, weak], start=99) == [weak, collapse]
+    for certain in ("nothing-more-to-gain", "non-finite"):
+        assert to_treat([diagnosis(certain, "certain"), weak]) == [], "it has a verdict of its own"
+    leak = diagnosis("augmentation-leak", "likely")
+    assert to_treat([leak, weak]) == [leak], "nothing follows from what is only possible"
     assert to_treat([diagnosis("mode-collapse", "possible"), rate]) == []
     assert to_treat([]) == []

@@ -3,9 +3,9 @@
 from typing import assert_never
 
 from equipoise.game.adjustments import Adjustments
-from equipoise.health.remedies import Situation, changes_for, equal_rates
+from equipoise.health.remedies import Situation, Treatment, changes_for, equal_rates, treatment
 from equipoise.recipe import Recipe, task_name
-from equipoise.storage.records import Condition
+from equipoise.storage.records import Condition, Diagnosis
 
 AUGMENTED = "augment.kinds=translation,color --set augment.probability=0.4"  # mild kinds
 
@@ -16,17 +16,15 @@ def advice(condition: Condition, recipe: Recipe | None = None) -> str:
     if recipe is None:
         return plain
     settings = suggested_settings(condition, recipe)
-    if not settings:
-        return plain
-    or_act = ", or this one with --remedies act" if _is_treatable(condition, recipe) else ""
-    return f"A new run may help: {' '.join(f'--set {setting}' for setting in settings)}{or_act}."
+    text = f"A new run may help: {' '.join(f'--set {setting}' for setting in settings)}." if settings else plain
+    return f"{text} Or let this one act: --remedies act." if _is_treatable(condition, recipe) else text
 
 
 def _is_treatable(condition: Condition, recipe: Recipe) -> bool:
     """Return whether a run that may act has something to change; two conditions are treated in any case."""
-    if condition in ("non-finite", "divergence") or not recipe.remedies.attempts:
-        return False
-    return any(change(Situation(recipe)) is not None for change in changes_for(condition))
+    staged = Diagnosis(condition=condition, since=0, confidence="likely", evidence="")
+    is_treated = condition in ("non-finite", "divergence")
+    return not is_treated and isinstance(treatment(staged, Situation(recipe)), Treatment)
 
 
 def suggested_settings(condition: Condition, recipe: Recipe) -> list[str]:

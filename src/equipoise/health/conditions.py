@@ -13,7 +13,16 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from equipoise.health.standing import AHEAD, WINDOW, finite, gradient_share, improves, mean_accuracy, num_skipped
+from equipoise.health.standing import (
+    AHEAD,
+    NUM_LATE,
+    WINDOW,
+    finite,
+    gradient_share,
+    improves,
+    mean_accuracy,
+    num_skipped,
+)
 from equipoise.health.stats import RECENT
 from equipoise.storage.records import Condition, Confidence, Diagnosis, Score, StepStats
 
@@ -21,8 +30,7 @@ FEWEST = 6  # of them, before anything but numbers that are not finite can be to
 KEPT = 0.8  # strength down to which a condition that has begun holds
 CLEAR = 2.0  # strength from which a condition is likely, once it has lasted
 LASTED = 2 * WINDOW  # log lines
-LASTED_LONG = 6 * WINDOW  # log lines after which it is likely in any case
-NUM_LATE = 3  # scores that tell a divergence or a loss of variety together
+LASTED_LONG = 6 * WINDOW  # log lines at which it was told, after which it is likely in any case
 
 DIVERGED = 2.0  # times the best score, each of the last three
 LOST = 0.1  # of what was won since the first score, at least
@@ -48,8 +56,7 @@ UNEVEN = 0.5  # divergence of the shares by mode, where modes are known
 ENDS = 0.4  # share of values at the ends of their range, more than in real samples
 COPIED = -3.0  # of the test for copying, in standard deviations (arXiv:2004.05675)
 LEAKED = -3.0  # of the comparison with augmented real images, likewise
-LARGE = 0.04  # ‖Δw‖ / ‖w‖ of one step
-VERY_LARGE = 0.06
+LARGE = 0.04  # ‖Δw‖ / ‖w‖ of one step; 1.4 times that is clear
 SMALL = 5e-5
 SWING = 0.25  # of the accuracy in a cycle, up or down
 NUM_TURNS = 6  # of the last 32 log lines, up to down or down to up
@@ -86,12 +93,12 @@ class View:
         return self.median(lambda stats: stats.signals.get(name, math.nan))
 
     def is_rising(self, name: str) -> bool:
-        """Return whether a signal rises, since the window before or since the start, or nobody can tell yet."""
+        """Return whether a signal rises, on the window before or on the earliest lines, or nobody can tell yet."""
         earlier = finite(stats.signals.get(name, math.nan) for stats in self.history[:-WINDOW])
         if len(earlier) < FEWEST or self.signal(name) > RISING * statistics.median(earlier[-WINDOW:]):
             return True
-        is_highest = self.signal(name) > statistics.quantiles(earlier, n=4)[2]
-        return is_highest and self.signal(name) > RISEN * statistics.median(earlier[:WINDOW])
+        is_high = self.signal(name) > statistics.quantiles(earlier, n=4)[2]
+        return is_high and self.signal(name) > RISEN * statistics.median(earlier[:WINDOW])
 
     def below(self, name: str, limit: float) -> int:
         """Return the samples of the first log line from which on a signal was never above a limit, up to now."""
@@ -120,7 +127,7 @@ def examine(
         return ()
     shown = tuple(score for score in scores if score.is_finite)
     view = View(tuple(history[-WINDOW:]), tuple(history), shown, improves(shown))
-    began = {diagnosis.condition: diagnosis.since for diagnosis in before}
+    began = {diagnosis.condition: diagnosis for diagnosis in before}
     found: dict[Condition, Sign] = {}
     for condition, sign in _signs(view, settled).items():
         if sign is not None and sign.strength >= (KEPT if condition in began else 1.0):
@@ -168,21 +175,24 @@ def _is_explained(condition: Condition, found: dict[Condition, Sign]) -> bool:
             return False
 
 
-def _diagnosis(condition: Condition, sign: Sign, view: View, since: int | None) -> Diagnosis:
-    if since is None:
-        since = view.now[0].samples if sign.since is None else sign.since
+def _diagnosis(condition: Condition, sign: Sign, view: View, before: Diagnosis | None) -> Diagnosis:
+    since = view.now[0].samples if sign.since is None else sign.since
+    num_lines = 1
+    if before is not None:
+        since = before.since
+        num_lines = before.num_lines + 1
+    confidence = _confidence(condition, sign, view, since, num_lines)
     return Diagnosis(
-        condition=condition, since=since, confidence=_confidence(condition, sign, view, since), evidence=sign.evidence
+        condition=condition, since=since, num_lines=num_lines, confidence=confidence, evidence=sign.evidence
     )
 
 
-def _confidence(condition: Condition, sign: Sign, view: View, since: int) -> Confidence:
-    """Return how sure a diagnosis is: certain of facts, likely where it is clear and has lasted, else possible."""
+def _confidence(condition: Condition, sign: Sign, view: View, since: int, num_lines: int) -> Confidence:
+    """Return how sure a diagnosis is: certain of facts, likely where it is clear and has lasted, or was told long."""
     if condition in ("non-finite", "nothing-more-to-gain"):
         return "certain"
-    num_lines = sum(stats.samples >= since for stats in view.history)
-    is_clear = sign.strength >= CLEAR and num_lines >= LASTED
-    return "likely" if is_clear or num_lines >= LASTED_LONG else "possible"
+    is_clear = sign.strength >= CLEAR and sum(stats.samples >= since for stats in view.history) >= LASTED
+    return "likely" if is_clear or (sign.strength >= 1 and num_lines >= LASTED_LONG) else "possible"
 
 
 # Numbers that run away
@@ -278,17 +288,16 @@ def discriminator_overpowering(view: View) -> Sign | None:
         return _too_sure(view)
     if not accuracy >= AHEAD:
         return None
-    told = f"The discriminator is right {100 * accuracy:.0f} % of the time"
+    told = f"the discriminator is right {100 * accuracy:.0f} % of the time"
+    unmoved = ", and the score does not fall" if view.scores else ""
     signs = []
     share = gradient_share(view.history)
     if share < 1 and accuracy >= SURE:
-        told_share = f"{told}, the generator's gradient is {100 * share:.2g} % of what it was"
-        signs.append(Sign(0.1 / max(share, 1e-9), _sentence(f"{told_share}, and the score does not fall")))
+        told_share = f"{told}, the generator's gradient is {100 * share:.2g} % of what it was{unmoved}"
+        signs.append(Sign(0.1 / max(share, 1e-9), _sentence(told_share)))
     gap = view.median(lambda stats: stats.real_logit - stats.fake_logit)
     if math.isfinite(view.median(lambda stats: stats.fake_probability)) and gap > 0:
-        signs.append(
-            Sign(gap / APART, _sentence(f"{told}, its answers lie {gap:.2g} apart, and the score does not fall"))
-        )
+        signs.append(Sign(gap / APART, _sentence(f"{told}, its answers lie {gap:.2g} apart{unmoved}")))
     return _strongest(signs)
 
 
@@ -298,7 +307,8 @@ def _too_sure(view: View) -> Sign | None:
     fake = view.median(lambda stats: stats.fake_probability)
     if not max(1 - real, fake) <= 1 - SURE_OF_ALL:
         return None
-    return Sign(1.0, f"D(x) is {real:.2f} and D(G(z)) {fake:.2f}, and no score falls.")
+    unmoved = ", and the score does not fall" if view.scores else ""
+    return Sign(1.0, f"D(x) is {real:.2f} and D(G(z)) {fake:.2f}{unmoved}.")
 
 
 def discriminator_too_weak(view: View) -> Sign | None:
@@ -460,7 +470,7 @@ def rate_too_high(view: View) -> Sign | None:
         moved = view.signal(f"step/{player}")
         if moved > 0:
             told = f"each step changes the {player}'s weights by {100 * moved:.2g} %"
-            signs.append(Sign(1 + (moved - LARGE) / (VERY_LARGE - LARGE), _sentence(told)))
+            signs.append(Sign((moved / LARGE) ** 2, _sentence(told)))
     return _strongest(signs)
 
 

@@ -117,7 +117,7 @@ PAGES: dict[Subject, Page] = {
         ("generator_gradient", "accuracy", SCORE),
     ),
     "discriminator-overpowering": Page(
-        "The discriminator is nearly always right and very sure of it, and the generator no longer improves.",
+        "The discriminator is very often right and very sure of it, and the generator no longer improves.",
         "The accuracy is high and stays so, the answers for real and generated samples lie far apart, and the score "
         "stands still.",
         f"No score of the last {by.NUM_LATE} is the best so far, and the accuracy is at least {100 * by.AHEAD:.0f} % "

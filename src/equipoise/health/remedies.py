@@ -21,10 +21,10 @@ USUAL_MOMENTUM = 0.5  # with more the players swing (arXiv:1511.06434, §3; arXi
 USUAL_RATE = 2e-3  # of Adam in a game; with more of it, rates are lowered rather than raised
 GAMMA = 0.1  # of R1 + R2, where there was no penalty
 STRONGER = 4.0  # times the γ of a penalty, once
-FASTER = 4.0  # times as fast beside the generator is a discriminator that was too weak
+SLOWER = 1 / 4  # times the rate of a generator beside a discriminator that is too weak
 RAISED = 100.0  # times both rates where they are too low
-CUT = 2  # times the recipe's factor, where steps are too large
-DEEP_CUT = 3  # times, where a game has never worked
+NUM_CUTS = 2  # by the recipe's factor at once, where steps are too large
+NUM_DEEP_CUTS = 3  # where gradients explode or vanish, or a game has never worked
 NOISE = 0.1  # standard deviation that is added to what the discriminator sees
 MOST_NOISE = 0.2
 FIRST = 0.1  # probability of augmentation with which its controller begins
@@ -34,10 +34,12 @@ RAMP = 500_000  # samples from probability 0 to 1 (arXiv:2006.06676, §3.1)
 SHARE_OF_RAMP = 0.25  # of the samples that the budget pays for, where these are few
 
 # Nothing is done about these while scores get better.
-WAITING: tuple[Condition, ...] = ("mode-dropping", "cycling", "rate-too-high")
+WAITING: tuple[Condition, ...] = ("mode-dropping", "cycling", "rate-too-high", "rate-too-low")
+UNTOLD: tuple[Condition, ...] = ("non-finite", "nothing-more-to-gain")  # they have verdicts of their own
+FOLLOWING: tuple[Condition, ...] = ("divergence", "mode-collapse", "mode-dropping", "cycling")
 ENDING: tuple[Condition, ...] = ("divergence", "exploding-gradient", "mode-collapse")
-GOING_BACK: tuple[Condition, ...] = (*ENDING, "rate-too-high")
-CAUSES: tuple[Condition, ...] = (  # what may be behind a divergence, a collapse or a cycle, and is treated first
+GOING_BACK: tuple[Condition, ...] = (*ENDING, "rate-too-high", "vanishing-gradient")
+CAUSES: tuple[Condition, ...] = (  # what may be behind one of FOLLOWING, and is treated first
     "rate-too-high",
     "rate-too-low",
     "exploding-gradient",
@@ -81,6 +83,7 @@ class Situation:
     recipe: Recipe
     adjustments: Adjustments = field(default_factory=Adjustments)
     remedy_history: RemedyHistory = field(default_factory=RemedyHistory)
+    start: int = 0  # samples by which a condition of the game was there from the beginning
     places: tuple[int, ...] = ()  # samples of the checkpoints that the run can go back to
     best: int | None = None  # samples of the best generator
 
@@ -105,17 +108,18 @@ class NoTreatment:
 def to_treat(diagnoses: Sequence[Diagnosis], start: int = 0) -> list[Diagnosis]:
     """Return what is to be treated, in this order: nothing while all is only possible, else causes before the rest.
 
-    `start`: samples at the first log lines. Steps that are only possibly too large are a cause if they always were.
+    What is only possible is a cause where something that may follow from it is sure. `start`: samples by which a
+    condition was there from the beginning. Steps that are only possibly too large are a cause if they always were.
     """
-    sure = [one for one in diagnoses if one.confidence != "possible"]
-    if not sure:
-        return []
-    causes = [
-        one
-        for one in diagnoses
-        if one.condition in CAUSES and (one in sure or one.condition != "rate-too-high" or one.since <= start)
-    ]
-    return [*causes, *(one for one in sure if one.condition not in CAUSES)]
+    sure = [one for one in diagnoses if one.confidence != "possible" and one.condition not in UNTOLD]
+    has_followed = any(one.condition in FOLLOWING for one in sure)
+
+    def is_cause(one: Diagnosis) -> bool:
+        is_possible = has_followed and (one.condition != "rate-too-high" or one.since <= start)
+        return one.condition in CAUSES and (one in sure or is_possible)
+
+    causes = [one for one in diagnoses if is_cause(one)]
+    return [*causes, *(one for one in sure if one not in causes)]
 
 
 Change = Callable[[Situation], Adjustments | None]  # None: it cannot be made
@@ -127,10 +131,10 @@ def changes_for(condition: Condition, *, is_from_start: bool = False) -> tuple[C
     `is_from_start`: nothing of the game from before the condition is there to go back to.
     """
     match condition:
-        case "non-finite":
+        case "non-finite" if is_from_start:
             return (without_momentum, lower_rates)
-        case "divergence":
-            return (without_momentum, lower_rates)
+        case "non-finite" | "divergence":
+            return (lower_rates,)
         case "exploding-gradient":
             return (held_back, much_lower_rates)
         case "rate-too-high":
@@ -170,8 +174,11 @@ def treatment(diagnosis: Diagnosis, at: Situation) -> Treatment | NoTreatment:
             return _back_to_best(at)
         case "exploding-gradient" | "rate-too-high" | "vanishing-gradient" | "mode-collapse":
             # Its weights are spoilt, so back to before it. A game that never worked needs other changes.
-            back_to = _place(diagnosis, at)
-            return _changed(at, changes_for(condition, is_from_start=back_to == 0), back_to)
+            is_from_start = diagnosis.since <= at.start
+            back_to = 0 if is_from_start else _place(diagnosis, at)
+            if back_to is None:
+                return NoTreatment("no checkpoint from before it is kept")
+            return _changed(at, changes_for(condition, is_from_start=is_from_start), back_to)
         case "discriminator-overpowering" | "discriminator-too-weak" | "cycling" | "rate-too-low":
             return _changed(at, changes_for(condition))
         case "discriminator-overfitting":
@@ -199,17 +206,19 @@ def _changed(at: Situation, changes: Sequence[Change], back_to: int | None = Non
     return NoTreatment("all that may help was changed, or is at its limit")
 
 
-def _place(diagnosis: Diagnosis, at: Situation) -> int:
-    """Return the newest place to go back to from before a condition; 0, the beginning, where there is none."""
-    return max((samples for samples in at.places if samples <= diagnosis.since), default=0)
+def _place(diagnosis: Diagnosis, at: Situation) -> int | None:
+    """Return the newest place to go back to from before a condition, else that of the best generator."""
+    before = max((samples for samples in at.places if samples <= diagnosis.since), default=None)
+    return at.best if before is None and at.best in at.places else before
 
 
 def for_non_finite(at: Situation, healthy: int | None) -> Treatment:
-    """Go back to the last healthy checkpoint with lower rates; where there is none, first without much momentum.
+    """Go back to the last healthy checkpoint with lower rates; where remedies act and there is none, without momentum.
 
     There is no floor to the rates: a game that is not finite has nothing to lose.
     """
-    without = without_momentum(at) if healthy is None else None
+    acts = at.recipe.remedies.policy == "act"
+    without = without_momentum(at) if acts and healthy is None else None
     before, factor = at.adjustments, at.recipe.remedies.rate_factor
     lowered = replace(
         before,
@@ -250,24 +259,27 @@ def lower_rates(at: Situation) -> Adjustments | None:
 
 def clearly_lower_rates(at: Situation) -> Adjustments | None:
     """Lower both rates by the recipe's factor twice at once."""
-    factor = at.recipe.remedies.rate_factor**CUT
+    factor = at.recipe.remedies.rate_factor**NUM_CUTS
     return _with_rates(at, factor, factor)
 
 
 def much_lower_rates(at: Situation) -> Adjustments | None:
     """Lower both rates by the recipe's factor three times at once: such steps are too large by far."""
-    factor = at.recipe.remedies.rate_factor**DEEP_CUT
+    factor = at.recipe.remedies.rate_factor**NUM_DEEP_CUTS
     return _with_rates(at, factor, factor)
 
 
 def higher_rates(at: Situation) -> Adjustments | None:
-    """Raise both rates."""
-    return _with_rates(at, RAISED, RAISED)
+    """Raise both rates, but neither above what is usual."""
+    game, now = at.recipe.game, at.adjustments
+    highest = max(game.generator.rate * now.generator_rate, game.discriminator.rate * now.discriminator_rate)
+    times = min(RAISED, USUAL_RATE / highest)
+    return _with_rates(at, times, times) if times > 1 else None
 
 
 def slower_generator(at: Situation) -> Adjustments | None:
     """Lower the generator's rate, and not the discriminator's, and bring a penalty in where there is none."""
-    lowered = _with_rates(at, 1 / FASTER, 1.0)
+    lowered = _with_rates(at, SLOWER, 1.0)
     return None if lowered is None else a_penalty(replace(at, adjustments=lowered)) or lowered
 
 
@@ -281,15 +293,17 @@ def equal_rates(at: Situation) -> Adjustments | None:
 
     To raise the discriminator's was the best cure in `bench/cures.py`; to lower the generator's is the safer one.
     """
-    generator = at.recipe.game.generator.rate * at.adjustments.generator_rate
-    times = generator / (at.recipe.game.discriminator.rate * at.adjustments.discriminator_rate)
-    if times <= 1:
+    game = at.recipe.game
+    generator = game.generator.rate * at.adjustments.generator_rate
+    times = generator / (game.discriminator.rate * at.adjustments.discriminator_rate)
+    are_comparable = game.generator.optimizer == game.discriminator.optimizer
+    if times <= 1 + 1e-6 or not are_comparable:
         return None
     return _with_rates(at, 1.0, times) if generator <= USUAL_RATE else _with_rates(at, 1 / times, 1.0)
 
 
 def without_momentum(at: Situation) -> Adjustments | None:
-    """Take momentum away where it is more than usual."""
+    """Take momentum away from both players where one has more than is usual."""
     players = (at.recipe.game.generator, at.recipe.game.discriminator)
     most = max((one.beta1 for one in players if one.optimizer != "adagrad"), default=0.0)
     if at.adjustments.momentum == 0 or most <= USUAL_MOMENTUM:
@@ -304,14 +318,14 @@ def held_back(at: Situation) -> Adjustments | None:
 
 
 def _with_rates(at: Situation, generator: float, discriminator: float) -> Adjustments | None:
+    """Multiply rates; their factors stay between a floor and a ceiling, and None is returned where nothing moves."""
     before = at.adjustments
     after = replace(
         before,
-        generator_rate=before.generator_rate * generator,
-        discriminator_rate=before.discriminator_rate * discriminator,
+        generator_rate=min(max(before.generator_rate * generator, LOWEST), HIGHEST),
+        discriminator_rate=min(max(before.discriminator_rate * discriminator, LOWEST), HIGHEST),
     )
-    rates = (after.generator_rate, after.discriminator_rate)
-    return after if all(LOWEST <= rate <= HIGHEST for rate in rates) else None
+    return after if after != before else None
 
 
 def a_penalty(at: Situation) -> Adjustments | None:
@@ -388,7 +402,8 @@ def in_words(before: Adjustments, recipe: Recipe, done: Treatment) -> str:
             if old != new:
                 told.append(f"the {player}'s learning rate × {old:.3g} → × {new:.3g}")
     if before.momentum != after.momentum:
-        told.append(f"momentum (β1) × {before.momentum:g} → × {after.momentum:g}")
+        momentum = max(recipe.game.generator.beta1, recipe.game.discriminator.beta1)
+        told.append(f"momentum (β1) {momentum * before.momentum:g} → {momentum * after.momentum:g}")
     if before.penalty != after.penalty:
         instead = " in place of weight clipping" if recipe.game.weight_clip is not None else ""
         told.append(f"R1 + R2 penalty none → γ = {after.penalty:g}{instead}")

@@ -14,6 +14,7 @@ Standing = Literal["starting", "broken", "skipping", "resting", "winning", "ahea
 Trend = Literal["none", "single", "falling", "level", "rising"]
 
 WINDOW = 8  # intervals that count as "now"
+NUM_LATE = 3  # scores that count as "now"
 FOOLED = 0.55  # accuracy below which the discriminator hardly beats a coin
 AHEAD = 0.85
 WINNING = 0.98  # BigGAN (arXiv:1809.11096, §4.2) was healthy there
@@ -72,27 +73,26 @@ def trend(scores: Sequence[Score]) -> Trend:
     shown = [score for score in scores if score.is_finite]
     if len(shown) < 2:
         return "single" if shown else "none"
-    now, gain, margin = _late_gain(shown)
+    now, gain, margin = _late_gain(shown, NUM_LATE if len(shown) > NUM_LATE else 1)
     if abs(gain) <= margin or (gain > 0 and shown[-1].loss - now.loss > margin):  # it has fallen, and has risen since
         return "level"
     return "falling" if gain > 0 else "rising"
 
 
 def improves(scores: Sequence[Score]) -> bool:
-    """Return whether one of the last three scores is better than all before, also where they have risen since.
+    """Return whether one of the last scores is better than all before them, also where they have risen since.
 
     With a single score nobody can tell, so it may; without any it is not known to.
     """
     shown = [score for score in scores if score.is_finite]
     if len(shown) < 2:
         return bool(shown)
-    _, gain, margin = _late_gain(shown)
+    _, gain, margin = _late_gain(shown, min(NUM_LATE, len(shown) - 1))
     return gain > margin
 
 
-def _late_gain(shown: Sequence[Score]) -> tuple[Score, float, float]:
-    """Return the best of the last three scores, what it gained on the best before them, and what could be noise."""
-    num = 3 if len(shown) > 3 else 1
+def _late_gain(shown: Sequence[Score], num: int) -> tuple[Score, float, float]:
+    """Return the best of the last `num` scores, what it gained on the best before them, and what could be noise."""
     before = min(shown[:-num], key=lambda score: score.loss)
     now = min(shown[-num:], key=lambda score: score.loss)
     error = math.hypot(before.error, now.error)

@@ -36,7 +36,7 @@ def told_all(diagnoses: Sequence[Diagnosis], num_lines: int, recipe: Recipe | No
 def told_remedy(event: Event) -> str:
     """Return in a few words for what a remedy was and what it changed, or why there was none."""
     if event.remedy is None:
-        return event.message.replace("Nothing is done about ", "no remedy for ", 1)
+        return event.message
     back = ""
     if event.remedy.back_to is not None:
         back = f"back to {formatting.count(event.remedy.back_to)}, "

@@ -11,7 +11,7 @@ import msgspec
 from equipoise.errors import UserError
 from equipoise.health.conditions import examine
 from equipoise.health.remedies import GOING_BACK
-from equipoise.health.standing import describe_game, describe_scores
+from equipoise.health.standing import WINDOW, describe_game, describe_scores
 from equipoise.health.stats import SCORES, thinned
 from equipoise.recipe import Budget, Game, Remedies, Stopping
 from equipoise.stopping import evidence, patience, threshold
@@ -58,13 +58,14 @@ class Monitor:
         self.remedies = remedies or Remedies(attempts=0)
         self.game = game
         self.best: Score | None = None
+        self.start = 0  # samples at the last of the first log lines: what was there by then was always there
+        self.num_paired = 0  # evaluations that spent of α
         self.diagnoses: tuple[Diagnosis, ...] = ()  # what is wrong, as of the last log line
         self._guards = {metric.name: metric for metric in metrics if metric.guard is not None}
         self._runners_up: tuple[Score, ...] = ()
         self._scores: tuple[Score, ...] = ()
         self._history: tuple[StepStats, ...] = ()
         self._lowest_broken: Score | None = None  # of those that broke a guard
-        self._num_paired = 0
         self._failures = 0  # evaluations that failed, until one succeeds
         self._last_failure = ""
         self._evidence = EvidenceState()
@@ -117,6 +118,8 @@ class Monitor:
 
     def observe(self, stats: StepStats) -> None:
         """Take in the stats of one logging interval."""
+        if len(self._history) < WINDOW:
+            self.start = stats.samples
         self._history = thinned((*self._history, stats))
         self.diagnoses = examine(self._history, self._scores, self.diagnoses, self._settled())
         self._threshold = threshold.observe(self._threshold, stats)
@@ -134,10 +137,10 @@ class Monitor:
         best = self.best
         if found.is_finite and best is not None and found.protocol != best.protocol:
             raise ValueError(f"scores of two protocols: {best.protocol} and {found.protocol}")
-        self._num_paired += math.isfinite(found.difference)
+        self.num_paired += math.isfinite(found.difference)
         is_allowed = found.is_finite and not found.broken
         is_best = is_allowed and (
-            best is None or evidence.promotes(self.stopping.evidence, found, best, self._num_paired)
+            best is None or evidence.promotes(self.stopping.evidence, found, best, self.num_paired)
         )
         # No policy measures a generator against one that cannot be selected, however low its loss.
         judged = found if is_allowed else msgspec.structs.replace(found, loss=math.nan)
@@ -167,7 +170,7 @@ class Monitor:
         self._scores = ()
         self._runners_up = ()
         self._lowest_broken = None
-        self._num_paired = 0
+        self.num_paired = 0
         self._failures = 0
         self._patience = PatienceState()
         self._evidence = EvidenceState()
@@ -269,12 +272,13 @@ class Monitor:
             "threshold": self._threshold,
             "patience": self._patience,
             "evidence": self._evidence,
-            "num_paired": self._num_paired,
+            "num_paired": self.num_paired,
             "failures": self._failures,
             "last_failure": self._last_failure,
             "runners_up": self._runners_up,
             "lowest_broken": self._lowest_broken,
             "best": self.best,
+            "start": self.start,
             "history": self._history,
             "scores": self._scores,
             "diagnoses": self.diagnoses,
@@ -293,6 +297,7 @@ class Monitor:
             runners_up = tuple(lenient(Score, record) for record in state["runners_up"])
             best = _score_of(state["best"])
             lowest_broken = _score_of(state["lowest_broken"])
+            start = msgspec.convert(state["start"], int)
             history = tuple(lenient(StepStats, record) for record in state["history"])
             scores = tuple(lenient(Score, record) for record in state["scores"])
             diagnoses = msgspec.convert(state["diagnoses"], tuple[Diagnosis, ...])
@@ -307,12 +312,13 @@ class Monitor:
         self._evidence = of_evidence
         self._evidence_verdict = None
         self._settled_text = None
-        self._num_paired = num_paired
+        self.num_paired = num_paired
         self._failures = failures
         self._last_failure = last_failure
         self._runners_up = runners_up
         self._lowest_broken = lowest_broken
         self.best = best
+        self.start = start
         self._history = history
         self._scores = scores
         self.diagnoses = diagnoses

@@ -69,15 +69,12 @@ def diverged(cause: str, attempt: int, remedies: Remedies, game: Game | None = N
     tried = ""
     if allowed:
         times = "once" if allowed == 1 else f"{allowed} times"
-        what = "Going back to the last healthy checkpoint with lower learning rates"
-        if remedies.policy == "act":
-            what = "Changing the game, or going back with lower learning rates,"
-        tried = f" {what} was tried {times} without success."
+        tried = f" A remedy was tried {times} without success; equipoise status lists what was changed."
     return Stop("diverged", f"The training has diverged: {cause}{tried} {_advice(remedies, game)}")
 
 
 def _advice(remedies: Remedies, game: Game | None) -> str:
-    """Say what to try from the start: rates as low as the lowest that a remedy tried, at least once lowered."""
+    """Say what to try from the start: rates that were lowered as often as remedies may lower them, at least once."""
     if game is None:
         return "Try lower learning rates."
     factor = remedies.rate_factor ** max(1, remedies.attempts)

@@ -130,6 +130,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
     condition: Condition
     since: int  # samples
+    num_lines: int = 1  # log lines in a row at which it was told
     confidence: Confidence
     evidence: str
 
