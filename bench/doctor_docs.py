@@ -112,13 +112,12 @@ def of_repairs(record: dict[str, Any]) -> list[str]:
         shares = [f"{100 * record[name][way]:.0f} %" for way in WAYS]
         lines.append(f"| **{what}** | **{'** | **'.join(shares)}** |")
     mistakes = sum(record["left_alone"].values())
-    of = len(record["left_alone"]) * num
     lines += [
         "",
         "¹ No change that a run can make was found to repair these, also when it was made from the first round on.",
         "",
-        "Games of digits, by KID on features of the evaluation encoder; a healthy one reaches "
-        f"{middle(record['healthy_digits'])}:",
+        f"Games of digits (seed {record['seeds'][0]}), by KID on features of the evaluation encoder; a healthy one "
+        f"reaches {record['healthy_digits']:.2f}:",
         "",
         "| sick game | nothing | restart | `act` |",
         "|---|---|---|---|",
@@ -128,7 +127,8 @@ def of_repairs(record: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Remedies that were done to {of} healthy games ({', '.join(record['left_alone'])}): {mistakes}.",
+        f"Remedies that were done to {len(record['left_alone'])} healthy games (seed {record['seeds'][0]}; "
+        f"{', '.join(record['left_alone'])}): {mistakes}.",
     ]
 
 

@@ -241,7 +241,7 @@ def both(rate: str) -> tuple[str, ...]:
 
 # The kinds
 
-PLAIN_RECIPES: tuple[RecipeName, ...] = ("dcgan", "conv-28", "mlp-classic", "lsgan", "hinge-sn", "wgan")  # no penalty
+PLAIN_RECIPES: tuple[RecipeName, ...] = ("dcgan", "conv-28", "lsgan", "hinge-sn", "wgan")  # no penalty
 PAIRED = ("relativistic", "non-saturating", "hinge", "least-squares")
 WEAK_PAIR = (*PLAIN, "game.loss=non-saturating")
 SICK = (

@@ -22,7 +22,19 @@ FILES = sorted(ROOT.rglob("*.py"))
 ORDER = (
     *("errors", "randomness", "recipe", "recipes", "storage", "formatting", "game", "nets", "data", "metrics"),
     *("tasks", "health", "stopping", "runs", "host", "state", "repair", "evaluation", "loop", "report"),
-    *("starting", "changed", "setup", "against", "api", "datasets", "watch", "integrations", "__init__", "cli"),
+    *(
+        "starting",
+        "changed",
+        "setup",
+        "against",
+        "api",
+        "datasets",
+        "watch",
+        "integrations",
+        "__init__",
+        "cli",
+        "__main__",
+    ),
 )
 WITHOUT_TORCH = {"errors", "recipe", "recipes", "storage", "formatting", "health", "stopping", "runs", "report"}
 WITHOUT_TORCH |= {"host", "watch", "cli"}  # but for what is imported once there is something to compute

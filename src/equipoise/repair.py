@@ -14,6 +14,7 @@ from equipoise.health.remedies import (
     WAITING,
     NoTreatment,
     Situation,
+    Treatment,
     adapted_augmentation,
     in_words,
     to_treat,
@@ -90,7 +91,8 @@ def repaired(
     done = remedy.treatment
     if done is None or done.back_to is not None:
         back = roll_back(remedy, state, task, recipe, monitor, run)
-        message(f"Going back to {back.samples:,} samples, with a change: {remedy.message}")
+        changed = in_words(state.adjustments, recipe, Treatment(back.adjustments))
+        message(f"{remedy.message} Going back to {back.samples:,} samples; changed: {changed}.")
         return back
     changed = in_words(state.adjustments, recipe, done)
     adjust(state, done.adjustments)

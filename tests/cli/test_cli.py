@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import runpy
 import shutil
 import signal
 import subprocess
@@ -714,3 +715,11 @@ def last_panel(text: str) -> tuple[str, str]:
     """Return the first line and the line of the progress in the panel that was drawn last."""
     lines = [line.strip("│ ") for line in text.split("╭")[-1].splitlines() if "│" in line]
     return lines[0], next(" ".join(line.split()) for line in lines if line.startswith("progress"))
+
+
+def test_python_m_is_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["equipoise", "explain", "mode-collapse"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module("equipoise", run_name="__main__")
+    assert left.value.code == 0
+    assert "game.packing=2" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from typing import get_args
 
+import msgspec
 import pytest
 from trainings import points_recipe
 
@@ -9,6 +10,8 @@ from equipoise.health.advice import advice, suggested_settings
 from equipoise.health.telling import told_all
 from equipoise.recipe import Recipe, with_settings
 from equipoise.storage.records import Condition, Diagnosis
+
+changed = msgspec.structs.replace
 
 RECIPES = (
     Recipe(),
@@ -51,3 +54,16 @@ def test_advice_is_told_unless_remedies_act_or_are_off() -> None:
         assert ("--set" in text) == is_told
     assert "--set" not in told_all(found, 20)
     assert advice("rate-too-high") in told_all(found, 20)
+
+
+def test_acting_is_offered_and_awaited_only_as_far_as_remedies_would_act() -> None:
+    collapsing = ["game.penalty.kind=none"]
+    likely = Diagnosis(condition="mode-collapse", since=100, confidence="likely", evidence="It was staged.")
+    possible = changed(likely, confidence="possible")
+    suggesting = points_recipe("remedies.policy=suggest", *collapsing)
+    assert "--remedies act" in told_all([likely], 20, suggesting)
+    assert "--remedies act" not in told_all([possible], 20, suggesting), "nothing is done about what is only possible"
+    acting = points_recipe("remedies.policy=act", *collapsing)
+    assert "--set" in told_all([possible], 20, acting), "who lets it act is not told less"
+    assert "likely" in told_all([possible], 20, acting).partition("--set")[2]
+    assert "--set" not in told_all([likely], 20, acting)

@@ -17,7 +17,7 @@ from equipoise.report.report import write_missing_report, write_report
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
 from equipoise.storage.files import written_whole
 from equipoise.storage.logs import records
-from equipoise.storage.records import Rejected, RunState, Score, StepStats, lenient
+from equipoise.storage.records import Rejected, RemedyRecord, RunState, Score, StepStats, lenient
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 SECTIONS = ["scores", "selection", "ending", "game", "data", "recipe", "environment", "use"]
@@ -237,6 +237,16 @@ def test_remedies_are_listed_with_their_samples(tmp_path, fake_run, page):
     run.log_event(900_000, 3.0, "remedy", "<2>", 1)
     items = [item.text for item in page(run).one("section", id="remedies").all("li")]
     assert [item.split()[::2] for item in items] == [["420k", "<1>"], ["900k", "<2>"]]
+
+
+def test_the_first_screen_tells_the_last_remedy_and_the_recipe_is_not_said_to_be_all(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    alone = page(run).one("section", id="recipe").one("p").text
+    record = RemedyRecord(condition="cycling", changed="learning rates × 1 → × 0.5")
+    run.log_event(420_000, 1.0, "remedy", "long", 0, record)
+    first = " ".join(line.text for line in page(run).all("p") if line.attributes.get("class") == "game")
+    assert "cycling: rates × 1 → × 0.5" in first
+    assert page(run).one("section", id="recipe").one("p").text != alone
 
 
 def test_the_last_events_are_listed(tmp_path, fake_run, page):

@@ -10,14 +10,14 @@ from equipoise.storage.records import Condition, Diagnosis
 AUGMENTED = "augment.kinds=translation,color --set augment.probability=0.4"  # mild kinds
 
 
-def advice(condition: Condition, recipe: Recipe | None = None) -> str:
-    """Return what may help, in a sentence; settings are those of a new run."""
+def advice(condition: Condition, recipe: Recipe | None = None, *, may_act: bool = True) -> str:
+    """Return what may help, in a sentence; settings are those of a new run. `may_act`: remedies would act on it."""
     plain = in_plain_words(condition)
     if recipe is None:
         return plain
     settings = suggested_settings(condition, recipe)
     text = f"A new run may help: {' '.join(f'--set {setting}' for setting in settings)}." if settings else plain
-    return f"{text} Or let this one act: --remedies act." if _is_treatable(condition, recipe) else text
+    return f"{text} Or let this one act: --remedies act." if may_act and _is_treatable(condition, recipe) else text
 
 
 def _is_treatable(condition: Condition, recipe: Recipe) -> bool:

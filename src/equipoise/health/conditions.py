@@ -192,7 +192,7 @@ def _confidence(condition: Condition, sign: Sign, view: View, since: int, num_li
     if condition in ("non-finite", "nothing-more-to-gain"):
         return "certain"
     is_clear = sign.strength >= CLEAR and sum(stats.samples >= since for stats in view.history) >= LASTED
-    return "likely" if is_clear or (sign.strength >= 1 and num_lines >= LASTED_LONG) else "possible"
+    return "likely" if is_clear or num_lines >= LASTED_LONG else "possible"
 
 
 # Numbers that run away
@@ -464,13 +464,15 @@ def averaged_generator_worse(view: View) -> Sign | None:
 
 
 def rate_too_high(view: View) -> Sign | None:
-    """Steps that are large beside the weights."""
+    """Steps that are large beside the weights; one round a log line is looked at, so their upper quartile counts."""
     signs = []
     for player in ("generator", "discriminator"):
-        moved = view.signal(f"step/{player}")
-        if moved > 0:
-            told = f"each step changes the {player}'s weights by {100 * moved:.2g} %"
-            signs.append(Sign((moved / LARGE) ** 2, _sentence(told)))
+        moved = finite(stats.signals.get(f"step/{player}", math.nan) for stats in view.history[-2 * WINDOW :])
+        if len(moved) < FEWEST or not max(moved) > 0:
+            continue
+        large = statistics.quantiles(moved, n=4)[2]
+        told = f"one step in four changes the {player}'s weights by {100 * large:.2g} % or more"
+        signs.append(Sign((large / LARGE) ** 2, _sentence(told)))
     return _strongest(signs)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from equipoise.health import conditions as by
+from equipoise.health.remedies import GAMMA
 from equipoise.health.telling import title
 from equipoise.storage.records import Condition
 
@@ -37,10 +38,12 @@ class Page:
 
 
 LOWER = Help(
-    "lower both learning rates, for example from 0.001",
+    "lower both learning rates by the same factor, for example from 0.001",
     ("game.generator.rate=0.0003", "game.discriminator.rate=0.0003"),
 )
-PENALTY = Help("penalise the discriminator's gradient", ("game.penalty.kind=r1+r2", "game.penalty.gamma=0.5"))
+PENALTY = Help("penalise the discriminator's gradient", ("game.penalty.kind=r1+r2", f"game.penalty.gamma={GAMMA:g}"))
+EQUAL = Help("give the discriminator the generator's learning rate, where its own is lower")
+PACKS = Help("let the discriminator judge two samples at once", ("game.packing=2",))
 PAIRS = Help("compare real and generated samples in pairs", ("game.loss=relativistic",))
 NOISE = Help("add noise to what the discriminator sees; it falls to 0", ("game.instance_noise=0.1",))
 ONE_STEP = Help("give the discriminator one step per generator step", ("game.discriminator_steps=1",))
@@ -72,7 +75,7 @@ PAGES: dict[Subject, Page] = {
         (
             LOWER,
             Help("use single precision", ("precision=float32",)),
-            Help("check the data: equipoise data SOURCE"),
+            Help("check the data: equipoise data check SOURCE"),
         ),
         "docs/design.md, idea 4",
         ("discriminator_gradient", "accuracy"),
@@ -167,8 +170,8 @@ PAGES: dict[Subject, Page] = {
         f"{100 * by.ALIKE:.0f} % of its distances between nearest neighbours, and this does not rise; or coverage "
         f"fell below {100 * by.COLLAPSED:.0f} % of its best.",
         "Too high learning rates, no penalty, a loss that rewards one good sample for all latents.",
-        (PAIRS, PENALTY, LOWER),
-        "arXiv:1712.04086; arXiv:2501.05441",
+        (EQUAL, PACKS, PENALTY, LOWER),
+        "arXiv:1706.08500; arXiv:1712.04086; arXiv:2501.05441",
         ("spread", "nearest", SCORE),
     ),
     "mode-dropping": Page(
@@ -177,7 +180,7 @@ PAGES: dict[Subject, Page] = {
         f"A spread below {100 * by.DROPPED:.0f} % of a real batch's that does not rise, coverage or recall below "
         f"{100 * by.LEFT:.0f} % of its best, or, where modes are known, shares far from the real ones.",
         "The same as of mode collapse, in a milder form; very uneven classes.",
-        (PAIRS, PENALTY, Help("train longer, as kinds may come later")),
+        (EQUAL, PACKS, PENALTY, PAIRS, Help("train longer while the score gets better, as kinds may come later")),
         "arXiv:1712.04086; arXiv:2002.09797",
         ("spread", "coverage", SCORE),
     ),
@@ -229,7 +232,7 @@ PAGES: dict[Subject, Page] = {
     "rate-too-high": Page(
         "Each step changes the weights so much that what was learned is overwritten.",
         "Steps are large beside the weights; the score is noise or does not move.",
-        f"A step changes a player's weights by more than {100 * by.LARGE:.0f} %.",
+        f"One step in four changes a player's weights by more than {100 * by.LARGE:.0f} %.",
         "A learning rate that is too high for this optimizer; Adam needs far lower ones than plain gradient descent.",
         (LOWER,),
         "arXiv:1206.5533",

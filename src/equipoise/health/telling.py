@@ -20,14 +20,17 @@ def told(diagnosis: Diagnosis, unit: str = "samples") -> str:
 def told_all(diagnoses: Sequence[Diagnosis], num_lines: int, recipe: Recipe | None = None) -> str:
     """Return the most urgent diagnosis in full with what may help, and the others by name.
 
-    So many log lines were looked at. Nothing is advised where remedies act, or are switched off.
+    So many log lines were looked at. Nothing is advised where remedies are off, or act on what is likely.
     """
     if not diagnoses:
         return "too early to tell" if num_lines < FEWEST else "no sign of trouble"
     first, *others = diagnoses
     text = told(first)
+    is_sure = first.confidence != "possible"
     if recipe is None or recipe.remedies.policy == "suggest":
-        text += f" {advice(first.condition, recipe)}"
+        text += f" {advice(first.condition, recipe, may_act=is_sure)}"
+    elif recipe.remedies.policy == "act" and not is_sure:
+        text += f" {advice(first.condition, recipe, may_act=False)} Remedies wait until it is likely."
     if others:
         text += f" Also: {', '.join(lowered(title(other.condition)) for other in others)}."
     return f"{text} More: equipoise explain {first.condition}"

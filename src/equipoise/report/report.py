@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equipoise import formatting
-from equipoise.health.telling import told_all
+from equipoise.health.telling import told_all, told_remedy
 from equipoise.report.exhibits import exhibit_groups, snapshots_of
 from equipoise.report.facts import fields_of, python_lines, shell_lines
 from equipoise.report.game import forecast_chart, game_charts
@@ -64,6 +64,7 @@ def values_of(known: Known) -> dict[str, Any]:
         "game": game_charts(known.steps),
         "timeline": timeline(known.steps, known.events),
         "health": health_text(known),
+        "repaired": [told_remedy(event) for event in now.remedies if event.kind == "remedy"],
         "fields": fields_of(now),
         "environment": run.read_environment(),
         "shell": shell_lines(path, now),

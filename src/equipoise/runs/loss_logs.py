@@ -60,8 +60,8 @@ NAMES = {
     "discriminator_loss": "the discriminator's loss",
     "generator_loss": "the generator's loss",
     "accuracy": "the discriminator's accuracy",
-    "real_logit": "its answers for real samples",
-    "fake_logit": "its answers for generated samples",
+    "real_logit": "its logits for real samples",
+    "fake_logit": "its logits for generated samples",
     "real_probability": "D(x)",
     "fake_probability": "D(G(z))",
     "discriminator_gradient": "the discriminator's gradient norm",
@@ -138,7 +138,8 @@ def _found(names: Sequence[str]) -> str:
         return "there are none in it"
     if all(map(_is_number, names)):
         return "its first line has numbers and no names"
-    return f"its columns are {', '.join(shortened(name, 20) for name in names[:6])}{', …' if len(names) > 6 else ''}"
+    shown = f"{', '.join(shortened(name, 20) for name in names[:6])}{', …' if len(names) > 6 else ''}"
+    return f"its only column is {shown}" if len(names) == 1 else f"its columns are {shown}"
 
 
 def kind_of(name: str) -> str | None:
