@@ -114,7 +114,21 @@ BROKEN = (
     ),
     *(
         Broken(f"{name} come back", "state.py", f"    state.{name} = values.{name}\n", "", TAKEN_BACK)
-        for name in ("samples", "spent", "attempt", "adjustments", "evaluated", "healthy", "seconds")
+        for name in ("samples", "spent", "attempt", "evaluated", "healthy", "seconds")
+    ),
+    Broken(
+        "adjustments come back",
+        "state.py",
+        "    adjust(state, values.adjustments)",
+        "    adjust(state, state.adjustments)",
+        TAKEN_BACK,
+    ),
+    Broken(
+        "what abandoned tests have spent of alpha stays spent",
+        "state.py",
+        "max(num_paired, monitor.num_paired)",
+        "monitor.num_paired",
+        "tests/test_state.py::test_tests_of_an_abandoned_attempt_have_spent_their_share_of_alpha",
     ),
     Broken(
         "what the monitor knows comes back",
@@ -261,9 +275,9 @@ BROKEN = (
     ),
     Broken(
         "a remedy lowers both rates",
-        "state.py",
-        "    before, factor = state.adjustments, recipe.remedies.rate_factor",
-        "    before, factor = state.adjustments, 1.0",
+        "health/remedies.py",
+        "    before, factor = at.adjustments, at.recipe.remedies.rate_factor",
+        "    before, factor = at.adjustments, 1.0",
         "tests/test_state.py::test_a_remedy_goes_back_to_the_last_healthy_checkpoint_and_lowers_both_rates",
     ),
     Broken(
