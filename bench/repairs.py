@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 import torch
 from common import write_record
 from doctor import GAMES, file_of
-from sick_games import BATCH, EVALUATIONS, LINES, ROUNDS, play
+from sick_games import BATCH, DIGITS_BATCH, DIGITS_ROUNDS, EVALUATIONS, ROUNDS, lasting, play
 
 from equipoise.api import recipe_for
 from equipoise.recipe import with_settings
@@ -72,20 +72,13 @@ NEARLY_HEALTHY = 0.01
 
 def base_of(name: str) -> int:
     """Return how many samples a game has in bench/doctor.py."""
-    return 32 * 900 if GAMES[name].source == "mnist" else BATCH * ROUNDS
+    return DIGITS_BATCH * DIGITS_ROUNDS if GAMES[name].source == "mnist" else BATCH * ROUNDS
 
 
-def lasting(name: str, samples: int) -> tuple[str, ...]:
-    """Return settings for so many samples, with log lines and evaluations as far apart as in bench/doctor.py."""
+def longer(name: str, samples: int) -> tuple[str, ...]:
+    """Return settings for so many samples, spaced as in bench/doctor.py, with checkpoints and remedies."""
     every = base_of(name) // EVALUATIONS
-    return (
-        f"budget.samples={samples}",
-        f"saving.every={every}",
-        "saving.keep=1",
-        f"saving.log_every={base_of(name) // LINES}",
-        f"evaluation.every={every}",
-        "remedies.attempts=3",
-    )
+    return (*lasting(samples, base_of(name)), f"saving.every={every}", "saving.keep=1", "remedies.attempts=3")
 
 
 def halved(name: str) -> tuple[str, ...]:
@@ -110,12 +103,12 @@ def played(folder: Path, name: str, seed: int, way: Way) -> str:
     off = "remedies.policy=off"
     samples = TIMES * base_of(name)
     if way == "nothing":
-        left = [play(GAMES[name], seed, (*lasting(name, samples), off))]
+        left = [play(GAMES[name], seed, (*longer(name, samples), off))]
     elif way == "act":
-        left = [play(GAMES[name], seed, (*lasting(name, samples), "remedies.policy=act"))]
+        left = [play(GAMES[name], seed, (*longer(name, samples), "remedies.policy=act"))]
     else:
-        first = play(GAMES[name], seed, (*lasting(name, samples // 2), off))
-        left = [first, play(GAMES[name], seed + 100, (*lasting(name, samples // 2), *halved(name), off))]
+        first = play(GAMES[name], seed, (*longer(name, samples // 2), off))
+        left = [first, play(GAMES[name], seed + 100, (*longer(name, samples // 2), *halved(name), off))]
     parts = [{**asdict(one), "lines": len(one.lines)} for one in left]
     path.write_text(json.dumps({"game": name, "seed": seed, "way": way, "parts": parts}))
     return f"{name}, seed {seed}, {way}"

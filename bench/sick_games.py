@@ -32,23 +32,29 @@ from equipoise.tasks.base import Task
 CPU = torch.device("cpu")
 BATCH = 64
 ROUNDS = 1_500
+DIGITS_BATCH = 32
+DIGITS_ROUNDS = 900
 LINES = 60  # of the log
 EVALUATIONS = 12
 
 
-def lasting(samples: int) -> tuple[str, ...]:
-    """Return settings for a game of so many samples, with its log lines and evaluations at fixed places."""
+def lasting(samples: int, spaced_as: int | None = None) -> tuple[str, ...]:
+    """Return settings for a game of so many samples, with its log lines and evaluations at fixed places.
+
+    `spaced_as`: these are as far apart as in a game of so many samples.
+    """
+    spaced_as = spaced_as or samples
     return (
         f"budget.samples={samples}",
         f"saving.every={samples}",
-        f"saving.log_every={samples // LINES}",
-        f"evaluation.every={samples // EVALUATIONS}",
+        f"saving.log_every={spaced_as // LINES}",
+        f"evaluation.every={spaced_as // EVALUATIONS}",
     )
 
 
 FIXED = ("budget.seconds=none", "evaluation.num_samples=500", "stopping.policy=budget", "remedies.attempts=0")
 POINTS = (*FIXED, f"game.batch={BATCH}", *lasting(BATCH * ROUNDS))
-DIGITS = (*FIXED, "game.batch=32", *lasting(32 * 900))
+DIGITS = (*FIXED, f"game.batch={DIGITS_BATCH}", *lasting(DIGITS_BATCH * DIGITS_ROUNDS))
 SMALL = ("networks.width=8",)
 PLAIN = ("game.penalty.kind=none", "game.penalty.gamma=0", "game.penalty.gamma_end=none")
 

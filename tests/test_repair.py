@@ -51,10 +51,21 @@ def diagnose(monkeypatch: pytest.MonkeyPatch) -> Staged:
     return staged
 
 
-def remedy_history(run: eq.Run) -> dict[str, object]:
+def saved_values(run: eq.Run) -> dict[str, Any]:
     found = checkpoints.latest(run.folder.checkpoints)
     assert found is not None
-    return found.values["remedy_history"]
+    return found.values
+
+
+def remedy_history(run: eq.Run) -> dict[str, object]:
+    return saved_values(run)["remedy_history"]
+
+
+def treated_once(train_small: TrainSmall, *given: str) -> tuple[eq.Run, dict[str, Any], dict[str, Any]]:
+    """Return a run in which one remedy was done, its event, and what its last checkpoint holds."""
+    run = train_small("treated", *given, source="ring", budget="1280")
+    (event,) = events(run, "remedy")
+    return run, event, saved_values(run)
 
 
 @pytest.mark.parametrize("condition", ["cycling", "divergence"])
@@ -73,12 +84,9 @@ def test_momentum_that_is_taken_away_is_gone_from_the_optimizers_and_stays_so_in
     train_small: TrainSmall, diagnose: Staged
 ) -> None:
     diagnose("cycling", 400, 480)
-    run = train_small("swinging", *SWINGING, source="ring", budget="1280")
-    (event,) = events(run, "remedy")
+    run, event, values = treated_once(train_small, *SWINGING)
     assert "β1" in event["message"]
-    found = checkpoints.latest(run.folder.checkpoints)
-    assert found is not None
-    groups = [found.values["update"][role]["groups"] for role in ("generator", "discriminator")]
+    groups = [values["update"][role]["groups"] for role in ("generator", "discriminator")]
     assert [group["betas"] for (group,) in groups] == [[0.0, 0.9], [0.0, 0.9]]
     assert eq.resume(run.folder.path, budget="1440").state.samples == 1440
 
@@ -94,14 +102,11 @@ def test_a_treatment_in_place_changes_the_game_once_and_is_told_and_kept(
     train_small: TrainSmall, diagnose: Staged
 ) -> None:
     diagnose("cycling", 400, 480)
-    run = train_small("cycling", *ACT, source="ring", budget="1280")
-    (event,) = events(run, "remedy")
+    run, event, values = treated_once(train_small, *ACT)
     assert event["samples"] == 400
     assert "none → γ = 0.1" in event["message"]
     assert run.state.samples == run.state.spent == 1280, "nothing was given up"
-    found = checkpoints.latest(run.folder.checkpoints)
-    assert found is not None
-    assert found.values["adjustments"]["penalty"] == 0.1
+    assert values["adjustments"]["penalty"] == 0.1
     assert remedy_history(run)["tried"] == {"cycling": 1}
 
 

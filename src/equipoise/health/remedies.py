@@ -128,11 +128,9 @@ Change = Callable[[Situation], Adjustments | None]  # None: it cannot be made
 def changes_for(condition: Condition, *, is_from_start: bool = False) -> tuple[Change, ...]:
     """Return the changes that may help against a condition; the first that can be made is made.
 
-    `is_from_start`: nothing of the game from before the condition is there to go back to.
+    `is_from_start`: the condition was there from the beginning.
     """
     match condition:
-        case "non-finite" if is_from_start:
-            return (without_momentum, lower_rates)
         case "non-finite" | "divergence":
             return (lower_rates,)
         case "exploding-gradient":
