@@ -423,7 +423,7 @@ def evaluate(
         size: pixels a side that generated and real images are brought to; None for what the real ones have.
         fit: how rectangles become square: "crop" (if left out), "pad" or "stretch".
         num: how many are drawn from a run; None for what the judge takes.
-        features: of images: "auto", "encoder", "inception" or "dinov2".
+        features: of images: "auto", "encoder", "efficientnet", "inception" or "dinov2".
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         observer: is shown the stages.
 

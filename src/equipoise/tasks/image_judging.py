@@ -84,20 +84,19 @@ def feature_judge(
 def features_of(
     pool: Pool, name: FeaturesName, device: torch.device, stage: Stage, run: RunEncoder | None = None
 ) -> Features:
-    """Return the judge's features; on a CPU `auto` is always the small encoder, as Inception would take minutes.
+    """Return the judge's features.
 
     The encoder is that of a `run` as long as that or the cache has it. With no training split all images teach it.
     """
     learned_from = pool.splits.train if len(pool.splits.train) else np.arange(len(pool.images))
-    if name == "auto" and device.type == "cpu":
-        name = "encoder"
     num = min(NUM_FOR_ENCODER, max(1, BYTES_FOR_ENCODER // pool.images[0].nbytes))
     learned_from = learned_from[:num]  # a split's order is random, so any first ones will do
     cache = default_cache()
     with writing_to(cache):
         return load_features(
             name,
-            train_images=pool.images[learned_from],
+            train_images=lambda: pool.images[learned_from],
+            channels=pool.images.shape[1],
             cache=cache,
             pool_digest=pool.digest,
             lesson=lesson_of(pool.hashes, pool.splits, learned_from),

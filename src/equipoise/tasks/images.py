@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.data.augment import augment, random_flip
+from equipoise.data.cache import default_cache
 from equipoise.data.glance import Glance, glance
 from equipoise.data.pool import (
     AS_FOUND,
@@ -38,9 +39,10 @@ from equipoise.game.updates import Players, Terms
 from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge
 from equipoise.metrics.features.kept import RunEncoder
 from equipoise.metrics.features.load import Features
+from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, published
 from equipoise.nets.layers import whole_packs
 from equipoise.nets.made_for import size_note
-from equipoise.nets.players import make_players
+from equipoise.nets.players import make_generator, make_players
 from equipoise.randomness import Randomness
 from equipoise.recipe import Data, Images, Networks, Recipe
 from equipoise.recipes import Facts
@@ -105,12 +107,18 @@ class ImageModel(Model):
 
     def network(self) -> nn.Module:
         """Build the generator."""
-        return self.players().generator
+        return make_generator(self.networks, **self._shape)
 
     def players(self, packing: int = 1) -> Players:
-        """Build both networks; the discriminator judges `packing` images at once."""
-        shape = {"size": self.size, "channels": self.channels, "num_classes": len(self.classes)}
-        return Players(*make_players(self.networks, **shape, packing=packing))
+        """Build both networks; the discriminator judges `packing` images at once. Raises UserError."""
+        pretrained = None
+        if self.networks.pretrained:
+            pretrained, _ = published(LITE0_WEIGHTS, LITE0, default_cache())
+        return Players(*make_players(self.networks, **self._shape, packing=packing, pretrained=pretrained))
+
+    @property
+    def _shape(self) -> dict[str, int]:
+        return {"size": self.size, "channels": self.channels, "num_classes": len(self.classes)}
 
     @torch.no_grad()
     def draw(self, generator: nn.Module, randomness: Randomness, num: int, label: int | None = None) -> Tensor:
@@ -257,8 +265,9 @@ class ImageTask(Task):
         return self._model.draw(generator, randomness, size)
 
     def logits(self, discriminator: nn.Module, inputs: Tensor | None, outputs: Tensor) -> Tensor:
-        """Return the discriminator's logits `[N]` of images with their labels, or of packs of images."""
-        return discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), inputs)
+        """Return the discriminator's logits `[N]` of images with their labels, or of packs; the mean of several."""
+        logits = discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), inputs)
+        return logits if logits.ndim == 1 else logits.mean(1)
 
     def augmentation_leak(self, generator: nn.Module, randomness: Randomness, more: float) -> float:
         """Return (KID to augmented real images − KID to real ones) in standard errors, of a few validation images.
@@ -553,7 +562,9 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
     _, channels, size, _ = pool.images.shape
     num_classes = len(pool.classes) if recipe.networks.conditional else 0
     with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
-        make_players(recipe.networks, size=size, channels=channels, num_classes=num_classes)
+        make_players(
+            recipe.networks, size=size, channels=channels, num_classes=num_classes, packing=recipe.game.packing
+        )
 
 
 def refuse_few(pool: Pool, subject: Part) -> None:
