@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -24,8 +25,9 @@ from equipoise.host.deadline import Deadline
 from equipoise.metrics.features.load import Features
 from equipoise.randomness import Randomness
 from equipoise.recipe import Augment, Images, Recipe, with_settings
+from equipoise.sizes import Size, size_of
 from equipoise.storage.records import deciding
-from equipoise.tasks import image_judging, images
+from equipoise.tasks import image_judging, image_model
 from equipoise.tasks.base import chunks
 from equipoise.tasks.image_judging import image_exhibits, with_nearest
 from equipoise.tasks.images import ImageBatch, ImageModel, ImageSource, ImageTask
@@ -413,7 +415,7 @@ def test_the_image_below_is_the_training_image_nearest_to_the_one_above(
 def test_samples_are_one_grid_or_a_folder_of_files_whole_to_the_pixel(tmp_path: Path) -> None:
     pixels = torch.randint(0, 256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     batches = (pixels.float() / 127.5 - 1).split(2)
-    model = ImageModel(Recipe().networks, 8, 3)
+    model = ImageModel(Recipe().networks, size_of(8), 3)
     told = model.write(batches, tmp_path / "new" / "folder")
     assert told.startswith("5 ")
     files = sorted((tmp_path / "new" / "folder").iterdir())
@@ -440,13 +442,34 @@ def test_images_take_no_inputs(pool: Pool, tmp_path: Path) -> None:
 def test_a_run_can_build_its_generator_from_what_it_wrote_down(pool: Pool) -> None:
     task = made(pool, "networks.conditional=true", "networks.family=dcgan")
     recipe = dataclasses.replace(task.recipe, task=Images(size=8, channels=1))
-    again = images.model_of(recipe, task.describe())
+    again = image_model.model_of(recipe, task.describe())
     torch.manual_seed(0)
     generator = task.players().generator
     fresh = again.network()
     fresh.load_state_dict(generator.state_dict())
     samples = [torch.cat(list(model.samples(generator, 3, 1, None))) for model in (task.model(), again)]
     assert torch.equal(*samples)
+
+
+def test_rectangles_are_drawn_written_down_and_built_again(pool: Pool) -> None:
+    wide = dataclasses.replace(pool, images=np.concatenate([pool.images, pool.images], axis=3))
+    task = made(wide, "networks.family=dcgan")
+    facts = task.describe().facts
+    assert facts == {"size": [16, 8], "channels": 1}
+    assert facts == msgspec.json.decode(msgspec.json.encode(facts)), "as data.json gives it back"
+    assert image_model.model_of(task.recipe, task.describe()).size == Size(16, 8)
+    images = task.outputs(task.players().generator, Randomness(0), "test", 0, 3)
+    assert images.shape == (3, 1, 8, 16)
+    fitted = ImageSource(wide, CPU).fitted(task.recipe)
+    assert isinstance(fitted.task, Images)
+    assert fitted.task.size == (16, 8)
+
+
+def test_a_large_rectangle_is_told_with_its_cost_on_a_cpu_alone(pool: Pool) -> None:
+    large = dataclasses.replace(pool, images=np.broadcast_to(np.uint8(0), (len(pool.images), 1, 16, 512)))
+    recipe = with_settings(Recipe(), SMALL)
+    assert "512 × 16" in ImageSource(large, CPU).summary(recipe)
+    assert "512 × 16" not in ImageSource(large, torch.device("cuda")).summary(recipe)
 
 
 def test_the_record_counts_what_there_is(pool: Pool) -> None:

@@ -25,6 +25,7 @@ from PIL import (
 
 from equipoise.data.values import Scale, some_of
 from equipoise.errors import Setting, UserError, shortened, suggested
+from equipoise.sizes import Size
 
 MAX_PIXELS = 2**27  # 134 megapixels, 400 MB as RGB: above it a file is more likely a bomb than a photo
 LARGE_PIXELS = 2**24  # images of more are decoded one at a time: several at once could fill the memory
@@ -83,7 +84,7 @@ class BrokenImage(Exception):
 class Target:
     """What every image of a pool becomes."""
 
-    size: int
+    size: Size
     channels: Literal[1, 3]
     fit: Literal["crop", "pad", "stretch"]
     background: tuple[int, int, int]
@@ -211,7 +212,7 @@ def byte_values(raw: bytes | np.ndarray) -> np.ndarray:
 
 
 def decode(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
-    """Return an image as uint8 [C, H, W]: upright, opaque, fitted to a square; raises BrokenImage."""
+    """Return an image as uint8 [C, H, W]: upright, opaque, fitted to a size; raises BrokenImage."""
     return _decoded(open_image(raw), target)
 
 
@@ -247,7 +248,8 @@ def upright(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
 
 def _decoded(image: Image.Image, target: Target) -> np.ndarray:
     if image.format == "JPEG":  # decode large photos at 1/2, 1/4 or 1/8, but never below twice the target
-        image.draft(None, (2 * target.size, 2 * target.size))
+        side = 2 * max(target.size)
+        image.draft(None, (side, side))
     pixels = np.asarray(_guarded(image, lambda: _prepared(image, target)))
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -417,33 +419,39 @@ def _mode_in_words(image: Image.Image, kind: str) -> str:
 
 
 def _fitted(image: Image.Image, target: Target) -> Image.Image:
-    """Return a square of the target's size and channels; an image that is one already keeps its pixels."""
+    """Return an image of the target's size and channels; one that is so already keeps its pixels."""
     mode = "L" if target.channels == 1 else "RGB"
     image = _in_mode(image, mode)
-    side = target.size
-    width, height = image.size
+    size = target.size
+    whole = Size(*image.size)
     match target.fit:
         case "stretch":
-            return _resized(image, side, side, (0, 0, width, height))
+            return _resized(image, size, (0, 0, *whole))
         case "crop":
-            edge = min(width, height)
-            left = (width - edge) // 2
-            top = (height - edge) // 2
-            return _resized(image, side, side, (left, top, left + edge, top + edge))
+            part = fitted_into(whole, size)
+            left = (whole.width - part.width) // 2
+            top = (whole.height - part.height) // 2
+            return _resized(image, size, (left, top, left + part.width, top + part.height))
         case "pad":
-            edge = max(width, height)
-            inner_width = max(1, round(width * side / edge))
-            inner_height = max(1, round(height * side / edge))
-            canvas = Image.new("RGB", (side, side), target.background).convert(image.mode)
-            inner = _resized(image, inner_width, inner_height, (0, 0, width, height))
-            canvas.paste(inner, ((side - inner_width) // 2, (side - inner_height) // 2))
+            inner = fitted_into(size, whole)
+            canvas = Image.new("RGB", size, target.background).convert(image.mode)
+            left = (size.width - inner.width) // 2
+            top = (size.height - inner.height) // 2
+            canvas.paste(_resized(image, inner, (0, 0, *whole)), (left, top))
             return canvas
         case _:
             assert_never(target.fit)
 
 
-def _resized(image: Image.Image, width: int, height: int, box: tuple[int, int, int, int]) -> Image.Image:
-    if (box[2] - box[0], box[3] - box[1]) == (width, height):
-        return image if image.size == (width, height) else image.crop(box)
+def fitted_into(whole: Size, shape: Size) -> Size:
+    """Return the largest size within the whole that has the ratio of a shape, to a pixel."""
+    if whole.width * shape.height >= whole.height * shape.width:
+        return Size(max(1, round(whole.height * shape.width / shape.height)), whole.height)
+    return Size(whole.width, max(1, round(whole.width * shape.height / shape.width)))
+
+
+def _resized(image: Image.Image, size: Size, box: tuple[int, int, int, int]) -> Image.Image:
+    if (box[2] - box[0], box[3] - box[1]) == size:
+        return image if image.size == size else image.crop(box)
     # Box-reduced to three times the target first: as sharp, and several times faster on photos.
-    return image.resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    return image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)

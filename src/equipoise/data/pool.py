@@ -39,9 +39,9 @@ from equipoise.data.splits import Splits, split
 from equipoise.data.values import Scale, array_to_uint8, doubts_of_bytes, notes_of, scale_of, scale_of_array
 from equipoise.errors import Setting, UserError
 from equipoise.randomness import Randomness, stream_seed
+from equipoise.sizes import MIN_SIDE, size_of, size_of_shape
 from equipoise.storage.records import Rejected
 
-MIN_SIZE = 8
 MAX_REJECTED = 3  # broken files that are tolerated in any case
 MAX_REJECTED_SHARE = 0.1
 _NUM_SCANNED = 1_000  # images that decide on the size
@@ -107,7 +107,7 @@ def prepare(
     cache = cache or default_cache()
     parse_background(images.background)  # a mistake is reported before anything is read
     source = open_source(data.source)
-    key = _key(source, images, images.size or f"<={max_size}", images.channels)
+    key = _key(source, images, _wanted(images, max_size), images.channels)
     with writing_to(cache):
         found = store.find(cache, key)
         if found is None:
@@ -116,7 +116,8 @@ def prepare(
             if found is None:
                 problem = "what was just written cannot be read back"
                 raise UserError(f'cache folder "{cache}"', problem, "Check the disk")
-            _, channels, size, _ = found[0].images.shape
+            channels = found[0].images.shape[1]
+            size = size_of_shape(found[0].images.shape).given
             # A run's recipe holds the size, channels and scale found here: asked for, they are the same.
             store.note(cache, _key(source, with_scale(images, found[1].scale), size, channels), found[1])
         return _pool(*found, data)
@@ -147,7 +148,12 @@ def with_scale(images: recipe.Images, scale: Sequence[float | None] | None) -> r
     return msgspec.structs.replace(images, black=scale[0], white=scale[1])
 
 
-def _key(source: Source, images: recipe.Images, size: int | str, channels: int | None) -> str:
+def _wanted(images: recipe.Images, max_size: int) -> int | tuple[int, int] | str:
+    """Return the size that is asked for, or that it is found from the images."""
+    return f"<={max_size}" if images.size is None else size_of(images.size).given
+
+
+def _key(source: Source, images: recipe.Images, size: int | tuple[int, int] | str, channels: int | None) -> str:
     background = parse_background(images.background)
     options = (store.VERSION, source.fingerprint, size, channels, images.fit, background, images.black, images.white)
     return hashlib.sha256(repr(options).encode(errors="surrogateescape")).hexdigest()
@@ -298,13 +304,13 @@ def _target(
     sample = np.unique(np.linspace(0, num - 1, min(num, _NUM_SCANNED)).astype(np.int64))
     size = images.size
     if size is None:
-        size = min(max(_median_side(listed, sample, executor), MIN_SIZE), max_size)
+        size = min(max(_median_side(listed, sample, executor), MIN_SIDE), max_size)
     channels = images.channels
     if channels is None:
         channels = 3 if _any_color(listed, sample, background, executor) else 1
     scale, notes = _scale(listed, images, sample, executor)
     notes += _notes_of_pages(listed, sample, executor)
-    return Target(size, channels, images.fit, background, scale), notes
+    return Target(size_of(size), channels, images.fit, background, scale), notes
 
 
 def _scale(
@@ -370,7 +376,7 @@ def _attempt(listed: SourceImages, function: Callable[[bytes | np.ndarray], T], 
 
 def _is_ready(array: np.ndarray, target: Target) -> bool:
     """Return whether images uint8 [N, H, W, C] are as they shall be, but for the order of their axes."""
-    return array.shape[1:] == (target.size, target.size, target.channels)
+    return array.shape[1:] == (target.size.height, target.size.width, target.channels)
 
 
 def _sliced(array: np.ndarray, progress: Progress | None) -> Batches:

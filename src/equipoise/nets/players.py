@@ -10,12 +10,13 @@ from equipoise.nets.mlp import MLPDiscriminator, MLPGenerator
 from equipoise.nets.modern import ModernDiscriminator, ModernGenerator
 from equipoise.nets.resnet import ResNetDiscriminator, ResNetGenerator
 from equipoise.recipe import Networks
+from equipoise.sizes import GivenSize
 
 
 def make_players(
-    networks: Networks, *, size: int, channels: int, num_classes: int, packing: int = 1
+    networks: Networks, *, size: GivenSize, channels: int, num_classes: int, packing: int = 1
 ) -> tuple[nn.Module, nn.Module]:
-    """Return (generator, discriminator) for square images; weights are drawn from torch's global generator.
+    """Return (generator, discriminator) for images of a size; weights are drawn from torch's global generator.
 
     The generator maps latents [N, Z] and labels [N] to images [N, C, H, W], the discriminator images and
     labels to logits [N], one for each pack of `packing` images; labels are ignored if `num_classes` is 0.

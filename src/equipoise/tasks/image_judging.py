@@ -18,6 +18,7 @@ from equipoise.metrics.kid import discrepancy
 from equipoise.metrics.memorization import nearest
 from equipoise.randomness import Randomness
 from equipoise.recipe import FeaturesName
+from equipoise.sizes import Size, size_of_shape
 from equipoise.storage.records import DataRecord
 from equipoise.storage.safe_open import writable_text
 from equipoise.tasks.base import SEEDS, Exhibit, JudgedSplit, Rival, Split, chunks, judged
@@ -167,7 +168,7 @@ def image_exhibits(shown: Tensor, few: Tensor, pool: Pool, features: Features) -
 
 def num_shown(pool: Pool) -> int:
     """Return how many images a picture shows: fewer of large ones."""
-    if pool.images.shape[-1] <= LARGE:
+    if size_of_shape(pool.images.shape).pixels <= LARGE**2:
         return NUM_SHOWN
     return NUM_SHOWN_LARGE
 
@@ -208,7 +209,7 @@ def describe(pool: Pool, source: str) -> DataRecord:
         classes=tuple(writable_text(name) for name in pool.classes),
         class_counts=counts,
         metrics=METRICS,
-        facts={"size": height, "channels": channels},
+        facts={"size": Size(width, height).plain, "channels": channels},
     )
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from equipoise.data.audit.sizes import reduction
+from equipoise.data.audit.sizes import reduction, share_lost
 from equipoise.data.audit.transparency import Tally
 from equipoise.data.decode import Header, Target, decode_described
 
@@ -54,7 +54,7 @@ def loss_notes(counts: Counts, target: Target, background: str) -> list[str]:
     notes = []
     sizes = counts.sizes
     num = sizes.total()
-    cut = sum(count for size, count in sizes.items() if 1 - min(size) / max(size) >= MUCH_CUT)
+    cut = sum(count for size, count in sizes.items() if share_lost(*size, target.size) >= MUCH_CUT)
     if target.fit == "crop" and 2 * cut > num:
         notes.append(f"{cut:,} images are cut to the middle and lose {MUCH_CUT:.0%} or more; --fit pad shows all")
     reduced = sum(count for size, count in sizes.items() if reduction(*size, target.size, target.fit) > MUCH_REDUCED)
