@@ -57,6 +57,19 @@ def percent(share: float) -> str:
     return f"{math.floor(100 * share + 1e-9)} %" if math.isfinite(share) else "–"
 
 
+def colours_of(channels: object) -> str:
+    """Say in words what so many channels of an image are."""
+    match channels:
+        case 1:
+            return "grey"
+        case 3:
+            return "colour"
+        case 4:
+            return "colour with transparency"
+        case _:
+            return f"{channels} channels"
+
+
 def value(number: float | None) -> str:
     """Write a number with three significant digits, no exponent where it is near 1; a count whole; a dash for none."""
     if number is None or not math.isfinite(number):

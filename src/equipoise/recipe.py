@@ -46,6 +46,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Channels = Literal[1, 3, 4]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 TAG = "task.kind"  # which task it is
@@ -66,9 +67,9 @@ class Images(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="i
     """Task: images from latents. How a source's images become uint8 tensors of one size."""
 
     size: GivenSize | None = None  # pixels a side, or width and height (40x30); None: found from the data
-    channels: Literal[1, 3] | None = None  # None: 1 if every image is grey, else 3
+    channels: Channels | None = None  # 1 grey, 3 in colour, 4 with opacity, others measured; None: 1 or 3, as found
     fit: Literal["crop", "pad", "stretch"] = "crop"  # how an image of another shape is fitted
-    background: str = "white"  # what shows through transparency, and fills a pad
+    background: str = "white"  # what shows through transparency where that is not kept, and fills a pad
     black: float | None = None  # pixel value of deep images (16 bits, floats) that becomes 0; None: found from all
     white: float | None = None  # the one that becomes 255
     flip: bool = False  # show each image mirrored half of the time

@@ -9,6 +9,7 @@ from equipoise.errors import Option, Part, Setting, UserError
 
 MIN_SIDE = 8
 MAX_SIDE = 1024
+MAX_CHANNELS = 16
 LARGE_SIDE = 256  # pixels a side; above it a training on a CPU says what a step costs
 
 # A square's side, or width and height, as a recipe keeps it. Bounds are checked by `refuse_size`: with bounds on both

@@ -188,6 +188,44 @@ def test_stretch_keeps_the_whole_picture_without_bars():
     assert result[:, 4, 7].argmax() == 2
 
 
+def test_transparency_is_kept_as_a_fourth_channel_of_premultiplied_colours():
+    rgba = np.zeros((8, 8, 4), np.uint8)
+    rgba[..., :3] = (200, 100, 50)
+    rgba[:, 2:, 3] = 128
+    rgba[:, 4:, 3] = 255
+    found = decode(encoded(Image.fromarray(rgba)), target(channels=4))
+    assert found[:, 0, 0].tolist() == [0, 0, 0, 0], "the hidden colour is gone"
+    assert found[:, 0, 2].tolist() == [100, 50, 25, 128]
+    assert found[:, 0, 4].tolist() == [200, 100, 50, 255]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "1"])
+def test_an_opaque_image_is_opaque_in_its_fourth_channel(mode: str):
+    image = Image.fromarray(noise(8, 8)).convert(mode)
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    found = decode(encoded(image, kind), target(channels=4))
+    assert (found[3] == 255).all()
+    assert (found[:3] == decode(encoded(image, kind), target())).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_the_transparency_of_a_palette_is_kept(kind: str):
+    found = decode(palette(True, kind), target(channels=4))
+    assert set(np.unique(found[3])) == {0, 255}
+    assert (found[:3, found[3] == 0] == 0).all()
+
+
+def test_what_pads_a_transparent_image_is_transparent_and_resizing_mixes_no_hidden_colour():
+    rgba = np.zeros((16, 32, 4), np.uint8)
+    rgba[..., 1] = 255  # green that nobody sees
+    rgba[4:12, 8:24] = (255, 0, 0, 255)
+    found = decode(encoded(Image.fromarray(rgba)), target(16, channels=4, fit="pad"))
+    assert (found[:, :4] == 0).all()
+    assert found[1].max() <= 1, "no green at the edges"
+    assert (found[:3] <= found[3]).all()
+    assert found[3, 8, 8] == 255
+
+
 def test_a_rectangle_is_cut_from_the_middle_padded_or_filled():
     image = Image.fromarray(noise(20, 30))
     pixels = np.asarray(image).transpose(2, 0, 1)

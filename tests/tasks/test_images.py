@@ -15,6 +15,7 @@ from PIL import Image
 from small import SMALL
 from torch import Tensor, nn
 
+from equipoise.data.channels import NEUTRAL
 from equipoise.data.pool import Pool
 from equipoise.errors import Near, Option, Setting, UserError
 from equipoise.evaluation.rivals import judge_rivals
@@ -428,6 +429,41 @@ def test_samples_are_one_grid_or_a_folder_of_files_whole_to_the_pixel(tmp_path: 
     (tmp_path / "odd.png").mkdir()
     model.write(batches, tmp_path / "odd.png")
     assert len(list((tmp_path / "odd.png").iterdir())) == 5, "a folder stays one, whatever its name"
+
+
+def test_samples_with_transparency_are_files_with_it_and_a_grid_over_grey(tmp_path: Path) -> None:
+    pixels = torch.zeros(2, 4, 8, 8, dtype=torch.uint8)
+    pixels[:, 0, 4:] = 100
+    pixels[:, 3, 4:] = 200
+    model = ImageModel(Recipe().networks, size_of(8), 4)
+    model.write([pixels.float() / 127.5 - 1], tmp_path / "sprites")
+    with Image.open(tmp_path / "sprites" / "000001.png") as image:
+        assert image.mode == "RGBA"
+        found = np.asarray(image)
+    assert (found[:4] == 0).all()
+    assert (found[4:] == (128, 0, 0, 200)).all(), "100 of 200 is half of a full red"
+    model.write([pixels.float() / 127.5 - 1], tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.mode == "RGB"
+        assert image.getpixel((6, 6)) == NEUTRAL
+
+
+def test_features_made_for_colours_see_transparent_images_over_the_background_and_say_so() -> None:
+    seen: list[Tensor] = []
+
+    def extract(images: Tensor) -> Tensor:
+        seen.append(images)
+        return images.flatten(1)
+
+    plain = Features("plain", "digest", 192, extract)
+    assert image_judging.of_colours(plain, 3, (255, 255, 255)) is plain
+    white, black = (image_judging.of_colours(plain, 4, colour) for colour in ((255, 255, 255), (0, 0, 0)))
+    assert len({plain.digest, white.digest, black.digest}) == 3
+    clear = -torch.ones(1, 4, 8, 8)
+    white.extract(clear)
+    black.extract(clear)
+    assert torch.equal(seen[0], torch.ones(1, 3, 8, 8))
+    assert torch.equal(seen[1], -torch.ones(1, 3, 8, 8))
 
 
 def test_images_take_no_inputs(pool: Pool, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from equipoise.cli.text import WIDTH, counted, typed
 from equipoise.data.audit.check import Check
 from equipoise.data.audit.sizes import MOST, Keeping
 from equipoise.data.audit.transparency import ABSENT
+from equipoise.data.channels import OPACITY
 from equipoise.errors import Command, Setting
 from equipoise.formatting import percent, printable
 from equipoise.sizes import Size
@@ -87,7 +88,12 @@ def transparency_lines(found: Check) -> Iterator[str]:
     if not clear.num:
         return
     verb = "has" if clear.num == 1 else "have"
-    yield f"{counted(clear.num, 'image')} {verb} transparent pixels; they become {background} (task.background)"
+    has = f"{counted(clear.num, 'image')} ({percent(clear.num / max(1, found.num_used))}) {verb} transparent pixels"
+    if found.training.target.channels == OPACITY:
+        yield f"{has}, which are kept as a fourth channel"
+        return
+    yield f"{has}; they become {background} (task.background)"
+    yield "--set task.channels=4 keeps them: samples are then transparent, too"
     if clear.num_blank:
         yield f"{clear.num_blank:,} of them show nothing at all"
     if clear.num_vanishing == 1:
@@ -210,6 +216,8 @@ def _advised_background(found: Check) -> list[Setting]:
 def _suggested(found: Check) -> str:
     """Return another background, where enough images would vanish on the present one."""
     clear = found.transparency
+    if found.training.target.channels == OPACITY:
+        return ""
     return clear.suggested or "" if clear.is_worth_another else ""
 
 

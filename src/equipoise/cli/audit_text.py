@@ -270,8 +270,7 @@ def _training_lines(found: Check) -> Iterator[str]:
         yield f"would start, with the recipe {training.recipe.name} in batches of {training.recipe.game.batch}"
     if not found.num_used:
         return
-    colours = "grey" if target.channels == 1 else "colour"
-    yield f"at {target.size} pixels in {colours}"
+    yield f"at {target.size} pixels in {formatting.colours_of(target.channels)}"
     yield (
         f"{training.num_train:,} images to train on, {training.num_validation:,} for validation, "
         f"{training.num_test:,} for the test"

@@ -86,7 +86,7 @@ def _sides_lines(found: "Evaluation") -> Iterator[str]:
             for label, text in ((name, _counts(side)), *(("", text) for text in _details(side))):
                 yield from (f"  {line}" for line in labelled(label, text, INDENT))
     if size := found.protocol.get("size"):
-        colours = "grey" if found.protocol.get("channels") == 1 else "colour"
+        colours = formatting.colours_of(found.protocol.get("channels"))
         width, height = size_of(size)
         text = f"{width}×{height}, {colours}, fit: {found.protocol['fit']}"
         yield from (f"  {line}" for line in labelled("brought to", text, INDENT))

@@ -23,6 +23,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from equipoise.data.channels import OPACITY
 from equipoise.data.values import Scale, some_of
 from equipoise.errors import Setting, UserError, shortened, suggested
 from equipoise.sizes import Size
@@ -85,7 +86,7 @@ class Target:
     """What every image of a pool becomes."""
 
     size: Size
-    channels: Literal[1, 3]
+    channels: int  # 1 grey, 3 in colour, 4 in premultiplied colour with opacity
     fit: Literal["crop", "pad", "stretch"]
     background: tuple[int, int, int]
     scale: Scale | None = None  # of deep images; None: each on its own
@@ -212,7 +213,7 @@ def byte_values(raw: bytes | np.ndarray) -> np.ndarray:
 
 
 def decode(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
-    """Return an image as uint8 [C, H, W]: upright, opaque, fitted to a size; raises BrokenImage."""
+    """Return an image as uint8 [C, H, W]: upright, fitted to a size, opaque but for 4 channels; raises BrokenImage."""
     return _decoded(open_image(raw), target)
 
 
@@ -251,10 +252,16 @@ def _decoded(image: Image.Image, target: Target) -> np.ndarray:
         side = 2 * max(target.size)
         image.draft(None, (side, side))
     pixels = np.asarray(_guarded(image, lambda: _prepared(image, target)))
+    if target.channels == OPACITY:  # resizing overshoots at edges
+        pixels = np.minimum(pixels, pixels[:, :, 3:])
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _prepared(image: Image.Image, target: Target) -> Image.Image:
+    if target.channels == OPACITY and _has_alpha(image) and not _is_deep(image):
+        image.load()
+        clear = image.convert("RGBA").convert("RGBa")  # premultiplied, so that resizing mixes what is seen
+        return _fitted(_upright(image, clear), target)
     return _fitted(_upright(image, _flat(image, target.background, target.scale)), target)
 
 
@@ -420,8 +427,7 @@ def _mode_in_words(image: Image.Image, kind: str) -> str:
 
 def _fitted(image: Image.Image, target: Target) -> Image.Image:
     """Return an image of the target's size and channels; one that is so already keeps its pixels."""
-    mode = "L" if target.channels == 1 else "RGB"
-    image = _in_mode(image, mode)
+    image = _in_target_mode(image, target.channels)
     size = target.size
     whole = Size(*image.size)
     match target.fit:
@@ -434,13 +440,23 @@ def _fitted(image: Image.Image, target: Target) -> Image.Image:
             return _resized(image, size, (left, top, left + part.width, top + part.height))
         case "pad":
             inner = fitted_into(size, whole)
-            canvas = Image.new("RGB", size, target.background).convert(image.mode)
+            canvas = Image.new(image.mode, size)  # all channels are 0: with opacity, nothing is seen there
+            if target.channels != OPACITY:
+                canvas = Image.new("RGB", size, target.background).convert(image.mode)
             left = (size.width - inner.width) // 2
             top = (size.height - inner.height) // 2
             canvas.paste(_resized(image, inner, (0, 0, *whole)), (left, top))
             return canvas
         case _:
             assert_never(target.fit)
+
+
+def _in_target_mode(image: Image.Image, channels: int) -> Image.Image:
+    if channels == 1:
+        return _in_mode(image, "L")
+    if channels == OPACITY and image.mode != "RGBa":
+        return _in_mode(image, "RGB").convert("RGBA").convert("RGBa")  # Pillow knows no shorter way
+    return image if channels == OPACITY else _in_mode(image, "RGB")
 
 
 def fitted_into(whole: Size, shape: Size) -> Size:

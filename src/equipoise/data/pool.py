@@ -23,6 +23,7 @@ from equipoise.data.audit.counting import Counts, counting, loss_notes
 from equipoise.data.audit.transparency import Tally
 from equipoise.data.cache import default_cache as default_cache
 from equipoise.data.cache import writing_to
+from equipoise.data.channels import OPACITY
 from equipoise.data.decode import (
     BrokenImage,
     Target,
@@ -376,6 +377,8 @@ def _attempt(listed: SourceImages, function: Callable[[bytes | np.ndarray], T], 
 
 def _is_ready(array: np.ndarray, target: Target) -> bool:
     """Return whether images uint8 [N, H, W, C] are as they shall be, but for the order of their axes."""
+    if target.channels == OPACITY:  # colours of arrays are plain, and ours are premultiplied
+        return False
     return array.shape[1:] == (target.size.height, target.size.width, target.channels)
 
 

@@ -8,6 +8,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from equipoise.data.channels import OPACITY, in_colour, plain_colours
 from equipoise.data.pool import to_uint8
 from equipoise.errors import Option, UserError, suggested
 from equipoise.game.updates import Players
@@ -77,7 +78,7 @@ class ImageModel(Model):
         if out.suffix.lower() == ".png" and not out.is_dir():
             images = torch.cat(list(batches))
             out.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(out, grid(images))
+            write_bytes(out, grid(in_colour(images)))
             return str(out)
         return f"{save_each(batches, out)} images in {out}"
 
@@ -98,7 +99,10 @@ def save_each(batches: Iterable[Tensor], folder: Path) -> int:
     num = 0
     for images in batches:
         for image in to_uint8(images).numpy():
-            as_picture(image.transpose(1, 2, 0)).save(folder / f"{num:06d}.png")
+            pixels = image.transpose(1, 2, 0)
+            if pixels.shape[2] == OPACITY:
+                pixels = plain_colours(pixels)
+            as_picture(pixels).save(folder / f"{num:06d}.png")
             num += 1
     return num
 

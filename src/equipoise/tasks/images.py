@@ -31,7 +31,7 @@ from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, larger_shares, to_hashes
 from equipoise.data.values import CONVENTIONS
 from equipoise.errors import Part, Setting, UserError, together
-from equipoise.formatting import first_few, printable
+from equipoise.formatting import colours_of, first_few, printable
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
 from equipoise.game.updates import Players, Terms
@@ -54,7 +54,6 @@ from equipoise.tasks.image_judging import (
     NUM_REAL,
     Stage,
     batches,
-    colours_of,
     describe,
     feature_judge,
     features_of,
@@ -398,7 +397,9 @@ class ImageSource:
 
     def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> ImageTask:
         """Return the task; the evaluation encoder is trained here, where the cache has none."""
-        features = features_of(self.pool, recipe.evaluation.features, self.device, stage, self.encoder)
+        features = features_of(
+            self.pool, recipe.evaluation.features, self.device, stage, self.encoder, _settings(recipe)
+        )
         return ImageTask(recipe, self.pool, features, loss, self.device, precision)
 
 

@@ -283,6 +283,16 @@ def test_of_a_source_that_cannot_be_trained_on_no_training_is_advised(tmp_path: 
     assert values["transparency"]["suggested_background"] == "black"
 
 
+def test_transparency_that_is_kept_needs_no_other_background(tmp_path: Path):
+    folder = sprites(tmp_path / "sprites", 150, (250, 250, 250))
+    found = checked(folder, size=(40, 30), channels=4)
+    assert check_values(found)["command"] is None
+    text = shown(found)
+    assert "150 images (100 %)" in text
+    assert "task.background" not in text
+    assert "task.channels=4" in shown(checked(folder, size=(40, 30)))
+
+
 def test_transparent_arrays_are_looked_at_as_well(tmp_path: Path):
     values = np.full((120, 12, 12, 4), 255, dtype=np.uint8)
     values[:, :4, :, 3] = 0
