@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from equipoise.errors import LONGEST, Near, Option, Part, Setting, UserError, listed, shortened, suggested
-from equipoise.sizes import GivenSize, parsed_size, refuse_size
+from equipoise.sizes import MAX_CHANNELS, GivenSize, parsed_size, refuse_size
 
 LossName = Literal[
     "minimax",
@@ -46,7 +46,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]
-Channels = Literal[1, 3, 4]
+Channels = Annotated[int, msgspec.Meta(ge=1, le=MAX_CHANNELS)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 TAG = "task.kind"  # which task it is

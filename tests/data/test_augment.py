@@ -195,3 +195,11 @@ def test_opaque_colours_change_as_if_there_were_no_opacity():
     opaque = torch.cat([images, torch.ones(20, 1, 8, 8)], dim=1)
     with_opacity = augment(opaque, ("color",), 1.0, generator(5))
     torch.testing.assert_close(with_opacity[:, :3], augment(images, ("color",), 1.0, generator(5)))
+
+
+def test_measured_channels_change_in_brightness_and_contrast_and_do_not_mix():
+    images = random_images(50, 6, 8, 8)
+    images[:, 2] = 0.25
+    changed = augment(images, ("color",), 1.0, generator())
+    assert (changed - images).abs().mean() > 0.05
+    assert changed[:, 2].flatten(1).std(1).max() < 1e-6, "what is even in one channel stays so"

@@ -15,6 +15,7 @@ from PIL import Image
 from small import SMALL
 from torch import Tensor, nn
 
+from equipoise.data.arrays import picture_in
 from equipoise.data.channels import NEUTRAL
 from equipoise.data.pool import Pool
 from equipoise.errors import Near, Option, Setting, UserError
@@ -446,6 +447,36 @@ def test_samples_with_transparency_are_files_with_it_and_a_grid_over_grey(tmp_pa
     with Image.open(tmp_path / "grid.png") as image:
         assert image.mode == "RGB"
         assert image.getpixel((6, 6)) == NEUTRAL
+
+
+@pytest.mark.parametrize(("channels", "scale"), [(2, None), (7, None), (5, (10.0, 4095.0))])
+def test_measured_channels_are_written_as_arrays_in_their_own_numbers_and_shown_in_colour(
+    tmp_path: Path, channels: int, scale: tuple[float, float] | None
+) -> None:
+    pixels = torch.randint(0, 256, (3, channels, 8, 9), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    batches = [pixels.float() / 127.5 - 1]
+    model = ImageModel(Recipe().networks, Size(9, 8), channels, scale=scale)
+    model.write(batches, tmp_path / "arrays")
+    files = sorted((tmp_path / "arrays").iterdir())
+    assert [file.name for file in files] == ["000000.npy", "000001.npy", "000002.npy"]
+    found = np.stack([picture_in(file.read_bytes()) for file in files])
+    expected = pixels.permute(0, 2, 3, 1).numpy()
+    if scale is None:
+        assert found.dtype == np.uint8
+        assert (found == expected).all()
+    else:
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, scale[0] + expected / 255 * (scale[1] - scale[0]), rtol=1e-5)
+    told = model.write(batches, tmp_path / "grid.png")
+    assert str(channels) in told
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.mode == "RGB"
+
+
+def test_a_run_of_deep_images_gives_the_scale_to_its_generator(pool: Pool) -> None:
+    task = made(pool, "task.black=10", "task.white=4095")
+    assert image_model.model_of(task.recipe, task.describe()).scale == task.model().scale == (10.0, 4095.0)
+    assert made(pool).model().scale is None
 
 
 def test_features_made_for_colours_see_transparent_images_over_the_background_and_say_so() -> None:

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, assert_never
 
 from equipoise import formatting
@@ -137,7 +138,7 @@ def _formats_lines(headers: Counter[Header]) -> Iterator[str]:
         yield "none"
         return
     kinds = _counted(headers, lambda header: header.format)
-    yield _listed(kinds) if "array" not in kinds else "arrays of pixels, not files"
+    yield _listed(kinds) if "array" not in kinds else "arrays of numbers"
     yield _listed(_counted(headers, lambda header: header.mode))
     turned = sum(count for header, count in headers.items() if header.is_turned)
     animated = sum(count for header, count in headers.items() if header.is_animated)
@@ -179,7 +180,7 @@ def _exact_lines(found: Check) -> Iterator[str]:
 
 
 def _is_array(found: Check) -> bool:
-    return all(header.format == "array" for header in found.headers)
+    return Path(found.source).suffix.lower() == ".npz" or found.source == "mnist"
 
 
 def _kept(found: Check) -> str:

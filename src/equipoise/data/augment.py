@@ -127,7 +127,7 @@ def _color(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor
     factors = torch.stack([brightness, saturation, contrast]).to(images.device, images.dtype)
     brightness, saturation, contrast = factors[:, :, None, None, None]
     colored = images + brightness
-    if images.shape[1] > 1:
+    if images.shape[1] == 3:  # of measured channels a mean says nothing
         grey = colored.mean(dim=1, keepdim=True)
         colored = grey + (colored - grey) * saturation
     mean = colored.mean(dim=(1, 2, 3), keepdim=True)

@@ -12,6 +12,11 @@ OPACITY = 4  # channels, of which the last one is the opacity
 NEUTRAL = (160, 160, 160)  # grey behind transparent pictures that are shown: neither white nor black vanishes on it
 
 
+def is_measured(channels: int) -> bool:
+    """Return whether so many channels are measurements side by side, and no colours."""
+    return channels not in (1, 3, OPACITY)
+
+
 def plain_colours(pixels: np.ndarray) -> np.ndarray:
     """Return premultiplied colours uint8 [..., 4] as files hold them; what is not seen at all is black."""
     opacity = pixels[..., 3:].astype(np.float32)

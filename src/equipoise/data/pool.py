@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,7 @@ from equipoise.data.audit.counting import Counts, counting, loss_notes
 from equipoise.data.audit.transparency import Tally
 from equipoise.data.cache import default_cache as default_cache
 from equipoise.data.cache import writing_to
-from equipoise.data.channels import OPACITY
+from equipoise.data.channels import OPACITY, is_measured
 from equipoise.data.decode import (
     BrokenImage,
     Target,
@@ -32,8 +33,10 @@ from equipoise.data.decode import (
     deep_values,
     has_color,
     num_frames,
+    num_stored,
     parse_background,
     smaller_side,
+    stack_values,
 )
 from equipoise.data.sources import PAGED, Source, SourceImages, labelled, open_source, subject_of
 from equipoise.data.splits import Splits, split
@@ -308,27 +311,43 @@ def _target(
         size = min(max(_median_side(listed, sample, executor), MIN_SIDE), max_size)
     channels = images.channels
     if channels is None:
+        channels = _num_measured(listed, sample, executor)
+    if channels is None:
         channels = 3 if _any_color(listed, sample, background, executor) else 1
-    scale, notes = _scale(listed, images, sample, executor)
-    notes += _notes_of_pages(listed, sample, executor)
+    scale, notes = _scale(listed, images, channels, sample, executor)
+    if is_measured(channels):
+        notes.append(f"{channels} channels are measured side by side; pictures show the first three in colour")
+    else:
+        notes += _notes_of_pages(listed, sample, executor)
     return Target(size_of(size), channels, images.fit, background, scale), notes
 
 
 def _scale(
-    listed: SourceImages, images: recipe.Images, sample: np.ndarray, executor: ThreadPoolExecutor
+    listed: SourceImages, images: recipe.Images, channels: int, sample: np.ndarray, executor: ThreadPoolExecutor
 ) -> tuple[Scale | None, list[str]]:
     """Return the one scale of all images of more than 8 bits or floats; None where a sample has none of them."""
     if listed.array is not None:  # it was put on its scale before
         return None, []
     is_given = images.black is not None or images.white is not None
     without = ["task.black and task.white have no effect: no image has more than 8 bits"] if is_given else []
-    found = executor.map(partial(_attempt, listed, deep_values), sample)
+    look = partial(stack_values, num=channels) if is_measured(channels) else deep_values
+    found = executor.map(partial(_attempt, listed, look), sample)
     deep = [values for values in found if isinstance(values, np.ndarray)]
     if not deep:
         some = executor.map(partial(_attempt, listed, byte_values), sample[:: max(1, len(sample) // _NUM_DARK)])
         return None, [*without, *doubts_of_bytes([values for values in some if isinstance(values, np.ndarray)])]
     scale = scale_of(deep, images.black, images.white)
     return scale, notes_of(scale, deep)
+
+
+def _num_measured(listed: SourceImages, sample: np.ndarray, executor: ThreadPoolExecutor) -> int | None:
+    """Return the channels of arrays that have more than colours and opacity, as most of a sample do; else None."""
+    if listed.array is not None:
+        return listed.array.shape[3] if listed.array.shape[3] > OPACITY else None
+    found = executor.map(partial(_attempt, listed, num_stored), sample)
+    counts = Counter(num for num in found if isinstance(num, int))
+    most = counts.most_common(1)[0][0] if counts else 0
+    return most if most > OPACITY else None
 
 
 def _notes_of_pages(listed: SourceImages, sample: np.ndarray, executor: ThreadPoolExecutor) -> list[str]:

@@ -1,20 +1,22 @@
 """An image generator without its data: it draws images, and writes them as files."""
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from equipoise.data.channels import OPACITY, in_colour, plain_colours
+from equipoise.data.channels import OPACITY, in_colour, is_measured, plain_colours
 from equipoise.data.pool import to_uint8
 from equipoise.errors import Option, UserError, suggested
 from equipoise.game.updates import Players
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
-from equipoise.recipe import Networks, Recipe
+from equipoise.recipe import Images, Networks, Recipe
 from equipoise.sizes import Size, size_of
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord
@@ -38,6 +40,7 @@ class ImageModel(Model):
     channels: int
     classes: tuple[str, ...] = ()  # that the generator knows of
     class_counts: tuple[int, ...] = ()
+    scale: tuple[float, float] | None = None  # numbers of the real images that became black and white
 
     def network(self) -> nn.Module:
         """Build the generator."""
@@ -79,8 +82,9 @@ class ImageModel(Model):
             images = torch.cat(list(batches))
             out.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(out, grid(in_colour(images)))
-            return str(out)
-        return f"{save_each(batches, out)} images in {out}"
+            how = f" (of {self.channels} channels the first three, in colour)" if is_measured(self.channels) else ""
+            return f"{out}{how}"
+        return f"{save_each(batches, out, self.scale)} images in {out}"
 
     def _index(self, label: str) -> int:
         if not self.classes:
@@ -93,18 +97,53 @@ class ImageModel(Model):
         return self.classes.index(label)
 
 
-def save_each(batches: Iterable[Tensor], folder: Path) -> int:
-    """Write batches of images `[N, C, H, W]` in [-1, 1] as `folder/000000.png`, …; return their number."""
+def save_each(batches: Iterable[Tensor], folder: Path, scale: tuple[float, float] | None = None) -> int:
+    """Write batches of images `[N, C, H, W]` in [-1, 1] as `folder/000000.png`, …; return their number.
+
+    Measured channels are written as arrays [H, W, C], `folder/000000.npy`, …: in the numbers of the real ones where
+    these are on a scale, else as uint8.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     num = 0
     for images in batches:
-        for image in to_uint8(images).numpy():
-            pixels = image.transpose(1, 2, 0)
-            if pixels.shape[2] == OPACITY:
-                pixels = plain_colours(pixels)
-            as_picture(pixels).save(folder / f"{num:06d}.png")
+        for image in images:
+            stem = folder / f"{num:06d}"
+            if is_measured(len(image)):
+                write_bytes(stem.with_suffix(".npy"), npy_of(numbers_of(image, scale)))
+            else:
+                as_picture(pixels_of(image)).save(stem.with_suffix(".png"))
             num += 1
     return num
+
+
+def pixels_of(image: Tensor) -> np.ndarray:
+    """Return an image `[C, H, W]` in [-1, 1] as files hold it: uint8 [H, W, C], colours with opacity not multiplied."""
+    pixels = to_uint8(image).numpy().transpose(1, 2, 0)
+    return plain_colours(pixels) if pixels.shape[2] == OPACITY else pixels
+
+
+def numbers_of(image: Tensor, scale: tuple[float, float] | None) -> np.ndarray:
+    """Return channels `[C, H, W]` in [-1, 1] as [H, W, C]: float32 on a scale from black to white, or uint8."""
+    if scale is None:
+        return pixels_of(image)
+    low, high = scale
+    values = low + (image.float().clamp(-1, 1) + 1) / 2 * (high - low)
+    return values.permute(1, 2, 0).numpy()
+
+
+def npy_of(values: np.ndarray) -> bytes:
+    """Return an array as the bytes of an `.npy` file."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
+    return file.getvalue()
+
+
+def scale_in(recipe: Recipe) -> tuple[float, float] | None:
+    """Return the numbers that became black and white, where the images of a recipe are deep."""
+    task = recipe.task
+    if not isinstance(task, Images) or task.black is None or task.white is None:
+        return None
+    return task.black, task.white
 
 
 def model_of(recipe: Recipe, data: DataRecord) -> ImageModel:
@@ -115,4 +154,4 @@ def model_of(recipe: Recipe, data: DataRecord) -> ImageModel:
     if recipe.networks.conditional:
         classes = data.classes
         counts = data.class_counts
-    return ImageModel(recipe.networks, size_of(facts.size), facts.channels, classes, counts)
+    return ImageModel(recipe.networks, size_of(facts.size), facts.channels, classes, counts, scale_in(recipe))

@@ -63,7 +63,7 @@ from equipoise.tasks.image_judging import (
     num_shown,
     snapshot_of,
 )
-from equipoise.tasks.image_model import ImageModel
+from equipoise.tasks.image_model import ImageModel, scale_in
 from equipoise.tasks.image_sides import image_side, seen, sheet_hint
 from equipoise.tasks.sides import Caution, Side, halved
 
@@ -101,8 +101,9 @@ class ImageTask(Task):
     def _model(self) -> ImageModel:
         size, channels = shape_of(self.pool)
         if not self.recipe.networks.conditional:
-            return ImageModel(self.recipe.networks, size, channels)
-        return ImageModel(self.recipe.networks, size, channels, self.pool.classes, self._class_counts)
+            return ImageModel(self.recipe.networks, size, channels, scale=scale_in(self.recipe))
+        classes = (self.pool.classes, self._class_counts)
+        return ImageModel(self.recipe.networks, size, channels, *classes, scale_in(self.recipe))
 
     @property
     def _class_counts(self) -> tuple[int, ...]:

@@ -178,7 +178,8 @@ def _pool(read: Reading, content: _Content, data: Data) -> Pool:
 
 def _array_headers(array: np.ndarray) -> Counter[Header]:
     num, height, width, channels = array.shape
-    return Counter({Header("array", _MODES[channels - 1], width, height, False, False): num})
+    mode = _MODES[channels - 1] if channels <= len(_MODES) else f"{channels} channels"
+    return Counter({Header("array", mode, width, height, False, False): num})
 
 
 def _class_counts(images: SourceImages, positions: list[int]) -> dict[str, int]:
