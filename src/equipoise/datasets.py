@@ -19,7 +19,8 @@ def load_images(source: str | Path = "mnist", size: int | tuple[int, int] | str 
             sides, at most 256.
 
     Returns:
-        uint8 `[N, C, H, W]`, 0..255; C is 1 where all images are grey, else 3. `images / 127.5 - 1` is in [-1, 1].
+        uint8 `[N, C, H, W]`, 0..255; C is 1 where all images are grey, else 3, of arrays with 5 to 16
+        channels these. `images / 127.5 - 1` is in [-1, 1].
 
     Raises:
         UserError: where there is no such source, or too many of its images cannot be used.

@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+from equipoise.sizes import MIN_SIDE
 from equipoise.storage.records import Score
 
 ROUGH = (2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90)  # minutes
@@ -119,7 +120,10 @@ def wrapped(text: str, width: int, label: str = "", indent: int = 0) -> list[str
 
 
 def shown(value: object) -> str:
-    """Write a setting or a fact as people read it: yes and no, `none`, lists with commas."""
+    """Write a setting or a fact as people read it: yes and no, `none`, lists with commas, a size as 40x30."""
+    if isinstance(value, list | tuple) and len(value) == 2 and all(type(side) is int for side in value):
+        if min(value) >= MIN_SIDE:
+            return f"{value[0]}x{value[1]}"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, bool):

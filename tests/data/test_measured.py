@@ -10,10 +10,13 @@ import pytest
 from PIL import Image
 
 from equipoise.data.arrays import picture_in
+from equipoise.data.decode import Target, decode_described, header_of
 from equipoise.data.pool import prepare
 from equipoise.data.sources import open_source
-from equipoise.errors import UserError
+from equipoise.data.values import Scale
+from equipoise.errors import Setting, UserError
 from equipoise.recipe import Data, Images, Recipe, with_settings
+from equipoise.sizes import Size
 
 NUM = 30
 
@@ -190,7 +193,8 @@ def test_measured_channels_are_never_taken_for_colours(tmp_path: Path) -> None:
     for channels in (1, 3, 4):
         with pytest.raises(UserError) as error:
             prepared(folder, tmp_path / "cache", channels=channels)
-        assert f"5 channels, and task.channels={channels}" in error.value.problem
+        assert "5 channels" in error.value.problem
+        assert error.value.remedies == (Setting("task.channels", 5),)
 
 
 @pytest.mark.parametrize(("channels", "found"), [(1, 1), (3, 3)])
@@ -208,3 +212,12 @@ def test_arrays_beside_images_are_ignored_as_before_and_few_arrays_are_no_images
     with pytest.raises(UserError) as error:
         open_source(str(folder_of(tmp_path / "few", [npy(measured(0))])))
     assert "images were expected" in error.value.problem
+
+
+def test_a_check_counts_the_channels_of_arrays(tmp_path: Path) -> None:
+    header = header_of(measured(0))
+    assert (header.format, header.mode, header.width, header.height) == ("array", "5 channels", 12, 10)
+    stored = decode_described(measured(0), Target(Size(12, 10), 5, "crop", (255, 255, 255), Scale(0.0, 1.0)))
+    assert stored.header.mode == "5 channels"
+    assert stored.transparent is None
+    assert stored.pixels.shape == (5, 10, 12)

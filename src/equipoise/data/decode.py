@@ -243,7 +243,8 @@ def header_of(raw: bytes | np.ndarray) -> Header:
     """Return what a file says of its image, without decoding it; raises BrokenImage."""
     image = open_image(raw)
     kind = "array" if isinstance(raw, np.ndarray) else format_of(raw[:16]) or ""
-    return _header(image, kind, _mode_in_words(image, kind), image.size)
+    mode = f"{num} channels" if (num := num_stored(raw)) > OPACITY else _mode_in_words(image, kind)
+    return _header(image, kind, mode, image.size)
 
 
 def decode_described(raw: bytes | np.ndarray, target: Target) -> Described:

@@ -38,7 +38,7 @@ from equipoise.data.decode import (
     smaller_side,
     stack_values,
 )
-from equipoise.data.sources import PAGED, Source, SourceImages, labelled, open_source, subject_of
+from equipoise.data.sources import PAGED, PICTURE_ARRAYS, Source, SourceImages, labelled, open_source, subject_of
 from equipoise.data.splits import Splits, split
 from equipoise.data.values import Scale, array_to_uint8, doubts_of_bytes, notes_of, scale_of, scale_of_array
 from equipoise.errors import Setting, UserError
@@ -309,9 +309,11 @@ def _target(
     size = images.size
     if size is None:
         size = min(max(_median_side(listed, sample, executor), MIN_SIDE), max_size)
-    channels = images.channels
-    if channels is None:
-        channels = _num_measured(listed, sample, executor)
+    measured = _num_measured(listed, sample, executor)
+    channels = images.channels or measured
+    if measured and images.channels not in (None, measured):
+        problem = f"the arrays have {measured} channels"
+        raise UserError(Setting("task.channels", images.channels), problem, Setting("task.channels", measured))
     if channels is None:
         channels = 3 if _any_color(listed, sample, background, executor) else 1
     scale, notes = _scale(listed, images, channels, sample, executor)
@@ -344,7 +346,8 @@ def _num_measured(listed: SourceImages, sample: np.ndarray, executor: ThreadPool
     """Return the channels of arrays that have more than colours and opacity, as most of a sample do; else None."""
     if listed.array is not None:
         return listed.array.shape[3] if listed.array.shape[3] > OPACITY else None
-    found = executor.map(partial(_attempt, listed, num_stored), sample)
+    stored = [index for index in map(int, sample) if Path(listed.names[index]).suffix.lower() in PICTURE_ARRAYS]
+    found = executor.map(partial(_attempt, listed, num_stored), stored)
     counts = Counter(num for num in found if isinstance(num, int))
     most = counts.most_common(1)[0][0] if counts else 0
     return most if most > OPACITY else None

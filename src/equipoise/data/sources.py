@@ -272,9 +272,10 @@ def _remedies_of_kind(suffix: str, path: Path) -> list[str]:
         return ["Unpack what is inside, then give the folder"]
     if suffix in VIDEOS:
         return ["Save their frames as images, then give their folder"]
+    one_each = [f"Put {LEAST} or more there, one picture a file"] if suffix == ".npy" else []
     if suffix in OF_ARRAYS or suffix == ".npy":
         another = arrays.free_name(path.with_name(f"{path.stem}-images.npz"))
-        return [f'Write their images into one new file: np.savez("{another}", images=images)']
+        return [f'Write their images into one new file: np.savez("{another}", images=images)', *one_each]
     return []
 
 
