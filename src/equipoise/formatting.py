@@ -121,10 +121,10 @@ def wrapped(text: str, width: int, label: str = "", indent: int = 0) -> list[str
 
 def shown(value: object) -> str:
     """Write a setting or a fact as people read it: yes and no, `none`, lists with commas, a size as 40x30."""
-    if isinstance(value, list | tuple) and len(value) == 2 and all(type(side) is int for side in value):
-        if min(value) >= MIN_SIDE:
-            return f"{value[0]}x{value[1]}"
     if isinstance(value, list | tuple):
+        is_size = len(value) == 2 and all(type(side) is int and side >= MIN_SIDE for side in value)
+        if is_size:
+            return f"{value[0]}x{value[1]}"
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
