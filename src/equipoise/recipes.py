@@ -34,7 +34,7 @@ FEW_IMAGES = 10_000  # below this the discriminator learns them by heart, and au
 class Facts:
     """What is known of the data and the machine before a recipe is made."""
 
-    size: int = 28
+    size: int = 28  # pixels a side; of a rectangle that of a square of about as many pixels
     channels: int = 1
     num_train: int = 60_000
     is_cpu: bool = True
@@ -335,8 +335,8 @@ def listing() -> str:
         ]
         blocks.append("\n".join([name, *(textwrap.indent(textwrap.fill(line, 76), "    ") for line in text)]))
     made_for = textwrap.fill(
-        "made for: at any size from 8 to 256 pixels a recipe fits its networks to the images. At another size than its "
-        "own these are other networks; equipoise train and data check say which.",
+        "made for: at any size from 8 to 1024 pixels a side a recipe fits its networks to the images. At another size "
+        "than its own these are other networks; equipoise train and data check say which.",
         80,
     )
     measured = textwrap.fill(f"measured: {SETTING}.", 80)

@@ -9,6 +9,7 @@ from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, EfficientNetLite, 
 from equipoise.nets.players import make_discriminator, make_generator
 from equipoise.nets.projected import AidedDiscriminator, ProjectedDiscriminator, freeze
 from equipoise.recipe import Networks
+from equipoise.sizes import GivenSize, size_of
 
 NETWORKS = Networks(family="dcgan", width=4, pretrained=True, generator_norm="batch")
 
@@ -18,7 +19,7 @@ def pretrained(tmp_path_factory) -> EfficientNetLite:
     return published(LITE0_WEIGHTS, LITE0, tmp_path_factory.mktemp("cache"))[0]
 
 
-def _made(pretrained: EfficientNetLite, size: int = 32, **more) -> ProjectedDiscriminator:
+def _made(pretrained: EfficientNetLite, size: GivenSize = 32, **more) -> ProjectedDiscriminator:
     torch.manual_seed(0)
     return ProjectedDiscriminator(copy.deepcopy(pretrained), size=size, width=4, **({"num_classes": 0} | more))
 
@@ -51,11 +52,12 @@ def test_every_scale_reaches_the_finest_one_and_the_generator(pretrained):
     assert gradient.abs().amax((1, 2, 3)).min() > 0
 
 
-@pytest.mark.parametrize("size", [8, 28, 40, 64, 100])
+@pytest.mark.parametrize("size", [8, 28, 40, 64, 100, (40, 30), (16, 200)])
 def test_images_of_any_size_and_grey_ones_have_a_logit_each(pretrained, size):
     network = _made(pretrained, size)
+    width, height = size_of(size)
     for channels in (1, 3):
-        assert network(_images(2, size, channels)).shape == (2,)
+        assert network(torch.zeros(2, channels, height, width)).shape == (2,)
 
 
 def test_the_logit_depends_on_the_class_where_there_are_classes(pretrained):

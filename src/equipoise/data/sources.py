@@ -34,6 +34,7 @@ OF_ARRAYS = frozenset(
     (".pt", ".pth", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".parquet", ".safetensors", ".tfrecord")
 )
 VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm"))
+PICTURE_ARRAYS = frozenset((".npy", ".npz"))  # one picture a file, where no file is an image
 PAGED = frozenset((".gif", ".tif", ".tiff", ".webp", ".png"))  # formats with frames or pages
 LEAST = 22  # images with which anything can be trained
 NUM_SNIFFED = 64  # files whose first bytes are looked at, to say what a folder without images holds
@@ -212,6 +213,7 @@ def _chosen(
 ) -> tuple[list[int], Counter[str]]:
     """Return the indices of names that may be images, and counts of the others; raises UserError."""
     chosen: list[int] = []
+    stored: list[int] = []  # arrays, which may be pictures
     skipped = Counter[str]()
     runs = _run_folders([name for name in names if not _is_deep(name)])
     for index, name in enumerate(names):
@@ -228,6 +230,10 @@ def _chosen(
             chosen.append(index)
         else:
             skipped[suffix or "without a suffix"] += 1
+            if suffix in PICTURE_ARRAYS:
+                stored.append(index)
+    if not chosen and len(stored) >= LEAST:
+        return stored, skipped - Counter(Path(names[index]).suffix.lower() for index in stored)
     if not chosen:
         raise _without_images(subject, names, skipped, head, path)
     return chosen, skipped
@@ -266,9 +272,10 @@ def _remedies_of_kind(suffix: str, path: Path) -> list[str]:
         return ["Unpack what is inside, then give the folder"]
     if suffix in VIDEOS:
         return ["Save their frames as images, then give their folder"]
+    one_each = [f"Put {LEAST} or more there, one picture a file"] if suffix == ".npy" else []
     if suffix in OF_ARRAYS or suffix == ".npy":
         another = arrays.free_name(path.with_name(f"{path.stem}-images.npz"))
-        return [f'Write their images into one new file: np.savez("{another}", images=images)']
+        return [f'Write their images into one new file: np.savez("{another}", images=images)', *one_each]
     return []
 
 
@@ -374,7 +381,11 @@ def _open_folder(path: Path, subject: str) -> Source:
 
     def load() -> SourceImages:
         read = partial(_read_file, path)
-        images = SourceImages(kept, lambda index: read(kept[index]), num_skipped=skipped.total(), skipped=skipped)
+
+        def picture(index: int) -> bytes | np.ndarray:
+            return _picture(kept[index], read(kept[index]))
+
+        images = SourceImages(kept, picture, num_skipped=skipped.total(), skipped=skipped)
         return _with_labels(images, names, chosen, lambda index: read(names[index]))
 
     return Source(str(path), f"{path.resolve()} {digest}", load)
@@ -408,6 +419,16 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tup
                 yield f"{name}/", ""
             else:
                 yield from _walk(Path(entry.path), f"{name}/", seen)
+
+
+def _picture(name: str, content: bytes) -> bytes | np.ndarray:
+    """Return an encoded file as it is, and the picture of an `.npy` or `.npz` as an array [H, W, C]."""
+    if Path(name).suffix.lower() not in PICTURE_ARRAYS:
+        return content
+    try:
+        return arrays.picture_in(content)
+    except ValueError as error:
+        raise BrokenImage(str(error)[:200]) from None
 
 
 def _head(path: Path) -> bytes:
@@ -463,10 +484,10 @@ def _load_zip(path: Path, subject: str) -> SourceImages:
     names = [member.filename for member in kept]
     repeated = archives.shared(kept)
 
-    def read(index: int) -> bytes:
+    def read(index: int) -> bytes | np.ndarray:
         if index in repeated:
             raise BrokenImage(repeated[index])
-        return _read_member(archive, kept[index])
+        return _picture(names[index], _read_member(archive, kept[index]))
 
     images = SourceImages(names, read, num_skipped=skipped.total(), skipped=skipped)
     return _with_labels(images, all_names, chosen, lambda index: _read_member(archive, safe[index]))

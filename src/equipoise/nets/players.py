@@ -13,18 +13,19 @@ from equipoise.nets.modern import ModernDiscriminator, ModernGenerator
 from equipoise.nets.projected import AidedDiscriminator, ProjectedDiscriminator
 from equipoise.nets.resnet import ResNetDiscriminator, ResNetGenerator
 from equipoise.recipe import Networks
+from equipoise.sizes import GivenSize
 
 
 def make_players(
     networks: Networks,
     *,
-    size: int,
+    size: GivenSize,
     channels: int,
     num_classes: int,
     packing: int = 1,
     pretrained: EfficientNetLite | None = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """Return (generator, discriminator) for square images; weights are drawn from torch's global generator.
+    """Return (generator, discriminator) for images of a size; weights are drawn from torch's global generator.
 
     The generator maps latents [N, Z] and labels [N] to images [N, C, H, W], the discriminator images and
     labels to logits [N], one for each pack of `packing` images; labels are ignored if `num_classes` is 0.
@@ -36,7 +37,7 @@ def make_players(
     return generator, make_discriminator(networks, **shape, packing=packing, pretrained=pretrained)
 
 
-def make_generator(networks: Networks, *, size: int, channels: int, num_classes: int) -> nn.Module:
+def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_classes: int) -> nn.Module:
     """Return the generator of a family; raises UserError for options that the family does not have."""
     options: dict[str, Any] = {
         "size": size,
@@ -62,7 +63,7 @@ def make_generator(networks: Networks, *, size: int, channels: int, num_classes:
 def make_discriminator(
     networks: Networks,
     *,
-    size: int,
+    size: GivenSize,
     channels: int,
     num_classes: int,
     packing: int = 1,
@@ -80,7 +81,7 @@ def make_discriminator(
     return AidedDiscriminator(own, projected)
 
 
-def _own_discriminator(networks: Networks, size: int, channels: int, num_classes: int, packing: int) -> nn.Module:
+def _own_discriminator(networks: Networks, size: GivenSize, channels: int, num_classes: int, packing: int) -> nn.Module:
     options: dict[str, Any] = {
         "size": size,
         "channels": channels,

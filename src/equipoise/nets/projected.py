@@ -5,6 +5,7 @@ each scale, and then the scales from the coarsest to the finest (the paper's CCM
 can be ignored. A small network judges each scale; the logit is the mean of theirs.
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from equipoise.nets.efficientnet import MAPPED, EfficientNetLite
 from equipoise.nets.layers import SLOPE, NormName, ProjectionHead, add_spectral_norm, make_norm
+from equipoise.sizes import GivenSize, size_of
 
 LEAST_SIDE = 64  # pixels of the larger side to which smaller images are enlarged: the coarsest scale is 2×2 then
 LARGEST_SIDE = 256  # to which larger ones are reduced
@@ -31,7 +33,7 @@ class ProjectedDiscriminator(nn.Module):
         self,
         pretrained: EfficientNetLite,
         *,
-        size: int,
+        size: GivenSize,
         num_classes: int,
         width: int,
         norm: NormName = "batch",
@@ -39,7 +41,10 @@ class ProjectedDiscriminator(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        self.side = min(max(size, LEAST_SIDE), LARGEST_SIDE)
+        width_and_height = size_of(size)
+        larger = max(width_and_height)
+        factor = min(max(larger, LEAST_SIDE), LARGEST_SIDE) / larger
+        self.shape = (round(factor * width_and_height.height), round(factor * width_and_height.width))
         mixed = [width * min(2**scale, MOST_CHANNELS) for scale in range(len(MAPPED))]
         self.pretrained = pretrained
         self.pretrained.head = nn.Identity()  # comes after all maps
@@ -49,10 +54,10 @@ class ProjectedDiscriminator(nn.Module):
         self.mix_scales = nn.ModuleList(drawn(nn.Conv2d(low, high, 3, padding=1)) for high, low in pairwise(mixed))
         for fixed in (self.pretrained, self.mix_channels, self.mix_scales):
             freeze(fixed)
-        sides = [-(-self.side // 2 ** (scale + 2)) for scale in range(len(mixed))]
+        shapes = [[-(-side // 2 ** (scale + 2)) for side in self.shape] for scale in range(len(mixed))]
         self.judges = nn.ModuleList(
-            ScaleJudge(channels, side, width, num_classes, norm, dropout)
-            for channels, side in zip(mixed, sides, strict=True)
+            ScaleJudge(channels, shape, width, num_classes, norm, dropout)
+            for channels, shape in zip(mixed, shapes, strict=True)
         )
         if spectral_norm:
             add_spectral_norm(self.judges)
@@ -63,9 +68,8 @@ class ProjectedDiscriminator(nn.Module):
 
     def seen(self, images: Tensor) -> list[Tensor]:
         """Return the mixed features of each scale, from the finest to the coarsest."""
-        if images.shape[-1] != self.side:
-            size = (self.side, self.side)
-            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+        if images.shape[2:] != self.shape:
+            images = F.interpolate(images, size=self.shape, mode="bilinear", align_corners=False, antialias=True)
         maps = self.pretrained.maps(images.expand(-1, 3, -1, -1))
         mixed = [mix(scale) for mix, scale in zip(self.mix_channels, maps, strict=True)]
         for place in reversed(range(len(mixed) - 1)):
@@ -93,21 +97,23 @@ class AidedDiscriminator(nn.Module):
 
 
 class ScaleJudge(nn.Module):
-    """Features [N, C, side, side], labels [N] → logits [N]: halved by 4×4 convolutions, then judged as a whole."""
+    """Features [N, C, H, W], labels [N] → logits [N]: halved by 4×4 convolutions, then judged as a whole."""
 
-    def __init__(self, channels: int, side: int, width: int, num_classes: int, norm: NormName, dropout: float):
+    def __init__(self, channels: int, shape: list[int], width: int, num_classes: int, norm: NormName, dropout: float):
         super().__init__()
         layers: list[nn.Module] = []
         after = width
-        while side > LOWEST or not layers:
-            is_low = side <= LOWEST
-            convolution = nn.Conv2d(channels, after, 3 if is_low else 4, 1 if is_low else 2, 1, bias=norm == "none")
+        while max(shape) > LOWEST or not layers:
+            kernel, stride = (4, 2) if max(shape) > LOWEST and min(shape) > 1 else (3, 1)
+            convolution = nn.Conv2d(channels, after, kernel, stride, 1, bias=norm == "none")
             layers += [convolution, make_norm(norm, after), nn.LeakyReLU(SLOPE), nn.Dropout(dropout)]
             channels = after
             after = min(2 * after, MOST_CHANNELS * width)
-            side = side if is_low else side // 2
+            if stride == 1:
+                break
+            shape = [side // 2 for side in shape]
         self.downwards = nn.Sequential(*layers)
-        self.head = ProjectionHead(channels * side * side, num_classes)
+        self.head = ProjectionHead(channels * math.prod(shape), num_classes)
 
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
         return self.head(self.downwards(features).flatten(1), labels)

@@ -48,11 +48,12 @@ def automatic(
 ) -> Literal["inception", "efficientnet", "encoder"]:
     """Return the features that judge images of so many channels where none are asked for; nothing is downloaded.
 
-    On a GPU Inception where its file is at hand; else EfficientNet for colour, and for grey images the encoder.
+    On a GPU Inception where its file is at hand; else EfficientNet for colour, also with transparency. For others it is
+    the encoder.
     """
     if torch.device(device).type != "cpu" and weights.find(inception.WEIGHTS, cache) is not None:
         return "inception"
-    if channels >= 3 and weights.find(efficientnet.LITE1_WEIGHTS, cache) is not None:
+    if channels in (3, 4) and weights.find(efficientnet.LITE1_WEIGHTS, cache) is not None:
         return "efficientnet"
     return "encoder"
 
