@@ -63,7 +63,7 @@ def build(name: RecipeName, facts: Facts, task: TaskSettings | None = None) -> R
     recipe = dataclasses.replace(_function(name)(facts), name=name)
     match task:
         case None | Images():
-            return recipe
+            return for_images(recipe, facts)
         case Points():
             return for_points(recipe, task)
         case SuperResolution():
@@ -72,6 +72,13 @@ def build(name: RecipeName, facts: Facts, task: TaskSettings | None = None) -> R
             return dataclasses.replace(recipe, task=task)
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def for_images(recipe: Recipe, facts: Facts) -> Recipe:
+    """Return a recipe for images: colours are judged by features that need fewer images and cost more."""
+    if facts.is_cpu and facts.channels in (3, 4):
+        return dataclasses.replace(recipe, evaluation=dataclasses.replace(recipe.evaluation, num_samples=1_000))
+    return recipe
 
 
 def for_points(recipe: Recipe, task: Points) -> Recipe:
