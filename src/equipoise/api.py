@@ -425,7 +425,7 @@ def evaluate(
             what the real ones have.
         fit: how images of another shape are fitted: "crop" (if left out), "pad" or "stretch".
         num: how many are drawn from a run; None for what the judge takes.
-        features: of images: "auto", "encoder", "inception" or "dinov2".
+        features: of images: "auto", "encoder", "efficientnet", "inception" or "dinov2".
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         observer: is shown the stages.
 

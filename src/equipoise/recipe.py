@@ -33,7 +33,7 @@ OptimizerName = Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"]
 UpdateName = Literal["alternating", "simultaneous", "extragradient"]
 FamilyName = Literal["mlp", "dcgan", "resnet", "modern"]
 AugmentationName = Literal["flip", "translation", "rotation", "scale", "crop", "color", "cutout"]
-FeaturesName = Literal["auto", "encoder", "inception", "dinov2"]
+FeaturesName = Literal["auto", "encoder", "efficientnet", "inception", "dinov2"]
 PolicyName = Literal["evidence", "budget", "discriminator-threshold", "patience"]
 RemedyPolicy = Literal["off", "suggest", "act"]
 BoundaryName = Literal["alpha-spending", "normal-mixture"]
@@ -111,6 +111,7 @@ class Networks:
     discriminator_norm: Literal["batch", "layer", "none"] = "none"
     spectral_norm: bool = False  # on every layer of the discriminator
     dropout: Decay = 0.0  # in the discriminator
+    pretrained: bool = False  # the discriminator also judges features of a network that was trained on ImageNet
     minibatch_deviation: bool = False  # the discriminator also sees how much the samples of a batch differ
 
 
@@ -168,7 +169,7 @@ class Augment:
 class Evaluation:
     """How a generator is scored while it trains."""
 
-    features: FeaturesName = "auto"  # auto: on a GPU inception if its file is present, else the encoder
+    features: FeaturesName = "auto"  # efficientnet for colour, the encoder for grey; a GPU: inception if there
     num_samples: Annotated[int, msgspec.Meta(ge=100)] = 2_000  # generated samples a score
     every: Count | None = None  # in samples; None: spaced so that evaluation takes `share` of the time
     share: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.05

@@ -210,7 +210,7 @@ def _add_evaluate(commands: Any) -> None:
     add("--task", metavar="NAME", type=_one_of("task", *_tasks()), help=text)
     num = _whole("num", 6, 10_000_000, 5_000)
     add("-n", "--num", metavar="N", type=num, help="how many samples are drawn from a run (default: as in training)")
-    text = "features of images: auto, encoder, inception or dinov2 (default: auto)"
+    text = "features of images: auto, encoder, efficientnet, inception or dinov2 (default: auto)"
     add("--features", metavar="F", type=_features, default="auto", help=text)
     _add_device(sub, default="auto")
     _add_json(sub)

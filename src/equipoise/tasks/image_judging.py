@@ -95,7 +95,7 @@ def features_of(
     run: RunEncoder | None = None,
     settings: Images = AS_FOUND,
 ) -> Features:
-    """Return the judge's features; on a CPU `auto` is always the small encoder, as Inception would take minutes.
+    """Return the judge's features.
 
     The encoder learns from all channels. Features made for colours see transparent images over `task.background`, and
     the first three of measured channels.
@@ -103,8 +103,6 @@ def features_of(
     The encoder is that of a `run` as long as that or the cache has it. With no training split all images teach it.
     """
     learned_from = pool.splits.train if len(pool.splits.train) else np.arange(len(pool.images))
-    if name == "auto" and device.type == "cpu":
-        name = "encoder"
     background = parse_background(settings.background)
     if name == "auto" and is_measured(pool.images.shape[1]):  # no other features see all of them
         name = "encoder"
@@ -114,7 +112,8 @@ def features_of(
     with writing_to(cache):
         found = load_features(
             name,
-            train_images=pool.images[learned_from],
+            train_images=lambda: pool.images[learned_from],
+            channels=pool.images.shape[1],
             cache=cache,
             pool_digest=pool.digest,
             lesson=lesson_of(pool.hashes, pool.splits, learned_from),

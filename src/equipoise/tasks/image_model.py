@@ -4,17 +4,20 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from equipoise.data.cache import default_cache
 from equipoise.data.channels import OPACITY, in_colour, is_measured, plain_colours
 from equipoise.data.pool import to_uint8
 from equipoise.errors import Option, UserError, suggested
 from equipoise.game.updates import Players
-from equipoise.nets.players import make_players
+from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, published
+from equipoise.nets.players import make_generator, make_players
 from equipoise.randomness import Randomness
 from equipoise.recipe import Images, Networks, Recipe
 from equipoise.sizes import Size, size_of
@@ -44,12 +47,18 @@ class ImageModel(Model):
 
     def network(self) -> nn.Module:
         """Build the generator."""
-        return self.players().generator
+        return make_generator(self.networks, **self._shape)
 
     def players(self, packing: int = 1) -> Players:
-        """Build both networks; the discriminator judges `packing` images at once."""
-        shape = {"size": self.size.given, "channels": self.channels, "num_classes": len(self.classes)}
-        return Players(*make_players(self.networks, **shape, packing=packing))
+        """Build both networks; the discriminator judges `packing` images at once. Raises UserError."""
+        pretrained = None
+        if self.networks.pretrained:
+            pretrained, _ = published(LITE0_WEIGHTS, LITE0, default_cache())
+        return Players(*make_players(self.networks, **self._shape, packing=packing, pretrained=pretrained))
+
+    @property
+    def _shape(self) -> dict[str, Any]:
+        return {"size": self.size.given, "channels": self.channels, "num_classes": len(self.classes)}
 
     @torch.no_grad()
     def draw(self, generator: nn.Module, randomness: Randomness, num: int, label: int | None = None) -> Tensor:

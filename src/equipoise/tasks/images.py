@@ -175,8 +175,9 @@ class ImageTask(Task):
         return self._model.draw(generator, randomness, size)
 
     def logits(self, discriminator: nn.Module, inputs: Tensor | None, outputs: Tensor) -> Tensor:
-        """Return the discriminator's logits `[N]` of images with their labels, or of packs of images."""
-        return discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), inputs)
+        """Return the discriminator's logits `[N]` of images with their labels, or of packs; the mean of several."""
+        logits = discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), inputs)
+        return logits if logits.ndim == 1 else logits.mean(1)
 
     def augmentation_leak(self, generator: nn.Module, randomness: Randomness, more: float) -> float:
         """Return (KID to augmented real images − KID to real ones) in standard errors, of a few validation images.
@@ -471,7 +472,8 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
     size, channels = shape_of(pool)
     num_classes = len(pool.classes) if recipe.networks.conditional else 0
     with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
-        make_players(recipe.networks, size=size.given, channels=channels, num_classes=num_classes)
+        shape = {"size": size.given, "channels": channels, "num_classes": num_classes}
+        make_players(recipe.networks, **shape, packing=recipe.game.packing)
 
 
 def refuse_few(pool: Pool, subject: Part) -> None:
