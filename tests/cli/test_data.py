@@ -282,3 +282,11 @@ def test_a_training_on_good_and_odd_images_leaves_out_what_the_check_has_listed(
         assert data[f"num_{name}"] == values["training"][name]
     assert data["num_duplicates"] == values["duplicates"]
     assert data["facts"] == {name: values["training"][name] for name in ("size", "channels")}
+
+
+def test_a_rectangle_and_channels_are_checked_as_they_are_typed(checked: Checked, tmp_path: Path) -> None:
+    folder = filled(tmp_path / "photos", 150)
+    options = ("--size", "16x12", "--set", "task.channels=4")
+    training = json.loads(checked(folder, *options, "--json")[0])["training"]
+    assert (training["size"], training["channels"]) == ([16, 12], 4)
+    assert "16 × 12" in checked(folder, *options)[0]

@@ -511,7 +511,7 @@ def _fitted(image: Image.Image, target: Target) -> Image.Image:
     whole = Size(*image.size)
     match target.fit:
         case "stretch":
-            return _resized(image, size, (0, 0, *whole))
+            return _resized(image, size, (0, 0, whole.width, whole.height))
         case "crop":
             part = fitted_into(whole, size)
             left = (whole.width - part.width) // 2
@@ -524,7 +524,7 @@ def _fitted(image: Image.Image, target: Target) -> Image.Image:
                 canvas = Image.new("RGB", size, target.background).convert(image.mode)
             left = (size.width - inner.width) // 2
             top = (size.height - inner.height) // 2
-            canvas.paste(_resized(image, inner, (0, 0, *whole)), (left, top))
+            canvas.paste(_resized(image, inner, (0, 0, whole.width, whole.height)), (left, top))
             return canvas
         case _:
             assert_never(target.fit)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from equipoise.data.cache import default_cache, writing_to
-from equipoise.data.channels import OPACITY, in_colour
+from equipoise.data.channels import OPACITY, in_colour, is_measured
 from equipoise.data.decode import parse_background
 from equipoise.data.pool import AS_FOUND, Pool, gather, to_float
 from equipoise.data.splits import Splits
@@ -104,6 +104,8 @@ def features_of(
     """
     learned_from = pool.splits.train if len(pool.splits.train) else np.arange(len(pool.images))
     background = parse_background(settings.background)
+    if name == "auto" and is_measured(pool.images.shape[1]):  # no other features see all of them
+        name = "encoder"
     num = min(NUM_FOR_ENCODER, max(1, BYTES_FOR_ENCODER // pool.images[0].nbytes))
     learned_from = learned_from[:num]  # a split's order is random, so any first ones will do
     cache = default_cache()
