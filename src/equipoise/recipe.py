@@ -111,6 +111,7 @@ class Networks:
     discriminator_norm: Literal["batch", "layer", "none"] = "none"
     spectral_norm: bool = False  # on every layer of the discriminator
     dropout: Decay = 0.0  # in the discriminator
+    smooth: bool = False  # the generator's doublings are filtered against a checkerboard; dcgan family
     pretrained: bool = False  # the discriminator also judges features of a network that was trained on ImageNet
     minibatch_deviation: bool = False  # the discriminator also sees how much the samples of a batch differ
 

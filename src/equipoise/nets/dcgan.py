@@ -16,6 +16,7 @@ from equipoise.nets.layers import (
     MinibatchDeviation,
     NormName,
     ProjectionHead,
+    Smooth,
     add_spectral_norm,
     crop,
     evened,
@@ -39,6 +40,7 @@ class DCGANGenerator(nn.Module):
         latent_size: int,
         width: int,
         norm: NormName = "batch",
+        smooth: bool = False,
     ):
         super().__init__()
         lowest, *self.sizes = reversed(resolutions(size))
@@ -48,9 +50,11 @@ class DCGANGenerator(nn.Module):
         project = nn.ConvTranspose2d(self.inputs.size, hidden[0], (lowest.height, lowest.width), bias=has_bias)
         self.project = _hidden_layer(project, norm)
         self.upwards = nn.ModuleList(
-            _hidden_layer(nn.ConvTranspose2d(low, high, 4, 2, 1, bias=has_bias), norm) for low, high in pairwise(hidden)
+            _hidden_layer(nn.ConvTranspose2d(low, high, 4, 2, 1, bias=has_bias), norm, smooth)
+            for low, high in pairwise(hidden)
         )
-        self.upwards.append(nn.ConvTranspose2d(hidden[-1], channels, 4, 2, 1))
+        last = nn.ConvTranspose2d(hidden[-1], channels, 4, 2, 1)
+        self.upwards.append(nn.Sequential(last, Smooth()) if smooth else last)
         initialise(self, norm)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -131,5 +135,6 @@ def _fan_in(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> float:
     return layer.weight[0].numel()
 
 
-def _hidden_layer(convolution: nn.ConvTranspose2d, norm: NormName) -> nn.Sequential:
-    return nn.Sequential(convolution, make_norm(norm, convolution.out_channels), nn.ReLU())
+def _hidden_layer(convolution: nn.ConvTranspose2d, norm: NormName, smooth: bool = False) -> nn.Sequential:
+    filters = [Smooth()] if smooth else []
+    return nn.Sequential(convolution, *filters, make_norm(norm, convolution.out_channels), nn.ReLU())

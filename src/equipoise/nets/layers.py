@@ -41,6 +41,18 @@ def evened(images: Tensor) -> Tensor:
     return F.pad(images, (0, images.shape[-1] % 2, 0, images.shape[-2] % 2))
 
 
+class Smooth(nn.Module):
+    """Filter [N, C, H, W] by [1, 2, 1] / 4 in both directions, edges repeated (arXiv:1904.11486, binomial filter).
+
+    A transposed convolution of stride 2 makes each of four neighbouring pixels by weights of its own, so that a
+    checkerboard lies over the images; this filter is 0 at its frequency.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        padded = F.pad(features, (1, 1, 1, 1), mode="replicate")
+        return F.avg_pool2d(F.avg_pool2d(padded, 2, 1), 2, 1)  # [1, 1] twice
+
+
 def halved(images: Tensor) -> Tensor:
     """Average 2×2 pixels of [N, C, H, W]; at an odd edge only the pixels that exist count."""
     return F.avg_pool2d(images, 2, ceil_mode=True, count_include_pad=False)

@@ -46,11 +46,15 @@ def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_cl
         "width": networks.width,
         "latent_size": networks.latent_size,
     }
+    if networks.smooth and networks.family != "dcgan":
+        problem = "only the generator of the dcgan family has what it smooths"
+        subject = Setting("networks.smooth", True)
+        raise UserError(subject, problem, Setting("networks.family", "dcgan"), Setting("networks.smooth", False))
     match networks.family:
         case "mlp":
             return MLPGenerator(**options, norm=networks.generator_norm)
         case "dcgan":
-            return DCGANGenerator(**options, norm=networks.generator_norm)
+            return DCGANGenerator(**options, norm=networks.generator_norm, smooth=networks.smooth)
         case "resnet":
             return ResNetGenerator(**options, norm=networks.generator_norm)
         case "modern":
