@@ -502,8 +502,8 @@ def test_a_single_file_is_answered_with_what_can_be_done_with_it(tmp_path: Path)
     (remedy,) = refused(tmp_path / "a.npy").remedies
     exec(str(remedy).partition(": ")[2], {"np": np})  # noqa: S102
     assert len(loaded(tmp_path / "a.npz").names) == 30
-    fill(tmp_path, "b.tar", "c.h5", "d.mp4")
-    for name, word in (("b.tar", "Unpack"), ("c.h5", "savez"), ("d.mp4", "frames")):
+    fill(tmp_path, "b.7z", "c.h5", "d.mp4")
+    for name, word in (("b.7z", "Unpack"), ("c.h5", "savez"), ("d.mp4", "frames")):
         assert word in str(refused(tmp_path / name).remedies)
     frames = [Image.new("L", (8, 8), index) for index in range(0, 250, 50)]
     frames[0].save(tmp_path / "e.gif", save_all=True, append_images=frames[1:])
@@ -560,10 +560,32 @@ def test_hidden_folders_and_links_to_folders_read_already_are_counted(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("name", "word"), [(".x/1.png", "dot"), ("1.npy", "savez"), ("1.mp4", "frames"), ("1.tar", "Unpack")]
+    ("name", "word"), [(".x/1.png", "dot"), ("1.npy", "savez"), ("1.mp4", "frames"), ("1.tar.gz", "Unpack")]
 )
 def test_a_folder_of_one_other_kind_is_answered_with_what_can_be_done(tmp_path: Path, name: str, word: str):
     fill(tmp_path, name)
     with pytest.raises(UserError) as caught:
         loaded(tmp_path)
     assert word in str(caught.value.remedies[0])
+
+
+def test_a_stamp_follows_whatever_lies_in_a_folder_and_an_unread_folder_is_not_looked_into(tmp_path: Path):
+    fill(tmp_path, "a/1.png", "b.png", ".hidden/2.png")
+    (tmp_path / "again").symlink_to(tmp_path / "a")
+    first = open_source(str(tmp_path))
+    assert first.stamp == first.found.stamp
+    fill(tmp_path, ".hidden/3.png")
+    assert open_source(str(tmp_path)).stamp == first.stamp
+    stamps = {first.stamp}
+    (tmp_path / "notes.txt").write_text("new")
+    stamps.add(open_source(str(tmp_path)).stamp)
+    (tmp_path / "a" / "1.png").write_bytes(png(100, side=9))
+    stamps.add(open_source(str(tmp_path)).stamp)
+    (tmp_path / "a" / "1.png").rename(tmp_path / "a" / "2.png")
+    stamps.add(open_source(str(tmp_path)).stamp)
+    assert len(stamps) == 4
+
+
+def test_shards_in_a_zip_are_answered_with_the_folder_to_give(tmp_path: Path):
+    remedies = refused(zipped(tmp_path / "a.zip", {"0.tar": b"", "1.tar": b""})).remedies
+    assert "a.zip" in str(remedies[0])

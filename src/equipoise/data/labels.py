@@ -88,7 +88,7 @@ def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
             return _numbered([None if top is None else domains[top] for top in level.tops], notes)
         if nested is not None:
             notes.append(f'the folder "{nested}" contains the same folders again; they are combined')
-        elif _are_splits(level.folders):
+        elif are_splits(level.folders):
             are_merged = True
             notes.append(f"the folders {shown} are splits; they are combined and split again")
         elif len(level.folders) > 1:
@@ -117,7 +117,7 @@ def _no_classes(level: Level, shown: str) -> tuple[str, ...] | None:
     if _are_shards(level.folders):
         return (f"the folders {shown} are parts of one data set, not classes",)
     if level.are_stray_many:
-        if len(level.folders) < 2 or _are_splits(level.folders):
+        if len(level.folders) < 2 or are_splits(level.folders):
             return ()
         verb = "images lie" if level.num_stray > 1 else "image lies"
         return (f"{level.num_stray:,} {verb} beside the folders {shown}: no classes",)
@@ -177,7 +177,7 @@ def _some(names: Sequence[str]) -> str:
     return f"{shown}, … ({len(names):,})" if len(names) > SHOWN else shown
 
 
-def _are_splits(folders: Counter[str]) -> bool:
+def are_splits(folders: Counter[str]) -> bool:
     """Return whether all of several folders are called like splits: train, seg_train, Validation_set.
 
     Words that all have, as in birds_train and birds_test, are passed over, and tr and te are splits beside each other.
@@ -214,7 +214,7 @@ def _are_near_splits(folders: Counter[str]) -> bool:
 
     One folder alone is looked through, whatever its name.
     """
-    if len(folders) < 2 or _are_splits(folders):
+    if len(folders) < 2 or are_splits(folders):
         return False
     splits = [name for name in folders if _is_split(name)]
     num_splits = len(splits)
