@@ -4,20 +4,29 @@
 
 Makes images in colour of 32×32 pixels (JPEG, about 1 KB each), as files in folders of a thousand or as `.tar` shards
 of ten thousand. Each phase is a process of its own: `prepare` decodes into an empty cache, `reopen` finds the images
-there, and `train` is a whole small run of the recipe `dcgan`, from its first line to its report. Memory is resident
+there, and `train` is a whole small run of the recipe `dcgan`, from its first line to its report; it is taken of the
+first form alone, as all become the same prepared images. Memory is resident
 memory that is not a file's (RssAnon), read every 10 ms: pages of the memory map are the system's to take back. A
 million needs 4 GB of disk as files and 3 GB for the cache. Seconds count from after the imports; where other programs
-take the processor, its seconds tell more. Writes records/million.json.
+take the processor, its seconds tell more. Writes records/million.json, where rows that were not measured again stay.
 """
 
+import argparse
+import contextlib
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import RECORDS, write_record
 from PIL import Image
 
 SIDE = 32
@@ -170,19 +179,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.data) as aside:
         for count in options.counts:
             for form in options.forms:
-                rows += rows_of(form, count, options.data or Path(aside), options.keep, options.rounds)
-    print(write_record("million", {"side": SIDE, "rounds": options.rounds, "settings": SETTINGS, "rows": rows}))
+                is_first = form == options.forms[0]
+                rows += rows_of(form, count, options.data or Path(aside), options.keep, is_first, options.rounds)
+                print(noted(rows, options.rounds))
 
 
-def rows_of(form: str, count: int, place: Path, keep: bool, rounds: int) -> Iterator[dict[str, Any]]:
+def noted(rows: list[dict[str, Any]], rounds: int) -> Path:
+    """Write the record, with the rows of an earlier one that these do not replace."""
+    path = RECORDS / "million.json"
+    earlier = json.loads(path.read_text())["rows"] if path.exists() else []
+    by_key = {(row["count"], row["form"], row["phase"]): row for row in (*earlier, *rows)}
+    values = {"side": SIDE, "rounds": rounds, "settings": SETTINGS, "rows": [by_key[key] for key in sorted(by_key)]}
+    return write_record("million", values)
+
+
+def rows_of(form: str, count: int, place: Path, keep: bool, is_trained: bool, rounds: int) -> Iterator[dict[str, Any]]:
     """Yield what every phase took of so many images in one form."""
     source = place / f"{form}-{count}"
     if not source.exists():
         MAKERS[form](source, count)
     with tempfile.TemporaryDirectory(dir=place) as folder:
         os.environ["EQUIPOISE_CACHE"] = str(Path(folder) / "cache")
-        for phase in PHASES:
-            row = {"form": form, "count": count, "phase": phase}
+        for phase in PHASES if is_trained else PHASES[:-1]:
+            row: dict[str, Any] = {"form": form, "count": count, "phase": phase}
             row |= measured(phase, source, Path(folder) / "run", rounds)
             print(json.dumps(row), flush=True)
             yield row

@@ -2,7 +2,6 @@ import contextlib
 import gzip
 import json
 import os
-import sys
 import types
 import zipfile
 from collections.abc import Iterator
@@ -349,67 +348,6 @@ def test_npz_files_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path, a
     error = refused(saved(tmp_path / "a.npz", **arrays), message)
     if "pictures" not in arrays:
         assert error.subject == f'source "{tmp_path / "a.npz"}", array "{list(arrays)[-1]}"'
-
-
-class FakeImage:
-    def __init__(self, decode: bool = True) -> None:
-        self.decode = decode
-
-
-class FakeClassLabel:
-    names = ("cat", "dog")
-
-
-class FakeDataset:
-    def __init__(self, rows: list[dict[str, Any]], features: dict[str, Any]) -> None:
-        self.rows, self.features = rows, features
-
-    def cast_column(self, column: str, feature: FakeImage) -> "FakeDataset":
-        assert not feature.decode
-        return FakeDataset(self.rows, self.features | {column: feature})
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, key: Any) -> Any:
-        return [row[key] for row in self.rows] if isinstance(key, str) else self.rows[key]
-
-
-def fake_hub(monkeypatch: pytest.MonkeyPatch, labels: list[int], features: dict[str, Any] | None = None) -> None:
-    rows = [{"picture": {"bytes": png(index), "path": None}, "kind": label} for index, label in enumerate(labels)]
-    features = {"kind": FakeClassLabel(), "picture": FakeImage()} if features is None else features
-
-    def load_dataset(name: str) -> dict[str, FakeDataset]:
-        if name != "pets":
-            raise FileNotFoundError(f"{name} is not on the hub\nwith a second line")
-        return {"test": FakeDataset([], features), "train": FakeDataset(rows, features)}
-
-    module: Any = types.ModuleType("datasets")
-    module.Image, module.ClassLabel, module.load_dataset = FakeImage, FakeClassLabel, load_dataset
-    monkeypatch.setitem(sys.modules, "datasets", module)
-
-
-def test_hub_datasets_give_encoded_images_and_class_labels(monkeypatch: pytest.MonkeyPatch):
-    fake_hub(monkeypatch, [0, 1, 1])
-    images = loaded("hub:pets")
-    assert [images.read(index) for index in range(3)] == [png(0), png(1), png(2)]
-    assert images.labels is not None
-    assert images.labels.tolist() == [0, 1, 1]
-    assert images.classes == ("cat", "dog")
-
-
-def test_hub_datasets_with_hidden_labels_have_none(monkeypatch: pytest.MonkeyPatch):
-    fake_hub(monkeypatch, [0, -1])
-    assert loaded("hub:pets").labels is None
-
-
-def test_hub_mistakes_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
-    fake_hub(monkeypatch, [0], features={"kind": FakeClassLabel()})
-    refused("hub:pets", "kind")
-    assert "second line" not in str(refused("hub:cars", "cars is not on the hub"))
-    refused("hub:", "name")
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    assert 'pip install "equipoise[datasets]"' in str(refused("hub:pets").remedies)
 
 
 def test_a_source_that_does_not_exist_is_answered_with_its_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,23 @@ SUFFIXES = frozenset(
     for name in "png jpg jpeg jpe jfif webp gif bmp dib tif tiff ppm pgm pbm pnm".split()  # noqa: SIM905
 )
 MAX_FILE_BYTES = 2**28  # 256 MiB a file, encoded
+
+
+@dataclass(frozen=True)
+class Numbered(Sequence[str]):
+    """The names of images that have none, such as row 0, row 1, …: they take no memory."""
+
+    kind: str
+    num: int
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self.num
+
+    def __getitem__(self, place: Any) -> Any:
+        """Return a name, or several; raises IndexError."""
+        found = range(self.num)[place]
+        return f"{self.kind} {found}" if isinstance(found, int) else [f"{self.kind} {one}" for one in found]
 
 
 @dataclass(frozen=True)
