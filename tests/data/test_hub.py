@@ -1,4 +1,4 @@
-"""Datasets of the hub: streamed once, with a stand-in for the library, and with the library itself where it is there."""
+"""Datasets of the hub, streamed once: with a stand-in for the library, and with the library where it is there."""
 
 import io
 import json

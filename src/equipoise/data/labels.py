@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ MOST_STRAY = 0.01  # share of images beside class folders that are left out
 FEWEST = 20  # images of which a single one may be left out
 DATASET = "dataset.json"
 SHOWN = 6  # names in a sentence
+OF_CLASSES = ("label", "class", "cls", "class_name", "label_name", "category")  # fields of examples in shards
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,14 @@ def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
             for start, end, top in zip(starts, level.ends, level.tops, strict=True)
         ]
     return Labels(notes=tuple(notes), combined=tuple(notes))
+
+
+def splits_note(kind: str, files: Sequence[str]) -> tuple[str, ...]:
+    """Say that shards are called like splits, such as train-00000.tar, where all are; `kind` is what one calls them."""
+    stems = Counter(PurePosixPath(name).stem for name in files)
+    if not are_splits(stems):
+        return ()
+    return (f"the {kind} {_some(sorted(stems))} are splits; they are combined and split again",)
 
 
 def _level(names: Sequence[str], starts: Sequence[int], *, are_merged: bool) -> Level:

@@ -35,6 +35,7 @@ from equipoise.data.decode import (
     parse_background,
     smaller_side,
 )
+from equipoise.data.listing import Numbered
 from equipoise.data.sources import PAGED, Source, SourceImages, labelled, open_source, subject_of
 from equipoise.data.splits import Splits, split
 from equipoise.data.values import Scale, array_to_uint8, doubts_of_bytes, notes_of, scale_of, scale_of_array
@@ -147,8 +148,11 @@ def names_of(data: recipe.Data, pool: Pool) -> tuple[str, ...]:
 
     Raises UserError where the source has changed since it was prepared.
     """
+    left_out = [item.name for item in pool.rejected]
+    if data.source.startswith("hub:"):  # its rows have numbers; it is not streamed again for these
+        return tuple(_used(Numbered("row", len(pool.images) + len(left_out)), left_out))
     source = open_source(data.source)
-    names = tuple(_used(labelled(source.load()).names, [item.name for item in pool.rejected]))
+    names = tuple(_used(labelled(source.load()).names, left_out))
     if len(names) != len(pool.images):
         raise UserError(subject_of(source.name), "it was changed while it was read", "Try again")
     return names

@@ -13,15 +13,14 @@ from pathlib import Path, PurePosixPath
 
 from equipoise.data import archives, tars
 from equipoise.data.decode import BrokenImage
-from equipoise.data.labels import FEWEST, Labels, are_splits, are_too_many, indexed, labels_of
+from equipoise.data.labels import FEWEST, OF_CLASSES, Labels, are_too_many, indexed, labels_of, splits_note
 from equipoise.data.listing import MAX_FILE_BYTES, SUFFIXES, SourceImages
-from equipoise.errors import UserError, shortened
+from equipoise.errors import UserError
 from equipoise.storage.safe_open import open_regular
 
 MAX_IMAGES = 10_000_000  # each takes about 120 bytes of memory while it is prepared
 MAX_TEXT = 2**16  # bytes of a file that says of which class an image is
 LONGEST_CLASS = 100  # letters
-OF_CLASSES = ("label", "class", "cls", "class_name", "label_name", "category")  # in a .json
 
 
 @dataclass
@@ -169,10 +168,7 @@ def _class_of_json(text: str) -> int | str | None:
 
 def _labels(index: Index, shards: Sequence[str]) -> Labels:
     """Return the classes by the files beside the images, where as good as all have one, else by the folders inside."""
-    notes: tuple[str, ...] = ()
-    splits = Counter(PurePosixPath(shard).stem for shard in shards)
-    if are_splits(splits):
-        notes = (f"the shards {shortened(', '.join(sorted(splits)))} are splits; they are combined and split again",)
+    notes = splits_note("shards", shards)
     found = index.classes
     num_without = sum(one is None for one in found)
     if num_without == len(found):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equipoise.data import archives, arrays, hub, shards
+from equipoise.data import archives, arrays, hub, parquet, shards
 from equipoise.data.decode import FORMATS, BrokenImage, format_of, num_frames
 from equipoise.data.label_tables import MOST_TABLES, is_table, text_of, with_tables
 from equipoise.data.labels import DATASET, labels_of
@@ -27,11 +27,9 @@ from equipoise.data.listing import subject_of as subject_of
 from equipoise.errors import Near, Option, UserError, suggested
 from equipoise.storage.safe_open import open_regular
 
-OF_SHARDS = (".tar",)
+OF_SHARDS = (".tar", ".parquet")
 ARCHIVES = frozenset((".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"))
-OF_ARRAYS = frozenset(
-    (".pt", ".pth", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".parquet", ".safetensors", ".tfrecord")
-)
+OF_ARRAYS = frozenset((".pt", ".pth", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".safetensors", ".tfrecord"))
 VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm"))
 PAGED = frozenset((".gif", ".tif", ".tiff", ".webp", ".png"))  # formats with frames or pages
 LEAST = 22  # images with which anything can be trained
@@ -40,7 +38,8 @@ MAX_MEMBERS = 2_000_000  # files in a zip: zipfile takes about 700 bytes of memo
 MAX_DEPTH = 64  # folders in one another around a file
 FORMAT_SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
 KINDS = (
-    "mnist, a folder or zip of images, .tar shards, an .npz file or hub:NAME; for points, ring, grid, spiral or a .csv"
+    "mnist, a folder or zip of images, .tar or .parquet shards, an .npz or hub:NAME; "
+    "for points, ring, grid, spiral or a .csv"
 )
 IMAGE_FORMATS = f"Allowed image formats: {', '.join(FORMATS)}"  # a remedy
 
@@ -79,6 +78,9 @@ def open_source(source: str) -> Source:
             return source_of(source, _file_fingerprint(path), partial(_load_zip, path, subject))
         case ".tar":
             load = partial(shards.load_tars, path.parent, [path.name], subject, Counter())
+            return source_of(source, _file_fingerprint(path), load)
+        case ".parquet":
+            load = partial(parquet.load_parquet, path.parent, [path.name], subject, Counter())
             return source_of(source, _file_fingerprint(path), load)
         case ".csv":
             raise UserError(subject, "a CSV file; images were expected", Option("task", "points"))
@@ -395,7 +397,8 @@ def _look_into(path: Path, subject: str) -> Found:
 
     def load() -> SourceImages:
         if packed:
-            return shards.load_tars(path, kept, subject, _besides(skipped, kept))
+            load_shards = shards.load_tars if _suffix(kept[0]) == ".tar" else parquet.load_parquet
+            return load_shards(path, kept, subject, _besides(skipped, kept))
         read = partial(read_file_in, path)
         images = SourceImages(kept, lambda index: read(kept[index]), num_skipped=skipped.total(), skipped=skipped)
         return _with_labels(images, names, chosen, lambda index: read(names[index]))
