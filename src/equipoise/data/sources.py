@@ -9,15 +9,17 @@ import stat
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from equipoise.data import archives, arrays, hub, parquet, shards
+from equipoise.data import archives, arrays, folders, hub, parquet, shards
 from equipoise.data.decode import FORMATS, BrokenImage, format_of, num_frames
+from equipoise.data.folders import MAX_DEPTH as MAX_DEPTH
+from equipoise.data.folders import is_deep
 from equipoise.data.label_tables import MOST_TABLES, is_table, text_of, with_tables
 from equipoise.data.labels import DATASET, labels_of
 from equipoise.data.listing import MAX_FILE_BYTES, SUFFIXES, Found, read_file_in, source_of
@@ -35,7 +37,6 @@ PAGED = frozenset((".gif", ".tif", ".tiff", ".webp", ".png"))  # formats with fr
 LEAST = 22  # images with which anything can be trained
 NUM_SNIFFED = 64  # files whose first bytes are looked at, to say what a folder without images holds
 MAX_MEMBERS = 2_000_000  # files in a zip: zipfile takes about 700 bytes of memory for each, so 1.4 GB
-MAX_DEPTH = 64  # folders in one another around a file
 FORMAT_SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
 KINDS = (
     "mnist, a folder or zip of images, .tar or .parquet shards, an .npz or hub:NAME; "
@@ -187,12 +188,12 @@ def _chosen(names: Sequence[str], head: Callable[[int], bytes]) -> tuple[list[in
     """Return the indices of names that may be images, and counts of the others."""
     chosen: list[int] = []
     skipped = Counter[str]()
-    runs = _run_folders([name for name in names if not _is_deep(name)])
+    runs = _run_folders([name for name in names if not is_deep(name)])
     for index, name in enumerate(names):
         suffix = Path(name).suffix.lower()
         if _is_hidden(name):
             skipped["hidden"] += 1
-        elif _is_deep(name):
+        elif is_deep(name):
             skipped[f"more than {MAX_DEPTH} folders deep"] += 1
         elif runs and not runs.isdisjoint(_above(name)):
             skipped["of runs"] += 1
@@ -258,10 +259,6 @@ def _remedies_of_kind(suffix: str, path: Path) -> list[str]:
 
 def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
-def _is_deep(name: str) -> bool:
-    return name.count("/") > MAX_DEPTH
 
 
 def _run_folders(names: Sequence[str]) -> set[str]:
@@ -355,7 +352,7 @@ def _with_labels(
 
 def _open_folder(path: Path, subject: str) -> Source:
     try:
-        stamp = _stamped(path, (_state_of(*folder) for folder in _walk(path, "", set())))
+        stamp = folders.stamp_of(path)
     except OSError as error:
         raise _unlisted(error, subject) from None
     return Source(str(path), stamp, lambda: _look_into(path, subject))
@@ -365,15 +362,12 @@ def _look_into(path: Path, subject: str) -> Found:
     """List the files below a folder, and choose those that may be images; raises UserError."""
     names: list[str] = []
     states: list[str] = []
-
-    def states_of_all() -> Iterator[bytes]:
-        for prefix, entries in _walk(path, "", set()):
-            names.extend(prefix + name for name, _ in entries)
-            states.extend(state for _, state in entries)
-            yield _state_of(prefix, entries)
-
+    seen = folders.Seen()
     try:
-        stamp = _stamped(path, states_of_all())
+        for folder in folders.walk(path):
+            seen.add(folder)
+            names.extend(folder.place + name for name, _ in folder.files)
+            states.extend(state for _, state in folder.files)
     except OSError as error:
         raise _unlisted(error, subject) from None
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -403,63 +397,11 @@ def _look_into(path: Path, subject: str) -> Found:
         images = SourceImages(kept, lambda index: read(kept[index]), num_skipped=skipped.total(), skipped=skipped)
         return _with_labels(images, names, chosen, lambda index: read(names[index]))
 
-    return Found(f"{path.resolve()} {digest.hexdigest()}", load, stamp)
+    return Found(f"{path.resolve()} {digest.hexdigest()}", load, seen.stamp(path))
 
 
 def _unlisted(error: OSError, subject: str) -> UserError:
     return UserError(subject, f"{error.filename} cannot be read ({error.strerror})")
-
-
-def _stamped(path: Path, states: Iterable[bytes]) -> str:
-    """Return the stamp of a folder of which these are the states of all folders below it."""
-    digest = hashlib.sha256()
-    for state in states:
-        digest.update(state)
-    return f"{path.resolve()} as listed {digest.hexdigest()}"
-
-
-def _state_of(prefix: str, entries: Sequence[tuple[str, str]]) -> bytes:
-    rows = "\n".join(map("\t".join, entries))
-    return f"{prefix}\n{rows}\n".encode(errors="surrogateescape")
-
-
-def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield for every folder its place and, in order, (name, size and times) of its files.
-
-    Links are followed, but never in circles. The files of a folder that is hidden, lies too deep or was met before are
-    not listed: one entry, `path/`, stands for them. A million files take seconds: each is asked once, from its folder.
-    """
-    entries: list[tuple[str, str]] = []
-    inner: list[str] = []
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        status = os.fstat(descriptor)
-        if (status.st_dev, status.st_ino) in seen:
-            yield prefix, [("", "")]  # said, and not read again
-            return
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(descriptor) as found:
-            for entry in found:
-                name = entry.name
-                try:
-                    status = entry.stat()
-                except OSError:  # a link that points nowhere or to itself, or a file that has gone meanwhile
-                    entries.append((name, "points nowhere"))
-                    continue
-                if not stat.S_ISDIR(status.st_mode):
-                    entries.append((name, f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"))
-                elif name == "__MACOSX":  # what a Mac adds to a zip: nothing of the user's
-                    continue
-                elif name.startswith(".") or _is_deep(f"{prefix}{name}/"):
-                    entries.append((f"{name}/", ""))
-                else:
-                    inner.append(name)
-    finally:
-        os.close(descriptor)
-    entries.sort()
-    yield prefix, entries
-    for name in sorted(inner):
-        yield from _walk(folder / name, f"{prefix}{name}/", seen)
 
 
 def _head(path: Path) -> bytes:
