@@ -1,7 +1,7 @@
 """How well features see what is wrong with images: the encoder of a run against EfficientNet-Lite1 at several sizes.
 
     python bench/features.py see DATA [--sets flowers-128.zip:64 emoji-64.zip:32 cifar10-jpeg.zip:32 clothing-96.zip:64]
-                                      [--sizes 64 96 128] [--num 500]
+                                      [--sizes 96 128] [--num 500]
     python bench/features.py agree DATA [--num 500]
     python bench/features.py table
 
@@ -130,23 +130,10 @@ def without(pool: Pool, indices: np.ndarray, share: float) -> np.ndarray:
     return np.resize(kept, len(indices))
 
 
-def efficient(size: int, scale: str, train: Tensor) -> Extract:
-    """Return EfficientNet's features at an input size, raw, or standardised over training images."""
-    network, _ = efficientnet.published(efficientnet.LITE1_WEIGHTS, efficientnet.LITE1, default_cache())
-    extract = partial(at_size, network, size)
-    if scale == "raw":
-        return extract
-    known = in_batches(extract, train)
-    deviation = known.std(0)
-    deviation = deviation.clamp(min=0.05 * float(deviation.median()))
-    mean = known.mean(0)
-    return lambda images: (extract(images) - mean) / deviation
-
-
 def at_size(network: efficientnet.EfficientNetLite, size: int, images: Tensor) -> Tensor:
-    """Return features of images enlarged to a size."""
+    """Return features of images enlarged to another size than the product's."""
     images = F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
-    return network(images.contiguous(memory_format=torch.channels_last))
+    return efficientnet.SCALE * network(images.contiguous(memory_format=torch.channels_last))
 
 
 @torch.no_grad()
@@ -158,13 +145,13 @@ def in_batches(extract: Extract, images: Tensor) -> Tensor:
 def extractors(pool: Pool, sizes: list[int]) -> dict[str, Extract]:
     """Return the features to compare by name."""
     train = pool.images[pool.splits.train]
-    known = to_float(torch.from_numpy(np.ascontiguousarray(train[:1000])))
     found: dict[str, Extract] = {
         "encoder": load_or_train(train, default_cache() / "bench", pool.digest).network,
     }
+    network, _ = efficientnet.published(efficientnet.LITE1_WEIGHTS, efficientnet.LITE1, default_cache())
+    found["efficientnet"] = partial(efficientnet.efficientnet_features, network)
     for size in sizes:
-        for scale in ("raw", "standardised"):
-            found[f"efficientnet {size} {scale}"] = efficient(size, scale, known)
+        found[f"efficientnet at {size}"] = partial(at_size, network, size)
     return found
 
 
@@ -298,7 +285,7 @@ def main() -> None:
     parser.add_argument("what", choices=["see", "agree", "table"])
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--sizes", nargs="+", type=int, default=[64, 96, 128])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[])
     parser.add_argument("--num", type=int, default=500)
     asked = parser.parse_args()
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}

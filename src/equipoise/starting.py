@@ -198,10 +198,10 @@ def listed(opened: tasks.Source, start: Start | None) -> Listed:
     """Return what a run remembers of the examples of a source, and of those that trained what it began with."""
     names = None
     with contextlib.suppress(UserError, OSError):  # changed meanwhile: the names only say more of what changed later
-        names = opened.names()
+        names = opened.name_hashes()
     if start is None:
-        return changes.listed(opened.hashes, names)
-    return changes.listed(opened.hashes, names, start.trained)
+        return Listed(opened.hashes, names)
+    return Listed(opened.hashes, names, start.trained)
 
 
 def listed_anew(run: RunFolder, opened: tasks.Source, data: DataRecord) -> Listed | None:

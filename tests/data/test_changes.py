@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from equipoise.data import changes
-from equipoise.data.changes import Listed, is_damaged, listed, packed
+from equipoise.data.changes import Listed, is_damaged, name_hashes, packed
 
 CONTENTS = np.array([3, 1, 2, 2**64 - 1], np.uint64)
 SEEN = np.array([7, 8], np.uint64)
@@ -20,7 +20,7 @@ def same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
 @pytest.mark.parametrize("seen", [None, SEEN, SEEN[:0]])
 def test_a_list_comes_back_as_it_was(tmp_path: Path, names: list[str] | None, seen: np.ndarray | None) -> None:
     path = tmp_path / "list"
-    examples = listed(CONTENTS, names, seen)
+    examples = Listed(CONTENTS, None if names is None else name_hashes(names), seen)
     path.write_bytes(packed(examples))
     found = changes.read(path)
     assert found is not None
@@ -32,7 +32,7 @@ def test_a_list_comes_back_as_it_was(tmp_path: Path, names: list[str] | None, se
 
 def test_no_wrong_byte_of_a_list_is_believed(tmp_path: Path) -> None:
     path = tmp_path / "list"
-    whole = packed(listed(CONTENTS, ["a", "b", "c", "d"], SEEN))
+    whole = packed(Listed(CONTENTS, name_hashes(["a", "b", "c", "d"]), SEEN))
     for place in range(len(whole)):
         damaged = bytearray(whole)
         damaged[place] ^= 4

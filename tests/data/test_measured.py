@@ -210,7 +210,7 @@ def test_arrays_beside_images_are_ignored_as_before_and_few_arrays_are_no_images
     Image.new("RGB", (8, 8)).save(folder / "picture.png")
     assert list(open_source(str(folder)).load().names) == ["picture.png"]
     with pytest.raises(UserError) as error:
-        open_source(str(folder_of(tmp_path / "few", [npy(measured(0))])))
+        open_source(str(folder_of(tmp_path / "few", [npy(measured(0))]))).load()
     assert "images were expected" in error.value.problem
 
 

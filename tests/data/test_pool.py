@@ -18,8 +18,9 @@ from PIL import Image
 
 from equipoise import recipe
 from equipoise.data import pool as module
-from equipoise.data import store
-from equipoise.data.pool import Pool, default_cache, gather, prepare, to_float, to_uint8, train_indices
+from equipoise.data import sources, store
+from equipoise.data.changes import name_hashes
+from equipoise.data.pool import Pool, default_cache, gather, names_of, prepare, to_float, to_uint8, train_indices
 from equipoise.errors import Near, Setting, UserError
 from equipoise.randomness import Randomness, stream_seed
 from equipoise.recipe import Images
@@ -161,6 +162,37 @@ def test_size_and_channels_that_were_found_and_are_then_asked_for_decode_nothing
     again = prepare(data(folder), Images(size=size, channels=channels), cache=cache, max_size=64)
     assert again.digest == first.digest
     assert again.rejected == first.rejected != ()
+
+
+def test_what_was_prepared_is_found_again_without_a_look_at_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, cache = photos(tmp_path / "photos"), tmp_path / "cache"
+    first = prepare(data(folder), cache=cache)
+    _, channels, size, _ = first.images.shape
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "_look_into", lambda *_: pytest.fail("the files were listed again"))
+        for images in (Images(), Images(size=size, channels=channels)):
+            assert prepare(data(folder), images, cache=cache).digest == first.digest
+    (folder / "notes.txt").write_text("no image")
+    refuse_decoding(monkeypatch)
+    assert prepare(data(folder), cache=cache).digest == first.digest
+    monkeypatch.setattr(sources, "_look_into", lambda *_: pytest.fail("the files were listed again"))
+    assert prepare(data(folder), cache=cache).digest == first.digest
+
+
+def test_the_names_of_images_are_kept_with_them_and_damage_of_these_is_noticed(tmp_path: Path):
+    folder, cache = photos(tmp_path / "photos"), tmp_path / "cache"
+    (folder / "cat" / "bad.png").write_bytes(b"")
+    for _ in range(2):  # decoded, and found again
+        pool = prepare(data(folder), cache=cache)
+        assert pool.name_hashes is not None
+        assert pool.name_hashes.tolist() == name_hashes(names_of(data(folder), pool)).tolist()
+    (kept,) = (cache / "names").iterdir()
+    damaged = bytearray(kept.read_bytes())
+    damaged[-1] ^= 1
+    kept.write_bytes(damaged)
+    pool = prepare(data(folder), cache=cache)
+    assert pool.name_hashes is None
+    assert len(names_of(data(folder), pool)) == len(pool.images)
 
 
 @pytest.mark.parametrize("options", [{"size": 9}, {"channels": 1}, {"fit": "stretch"}, {"background": "red"}])

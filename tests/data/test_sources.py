@@ -2,7 +2,6 @@ import contextlib
 import gzip
 import json
 import os
-import sys
 import types
 import zipfile
 from collections.abc import Iterator
@@ -351,67 +350,6 @@ def test_npz_files_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path, a
         assert error.subject == f'source "{tmp_path / "a.npz"}", array "{list(arrays)[-1]}"'
 
 
-class FakeImage:
-    def __init__(self, decode: bool = True) -> None:
-        self.decode = decode
-
-
-class FakeClassLabel:
-    names = ("cat", "dog")
-
-
-class FakeDataset:
-    def __init__(self, rows: list[dict[str, Any]], features: dict[str, Any]) -> None:
-        self.rows, self.features = rows, features
-
-    def cast_column(self, column: str, feature: FakeImage) -> "FakeDataset":
-        assert not feature.decode
-        return FakeDataset(self.rows, self.features | {column: feature})
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, key: Any) -> Any:
-        return [row[key] for row in self.rows] if isinstance(key, str) else self.rows[key]
-
-
-def fake_hub(monkeypatch: pytest.MonkeyPatch, labels: list[int], features: dict[str, Any] | None = None) -> None:
-    rows = [{"picture": {"bytes": png(index), "path": None}, "kind": label} for index, label in enumerate(labels)]
-    features = {"kind": FakeClassLabel(), "picture": FakeImage()} if features is None else features
-
-    def load_dataset(name: str) -> dict[str, FakeDataset]:
-        if name != "pets":
-            raise FileNotFoundError(f"{name} is not on the hub\nwith a second line")
-        return {"test": FakeDataset([], features), "train": FakeDataset(rows, features)}
-
-    module: Any = types.ModuleType("datasets")
-    module.Image, module.ClassLabel, module.load_dataset = FakeImage, FakeClassLabel, load_dataset
-    monkeypatch.setitem(sys.modules, "datasets", module)
-
-
-def test_hub_datasets_give_encoded_images_and_class_labels(monkeypatch: pytest.MonkeyPatch):
-    fake_hub(monkeypatch, [0, 1, 1])
-    images = loaded("hub:pets")
-    assert [images.read(index) for index in range(3)] == [png(0), png(1), png(2)]
-    assert images.labels is not None
-    assert images.labels.tolist() == [0, 1, 1]
-    assert images.classes == ("cat", "dog")
-
-
-def test_hub_datasets_with_hidden_labels_have_none(monkeypatch: pytest.MonkeyPatch):
-    fake_hub(monkeypatch, [0, -1])
-    assert loaded("hub:pets").labels is None
-
-
-def test_hub_mistakes_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
-    fake_hub(monkeypatch, [0], features={"kind": FakeClassLabel()})
-    refused("hub:pets", "kind")
-    assert "second line" not in str(refused("hub:cars", "cars is not on the hub"))
-    refused("hub:", "name")
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    assert 'pip install "equipoise[datasets]"' in str(refused("hub:pets").remedies)
-
-
 def test_a_source_that_does_not_exist_is_answered_with_its_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "photos").mkdir()
     assert refused(tmp_path / "phtos").remedies == (Near(f"{tmp_path}/photos"),)
@@ -502,8 +440,8 @@ def test_a_single_file_is_answered_with_what_can_be_done_with_it(tmp_path: Path)
     (remedy,) = refused(tmp_path / "a.npy").remedies
     exec(str(remedy).partition(": ")[2], {"np": np})  # noqa: S102
     assert len(loaded(tmp_path / "a.npz").names) == 30
-    fill(tmp_path, "b.tar", "c.h5", "d.mp4")
-    for name, word in (("b.tar", "Unpack"), ("c.h5", "savez"), ("d.mp4", "frames")):
+    fill(tmp_path, "b.7z", "c.h5", "d.mp4")
+    for name, word in (("b.7z", "Unpack"), ("c.h5", "savez"), ("d.mp4", "frames")):
         assert word in str(refused(tmp_path / name).remedies)
     frames = [Image.new("L", (8, 8), index) for index in range(0, 250, 50)]
     frames[0].save(tmp_path / "e.gif", save_all=True, append_images=frames[1:])
@@ -560,10 +498,32 @@ def test_hidden_folders_and_links_to_folders_read_already_are_counted(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("name", "word"), [(".x/1.png", "dot"), ("1.npy", "savez"), ("1.mp4", "frames"), ("1.tar", "Unpack")]
+    ("name", "word"), [(".x/1.png", "dot"), ("1.npy", "savez"), ("1.mp4", "frames"), ("1.tar.gz", "Unpack")]
 )
 def test_a_folder_of_one_other_kind_is_answered_with_what_can_be_done(tmp_path: Path, name: str, word: str):
     fill(tmp_path, name)
     with pytest.raises(UserError) as caught:
         loaded(tmp_path)
     assert word in str(caught.value.remedies[0])
+
+
+def test_a_stamp_follows_whatever_lies_in_a_folder_and_an_unread_folder_is_not_looked_into(tmp_path: Path):
+    fill(tmp_path, "a/1.png", "b.png", ".hidden/2.png")
+    (tmp_path / "again").symlink_to(tmp_path / "a")
+    first = open_source(str(tmp_path))
+    assert first.stamp == first.found.stamp
+    fill(tmp_path, ".hidden/3.png")
+    assert open_source(str(tmp_path)).stamp == first.stamp
+    stamps = {first.stamp}
+    (tmp_path / "notes.txt").write_text("new")
+    stamps.add(open_source(str(tmp_path)).stamp)
+    (tmp_path / "a" / "1.png").write_bytes(png(100, side=9))
+    stamps.add(open_source(str(tmp_path)).stamp)
+    (tmp_path / "a" / "1.png").rename(tmp_path / "a" / "2.png")
+    stamps.add(open_source(str(tmp_path)).stamp)
+    assert len(stamps) == 4
+
+
+def test_shards_in_a_zip_are_answered_with_the_folder_to_give(tmp_path: Path):
+    remedies = refused(zipped(tmp_path / "a.zip", {"0.tar": b"", "1.tar": b""})).remedies
+    assert "a.zip" in str(remedies[0])

@@ -51,9 +51,14 @@ def is_bomb(unpacked: int, packed: int) -> bool:
 
 def is_safe_name(member: zipfile.ZipInfo) -> bool:
     """Return whether a member's name leads to a place below a folder, on any system, and can be shown."""
-    name = member.orig_filename  # zipfile cuts the other one at a NUL
+    return is_safe(member.orig_filename)  # zipfile cuts the other name at a NUL
+
+
+def is_safe(name: str) -> bool:
+    """Return whether a name leads to a place below a folder, on any system, and can be shown."""
     parts = name.split("/")
-    has_control = any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name)
+    is_plain = name.isascii() and name.isprintable()
+    has_control = not is_plain and any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name)
     is_odd = has_control or "\\" in name or name[1:2] == ":"
     return not is_odd and bool(parts[0]) and ".." not in parts and len(name) <= MAX_NAME
 

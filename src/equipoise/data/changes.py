@@ -2,14 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
 
-from equipoise.data.splits import to_hashes
 from equipoise.storage.safe_open import read_bytes
 
 MAX_BYTES = 2**30  # of a list: room for 40 million examples
@@ -38,12 +37,12 @@ class Changes:
     num_renamed: int  # of the same content, under another name
 
 
-def listed(contents: np.ndarray, names: Sequence[str] | None, seen: np.ndarray | None = _NO_HASHES) -> Listed:
-    """Return the list of examples with content hashes uint64 [N] and, where they have some, names."""
-    if names is None:
-        return Listed(contents, None, seen)
-    digests = [hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest() for name in names]
-    return Listed(contents, to_hashes(digests), seen)
+def name_hashes(names: Iterable[str]) -> np.ndarray:
+    """Return the hashes uint64 [N] of names."""
+    digests = bytearray()
+    for name in names:
+        digests += hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
+    return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
 def changes(before: Listed, now: Listed) -> Changes:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ MOST_STRAY = 0.01  # share of images beside class folders that are left out
 FEWEST = 20  # images of which a single one may be left out
 DATASET = "dataset.json"
 SHOWN = 6  # names in a sentence
+OF_CLASSES = ("label", "class", "cls", "class_name", "label_name", "category")  # fields of examples in shards
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
             return _numbered([None if top is None else domains[top] for top in level.tops], notes)
         if nested is not None:
             notes.append(f'the folder "{nested}" contains the same folders again; they are combined')
-        elif _are_splits(level.folders):
+        elif are_splits(level.folders):
             are_merged = True
             notes.append(f"the folders {shown} are splits; they are combined and split again")
         elif len(level.folders) > 1:
@@ -98,6 +100,14 @@ def labels_of(names: Sequence[str], dataset: str | None = None) -> Labels:
             for start, end, top in zip(starts, level.ends, level.tops, strict=True)
         ]
     return Labels(notes=tuple(notes), combined=tuple(notes))
+
+
+def splits_note(kind: str, files: Sequence[str]) -> tuple[str, ...]:
+    """Say that shards are called like splits, such as train-00000.tar, where all are; `kind` is what one calls them."""
+    stems = Counter(PurePosixPath(name).stem for name in files)
+    if not are_splits(stems):
+        return ()
+    return (f"the {kind} {_some(sorted(stems))} are splits; they are combined and split again",)
 
 
 def _level(names: Sequence[str], starts: Sequence[int], *, are_merged: bool) -> Level:
@@ -117,7 +127,7 @@ def _no_classes(level: Level, shown: str) -> tuple[str, ...] | None:
     if _are_shards(level.folders):
         return (f"the folders {shown} are parts of one data set, not classes",)
     if level.are_stray_many:
-        if len(level.folders) < 2 or _are_splits(level.folders):
+        if len(level.folders) < 2 or are_splits(level.folders):
             return ()
         verb = "images lie" if level.num_stray > 1 else "image lies"
         return (f"{level.num_stray:,} {verb} beside the folders {shown}: no classes",)
@@ -177,7 +187,7 @@ def _some(names: Sequence[str]) -> str:
     return f"{shown}, … ({len(names):,})" if len(names) > SHOWN else shown
 
 
-def _are_splits(folders: Counter[str]) -> bool:
+def are_splits(folders: Counter[str]) -> bool:
     """Return whether all of several folders are called like splits: train, seg_train, Validation_set.
 
     Words that all have, as in birds_train and birds_test, are passed over, and tr and te are splits beside each other.
@@ -214,7 +224,7 @@ def _are_near_splits(folders: Counter[str]) -> bool:
 
     One folder alone is looked through, whatever its name.
     """
-    if len(folders) < 2 or _are_splits(folders):
+    if len(folders) < 2 or are_splits(folders):
         return False
     splits = [name for name in folders if _is_split(name)]
     num_splits = len(splits)

@@ -6,7 +6,7 @@ import itertools
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -24,6 +24,7 @@ from equipoise.data.audit.counting import Counts, counting, loss_notes
 from equipoise.data.audit.transparency import Tally
 from equipoise.data.cache import default_cache as default_cache
 from equipoise.data.cache import writing_to
+from equipoise.data.changes import name_hashes
 from equipoise.data.channels import OPACITY, is_measured
 from equipoise.data.decode import (
     BrokenImage,
@@ -38,6 +39,7 @@ from equipoise.data.decode import (
     smaller_side,
     stack_values,
 )
+from equipoise.data.listing import Numbered
 from equipoise.data.sources import PAGED, PICTURE_ARRAYS, Source, SourceImages, labelled, open_source, subject_of
 from equipoise.data.splits import Splits, split
 from equipoise.data.values import Scale, array_to_uint8, doubts_of_bytes, notes_of, scale_of, scale_of_array
@@ -93,6 +95,7 @@ class Pool:
     scale: tuple[float, ...] | None = None  # the pixel values that became black and white, where images are deep
     skipped: Mapping[str, int] = field(default_factory=dict)  # what was ignored, by suffix or by why
     hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))  # uint64 [N], by which it is split
+    name_hashes: np.ndarray | None = None  # uint64 [N]; None where nobody has noted them
 
 
 def prepare(
@@ -111,20 +114,42 @@ def prepare(
     cache = cache or default_cache()
     parse_background(images.background)  # a mistake is reported before anything is read
     source = open_source(data.source)
-    key = _key(source, images, _wanted(images, max_size), images.channels)
+    size = _wanted(images, max_size)
     with writing_to(cache):
-        found = store.find(cache, key)
+        found = store.find(cache, _key(source.stamp, images, size, images.channels))
         if found is None:
-            _build(cache, key, source, images, max_size, progress)
+            key = _key(source.fingerprint, images, size, images.channels)
             found = store.find(cache, key)
             if found is None:
-                problem = "what was just written cannot be read back"
-                raise UserError(f'cache folder "{cache}"', problem, "Check the disk")
-            channels = found[0].images.shape[1]
-            size = size_of_shape(found[0].images.shape).given
-            # A run's recipe holds the size, channels and scale found here: asked for, they are the same.
-            store.note(cache, _key(source, with_scale(images, found[1].scale), size, channels), found[1])
-        return _pool(*found, data)
+                _build(cache, key, source, images, max_size, progress)
+                found = store.find(cache, key)
+                if found is None:
+                    problem = "what was just written cannot be read back"
+                    raise UserError(f'cache folder "{cache}"', problem, "Check the disk")
+            with contextlib.suppress(OSError):  # a cache that holds the data may be read-only
+                _note_again(cache, source, images, size, found)
+        names = store.names_of(cache, found[1], len(found[0].images))
+        return replace(_pool(*found, data), name_hashes=names)
+
+
+def _note_again(
+    cache: Path,
+    source: Source,
+    images: recipe.Images,
+    size: int | tuple[int, int] | str,
+    found: tuple[store.Stored, store.Listing],
+) -> None:
+    """Note a pool for the source's stamp too, and for the size, channels and scale that were found.
+
+    A run's recipe holds these: asked for, they are the same.
+    """
+    stored, listing = found
+    channels = stored.images.shape[1]
+    given = size_of_shape(stored.images.shape).given
+    on_scale = with_scale(images, listing.scale)
+    keys = {_key(text, on_scale, given, channels) for text in (source.fingerprint, source.found.stamp)}
+    for key in keys | {_key(source.found.stamp, images, size, images.channels)}:
+        store.note(cache, key, listing)
 
 
 def names_of(data: recipe.Data, pool: Pool) -> tuple[str, ...]:
@@ -132,17 +157,25 @@ def names_of(data: recipe.Data, pool: Pool) -> tuple[str, ...]:
 
     Raises UserError where the source has changed since it was prepared.
     """
-    source = open_source(data.source)
     left_out = [item.name for item in pool.rejected]
-    names = []
-    for name in labelled(source.load()).names:
-        if left_out and name == left_out[0]:  # both are in one order
-            left_out.pop(0)
-        else:
-            names.append(name)
-    if left_out or len(names) != len(pool.images):
+    if data.source.startswith("hub:"):  # its rows have numbers; it is not streamed again for these
+        return tuple(_used(Numbered("row", len(pool.images) + len(left_out)), left_out))
+    source = open_source(data.source)
+    names = tuple(_used(labelled(source.load()).names, left_out))
+    if len(names) != len(pool.images):
         raise UserError(subject_of(source.name), "it was changed while it was read", "Try again")
-    return tuple(names)
+    return names
+
+
+def _used(names: Iterable[str], left_out: Iterable[str]) -> Iterator[str]:
+    """Yield the names that are not left out; both are in one order."""
+    others = iter(left_out)
+    other = next(others, None)
+    for name in names:
+        if name == other:
+            other = next(others, None)
+        else:
+            yield name
 
 
 def with_scale(images: recipe.Images, scale: Sequence[float | None] | None) -> recipe.Images:
@@ -157,9 +190,10 @@ def _wanted(images: recipe.Images, max_size: int) -> int | tuple[int, int] | str
     return f"<={max_size}" if images.size is None else size_of(images.size).given
 
 
-def _key(source: Source, images: recipe.Images, size: int | tuple[int, int] | str, channels: int | None) -> str:
+def _key(content: str, images: recipe.Images, size: int | tuple[int, int] | str, channels: int | None) -> str:
+    """Return under what the cache keeps a source of this stamp or fingerprint, read with these settings."""
     background = parse_background(images.background)
-    options = (store.VERSION, source.fingerprint, size, channels, images.fit, background, images.black, images.white)
+    options = (store.VERSION, content, size, channels, images.fit, background, images.black, images.white)
     return hashlib.sha256(repr(options).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -203,7 +237,7 @@ def train_indices(pool: Pool, randomness: Randomness, num: int) -> Tensor:
     return torch.cat(parts)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # a batch may span two epochs
 def _permutation(seed: int, num: int) -> Tensor:
     return torch.randperm(num, generator=torch.Generator().manual_seed(seed))
 
@@ -289,7 +323,8 @@ def _build(
     notes = [*read.images.notes, *loss_notes(counts, read.target, images.background)]
     scale = None if read.target.scale is None else [read.target.scale.low, read.target.scale.high]
     listed = read.images
-    listing = store.Listing(content, read.rejected, listed.num_skipped, notes, scale, dict(listed.skipped))
+    names = store.write_names(cache, name_hashes(_used(listed.names, (name for name, _ in read.rejected))))
+    listing = store.Listing(content, read.rejected, listed.num_skipped, notes, scale, dict(listed.skipped), names)
     store.note(cache, key, listing)
 
 

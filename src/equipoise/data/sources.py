@@ -1,7 +1,6 @@
 """Where images come from: the embedded digits, a folder, a zip, an `.npz`, or a dataset of the hub."""
 
 import contextlib
-import errno
 import gzip
 import hashlib
 import itertools
@@ -10,68 +9,41 @@ import stat
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from equipoise.data import archives, arrays
+from equipoise.data import archives, arrays, folders, hub, parquet, shards
 from equipoise.data.decode import FORMATS, BrokenImage, format_of, num_frames
+from equipoise.data.folders import MAX_DEPTH as MAX_DEPTH
+from equipoise.data.folders import is_deep
 from equipoise.data.label_tables import MOST_TABLES, is_table, text_of, with_tables
 from equipoise.data.labels import DATASET, labels_of
-from equipoise.errors import Near, Option, UserError, listed, suggested
+from equipoise.data.listing import MAX_FILE_BYTES, SUFFIXES, Found, read_file_in, source_of
+from equipoise.data.listing import Source as Source
+from equipoise.data.listing import SourceImages as SourceImages
+from equipoise.data.listing import subject_of as subject_of
+from equipoise.errors import Near, Option, UserError, suggested
 from equipoise.storage.safe_open import open_regular
 
-SUFFIXES = frozenset(
-    f".{name}"
-    for name in "png jpg jpeg jpe jfif webp gif bmp dib tif tiff ppm pgm pbm pnm".split()  # noqa: SIM905
-)
-ARCHIVES = frozenset((".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"))
-OF_ARRAYS = frozenset(
-    (".pt", ".pth", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".parquet", ".safetensors", ".tfrecord")
-)
+OF_SHARDS = (".tar", ".parquet")
+ARCHIVES = frozenset((".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"))
+OF_ARRAYS = frozenset((".pt", ".pth", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".safetensors", ".tfrecord"))
 VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm"))
 PICTURE_ARRAYS = frozenset((".npy", ".npz"))  # one picture a file, where no file is an image
 PAGED = frozenset((".gif", ".tif", ".tiff", ".webp", ".png"))  # formats with frames or pages
 LEAST = 22  # images with which anything can be trained
 NUM_SNIFFED = 64  # files whose first bytes are looked at, to say what a folder without images holds
-MAX_FILE_BYTES = 2**28  # 256 MiB a file, encoded
 MAX_MEMBERS = 2_000_000  # files in a zip: zipfile takes about 700 bytes of memory for each, so 1.4 GB
-MAX_DEPTH = 64  # folders in one another around a file
 FORMAT_SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
-KINDS = "mnist, a folder of images, a zip of images, an .npz file or hub:NAME; for points, ring, grid, spiral or a .csv"
+KINDS = (
+    "mnist, a folder or zip of images, .tar or .parquet shards, an .npz or hub:NAME; "
+    "for points, ring, grid, spiral or a .csv"
+)
 IMAGE_FORMATS = f"Allowed image formats: {', '.join(FORMATS)}"  # a remedy
-
-
-@dataclass(frozen=True)
-class SourceImages:
-    """The images of a source: `read(index)` gives an encoded file or an array [H, W, C], or raises BrokenImage."""
-
-    names: Sequence[str]
-    read: Callable[[int], bytes | np.ndarray]
-    labels: np.ndarray | None = None  # int64 [N]
-    classes: tuple[str, ...] = ()
-    num_skipped: int = 0  # files ignored because of their names
-    array: np.ndarray | None = None  # all images at once, [N, H, W, C], where they lie in memory; `reading` scales them
-    skipped: Mapping[str, int] = field(default_factory=dict)  # what was ignored, by suffix or by why
-    notes: tuple[str, ...] = ()  # what was inferred
-
-
-@dataclass(frozen=True)
-class Source:
-    """A source that exists; `load` lists its images, and the fingerprint changes with them."""
-
-    name: str
-    fingerprint: str
-    load: Callable[[], SourceImages]
-
-
-def subject_of(source: str) -> str:
-    """Return how messages name a source."""
-    return f'source "{source}"'
 
 
 def open_source(source: str) -> Source:
@@ -82,11 +54,10 @@ def open_source(source: str) -> Source:
     subject = subject_of(source)
     if source == "mnist":
         embedded = Path(__file__).with_name("mnist.npz")
-        return Source(
-            source, f"mnist {embedded.stat().st_size}", lambda: replace(_load_npz(embedded, subject), notes=())
-        )
+        fingerprint = f"mnist {embedded.stat().st_size}"
+        return source_of(source, fingerprint, lambda: replace(_load_npz(embedded, subject), notes=()))
     if source.startswith("hub:"):
-        return _open_hub(source.removeprefix("hub:"))
+        return hub.open_hub(source.removeprefix("hub:"))
     path = Path(source).expanduser()
     try:
         mode = path.stat().st_mode if source.strip() else None
@@ -104,9 +75,15 @@ def open_source(source: str) -> Source:
     match path.suffix.lower():
         case ".npz":
             fingerprint = f"{_file_fingerprint(path)} on one scale, parts joined"  # not as earlier versions read it
-            return Source(source, fingerprint, partial(_load_npz, path, subject))
+            return source_of(source, fingerprint, partial(_load_npz, path, subject))
         case ".zip":
-            return Source(source, _file_fingerprint(path), partial(_load_zip, path, subject))
+            return source_of(source, _file_fingerprint(path), partial(_load_zip, path, subject))
+        case ".tar":
+            load = partial(shards.load_tars, path.parent, [path.name], subject, Counter())
+            return source_of(source, _file_fingerprint(path), load)
+        case ".parquet":
+            load = partial(parquet.load_parquet, path.parent, [path.name], subject, Counter())
+            return source_of(source, _file_fingerprint(path), load)
         case ".csv":
             raise UserError(subject, "a CSV file; images were expected", Option("task", "points"))
         case _:
@@ -160,7 +137,7 @@ def _single_image(path: Path, subject: str) -> UserError:
     """Return the error for one image, with the folder around it where many lie there."""
     num_pages = 1
     with contextlib.suppress(BrokenImage):
-        num_pages = num_frames(_read_file(path.parent, path.name))
+        num_pages = num_frames(read_file_in(path.parent, path.name))
     if num_pages > 1:
         problem = f"a single file of {num_pages:,} pages or frames, of which only the first would be read"
         return UserError(subject, problem, "Save each as an image of its own, then give their folder")
@@ -208,19 +185,17 @@ def _load_npz(path: Path, subject: str) -> SourceImages:
 # Choosing files by name
 
 
-def _chosen(
-    names: Sequence[str], head: Callable[[int], bytes], subject: str, path: Path
-) -> tuple[list[int], Counter[str]]:
-    """Return the indices of names that may be images, and counts of the others; raises UserError."""
+def _chosen(names: Sequence[str], head: Callable[[int], bytes]) -> tuple[list[int], Counter[str]]:
+    """Return the indices of names that may be images, and counts of the others."""
     chosen: list[int] = []
     stored: list[int] = []  # arrays, which may be pictures
     skipped = Counter[str]()
-    runs = _run_folders([name for name in names if not _is_deep(name)])
+    runs = _run_folders([name for name in names if not is_deep(name)])
     for index, name in enumerate(names):
         suffix = Path(name).suffix.lower()
         if _is_hidden(name):
             skipped["hidden"] += 1
-        elif _is_deep(name):
+        elif is_deep(name):
             skipped[f"more than {MAX_DEPTH} folders deep"] += 1
         elif runs and not runs.isdisjoint(_above(name)):
             skipped["of runs"] += 1
@@ -233,10 +208,18 @@ def _chosen(
             if suffix in PICTURE_ARRAYS:
                 stored.append(index)
     if not chosen and len(stored) >= LEAST:
-        return stored, skipped - Counter(Path(names[index]).suffix.lower() for index in stored)
-    if not chosen:
-        raise _without_images(subject, names, skipped, head, path)
+        return stored, _besides(skipped, [names[index] for index in stored])
     return chosen, skipped
+
+
+def _shards(names: Sequence[str], chosen: Sequence[int]) -> list[int]:
+    """Return the indices of the shards that count in place of the images beside them: where these are too few."""
+    if len(chosen) >= LEAST:
+        return []
+    for suffix in OF_SHARDS:
+        if found := [index for index, name in enumerate(names) if _suffix(name) == suffix and not _is_hidden(name)]:
+            return found
+    return []
 
 
 def _without_images(
@@ -270,6 +253,8 @@ def _remedies_of_kind(suffix: str, path: Path) -> list[str]:
         return ["Move the images out of folders whose names begin with a dot"]
     if suffix in ARCHIVES or suffix == ".zip":
         return ["Unpack what is inside, then give the folder"]
+    if suffix in OF_SHARDS:
+        return [f"Unpack {path.name}, then give the folder: its shards are read as they are"]
     if suffix in VIDEOS:
         return ["Save their frames as images, then give their folder"]
     one_each = [f"Put {LEAST} or more there, one picture a file"] if suffix == ".npy" else []
@@ -281,10 +266,6 @@ def _remedies_of_kind(suffix: str, path: Path) -> list[str]:
 
 def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
-def _is_deep(name: str) -> bool:
-    return name.count("/") > MAX_DEPTH
 
 
 def _run_folders(names: Sequence[str]) -> set[str]:
@@ -304,6 +285,15 @@ def _above(name: str) -> Iterator[str]:
         end = name.find("/", end) + 1
         if not end:
             return
+
+
+def _suffix(name: str) -> str:
+    return Path(name).suffix.lower()
+
+
+def _besides(skipped: Counter[str], used: Sequence[str]) -> Counter[str]:
+    """Return counts of what was ignored without these files, which are used after all."""
+    return skipped - Counter(map(_suffix, used))
 
 
 # Classes
@@ -353,7 +343,7 @@ def _with_labels(
         found = labels_of([name.removeprefix(prefix) for name in kept], texts[dataset])
     else:
         found = with_tables(labels_of(kept), kept, texts)
-    skipped = Counter(images.skipped) - Counter(Path(name).suffix.lower() for name in found.used)
+    skipped = _besides(Counter(images.skipped), found.used)
     return replace(
         images,
         labels=found.labels,
@@ -369,18 +359,48 @@ def _with_labels(
 
 def _open_folder(path: Path, subject: str) -> Source:
     try:
-        found = sorted(_walk(path, "", set()))
+        stamp = folders.stamp_of(path)
     except OSError as error:
-        raise UserError(subject, f"{error.filename} cannot be read ({error.strerror})") from None
-    names = [name for name, _ in found]
-    chosen, skipped = _chosen(names, lambda index: _head(path / names[index]), subject, path)
-    labelling = _labelling(names)
-    listing = "\n".join(f"{found[index][0]}\t{found[index][1]}" for index in (*chosen, *labelling))
-    digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
+        raise _unlisted(error, subject) from None
+    return Source(str(path), stamp, lambda: _look_into(path, subject))
+
+
+def _look_into(path: Path, subject: str) -> Found:
+    """List the files below a folder, and choose those that may be images; raises UserError."""
+    names: list[str] = []
+    states: list[str] = []
+    seen = folders.Seen()
+    try:
+        for folder in folders.walk(path):
+            seen.add(folder)
+            names.extend(folder.place + name for name, _ in folder.files)
+            states.extend(state for _, state in folder.files)
+    except OSError as error:
+        raise _unlisted(error, subject) from None
+    order = sorted(range(len(names)), key=names.__getitem__)
+    names = [names[place] for place in order]
+
+    def head(index: int) -> bytes:
+        return _head(path / names[index])
+
+    chosen, skipped = _chosen(names, head)
+    if packed := _shards(names, chosen):
+        skipped += Counter(_suffix(names[index]) for index in chosen)
+        chosen = packed
+    elif not chosen:
+        raise _without_images(subject, names, skipped, head, path)
+    digest = hashlib.sha256()
+    separator = ""
+    for index in itertools.chain(chosen, _labelling(names)):
+        digest.update(f"{separator}{names[index]}\t{states[order[index]]}".encode(errors="surrogateescape"))
+        separator = "\n"
     kept = [names[index] for index in chosen]
 
     def load() -> SourceImages:
-        read = partial(_read_file, path)
+        if packed:
+            load_shards = shards.load_tars if _suffix(kept[0]) == ".tar" else parquet.load_parquet
+            return load_shards(path, kept, subject, _besides(skipped, kept))
+        read = partial(read_file_in, path)
 
         def picture(index: int) -> bytes | np.ndarray:
             return _picture(kept[index], read(kept[index]))
@@ -388,37 +408,11 @@ def _open_folder(path: Path, subject: str) -> Source:
         images = SourceImages(kept, picture, num_skipped=skipped.total(), skipped=skipped)
         return _with_labels(images, names, chosen, lambda index: read(names[index]))
 
-    return Source(str(path), f"{path.resolve()} {digest}", load)
+    return Found(f"{path.resolve()} {digest.hexdigest()}", load, seen.stamp(path))
 
 
-def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
-    """Yield (name, size and times) of every file below a folder; links are followed, but never in circles.
-
-    The files of a folder that is hidden, lies too deep or was met before are not listed: one entry, `path/`, stands
-    for them.
-    """
-    status = folder.stat()
-    if (status.st_dev, status.st_ino) in seen:
-        yield prefix, ""  # said, and not read again
-        return
-    seen.add((status.st_dev, status.st_ino))
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = prefix + entry.name
-            hidden = entry.name.startswith(".")
-            try:
-                status = entry.stat()
-            except OSError:  # a link that points nowhere or to itself, or a file that has gone meanwhile
-                yield name, "points nowhere"
-                continue
-            if not stat.S_ISDIR(status.st_mode):
-                yield name, f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-            elif entry.name == "__MACOSX":  # what a Mac adds to a zip: nothing of the user's
-                continue
-            elif hidden or _is_deep(f"{name}/"):
-                yield f"{name}/", ""
-            else:
-                yield from _walk(Path(entry.path), f"{name}/", seen)
+def _unlisted(error: OSError, subject: str) -> UserError:
+    return UserError(subject, f"{error.filename} cannot be read ({error.strerror})")
 
 
 def _picture(name: str, content: bytes) -> bytes | np.ndarray:
@@ -439,34 +433,6 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def _read_file(folder: Path, name: str) -> bytes:
-    try:
-        with open_regular(folder / name) as file:
-            return _capped(file.read(MAX_FILE_BYTES + 1))
-    except OSError as error:
-        raise BrokenImage(_unreadable(error)) from None
-
-
-def _unreadable(error: OSError) -> str:
-    match error.errno:
-        case errno.ENOENT:
-            return "a link that points nowhere, or a file that is gone"
-        case errno.ELOOP:
-            return "a link that leads back to itself"
-        case errno.EACCES | errno.EPERM:
-            return "no permission to read it"
-        case errno.ENOTSUP | errno.ENXIO:
-            return "not a file but a pipe, a socket or a device"
-        case _:
-            return f"cannot be read ({error.strerror})"
-
-
-def _capped(content: bytes) -> bytes:
-    if len(content) > MAX_FILE_BYTES:
-        raise BrokenImage(f"too large: more than {MAX_FILE_BYTES >> 20} MiB")
-    return content
-
-
 # Zip files: read member by member, never unpacked to disk
 
 
@@ -478,7 +444,13 @@ def _load_zip(path: Path, subject: str) -> SourceImages:
     if members and not safe:
         raise UserError(subject, f'every file name in it is unsafe, such as "{members[0].filename[:80]}"')
     all_names = [member.filename for member in safe]
-    chosen, skipped = _chosen(all_names, lambda index: _member_head(archive, safe[index]), subject, path)
+
+    def head(index: int) -> bytes:
+        return _member_head(archive, safe[index])
+
+    chosen, skipped = _chosen(all_names, head)
+    if not chosen:
+        raise _without_images(subject, all_names, skipped, head, path)
     skipped += Counter({"with an unsafe name": len(members) - len(safe)})
     kept = [safe[index] for index in chosen]
     names = [member.filename for member in kept]
@@ -511,56 +483,3 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
             return file.read(member.file_size)  # without a number, all would be unpacked, whatever was promised
     except Exception:  # zipfile and its decompressors raise many types on damaged members
         raise BrokenImage("damaged in the zip file") from None
-
-
-# Datasets of the hub
-
-
-def _open_hub(name: str) -> Source:
-    subject = subject_of(f"hub:{name}")
-    if not name.strip():
-        raise UserError(subject, "the name is missing", "Give one, such as hub:cifar10")
-    try:
-        import datasets  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise UserError(
-            subject, "needs the datasets package", 'Install it: pip install "equipoise[datasets]"'
-        ) from None
-    try:
-        loaded: Any = datasets.load_dataset(name)
-    except Exception as error:  # network, permission, unknown name: its first line says which
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(subject, f"cannot be loaded ({reason[:200]})") from None
-    if hasattr(loaded, "keys"):  # several splits: the training one, else the first
-        split = "train" if "train" in loaded else next(iter(loaded.keys()))
-        loaded = loaded[split]
-    features = loaded.features
-    column = next((key for key, feature in features.items() if isinstance(feature, datasets.Image)), None)
-    if column is None:
-        raise UserError(subject, f"no column of images; it has {listed(features)}")
-    label = next((key for key, feature in features.items() if isinstance(feature, datasets.ClassLabel)), None)
-    encoded = loaded.cast_column(column, datasets.Image(decode=False))
-
-    def load() -> SourceImages:
-        names = [f"row {index}" for index in range(len(encoded))]
-
-        def read(index: int) -> bytes:
-            return _hub_bytes(encoded[index][column])
-
-        if label is None:
-            return SourceImages(names, read)
-        labels = np.array(loaded[label], dtype=np.int64)
-        if (labels < 0).any():  # -1 stands for an unknown class
-            return SourceImages(names, read)
-        return SourceImages(names, read, labels, tuple(map(str, features[label].names)))
-
-    version = getattr(loaded, "_fingerprint", "")
-    return Source(f"hub:{name}", f"hub:{name} {version} {len(loaded)} {column} {label}", load)
-
-
-def _hub_bytes(value: dict[str, Any] | None) -> bytes:
-    if value and value.get("bytes"):
-        return _capped(value["bytes"])
-    if value and value.get("path"):
-        return _read_file(Path(), value["path"])
-    raise BrokenImage("no image in this row")

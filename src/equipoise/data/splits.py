@@ -33,7 +33,7 @@ def content_digests(images: np.ndarray) -> list[bytes]:
 
 def to_hashes(digests: list[bytes]) -> np.ndarray:
     """Return the first 8 bytes of each digest as uint64 [N]; equal pixels have equal hashes."""
-    return np.array([int.from_bytes(digest[:8], "big") for digest in digests], dtype=np.uint64)
+    return np.frombuffer(b"".join(digest[:8] for digest in digests), ">u8").astype(np.uint64)
 
 
 def split(hashes: np.ndarray, validation: float, test: float) -> Splits:

@@ -41,6 +41,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)  # what was inferred, such as classes
     scale: list[float] | None = None  # the pixel values that became black and white, where images are deep
     skipped: dict[str, int] = field(default_factory=dict)  # what was ignored, by suffix or by why
+    names: str = ""  # digest of the hashes of the images' names
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,8 @@ def find(cache: Path, key: str) -> tuple[Stored, Listing] | None:
         notes = [str(text) for text in values["notes"]]
         scale = None if values["scale"] is None else [float(value) for value in values["scale"]]
         skipped = {str(kind): int(num) for kind, num in values.get("skipped", {}).items()}
-        listing = Listing(str(values["content"]), rejected, int(values["num_skipped"]), notes, scale, skipped)
+        names = str(values.get("names", ""))
+        listing = Listing(str(values["content"]), rejected, int(values["num_skipped"]), notes, scale, skipped, names)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     if not re.fullmatch("[0-9a-f]{64}", listing.content):  # it becomes a part of a path
@@ -84,16 +86,39 @@ def write(
     with _aside(cache / "pools") as aside:
         positions, digests, shape = _write_images(aside / "images.bin", batches)
         kept, names = kept_labels(labels, classes, positions)
-        meta = json.dumps({"version": VERSION, "shape": [len(digests), *shape], "classes": list(names)})
+        meta = json.dumps({"version": VERSION, "shape": [len(positions), *shape], "classes": list(names)})
         (aside / "pool.json").write_text(meta, encoding="utf-8")
-        content = hashlib.sha256(meta.encode() + b"".join(digests))
-        np.save(aside / "hashes.npy", to_hashes(digests), allow_pickle=False)
+        content = hashlib.sha256(meta.encode() + digests)
+        hashes = np.frombuffer(digests, ">u8").reshape(len(positions), -1)[:, 0]  # as `to_hashes` takes them
+        np.save(aside / "hashes.npy", hashes.astype(np.uint64), allow_pickle=False)
         if kept is not None:
             np.save(aside / "labels.npy", kept, allow_pickle=False)
             content.update(kept.tobytes())
         sync_all(aside)
         _publish(aside, aside.with_name(content.hexdigest()))
         return content.hexdigest()
+
+
+def write_names(cache: Path, hashes: np.ndarray) -> str:
+    """Keep the hashes uint64 [N] of the names of a source's images; return their digest; raises OSError."""
+    digest = hashlib.sha256(hashes.tobytes()).hexdigest()
+    with _aside(cache / "names") as aside:
+        path = aside / "names.npy"
+        np.save(path, hashes, allow_pickle=False)
+        sync(path)
+        os.replace(path, aside.with_name(f"{digest}.npy"))
+    return digest
+
+
+def names_of(cache: Path, listing: Listing, num: int) -> np.ndarray | None:
+    """Return the hashes uint64 [N] of the names of a source's images; None where they are not here or are damaged."""
+    if not re.fullmatch("[0-9a-f]{64}", listing.names):
+        return None
+    try:
+        hashes = _loaded(cache / "names" / f"{listing.names}.npy", np.dtype(np.uint64), num)
+    except (OSError, ValueError, EOFError):
+        return None
+    return hashes if hashlib.sha256(hashes.tobytes()).hexdigest() == listing.names else None
 
 
 def note(cache: Path, key: str, listing: Listing) -> None:
@@ -141,18 +166,19 @@ def _remove_stale(folder: Path) -> None:
 
 def _write_images(
     path: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]]
-) -> tuple[np.ndarray, list[bytes], tuple[int, ...]]:
+) -> tuple[np.ndarray, bytes, tuple[int, ...]]:
+    """Write all images; return their positions, their digests one after the other, and the shape of an image."""
     positions: list[np.ndarray] = []
-    digests: list[bytes] = []
+    digests = bytearray()  # as a list of a million objects they would take twice the memory
     shape: tuple[int, ...] = ()
     with path.open("wb") as file:
         for indices, images in batches:
             images = np.ascontiguousarray(images)
             positions.append(indices)
-            digests += content_digests(images)
+            digests += b"".join(content_digests(images))
             shape = images.shape[1:]
             file.write(images.data)
-    return np.concatenate(positions), digests, shape
+    return np.concatenate(positions), bytes(digests), shape
 
 
 def kept_labels(

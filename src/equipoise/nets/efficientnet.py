@@ -32,6 +32,7 @@ LITE1_WEIGHTS = weights.Weights(
     folder="models",
 )
 DIMENSION = 1280
+SCALE = 0.4  # of features, so that a KID is about as large as one by Inception; its power does not depend on it
 SIZE = 64  # pixels of the larger side that images are brought to for features; docs/evaluation.md has others
 EPSILON = 1e-3  # of the batch norms
 STEM = 32  # channels
@@ -178,4 +179,4 @@ def efficientnet_features(network: EfficientNetLite, images: Tensor) -> Tensor:
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     if size != (height, width):
         images = F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
-    return network(images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))
+    return SCALE * network(images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))

@@ -1,6 +1,6 @@
 """Which file holds which task: the one place that knows them all; each is imported when it is asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from equipoise.errors import Command, Option, Part, UserError, listed, suggested
@@ -61,8 +61,8 @@ class Source(Protocol):
         """The hashes uint64 [N] of the examples' contents."""
         ...
 
-    def names(self) -> "Sequence[str] | None":
-        """Return the names of the files that hold the examples, in their order; None where they have none.
+    def name_hashes(self) -> "np.ndarray | None":
+        """Return the hashes uint64 [N] of the names of the examples' files, in their order; None where they have none.
 
         Raises UserError where the source has changed since it was read.
         """

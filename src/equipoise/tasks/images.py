@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.data.augment import augment, random_flip
+from equipoise.data.changes import name_hashes
 from equipoise.data.glance import Glance, glance
 from equipoise.data.pool import (
     AS_FOUND,
@@ -291,14 +292,16 @@ class ImageSource:
         """The hashes uint64 [N] of the images' pixels."""
         return self.pool.hashes
 
-    def names(self) -> tuple[str, ...] | None:
-        """Return the names of the images' files; None where they are rows of an array, or of a set that never changes.
+    def name_hashes(self) -> np.ndarray | None:
+        """Return the hashes uint64 [N] of the images' names; None where they are rows of an array, or never change.
 
         Raises UserError where the source has changed since it was read.
         """
         if not Path(self.name).expanduser().exists() or self.name.lower().endswith(".npz"):
             return None
-        return names_of(Data(source=self.name), self.pool)
+        if self.pool.name_hashes is not None:
+            return self.pool.name_hashes
+        return name_hashes(names_of(Data(source=self.name), self.pool))
 
     def as_begun(self, data: DataRecord) -> "ImageSource":
         """Return the same images under a run's digest."""

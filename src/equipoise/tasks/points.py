@@ -239,7 +239,7 @@ class PointSource:
         """Return the same points under a run's digest."""
         return replace(self, begun_as=data.digest)
 
-    def names(self) -> None:
+    def name_hashes(self) -> None:
         """Return nothing: a line has no name."""
         return
 

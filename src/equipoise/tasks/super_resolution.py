@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.data.cache import default_cache, writing_to
+from equipoise.data.changes import name_hashes
 from equipoise.data.photos import Photos, read_photos
 from equipoise.data.pool import to_float
 from equipoise.data.sources import subject_of
@@ -114,9 +115,9 @@ class PhotoSource:
         """Return the same photographs under a run's digest."""
         return replace(self, begun_as=data.digest)
 
-    def names(self) -> tuple[str, ...] | None:
-        """Return the names of their files; None where they are rows of an array."""
-        return None if self.name.lower().endswith(".npz") else self.photos.names
+    def name_hashes(self) -> np.ndarray | None:
+        """Return the hashes uint64 [N] of their files' names; None where they are rows of an array."""
+        return None if self.name.lower().endswith(".npz") else name_hashes(self.photos.names)
 
     def players(self, recipe: Recipe) -> Players:
         """Return both networks of a recipe."""
