@@ -15,13 +15,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from equipoise.data.decode import Target, decode, deep_values
 from equipoise.data.values import scale_of
+from equipoise.sizes import size_of
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 BOX = 132  # pixels a side in which a picture is shown
 GAP = 22
 TEXT = 36  # pixels below a picture, for two lines
 WHITE = (255, 255, 255)
-COLOR = Target(size=48, channels=3, fit="crop", background=WHITE)
+COLOR = Target(size=size_of(48), channels=3, fit="crop", background=WHITE)
 GREY = replace(COLOR, channels=1)
 
 

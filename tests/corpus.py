@@ -253,7 +253,7 @@ def odd_arrays() -> dict[str, dict[str, Any]]:
         "nan": {"images": broken},
         "infinite": {"images": endless},
         "flat": {"images": good.reshape(80, 32)},
-        "five channels": {"images": np.zeros((40, 8, 8, 5), np.uint8)},
+        "twenty channels": {"images": np.zeros((40, 24, 24, 20), np.uint8)},
         "objects": {"images": np.array([None] * 40)},
         "no images": {"images": good[:0]},
         "no array": {},

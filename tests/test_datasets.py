@@ -24,9 +24,14 @@ def test_a_folder_is_loaded_at_its_own_size_or_another(shapes: Path) -> None:
     assert load_images(str(shapes), size=16).shape == (240, 1, 16, 16)
 
 
-@pytest.mark.parametrize(("size", "nearest"), [(0, 8), (7, 8), (257, 256)])
+@pytest.mark.parametrize(("size", "nearest"), [(0, 8), (7, 8), (1025, 1024)])
 def test_a_size_that_no_image_can_have_is_refused_with_the_nearest(shapes: Path, size: int, nearest: int) -> None:
     with pytest.raises(UserError) as error:
         load_images(shapes, size=size)
     assert error.value.subject == Option("size", size)
     assert error.value.remedies == (Option("size", nearest),)
+
+
+def test_a_folder_is_loaded_as_rectangles_of_width_and_height(shapes: Path) -> None:
+    assert load_images(shapes, size="16x8").shape == (240, 1, 8, 16)
+    assert load_images(shapes, size=(16, 8)).shape == (240, 1, 8, 16)

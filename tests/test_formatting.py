@@ -145,3 +145,15 @@ def test_a_text_is_wrapped_with_its_label_before_the_first_line_and_a_path_in_on
 )
 def test_settings_are_shown_as_people_read_them(value, text):
     assert formatting.shown(value) == text
+
+
+def test_a_width_and_a_height_are_shown_as_they_are_typed() -> None:
+    assert formatting.shown((40, 30)) == formatting.shown([40, 30]) == "40x30"
+    assert formatting.shown(("flip", "color")) == "flip, color"
+    assert formatting.shown([1, 2, 3]) == "1, 2, 3"
+
+
+def test_channels_are_told_in_words() -> None:
+    words = [formatting.colours_of(channels) for channels in (1, 2, 3, 4, 16)]
+    assert len(set(words)) == 5
+    assert words[-1] == "16 channels"

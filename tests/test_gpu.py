@@ -119,7 +119,12 @@ def test_the_encoder_s_features_are_the_cpu_s(quick: None, tmp_path: Path) -> No
     found = []
     for device in ("cpu", "cuda"):
         features = load_features(
-            "encoder", train_images=images, cache=tmp_path, pool_digest="one", device=torch.device(device)
+            "encoder",
+            train_images=lambda: images,
+            channels=3,
+            cache=tmp_path,
+            pool_digest="one",
+            device=torch.device(device),
         )
         assert features.dimension == Encoder.dimension
         found.append(features.extract(shown))

@@ -81,7 +81,7 @@ def test_nothing_that_could_carry_code_is_loaded(path: Path) -> None:
 
 
 def test_the_one_exception_takes_tensors_only_and_comes_after_the_digest() -> None:
-    text = (ROOT / "src" / "equipoise" / "metrics" / "features" / "weights.py").read_text("utf-8")
+    text = (ROOT / "src" / "equipoise" / "nets" / "weights.py").read_text("utf-8")
     calls = [
         node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call) and dotted(node.func) == "torch.load"
     ]

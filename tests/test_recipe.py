@@ -5,6 +5,7 @@ import json
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +66,7 @@ def test_a_setting_changes_its_field_and_nothing_else() -> None:
     [
         ("task.size=none", None),
         ("task.size=32", 32),
+        ("task.size=40x30", (40, 30)),
         ("task.flip=true", True),
         ("task.channels=3", 3),
         ("augment.kinds=flip,color", ("flip", "color")),
@@ -209,9 +211,11 @@ def test_a_group_is_refused_with_its_fields(name: str) -> None:
         ("game.loss=hing", ["non-saturating", "hinge"]),
         ("game.update=together", ["alternating", "simultaneous", "extragradient"]),
         ("augment.kinds=flop", ["flip"]),
-        ("task.size=7", [">= 8"]),
-        ("task.size=300", ["<= 256"]),
-        ("task.channels=2", []),
+        ("task.size=7", ["less than 8"]),
+        ("task.size=3000", ["1024"]),
+        ("task.size=40x0", ["less than 8"]),
+        ("task.channels=17", ["<= 16"]),
+        ("task.channels=0", [">= 1"]),
         ("seed=1.5", []),
         ("seed=-1", [">= 0"]),
         ("networks.conditional=maybe", ["true", "false"]),
@@ -528,3 +532,18 @@ def test_budgets_beyond_what_can_be_counted_are_refused_and_do_not_overflow(digi
 
 def test_the_largest_budget_is_read_exactly() -> None:
     assert parsed_budget(str(2**53)) == Budget(samples=2**53, seconds=None)
+
+
+def test_a_rectangle_is_kept_in_a_recipe_as_two_numbers_and_read_again() -> None:
+    recipe = with_settings(Recipe(), ["task.size=40x30"])
+    values = msgspec.json.decode(msgspec.json.encode(to_dict(recipe)))
+    assert values["task"]["size"] == [40, 30]
+    assert from_dict(values) == recipe
+
+
+@pytest.mark.parametrize("size", [[40, 7], [40, 3000], 7, 3000, [40], "40x30"])
+def test_a_recipe_with_a_size_that_no_image_can_have_is_refused(size: object) -> None:
+    values = to_dict(Recipe())
+    values["task"] = {**values["task"], "size": size}
+    with pytest.raises(UserError):
+        from_dict(values)

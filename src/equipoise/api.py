@@ -53,6 +53,7 @@ from equipoise.runs.missing_best import refuse_without_best
 from equipoise.runs.resume_rules import adopt, given_options, keeping_given, recipe_to_resume, with_given
 from equipoise.runs.start_rules import recipe_to_start, refuse_with_recipe
 from equipoise.setup import Training, fail, from_its_place, loss_of, new_run, placed_at, run_training, with_source
+from equipoise.sizes import typed_size
 from equipoise.starting import (
     Start,
     listed,
@@ -204,7 +205,7 @@ def train(
     recipe: RecipeName | Recipe | None = None,
     task: str | Task | None = None,
     loss: Loss | None = None,
-    size: int | None = None,
+    size: int | tuple[int, int] | str | None = None,
     budget: str | int | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
@@ -222,7 +223,7 @@ def train(
         task: "images", "points" or "super-resolution"; or an object with the methods of `equipoise.tasks.base.Task`,
             which brings its own data and loss, and computes where its networks are.
         loss: a loss pair of your own, in place of the recipe's.
-        size: pixels a side, 8 to 256; None for what the images have.
+        size: pixels a side (64), or width and height ("40x30" or (40, 30)), 8 to 1024; None for what the images have.
         budget: a time such as "10m", or a number of samples such as "200k".
         seed: of all random draws.
         out: the folder of the run; None for a new one under `runs/`.
@@ -246,7 +247,7 @@ def train(
         'finished'
     """
     options = listed_settings(settings)
-    options += [f"task.size={size}"] if size is not None else []
+    options += [f"task.size={typed_size(size)}"] if size is not None else []
     options += [f"seed={seed}"] if seed is not None else []
     options += [f"device={device}"] if device is not None else []
     refuse_no_place(source)
@@ -402,7 +403,7 @@ def evaluate(
     *,
     task: str | Task | None = None,
     split: SplitName | None = None,
-    size: int | None = None,
+    size: int | tuple[int, int] | str | None = None,
     fit: str | None = None,
     num: int | None = None,
     features: FeaturesName = "auto",
@@ -420,10 +421,11 @@ def evaluate(
         task: what the samples are, where `target` is not a run: "images" (if left out) or "points"; of a run of
             `train(task=…)` the same task, whose own test split it is then scored against.
         split: "test", "validation" or "train" of `against`, as a training would make it, in place of the above.
-        size: pixels a side that generated and real images are brought to; None for what the real ones have.
-        fit: how rectangles become square: "crop" (if left out), "pad" or "stretch".
+        size: pixels a side, or width and height ("40x30"), that generated and real images are brought to; None for
+            what the real ones have.
+        fit: how images of another shape are fitted: "crop" (if left out), "pad" or "stretch".
         num: how many are drawn from a run; None for what the judge takes.
-        features: of images: "auto", "encoder", "inception" or "dinov2".
+        features: of images: "auto", "encoder", "efficientnet", "inception" or "dinov2".
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         observer: is shown the stages.
 
@@ -452,7 +454,7 @@ def evaluate(
             problem = "it says how many a run draws; these are samples already, and all are used"
             raise UserError(Option("num", num), problem, "Leave it out")
         first = recipe_for("modern", Facts(), tasks.task_settings(task, str(against)))
-        asked += [f"task.{name}={value}" for name, value in given]
+        asked += [f"task.{name}={typed_size(value)}" for name, value in given]
         recipe = with_settings(with_source(first, against), asked)
         return evaluated_samples(target, recipe, split, chosen, observer)
     for name, value in given:

@@ -11,6 +11,7 @@ from equipoise.errors import Command, Part, UserError
 from equipoise.game.losses import Loss
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
+from equipoise.sizes import size_of
 from equipoise.starting import listed, read_start, refuse_misfit
 from equipoise.storage.records import DataRecord
 
@@ -65,8 +66,9 @@ def _problem(data: DataRecord, opened: tasks.Source, found: Changes) -> str:
         num = found.num_gone + found.num_changed
         problem = f"none of the {num:,} {data.noun} that this run began with are here; there are {len(opened.hashes):,}"
         size = opened.fitting().get("size")
-        if size is not None and size != data.facts.get("size"):
-            problem += f". They have {size} pixels a side now, and had {data.facts.get('size')}"
+        before = data.facts.get("size")
+        if size is not None and before is not None and size != before:
+            problem += f". They are {size_of(size)} pixels now, and were {size_of(before)}"
         return problem
     since = f"changed since this run began, so it cannot be continued exactly: {data.noun}"
     if found.num_new or found.num_gone or found.num_changed:

@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+from equipoise.sizes import MIN_SIDE
 from equipoise.storage.records import Score
 
 ROUGH = (2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90)  # minutes
@@ -57,6 +58,19 @@ def percent(share: float) -> str:
     return f"{math.floor(100 * share + 1e-9)} %" if math.isfinite(share) else "–"
 
 
+def colours_of(channels: object) -> str:
+    """Say in words what so many channels of an image are."""
+    match channels:
+        case 1:
+            return "grey"
+        case 3:
+            return "colour"
+        case 4:
+            return "colour with transparency"
+        case _:
+            return f"{channels} channels"
+
+
 def value(number: float | None) -> str:
     """Write a number with three significant digits, no exponent where it is near 1; a count whole; a dash for none."""
     if number is None or not math.isfinite(number):
@@ -106,8 +120,11 @@ def wrapped(text: str, width: int, label: str = "", indent: int = 0) -> list[str
 
 
 def shown(value: object) -> str:
-    """Write a setting or a fact as people read it: yes and no, `none`, lists with commas."""
+    """Write a setting or a fact as people read it: yes and no, `none`, lists with commas, a size as 40x30."""
     if isinstance(value, list | tuple):
+        is_size = len(value) == 2 and all(type(side) is int and side >= MIN_SIDE for side in value)
+        if is_size:
+            return f"{value[0]}x{value[1]}"
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from equipoise.errors import LONGEST, Near, Option, Part, Setting, UserError, listed, shortened, suggested
+from equipoise.sizes import MAX_CHANNELS, GivenSize, parsed_size, refuse_size
 
 LossName = Literal[
     "minimax",
@@ -32,7 +33,7 @@ OptimizerName = Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"]
 UpdateName = Literal["alternating", "simultaneous", "extragradient"]
 FamilyName = Literal["mlp", "dcgan", "resnet", "modern"]
 AugmentationName = Literal["flip", "translation", "rotation", "scale", "crop", "color", "cutout"]
-FeaturesName = Literal["auto", "encoder", "inception", "dinov2"]
+FeaturesName = Literal["auto", "encoder", "efficientnet", "inception", "dinov2"]
 PolicyName = Literal["evidence", "budget", "discriminator-threshold", "patience"]
 RemedyPolicy = Literal["off", "suggest", "act"]
 BoundaryName = Literal["alpha-spending", "normal-mixture"]
@@ -45,8 +46,8 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Channels = Annotated[int, msgspec.Meta(ge=1, le=MAX_CHANNELS)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
-Size = Annotated[int, msgspec.Meta(ge=8, le=256)]
 
 TAG = "task.kind"  # which task it is
 SHAPES = ("ring", "grid", "spiral")  # sources that mean points
@@ -65,10 +66,10 @@ class Data:
 class Images(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="images"):
     """Task: images from latents. How a source's images become uint8 tensors of one size."""
 
-    size: Size | None = None  # pixels a side; None: found from the data
-    channels: Literal[1, 3] | None = None  # None: 1 if every image is grey, else 3
-    fit: Literal["crop", "pad", "stretch"] = "crop"  # how a rectangle becomes a square
-    background: str = "white"  # what shows through transparency, and fills a pad
+    size: GivenSize | None = None  # pixels a side, or width and height (40x30); None: found from the data
+    channels: Channels | None = None  # 1 grey, 3 in colour, 4 with opacity, others measured; None: 1 or 3, as found
+    fit: Literal["crop", "pad", "stretch"] = "crop"  # how an image of another shape is fitted
+    background: str = "white"  # what shows through transparency where that is not kept, and fills a pad
     black: float | None = None  # pixel value of deep images (16 bits, floats) that becomes 0; None: found from all
     white: float | None = None  # the one that becomes 255
     flip: bool = False  # show each image mirrored half of the time
@@ -110,6 +111,8 @@ class Networks:
     discriminator_norm: Literal["batch", "layer", "none"] = "none"
     spectral_norm: bool = False  # on every layer of the discriminator
     dropout: Decay = 0.0  # in the discriminator
+    smooth: bool = False  # the generator's doublings are filtered against a checkerboard; dcgan family
+    pretrained: bool = False  # the discriminator also judges features of a network that was trained on ImageNet
     minibatch_deviation: bool = False  # the discriminator also sees how much the samples of a batch differ
 
 
@@ -167,7 +170,7 @@ class Augment:
 class Evaluation:
     """How a generator is scored while it trains."""
 
-    features: FeaturesName = "auto"  # auto: on a GPU inception if its file is present, else the encoder
+    features: FeaturesName = "auto"  # efficientnet for colour, the encoder for grey; a GPU: inception if there
     num_samples: Annotated[int, msgspec.Meta(ge=100)] = 2_000  # generated samples a score
     every: Count | None = None  # in samples; None: spaced so that evaluation takes `share` of the time
     share: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.05
@@ -291,6 +294,8 @@ def checked(recipe: Recipe) -> Recipe:
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(Setting(path, value), "must be a finite number", Setting(path, 0.001))
     recipe = _converted(values)
+    if isinstance(recipe.task, Images) and recipe.task.size is not None:
+        refuse_size(recipe.task.size)
     _refuse_contradictions(recipe)
     _refuse_without_effect(recipe.game)
     _refuse_packing(recipe)
@@ -471,6 +476,8 @@ def _replaced(node: Any, key: str, value: Any) -> Any:
 def _parsed(text: str, kind: Any, path: str) -> Any:
     subject = Setting(path, shortened(text))
     value: Any = text
+    if kind == GivenSize | None and text.lower() != "none":
+        return parsed_size(text, subject)
     if typing.get_origin(kind) is tuple:
         value = [part.strip() for part in text.split(",") if part.strip()]
     elif type(None) in typing.get_args(kind) and text.lower() == "none":

@@ -34,7 +34,7 @@ FEW_IMAGES = 10_000  # below this the discriminator learns them by heart, and au
 class Facts:
     """What is known of the data and the machine before a recipe is made."""
 
-    size: int = 28
+    size: int = 28  # pixels a side; of a rectangle that of a square of about as many pixels
     channels: int = 1
     num_train: int = 60_000
     is_cpu: bool = True
@@ -63,7 +63,7 @@ def build(name: RecipeName, facts: Facts, task: TaskSettings | None = None) -> R
     recipe = dataclasses.replace(_function(name)(facts), name=name)
     match task:
         case None | Images():
-            return recipe
+            return for_images(recipe, facts)
         case Points():
             return for_points(recipe, task)
         case SuperResolution():
@@ -72,6 +72,13 @@ def build(name: RecipeName, facts: Facts, task: TaskSettings | None = None) -> R
             return dataclasses.replace(recipe, task=task)
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def for_images(recipe: Recipe, facts: Facts) -> Recipe:
+    """Return a recipe for images: colours are judged by features that need fewer images and cost more."""
+    if facts.is_cpu and facts.channels in (3, 4):
+        return dataclasses.replace(recipe, evaluation=dataclasses.replace(recipe.evaluation, num_samples=1_000))
+    return recipe
 
 
 def for_points(recipe: Recipe, task: Points) -> Recipe:
@@ -335,8 +342,8 @@ def listing() -> str:
         ]
         blocks.append("\n".join([name, *(textwrap.indent(textwrap.fill(line, 76), "    ") for line in text)]))
     made_for = textwrap.fill(
-        "made for: at any size from 8 to 256 pixels a recipe fits its networks to the images. At another size than its "
-        "own these are other networks; equipoise train and data check say which.",
+        "made for: at any size from 8 to 1024 pixels a side a recipe fits its networks to the images. At another size "
+        "than its own these are other networks; equipoise train and data check say which.",
         80,
     )
     measured = textwrap.fill(f"measured: {SETTING}.", 80)

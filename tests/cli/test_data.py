@@ -103,7 +103,7 @@ def test_nothing_in_the_source_or_beside_it_changes(checked: Checked, tmp_path: 
         (["data", "mnist"], 'data "mnist": ', "equipoise data check mnist"),
         (["data", "check"], "data: missing: SOURCE", "equipoise data check"),
         (["data", "check", "mnist", "--sise", "8"], '"--sise"', '"--size"?'),
-        (["data", "check", "mnist", "--size", "7"], "--size 7: ", " 8 to 256"),
+        (["data", "check", "mnist", "--size", "7"], "--size 7: ", " 8 to 1024"),
         (["data", "check", "mnist", "--fit", "sqeeze"], "--fit sqeeze: ", "stretch"),
         (["data", "check", "mnist", "--set", "task.flp=true"], "task.flp: ", '"task.flip"?'),
         (["data", "check", "mnist", "--recipe", "modem"], "--recipe modem: ", '"modern"?'),
@@ -250,7 +250,7 @@ def test_a_size_that_is_much_for_this_machine_is_advised_beside_one_that_is_not(
         Image.fromarray(values).save(folder / f"{index}.png")
     lines = checked(folder)[0].splitlines()
     sizes = [line.split("--size ")[1] for line in lines if line.startswith("  equipoise train")]
-    assert [size.split() for size in sizes] == [["120", "--fit", "pad"], ["64", "--fit", "pad"]]
+    assert [size.split() for size in sizes] == [["120x90"], ["64x48"]]
     assert [line.split(" ")[-1] for line in lines if line.startswith("to ")] == ["type:", "type:"]
 
 
@@ -282,3 +282,11 @@ def test_a_training_on_good_and_odd_images_leaves_out_what_the_check_has_listed(
         assert data[f"num_{name}"] == values["training"][name]
     assert data["num_duplicates"] == values["duplicates"]
     assert data["facts"] == {name: values["training"][name] for name in ("size", "channels")}
+
+
+def test_a_rectangle_and_channels_are_checked_as_they_are_typed(checked: Checked, tmp_path: Path) -> None:
+    folder = filled(tmp_path / "photos", 150)
+    options = ("--size", "16x12", "--set", "task.channels=4")
+    training = json.loads(checked(folder, *options, "--json")[0])["training"]
+    assert (training["size"], training["channels"]) == ([16, 12], 4)
+    assert "16 × 12" in checked(folder, *options)[0]

@@ -177,3 +177,29 @@ def test_random_flip_mirrors_half_of_the_images_of_any_type():
 def test_flipping_twice_alike_gives_the_images_back():
     images = random_images(50, 3, 5, 5)
     assert torch.equal(random_flip(random_flip(images, generator(7)), generator(7)), images)
+
+
+def test_colours_with_opacity_change_and_what_is_not_seen_stays_without_colour_and_as_transparent():
+    images = random_images(200, 4, 8, 8)
+    opacity = (images[:, 3:] + 1) / 2
+    opacity[:, :, :4] = 0
+    premultiplied = torch.cat([(images[:, :3] + 1) * opacity - 1, 2 * opacity - 1], dim=1)
+    result = augment(premultiplied, ("color",), 1.0, generator())
+    assert torch.equal(result[:, 3], premultiplied[:, 3])
+    assert (result[:, :3, :4] == -1).all()
+    assert (result[:, :3, 4:] - premultiplied[:, :3, 4:]).abs().mean() > 0.05
+
+
+def test_opaque_colours_change_as_if_there_were_no_opacity():
+    images = random_images(20, 3, 8, 8)
+    opaque = torch.cat([images, torch.ones(20, 1, 8, 8)], dim=1)
+    with_opacity = augment(opaque, ("color",), 1.0, generator(5))
+    torch.testing.assert_close(with_opacity[:, :3], augment(images, ("color",), 1.0, generator(5)))
+
+
+def test_measured_channels_change_in_brightness_and_contrast_and_do_not_mix():
+    images = random_images(50, 6, 8, 8)
+    images[:, 2] = 0.25
+    changed = augment(images, ("color",), 1.0, generator())
+    assert (changed - images).abs().mean() > 0.05
+    assert changed[:, 2].flatten(1).std(1).max() < 1e-6, "what is even in one channel stays so"

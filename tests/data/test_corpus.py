@@ -18,10 +18,11 @@ from equipoise.data.pool import prepare
 from equipoise.data.sources import open_source
 from equipoise.errors import UserError
 from equipoise.recipe import Data
+from equipoise.sizes import size_of
 
 WHITE = (255, 255, 255)
 ODD = corpus.odd_files()
-TARGET = Target(corpus.SIDE, 3, "crop", WHITE)
+TARGET = Target(size_of(corpus.SIDE), 3, "crop", WHITE)
 
 
 def reason_against(function: Callable[..., object], *arguments: Any) -> str | None:
@@ -61,7 +62,7 @@ def test_odd_files_break_no_other_way_to_make_them_square(odd: Any, fit: Any):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         try:
-            assert decode(odd.content, Target(8, 1, fit, WHITE)).shape == (1, 8, 8)
+            assert decode(odd.content, Target(size_of(8), 1, fit, WHITE)).shape == (1, 8, 8)
         except BrokenImage:
             assert odd.reason is not None
 
@@ -71,8 +72,9 @@ import resource, sys
 sys.path.append(sys.argv[1])
 import corpus
 from equipoise.data.decode import BrokenImage, Target, decode, has_color
+from equipoise.sizes import size_of
 
-target = Target(16, 3, "crop", (255, 255, 255))
+target = Target(size_of(16), 3, "crop", (255, 255, 255))
 bombs = [corpus.small_bomb(), corpus.large_bomb(), corpus.text_bomb()]
 decode(corpus.encoded(corpus.picture()), target)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

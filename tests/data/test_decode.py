@@ -13,6 +13,7 @@ from equipoise.data.decode import (
     Target,
     decode,
     deep_values,
+    fitted_into,
     has_color,
     open_image,
     parse_background,
@@ -20,12 +21,15 @@ from equipoise.data.decode import (
 )
 from equipoise.data.values import Scale
 from equipoise.errors import Near, Setting, UserError
+from equipoise.sizes import size_of
 
 WHITE = (255, 255, 255)
 
 
-def target(size: int = 8, channels: Any = 3, fit: Any = "crop", background: tuple[int, int, int] = WHITE) -> Target:
-    return Target(size, channels, fit, background)
+def target(
+    size: int | tuple[int, int] = 8, channels: Any = 3, fit: Any = "crop", background: tuple[int, int, int] = WHITE
+) -> Target:
+    return Target(size_of(size), channels, fit, background)
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -184,6 +188,81 @@ def test_stretch_keeps_the_whole_picture_without_bars():
     assert result[:, 4, 7].argmax() == 2
 
 
+def test_transparency_is_kept_as_a_fourth_channel_of_premultiplied_colours():
+    rgba = np.zeros((8, 8, 4), np.uint8)
+    rgba[..., :3] = (200, 100, 50)
+    rgba[:, 2:, 3] = 128
+    rgba[:, 4:, 3] = 255
+    found = decode(encoded(Image.fromarray(rgba)), target(channels=4))
+    assert found[:, 0, 0].tolist() == [0, 0, 0, 0], "the hidden colour is gone"
+    assert found[:, 0, 2].tolist() == [100, 50, 25, 128]
+    assert found[:, 0, 4].tolist() == [200, 100, 50, 255]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "1"])
+def test_an_opaque_image_is_opaque_in_its_fourth_channel(mode: str):
+    image = Image.fromarray(noise(8, 8)).convert(mode)
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    found = decode(encoded(image, kind), target(channels=4))
+    assert (found[3] == 255).all()
+    assert (found[:3] == decode(encoded(image, kind), target())).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_the_transparency_of_a_palette_is_kept(kind: str):
+    found = decode(palette(True, kind), target(channels=4))
+    assert set(np.unique(found[3])) == {0, 255}
+    assert (found[:3, found[3] == 0] == 0).all()
+
+
+def test_what_pads_a_transparent_image_is_transparent_and_resizing_mixes_no_hidden_colour():
+    rgba = np.zeros((16, 32, 4), np.uint8)
+    rgba[..., 1] = 255  # green that nobody sees
+    rgba[4:12, 8:24] = (255, 0, 0, 255)
+    found = decode(encoded(Image.fromarray(rgba)), target(16, channels=4, fit="pad"))
+    assert (found[:, :4] == 0).all()
+    assert found[1].max() <= 1, "no green at the edges"
+    assert (found[:3] <= found[3]).all()
+    assert found[3, 8, 8] == 255
+
+
+def test_a_rectangle_is_cut_from_the_middle_padded_or_filled():
+    image = Image.fromarray(noise(20, 30))
+    pixels = np.asarray(image).transpose(2, 0, 1)
+    cut = decode(encoded(image), target((16, 20), fit="crop"))
+    assert (cut == pixels[:, :, 7:23]).all(), "the middle of the width, pixel for pixel"
+    assert (decode(encoded(image), target((30, 20), fit="crop")) == pixels).all()
+    padded = decode(encoded(image), target((30, 24), fit="pad", background=(7, 8, 9)))
+    assert (padded[:, 2:22] == pixels).all()
+    assert (padded[:, :2] == np.array([7, 8, 9])[:, None, None]).all()
+    assert decode(encoded(image), target((8, 40), fit="stretch")).shape == (3, 40, 8)
+    assert decode(encoded(image, "JPEG"), target((12, 8))).shape == (3, 8, 12)
+
+
+def test_a_large_turned_photograph_keeps_its_detail_in_a_rectangle():
+    checks = (np.indices((2000, 400)).sum(0) // 8 % 2 * 255).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    raw = encoded(Image.fromarray(checks), "JPEG", quality=95, exif=exif)
+    assert decode(raw, target((1000, 200), channels=1)).std() > 100
+
+
+@pytest.mark.parametrize(
+    ("whole", "shape", "part"),
+    [
+        ((481, 321), (240, 160), (481, 321)),
+        ((481, 321), (40, 30), (428, 321)),
+        ((30, 30), (40, 30), (30, 22)),
+        ((5, 500), (40, 30), (5, 4)),
+        ((1, 1), (1024, 8), (1, 1)),
+    ],
+)
+def test_the_largest_part_of_a_ratio_is_found_to_a_pixel(
+    whole: tuple[int, int], shape: tuple[int, int], part: tuple[int, int]
+):
+    assert fitted_into(size_of(whole), size_of(shape)) == part
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_downscaling_averages_instead_of_picking_pixels(kind: str):
     checks = np.indices((1024, 1024)).sum(0) % 2 * 255
@@ -290,7 +369,7 @@ def test_the_numbers_of_a_tiff_keep_their_sign_and_which_end_is_white(
     values: np.ndarray, photometric: int, sample_format: int, scale: Scale | None, shown: list[int]
 ):
     raw = raw_tiff(np.repeat(values, 3, axis=0), photometric, sample_format)
-    found = decode(raw, Target(3, 1, "crop", (255, 255, 255), scale))
+    found = decode(raw, Target(size_of(3), 1, "crop", (255, 255, 255), scale))
     assert found[0, 0].tolist() == shown
     if scale is not None:
         deep = deep_values(raw)

@@ -205,6 +205,35 @@ def test_other_options_never_meet_the_wrong_cache(tmp_path: Path, options: dict[
     assert prepare(data(folder), Images(**options), cache=tmp_path / "cache").digest != first.digest
 
 
+def test_transparency_is_kept_of_files_and_arrays_and_a_hidden_colour_makes_no_other_image(tmp_path: Path):
+    folder = tmp_path / "sprites"
+    folder.mkdir()
+    rgba = np.stack([pixels(index, 10, 10, channels=4) for index in range(6)])
+    rgba[:, :5, :, 3] = 0
+    rgba[5] = rgba[4]
+    rgba[5, :5, :, :3] = 7  # nobody sees it
+    for index, image in enumerate(rgba):
+        Image.fromarray(image).save(folder / f"{index}.png")
+    np.savez(tmp_path / "a.npz", images=rgba)
+    settings = Images(channels=4, size=10)
+    pools = [prepare(data(source), settings, cache=tmp_path / "c") for source in (folder, tmp_path / "a.npz")]
+    for found in pools:
+        assert found.images.shape == (6, 4, 10, 10)
+        assert found.num_duplicates == 1
+        assert (found.images[:, :, :5] == 0).all()
+        assert (found.images[:, :3] <= found.images[:, 3:]).all()
+        opaque = found.images[:, 3] > 250
+        assert (found.images[:, 0][opaque] - rgba[..., 0][opaque].astype(int)).min() >= -5
+        assert any("6 of 6" in note for note in found.notes)
+
+
+def test_a_fourth_channel_that_says_nothing_is_told(tmp_path: Path):
+    folder = photos(tmp_path / "photos", 20)
+    opaque = prepare(data(folder), Images(channels=4), cache=tmp_path / "cache")
+    assert (opaque.images[:, 3] == 255).all()
+    assert any("task.channels=3" in note for note in opaque.notes)
+
+
 def test_a_changed_folder_is_prepared_anew_and_old_images_stay_in_their_splits(tmp_path: Path):
     folder, cache = photos(tmp_path / "photos", 60, height=12, width=12), tmp_path / "cache"
 

@@ -40,7 +40,8 @@ import equipoise as eq
 from equipoise.data import store
 from equipoise.data.pool import prepare
 from equipoise.errors import UserError
-from equipoise.metrics.features import encoder, weights
+from equipoise.metrics.features import encoder
+from equipoise.nets import weights
 from equipoise.recipe import Data, Recipe
 from equipoise.report.report import write_report
 from equipoise.runs.candidates import find, keep_candidate

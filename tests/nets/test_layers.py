@@ -32,14 +32,21 @@ from equipoise.nets.layers import (
     ],
 )
 def test_resolutions_halve_rounding_up_until_at_most_four(size: int, expected: list[int]):
-    assert resolutions(size) == expected
+    assert resolutions(size) == [(side, side) for side in expected]
 
 
 def test_every_size_ends_at_three_or_four_and_doubling_reaches_back():
-    for size in range(8, 257):
+    for size in [*range(8, 257), (40, 30), (8, 1024), (481, 321), (9, 50)]:
         sizes = resolutions(size)
-        assert 3 <= sizes[-1] <= 4
-        assert all(0 <= 2 * low - high <= 1 for high, low in pairwise(sizes))
+        assert 3 <= min(sizes[-1]) <= 4
+        for high, low in pairwise(sizes):
+            assert 0 <= 2 * low.width - high.width <= 1
+            assert 0 <= 2 * low.height - high.height <= 1
+
+
+def test_a_rectangle_is_halved_until_its_smaller_side_is_low():
+    assert resolutions((40, 30)) == [(40, 30), (20, 15), (10, 8), (5, 4)]
+    assert resolutions((8, 64)) == [(8, 64), (4, 32)]
 
 
 def test_channels_double_up_to_eight_times_the_width():

@@ -4,13 +4,15 @@ import dataclasses
 
 import pytest
 
-from equipoise.nets.made_for import size_note
+from equipoise.nets.made_for import cost_note, size_note, step_cost
 from equipoise.nets.players import make_players
+from equipoise.recipe import Networks
 from equipoise.recipes import ABOUT, Facts, RecipeName, build
+from equipoise.sizes import Size, size_of
 
 
 def note(name: RecipeName, size: int) -> str:
-    return size_note(build(name, Facts(size=size)), size)
+    return size_note(build(name, Facts(size=size)), size_of(size))
 
 
 @pytest.mark.parametrize("name", ABOUT)
@@ -32,11 +34,30 @@ def test_a_recipe_for_64_pixels_says_at_40_how_its_networks_differ() -> None:
 
 def test_what_is_said_of_the_networks_is_what_they_are() -> None:
     generator, _ = make_players(build("dcgan-64", Facts()).networks, size=40, channels=3, num_classes=0)
-    assert getattr(generator, "sizes", None) == [5, 10, 20, 40]
+    assert getattr(generator, "sizes", None) == list(map(size_of, [5, 10, 20, 40]))
 
 
 def test_other_networks_or_another_name_than_the_recipes_leave_nothing_to_say() -> None:
     recipe = build("dcgan", Facts())
-    assert size_note(dataclasses.replace(recipe, name="mine"), 40) == ""
+    assert size_note(dataclasses.replace(recipe, name="mine"), size_of(40)) == ""
     other = dataclasses.replace(recipe.networks, family="resnet")
-    assert size_note(dataclasses.replace(recipe, networks=other), 40) == ""
+    assert size_note(dataclasses.replace(recipe, networks=other), size_of(40)) == ""
+
+
+def test_a_step_costs_what_its_layers_multiply() -> None:
+    pixels, hidden = 3 * 8 * 16, (16, 8, 4)
+    generator = 2 * hidden[2] + hidden[2] * hidden[1] + hidden[1] * hidden[0] + hidden[0] * pixels
+    discriminator = pixels * hidden[0] + hidden[0] * hidden[1] + hidden[1] * hidden[2] + hidden[2]
+    networks = Networks(family="mlp", width=16, latent_size=2)
+    assert step_cost(networks, Size(16, 8), 3) == generator + discriminator
+
+
+def test_a_size_that_is_large_for_a_cpu_is_told_with_its_cost_and_others_are_not() -> None:
+    networks = Networks(family="modern", width=16, latent_size=2)
+    times = step_cost(networks, Size(512, 300), 3) / step_cost(networks, Size(64, 64), 3)
+    assert f"{times:,.0f} times" in cost_note(networks, Size(512, 300), 3)
+    assert cost_note(networks, Size(256, 256), 3) == ""
+
+
+def test_a_rectangle_says_how_its_networks_grow() -> None:
+    assert "5×4 → 10×8 → 20×15 → 40×30" in size_note(build("dcgan-64", Facts()), Size(40, 30))

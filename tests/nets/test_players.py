@@ -20,7 +20,14 @@ def networks(family: FamilyName, width: int = 8, **options) -> Networks:
     return replace(Networks(family=family, width=width, latent_size=LATENT_SIZE, generator_norm=norm), **options)
 
 
-def players(family: FamilyName, size: int = 9, channels: int = 2, num_classes: int = 0, packing: int = 1, **options):
+def players(
+    family: FamilyName,
+    size: int | tuple[int, int] = 9,
+    channels: int = 2,
+    num_classes: int = 0,
+    packing: int = 1,
+    **options,
+):
     torch.manual_seed(0)
     shape = {"size": size, "channels": channels, "num_classes": num_classes}
     return make_players(networks(family, **options), **shape, packing=packing)
@@ -47,6 +54,15 @@ def test_generator_and_discriminator_fit_the_size_and_the_channels(family: Famil
     assert images.shape == (2, channels, size, size)
     assert discriminator(images).shape == (2,)
     assert discriminator(images).isfinite().all()
+
+
+@pytest.mark.parametrize("size", [(40, 30), (30, 41), (8, 64), (33, 9)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_players_fit_rectangles(family: FamilyName, size: tuple[int, int]):
+    generator, discriminator = players(family, size, 3, width=4)
+    images = generator(torch.randn(2, LATENT_SIZE))
+    assert images.shape == (2, 3, size[1], size[0])
+    assert discriminator(images).shape == (2,)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

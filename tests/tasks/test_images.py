@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,8 @@ from PIL import Image
 from small import SMALL
 from torch import Tensor, nn
 
+from equipoise.data.arrays import picture_in
+from equipoise.data.channels import NEUTRAL
 from equipoise.data.pool import Pool
 from equipoise.errors import Near, Option, Setting, UserError
 from equipoise.evaluation.rivals import judge_rivals
@@ -24,8 +27,9 @@ from equipoise.host.deadline import Deadline
 from equipoise.metrics.features.load import Features
 from equipoise.randomness import Randomness
 from equipoise.recipe import Augment, Images, Recipe, with_settings
+from equipoise.sizes import Size, size_of
 from equipoise.storage.records import deciding
-from equipoise.tasks import image_judging, images
+from equipoise.tasks import image_judging, image_model
 from equipoise.tasks.base import chunks
 from equipoise.tasks.image_judging import image_exhibits, with_nearest
 from equipoise.tasks.images import ImageBatch, ImageModel, ImageSource, ImageTask
@@ -413,7 +417,7 @@ def test_the_image_below_is_the_training_image_nearest_to_the_one_above(
 def test_samples_are_one_grid_or_a_folder_of_files_whole_to_the_pixel(tmp_path: Path) -> None:
     pixels = torch.randint(0, 256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     batches = (pixels.float() / 127.5 - 1).split(2)
-    model = ImageModel(Recipe().networks, 8, 3)
+    model = ImageModel(Recipe().networks, size_of(8), 3)
     told = model.write(batches, tmp_path / "new" / "folder")
     assert told.startswith("5 ")
     files = sorted((tmp_path / "new" / "folder").iterdir())
@@ -428,6 +432,71 @@ def test_samples_are_one_grid_or_a_folder_of_files_whole_to_the_pixel(tmp_path: 
     assert len(list((tmp_path / "odd.png").iterdir())) == 5, "a folder stays one, whatever its name"
 
 
+def test_samples_with_transparency_are_files_with_it_and_a_grid_over_grey(tmp_path: Path) -> None:
+    pixels = torch.zeros(2, 4, 8, 8, dtype=torch.uint8)
+    pixels[:, 0, 4:] = 100
+    pixels[:, 3, 4:] = 200
+    model = ImageModel(Recipe().networks, size_of(8), 4)
+    model.write([pixels.float() / 127.5 - 1], tmp_path / "sprites")
+    with Image.open(tmp_path / "sprites" / "000001.png") as image:
+        assert image.mode == "RGBA"
+        found = np.asarray(image)
+    assert (found[:4] == 0).all()
+    assert (found[4:] == (128, 0, 0, 200)).all(), "100 of 200 is half of a full red"
+    model.write([pixels.float() / 127.5 - 1], tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.mode == "RGB"
+        assert image.getpixel((6, 6)) == NEUTRAL
+
+
+@pytest.mark.parametrize(("channels", "scale"), [(2, None), (7, None), (5, (10.0, 4095.0))])
+def test_measured_channels_are_written_as_arrays_in_their_own_numbers_and_shown_in_colour(
+    tmp_path: Path, channels: int, scale: tuple[float, float] | None
+) -> None:
+    pixels = torch.randint(0, 256, (3, channels, 8, 9), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    batches = [pixels.float() / 127.5 - 1]
+    model = ImageModel(Recipe().networks, Size(9, 8), channels, scale=scale)
+    model.write(batches, tmp_path / "arrays")
+    files = sorted((tmp_path / "arrays").iterdir())
+    assert [file.name for file in files] == ["000000.npy", "000001.npy", "000002.npy"]
+    found = np.stack([picture_in(file.read_bytes()) for file in files])
+    expected = pixels.permute(0, 2, 3, 1).numpy()
+    if scale is None:
+        assert found.dtype == np.uint8
+        assert (found == expected).all()
+    else:
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, scale[0] + expected / 255 * (scale[1] - scale[0]), rtol=1e-5)
+    told = model.write(batches, tmp_path / "grid.png")
+    assert str(channels) in told
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.mode == "RGB"
+
+
+def test_a_run_of_deep_images_gives_the_scale_to_its_generator(pool: Pool) -> None:
+    task = made(pool, "task.black=10", "task.white=4095")
+    assert image_model.model_of(task.recipe, task.describe()).scale == task.model().scale == (10.0, 4095.0)
+    assert made(pool).model().scale is None
+
+
+def test_features_made_for_colours_see_transparent_images_over_the_background_and_say_so() -> None:
+    seen: list[Tensor] = []
+
+    def extract(images: Tensor) -> Tensor:
+        seen.append(images)
+        return images.flatten(1)
+
+    plain = Features("plain", "digest", 192, extract)
+    assert image_judging.of_colours(plain, 3, (255, 255, 255)) is plain
+    white, black = (image_judging.of_colours(plain, 4, colour) for colour in ((255, 255, 255), (0, 0, 0)))
+    assert len({plain.digest, white.digest, black.digest}) == 3
+    clear = -torch.ones(1, 4, 8, 8)
+    white.extract(clear)
+    black.extract(clear)
+    assert torch.equal(seen[0], torch.ones(1, 3, 8, 8))
+    assert torch.equal(seen[1], -torch.ones(1, 3, 8, 8))
+
+
 def test_images_take_no_inputs(pool: Pool, tmp_path: Path) -> None:
     model = made(pool).model()
     with pytest.raises(UserError) as error:
@@ -440,13 +509,34 @@ def test_images_take_no_inputs(pool: Pool, tmp_path: Path) -> None:
 def test_a_run_can_build_its_generator_from_what_it_wrote_down(pool: Pool) -> None:
     task = made(pool, "networks.conditional=true", "networks.family=dcgan")
     recipe = dataclasses.replace(task.recipe, task=Images(size=8, channels=1))
-    again = images.model_of(recipe, task.describe())
+    again = image_model.model_of(recipe, task.describe())
     torch.manual_seed(0)
     generator = task.players().generator
     fresh = again.network()
     fresh.load_state_dict(generator.state_dict())
     samples = [torch.cat(list(model.samples(generator, 3, 1, None))) for model in (task.model(), again)]
     assert torch.equal(*samples)
+
+
+def test_rectangles_are_drawn_written_down_and_built_again(pool: Pool) -> None:
+    wide = dataclasses.replace(pool, images=np.concatenate([pool.images, pool.images], axis=3))
+    task = made(wide, "networks.family=dcgan")
+    facts = task.describe().facts
+    assert facts == {"size": [16, 8], "channels": 1}
+    assert facts == msgspec.json.decode(msgspec.json.encode(facts)), "as data.json gives it back"
+    assert image_model.model_of(task.recipe, task.describe()).size == Size(16, 8)
+    images = task.outputs(task.players().generator, Randomness(0), "test", 0, 3)
+    assert images.shape == (3, 1, 8, 16)
+    fitted = ImageSource(wide, CPU).fitted(task.recipe)
+    assert isinstance(fitted.task, Images)
+    assert fitted.task.size == (16, 8)
+
+
+def test_a_large_rectangle_is_told_with_its_cost_on_a_cpu_alone(pool: Pool) -> None:
+    large = dataclasses.replace(pool, images=np.broadcast_to(np.uint8(0), (len(pool.images), 1, 16, 512)))
+    recipe = with_settings(Recipe(), SMALL)
+    assert "512 × 16" in ImageSource(large, CPU).summary(recipe)
+    assert "512 × 16" not in ImageSource(large, torch.device("cuda")).summary(recipe)
 
 
 def test_the_record_counts_what_there_is(pool: Pool) -> None:

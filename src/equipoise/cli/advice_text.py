@@ -8,8 +8,10 @@ from equipoise.cli.text import WIDTH, counted, typed
 from equipoise.data.audit.check import Check
 from equipoise.data.audit.sizes import MOST, Keeping
 from equipoise.data.audit.transparency import ABSENT
+from equipoise.data.channels import OPACITY
 from equipoise.errors import Command, Setting
 from equipoise.formatting import percent, printable
+from equipoise.sizes import Size
 
 MUCH_CUT = 1 / 3  # share of a picture, from which showing all of it is the better advice
 OF_FIT = "task.fit="
@@ -28,8 +30,11 @@ def advised_lines(found: Check, settings: Sequence[str]) -> Iterator[str]:
         yield from _command_lines("to train so, type:", advised_command(found, settings))
         return
     yield from _command_lines("to keep every pixel, type:", advised_command(found, settings))
-    whole = [Setting("task.fit", "pad")] if found.training.cut_shares else []
-    quick = [Setting("task.size", found.training.target.size), *whole, *_advised_background(found)]
+    training = found.training
+    quick = [Setting("task.size", (training.shape or training.target.size).typed)]
+    if training.cut_shares and training.shape is None:
+        quick.append(Setting("task.fit", "pad"))
+    quick += _advised_background(found)
     yield from _command_lines("to train in less time, type:", _command(found, settings, quick))
 
 
@@ -83,7 +88,12 @@ def transparency_lines(found: Check) -> Iterator[str]:
     if not clear.num:
         return
     verb = "has" if clear.num == 1 else "have"
-    yield f"{counted(clear.num, 'image')} {verb} transparent pixels; they become {background} (task.background)"
+    has = f"{counted(clear.num, 'image')} ({percent(clear.num / max(1, found.num_used))}) {verb} transparent pixels"
+    if found.training.target.channels == OPACITY:
+        yield f"{has}, which are kept as a fourth channel"
+        return
+    yield f"{has}; they become {background} (task.background)"
+    yield "--set task.channels=4 keeps them: samples are then transparent, too"
     if clear.num_blank:
         yield f"{clear.num_blank:,} of them show nothing at all"
     if clear.num_vanishing == 1:
@@ -101,7 +111,7 @@ def every_pixel_values(found: Check) -> dict[str, Any]:
     return {
         "images": found.num_used,
         "kept": found.training.num_kept,
-        "size": best.size if best is not None else None,
+        "size": best.size.given if best is not None else None,
         "fit": best.fit if best is not None else None,
         "kept_then": best.num_kept if best is not None else None,
     }
@@ -128,15 +138,16 @@ def _possible_lines(found: Check, best: Keeping) -> Iterator[str]:
     size = training.target.size
     now = f"{training.num_kept:,}" if training.num_kept else "none"
     then = "all" if best.num_kept == found.num_used else f"{best.num_kept:,}"
-    option = f"--size {best.size}" if best.fit == training.target.fit else f"--size {best.size} --fit {best.fit}"
+    option = f"--size {best.size.typed}"
+    if best.fit != training.target.fit:
+        option += f" --fit {best.fit}"
     yield f"{now} of {counted(found.num_used, 'image')} keep all of them; with {option}, {then} would"
-    if best.size > size:
-        times = (best.size / size) ** 2
-        yield f"{best.size} × {best.size} has {times:.2g} times the pixels of {size} × {size}"
+    if best.size.pixels > size.pixels:
+        yield f"{best.size} has {_times(best.size, size)} the pixels of {size}"
     if _is_much(found):
         yield (
             f"that is much for this machine, which by itself takes {training.max_size} × {training.max_size} at most; "
-            f"{size} × {size} takes less time, and reduces the images"
+            f"{training.shape or size} takes less time, and reduces the images"
         )
 
 
@@ -145,7 +156,7 @@ def _is_much(found: Check) -> bool:
     best = found.training.keeping
     if best is None or best.num_kept <= found.training.num_kept:
         return False
-    return best.size > found.training.max_size
+    return best.size.pixels > found.training.max_size**2
 
 
 def _impossible_lines(found: Check) -> Iterator[str]:
@@ -153,20 +164,25 @@ def _impossible_lines(found: Check) -> Iterator[str]:
     target = training.target
     num = sum(count for header, count in found.headers.items() if max(header.width, header.height) > MOST)
     have = f"{counted(num, 'image')} {'has' if num == 1 else 'have'}"
-    yield f"no size keeps all of them: {have} a side of more than {MOST}, the largest size"
-    if training.cut_shares and target.fit != "stretch":
+    yield f"no size up to {MOST} keeps all of them: {have} a side of more than that"
+    if training.shape is not None:
+        yield f"most images share one shape: --size {training.shape.typed} shows them whole"
+    elif training.cut_shares and target.fit != "stretch":
         share = percent(_median(training.cut_shares))
         yield (
             f"--fit crop is sensible where the middle is what matters ({share} is cut off), --fit pad where the whole "
             f"picture is ({share} is bars)"
         )
-    if target.size < MOST:
-        twice = min(MOST, 2 * target.size)
-        times = (twice / target.size) ** 2
+    if 2 * max(target.size) <= MOST:
+        twice = Size(2 * target.size.width, 2 * target.size.height)
         yield (
-            f"a larger size shows finer detail and takes longer: --size {twice} has {times:.2g} times the pixels of "
-            f"{target.size} × {target.size}"
+            f"a larger size shows finer detail and takes longer: --size {twice.typed} has {_times(twice, target.size)} "
+            f"the pixels of {target.size}"
         )
+
+
+def _times(large: Size, small: Size) -> str:
+    return f"{large.pixels / small.pixels:.2g} times"
 
 
 def _median(values: Sequence[float]) -> float:
@@ -179,12 +195,14 @@ def _advised_size(found: Check) -> list[Setting]:
     best = training.keeping
     target = training.target
     if best is None:
+        if training.shape is not None:
+            return [Setting("task.size", training.shape.typed)]
         shares = training.cut_shares
         is_much_cut = 2 * len(shares) > found.num_used and _median(shares) > MUCH_CUT
         return [Setting("task.fit", "pad")] if target.fit == "crop" and is_much_cut else []
     if best.num_kept <= training.num_kept:
         return []
-    changes = [Setting("task.size", best.size)]
+    changes = [Setting("task.size", best.size.typed)]
     if best.fit != target.fit:
         changes.append(Setting("task.fit", best.fit))
     return changes
@@ -198,6 +216,8 @@ def _advised_background(found: Check) -> list[Setting]:
 def _suggested(found: Check) -> str:
     """Return another background, where enough images would vanish on the present one."""
     clear = found.transparency
+    if found.training.target.channels == OPACITY:
+        return ""
     return clear.suggested or "" if clear.is_worth_another else ""
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn, get_args
 from equipoise import __version__
 from equipoise.cli.text import typed
 from equipoise.errors import Command, Option, Part, UserError, listed, shortened, suggested
+from equipoise.sizes import parsed_size, size_of
 
 CommandName = Literal[
     "train",
@@ -196,15 +197,20 @@ def _add_evaluate(commands: Any) -> None:
     splits = _one_of("split", "test", "validation", "train")
     text = "test, validation or train: a split of SOURCE, as a training would make it (default: see above)"
     add("--split", metavar="NAME", type=splits, help=text)
-    text = "pixels a side that both are brought to, 8 to 256 (default: that of the real images)"
-    add("--size", metavar="N", type=_whole("size", 8, 256, 32), help=text)
+    text = "size that both are brought to, 64 or 40x30 (width x height; default: that of the real images)"
+    add("--size", metavar="SIZE", type=_size, help=text)
     fit = _one_of("fit", "crop", "pad", "stretch")
-    add("--fit", metavar="HOW", type=fit, help="make rectangles square: crop, pad or stretch (default: crop)")
+    add(
+        "--fit",
+        metavar="HOW",
+        type=fit,
+        help="how images of another shape are fitted: crop, pad or stretch (default: crop)",
+    )
     text = "what the samples are, where it is not a run: images or points (default: what SOURCE is)"
     add("--task", metavar="NAME", type=_one_of("task", *_tasks()), help=text)
     num = _whole("num", 6, 10_000_000, 5_000)
     add("-n", "--num", metavar="N", type=num, help="how many samples are drawn from a run (default: as in training)")
-    text = "features of images: auto, encoder, inception or dinov2 (default: auto)"
+    text = "features of images: auto, encoder, efficientnet, inception or dinov2 (default: auto)"
     add("--features", metavar="F", type=_features, default="auto", help=text)
     _add_device(sub, default="auto")
     _add_json(sub)
@@ -342,10 +348,15 @@ def _add_source(sub: Parser, allowed: str) -> None:
     add = sub.add_argument
     add("source", metavar="SOURCE", help=allowed)
     add("--recipe", metavar="NAME", type=_recipe, help="see `equipoise recipes` (default: modern)")
-    size = _whole("size", 8, 256, 32)
-    add("--size", metavar="N", type=size, help="pixels a side, 8 to 256 (default: found from the images)")
+    text = "pixels: 64 (a square) or 40x30 (width x height), 8 to 1024 a side (default: found from the images)"
+    add("--size", metavar="SIZE", type=_size, help=text)
     fit = _one_of("fit", "crop", "pad", "stretch")
-    add("--fit", metavar="HOW", type=fit, help="make rectangles square: crop, pad or stretch (default: crop)")
+    add(
+        "--fit",
+        metavar="HOW",
+        type=fit,
+        help="how images of another shape are fitted: crop, pad or stretch (default: crop)",
+    )
 
 
 # Values
@@ -362,6 +373,10 @@ def _whole(option: str, low: int, high: int, example: int) -> Callable[[str], in
         raise UserError(Option(option, shortened(text)), problem, Option(option, nearest))
 
     return read
+
+
+def _size(text: str) -> int | str:
+    return size_of(parsed_size(text, Option("size", shortened(text)))).typed
 
 
 def _one_of(option: str, *allowed: str) -> Callable[[str], str]:

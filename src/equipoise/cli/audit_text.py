@@ -4,6 +4,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, assert_never
 
 from equipoise import formatting
@@ -62,7 +63,7 @@ def check_values(found: Check, settings: Sequence[str] = ()) -> dict[str, Any]:
         "training": {
             "recipe": training.recipe.name,
             "batch": training.recipe.game.batch,
-            "size": target.size,
+            "size": target.size.given,
             "channels": target.channels,
             "fit": target.fit,
             "train": training.num_train,
@@ -137,7 +138,7 @@ def _formats_lines(headers: Counter[Header]) -> Iterator[str]:
         yield "none"
         return
     kinds = _counted(headers, lambda header: header.format)
-    yield _listed(kinds) if "array" not in kinds else "arrays of pixels, not files"
+    yield _listed(kinds) if "array" not in kinds else "arrays of numbers"
     yield _listed(_counted(headers, lambda header: header.mode))
     turned = sum(count for header, count in headers.items() if header.is_turned)
     animated = sum(count for header, count in headers.items() if header.is_animated)
@@ -172,14 +173,14 @@ def _exact_lines(found: Check) -> Iterator[str]:
         return
     repeat = "repeats" if found.num_duplicates == 1 else "repeat"
     yield (
-        f"{counted(found.num_duplicates, 'image')} {repeat} another pixel for pixel at {found.training.target.size} × "
+        f"{counted(found.num_duplicates, 'image')} {repeat} another pixel for pixel at "
         f"{found.training.target.size}; copies always lie on one side of the split"
     )
     yield from _groups_lines(found.exact)
 
 
 def _is_array(found: Check) -> bool:
-    return all(header.format == "array" for header in found.headers)
+    return Path(found.source).suffix.lower() == ".npz" or found.source == "mnist"
 
 
 def _kept(found: Check) -> str:
@@ -270,8 +271,7 @@ def _training_lines(found: Check) -> Iterator[str]:
         yield f"would start, with the recipe {training.recipe.name} in batches of {training.recipe.game.batch}"
     if not found.num_used:
         return
-    colours = "grey" if target.channels == 1 else "colour"
-    yield f"at {target.size} × {target.size} pixels in {colours}"
+    yield f"at {target.size} pixels in {formatting.colours_of(target.channels)}"
     yield (
         f"{training.num_train:,} images to train on, {training.num_validation:,} for validation, "
         f"{training.num_test:,} for the test"
@@ -297,13 +297,15 @@ def _square_lines(training: Training) -> Iterator[str]:
         return
     middle, most = (f"{math.floor(100 * share)} %" for share in (statistics.median(shares), shares[-1]))
     half = f"half of them lose {middle} or more, at most {most}" if middle != most else f"{most} of each is lost"
+    width, height = training.target.size
+    other = f"{_images(len(shares))} {'not square' if width == height else 'of another shape'} and"
     match training.target.fit:
         case "crop":
-            yield f"{_images(len(shares))} not square and cut to the middle: {half} (--fit pad shows all)"
+            yield f"{other} cut to the middle: {half} (--fit pad shows all)"
         case "pad":
-            yield f"{_images(len(shares))} not square and get bars, which fill up to {most} of them"
+            yield f"{other} get bars, which fill up to {most} of them"
         case "stretch":
-            yield f"{_images(len(shares))} not square and squeezed, their longer side by up to {most}"
+            yield f"{other} squeezed, one side by up to {most}"
         case _:
             assert_never(training.target.fit)
 

@@ -10,6 +10,7 @@ from equipoise import formatting
 from equipoise.cli.text import counted, labelled, setting
 from equipoise.runs.quality import graded
 from equipoise.runs.scale import scale_sentence
+from equipoise.sizes import size_of
 from equipoise.storage.records import Metric, Rivals, deciding
 
 if TYPE_CHECKING:
@@ -85,8 +86,9 @@ def _sides_lines(found: "Evaluation") -> Iterator[str]:
             for label, text in ((name, _counts(side)), *(("", text) for text in _details(side))):
                 yield from (f"  {line}" for line in labelled(label, text, INDENT))
     if size := found.protocol.get("size"):
-        colours = "grey" if found.protocol.get("channels") == 1 else "colour"
-        text = f"{size}×{size}, {colours}, fit: {found.protocol['fit']}"
+        colours = formatting.colours_of(found.protocol.get("channels"))
+        width, height = size_of(size)
+        text = f"{width}×{height}, {colours}, fit: {found.protocol['fit']}"
         yield from (f"  {line}" for line in labelled("brought to", text, INDENT))
 
 
@@ -117,7 +119,7 @@ def _details(side: "Side") -> Iterator[str]:
     if side.num_enlarged:
         looks.append(f"{side.num_enlarged:,} enlarged")
     if side.num_cropped:
-        looks.append(f"{side.num_cropped:,} not square")
+        looks.append(f"{side.num_cropped:,} of another shape")
     if looks:
         yield "; ".join(looks)
     if side.rejected:

@@ -1,5 +1,6 @@
 """Images and labels out of `.npz` files, as numbers [N, H, W, C] and int64 [N]."""
 
+import io
 import math
 import os
 import zipfile
@@ -10,13 +11,17 @@ import numpy as np
 
 from equipoise.data import archives
 from equipoise.errors import Part, UserError, listed, shortened
+from equipoise.sizes import MAX_CHANNELS
 
 IMAGE_NAMES = ("images", "x", "arr_0")
 LABEL_NAMES = ("labels", "y")
 PARTS = ("train", "val", "valid", "validation", "test")  # x_train, X_test, train_images, val_labels
 MAX_BYTES = 2**36  # 64 GiB unpacked
+MAX_PICTURE_BYTES = 2**30  # of the array of one picture
 MAX_ARRAYS = 10_000
 CHANNELS = (1, 2, 3, 4)
+PICTURE_NAMES = (*("image", "x", "arr_0"), "images", "data")  # of the one array of an `.npz` that is a picture
+SHAPES_OF_PICTURES = "[H, W], [H, W, C] or [C, H, W] with at most 16 channels"
 LEAST_SIDE = 8  # of images that are stored as rows of pixels
 _BLOCK = 2**20
 
@@ -274,6 +279,9 @@ def _images(path: Path, key: str, subject: str) -> np.ndarray:
     allowed = CHANNELS
     if values.ndim == 4 and values.shape[3] not in allowed and values.shape[1] in allowed:
         values = values.transpose(0, 2, 3, 1)
+    if values.ndim == 4 and not {*values.shape[1:]} & {*allowed}:
+        values = _channels_last(values)
+        allowed = range(1, MAX_CHANNELS + 1)
     if values.ndim != 4 or values.shape[3] not in allowed or 0 in values.shape[1:]:
         problem = f"shape {values.shape}; allowed are [N, H, W], [N, H, W, C] and [N, C, H, W]"
         is_known = values.ndim == 5 or (values.ndim == 4 and values.shape[2] in allowed)
@@ -282,6 +290,51 @@ def _images(path: Path, key: str, subject: str) -> np.ndarray:
         raise UserError(name, f"type {values.dtype}; allowed are whole numbers, floats and booleans")
     refuse_not_finite(stored, name)
     return np.ascontiguousarray(values)
+
+
+def _channels_last(values: np.ndarray) -> np.ndarray:
+    """Return [..., H, W, C] of values whose channels are the first or the last of three axes: the shorter one."""
+    first, _, last = values.shape[-3:]
+    return np.moveaxis(values, -3, -1) if first < last else values
+
+
+def picture_in(content: bytes) -> np.ndarray:
+    """Return the picture [H, W, C] of an `.npy` or `.npz` file in the numbers it is stored as; raises ValueError."""
+    if content[:6] == np.lib.format.MAGIC_PREFIX:
+        values = read_array(io.BytesIO(content), len(content))
+    else:
+        values = _only_array(content)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"type {str(values.dtype)[:40]}; allowed are whole numbers, floats and booleans")
+    if values.ndim == 2:
+        values = values[:, :, None]
+    if values.ndim == 3:
+        values = _channels_last(values)
+    if values.ndim != 3 or not 1 <= values.shape[2] <= MAX_CHANNELS or 0 in values.shape:
+        raise ValueError(f"shape {values.shape}; a file that is one picture is {SHAPES_OF_PICTURES}")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError("pixels that are not finite numbers")
+    return np.ascontiguousarray(values)
+
+
+def _only_array(content: bytes) -> np.ndarray:
+    """Return the array of an `.npz` that holds one, or one with a picture's name; raises ValueError."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()[:MAX_ARRAYS]}
+            name = next((name for name in PICTURE_NAMES if name in members), None)
+            if name is None and len(members) == 1:
+                (name,) = members
+            if name is None:
+                raise ValueError(f"it holds {shortened(', '.join(members)) or 'no arrays'}; one picture a file is read")
+            if reason := archives.flaw(members[name], MAX_PICTURE_BYTES):
+                raise ValueError(reason)
+            with archive.open(members[name]) as file:
+                return read_array(file, members[name].file_size)
+    except ValueError:
+        raise
+    except Exception as error:  # a damaged archive fails in zipfile, zlib or numpy
+        raise ValueError(f"damaged ({type(error).__name__})") from None
 
 
 def _unflattened(values: np.ndarray, subject: str, path: Path, key: str) -> np.ndarray:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equipoise.data.channels import OPACITY
 from equipoise.recipe import AugmentationName
 
 MAX_ROTATION = math.radians(30.0)
@@ -38,7 +39,7 @@ def augment(images: Tensor, kinds: Sequence[AugmentationName], strength: float, 
         chosen = torch.rand(num, generator=generator) < strength
         match kind:
             case "color":
-                images = _color(images, chosen, generator)
+                images = _coloured(images, chosen, generator)
                 continue
             case "cutout":
                 images = images * _cutout(images, chosen, generator)
@@ -126,12 +127,25 @@ def _color(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor
     factors = torch.stack([brightness, saturation, contrast]).to(images.device, images.dtype)
     brightness, saturation, contrast = factors[:, :, None, None, None]
     colored = images + brightness
-    if images.shape[1] > 1:
+    if images.shape[1] == 3:  # of measured channels a mean says nothing
         grey = colored.mean(dim=1, keepdim=True)
         colored = grey + (colored - grey) * saturation
     mean = colored.mean(dim=(1, 2, 3), keepdim=True)
     colored = mean + (colored - mean) * contrast
     return torch.where(chosen.to(images.device)[:, None, None, None], colored, images)
+
+
+def _coloured(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """Change the colours alone where the last channel is their opacity, by which they are premultiplied.
+
+    The plain colours are changed, so that what cannot be seen stays without colour.
+    """
+    if images.shape[1] != OPACITY:
+        return _color(images, chosen, generator)
+    opacity = (images[:, 3:] + 1) / 2
+    colours = images[:, :3] + (1 - opacity)  # of what is not seen at all they are grey: 0
+    changed = _color(colours, chosen, generator) - colours
+    return torch.cat([images[:, :3] + opacity * changed, images[:, 3:]], dim=1)
 
 
 def _cutout(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 import numpy as np
@@ -23,8 +23,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from equipoise.data.channels import OPACITY, is_measured
 from equipoise.data.values import Scale, some_of
 from equipoise.errors import Setting, UserError, shortened, suggested
+from equipoise.sizes import Size
 
 MAX_PIXELS = 2**27  # 134 megapixels, 400 MB as RGB: above it a file is more likely a bomb than a photo
 LARGE_PIXELS = 2**24  # images of more are decoded one at a time: several at once could fill the memory
@@ -83,8 +85,8 @@ class BrokenImage(Exception):
 class Target:
     """What every image of a pool becomes."""
 
-    size: int
-    channels: Literal[1, 3]
+    size: Size
+    channels: int  # 1 grey, 3 in colour, 4 in premultiplied colour with opacity, others measured
     fit: Literal["crop", "pad", "stretch"]
     background: tuple[int, int, int]
     scale: Scale | None = None  # of deep images; None: each on its own
@@ -143,8 +145,12 @@ def format_of(head: bytes) -> str | None:
 
 
 def open_image(raw: bytes | np.ndarray) -> Image.Image:
-    """Read the header of an encoded file, or wrap uint8 [H, W, C]; raises BrokenImage."""
+    """Read the header of an encoded file, or wrap an array [H, W, C]; raises BrokenImage.
+
+    Of measured channels the first three are wrapped; numbers that are not bytes are wrapped as they look by themselves.
+    """
     if isinstance(raw, np.ndarray):
+        raw = _as_bytes(raw if raw.shape[2] <= OPACITY else raw[:, :, :3], None)
         is_grey = raw.shape[2] == 1
         pixels = raw[:, :, 0] if is_grey else raw
         return Image.fromarray(pixels)
@@ -190,6 +196,8 @@ def has_color(raw: bytes | np.ndarray, background: tuple[int, int, int]) -> bool
 
 def deep_values(raw: bytes | np.ndarray) -> np.ndarray | None:
     """Return some of the values of an image of more than 8 bits or floats, None of any other; raises BrokenImage."""
+    if isinstance(raw, np.ndarray):
+        return None if raw.dtype == np.uint8 else some_of(raw)
     image = open_image(raw)
     if not _is_deep(image):
         return None
@@ -204,6 +212,12 @@ def deep_values(raw: bytes | np.ndarray) -> np.ndarray | None:
     return found[0]
 
 
+def stack_values(raw: bytes | np.ndarray, num: int) -> np.ndarray | None:
+    """Return some of the values of so many measured channels, None where they are bytes; raises BrokenImage."""
+    values = pages_of(raw, num)
+    return None if values.dtype == np.uint8 else some_of(values)
+
+
 def byte_values(raw: bytes | np.ndarray) -> np.ndarray:
     """Return some of the values 0..255 that an image is shown in, on white; raises BrokenImage."""
     image = open_image(raw)
@@ -211,25 +225,92 @@ def byte_values(raw: bytes | np.ndarray) -> np.ndarray:
 
 
 def decode(raw: bytes | np.ndarray, target: Target) -> np.ndarray:
-    """Return an image as uint8 [C, H, W]: upright, opaque, fitted to a square; raises BrokenImage."""
-    return _decoded(open_image(raw), target)
+    """Return an image as uint8 [C, H, W]: upright, fitted to a size, opaque but for 4 channels; raises BrokenImage."""
+    if is_measured(target.channels):
+        return _stacked(pages_of(raw, target.channels), target)
+    return _decoded(_opened(raw, target), target)
+
+
+def _opened(raw: bytes | np.ndarray, target: Target) -> Image.Image:
+    if not isinstance(raw, np.ndarray):
+        return open_image(raw)
+    if raw.shape[2] > OPACITY:
+        raise BrokenImage(f"{raw.shape[2]} channels, and task.channels={target.channels}")
+    return open_image(_as_bytes(raw, target.scale))
 
 
 def header_of(raw: bytes | np.ndarray) -> Header:
     """Return what a file says of its image, without decoding it; raises BrokenImage."""
     image = open_image(raw)
     kind = "array" if isinstance(raw, np.ndarray) else format_of(raw[:16]) or ""
-    return _header(image, kind, _mode_in_words(image, kind), image.size)
+    mode = f"{num} channels" if (num := num_stored(raw)) > OPACITY else _mode_in_words(image, kind)
+    return _header(image, kind, mode, image.size)
 
 
 def decode_described(raw: bytes | np.ndarray, target: Target) -> Described:
     """Return what `decode` does, and what the file said of its image; raises BrokenImage."""
-    image = open_image(raw)
+    if is_measured(target.channels):
+        header = replace(header_of(raw), mode=f"{target.channels} channels", is_turned=False, is_animated=False)
+        return Described(decode(raw, target), header, None)
+    image = _opened(raw, target)
     kind = "array" if isinstance(raw, np.ndarray) else format_of(raw[:16]) or ""
     mode = _mode_in_words(image, kind)
     size = image.size  # before decoding, which changes the size of a JPEG that is decoded smaller
     pixels = _decoded(image, target)
     return Described(pixels, _header(image, kind, mode, size), _transparent(image))
+
+
+def num_stored(raw: bytes | np.ndarray) -> int:
+    """Return the channels of an array, 0 of an encoded file."""
+    return raw.shape[2] if isinstance(raw, np.ndarray) else 0
+
+
+def pages_of(raw: bytes | np.ndarray, num: int) -> np.ndarray:
+    """Return measured channels [H, W, C] in their own numbers, of an array or the pages of a TIFF; raises BrokenImage.
+
+    They are as they lie in the file: what EXIF says of turning is for photographs.
+    """
+    if isinstance(raw, np.ndarray):
+        if raw.shape[2] != num:
+            raise BrokenImage(f"{raw.shape[2]} channels, and task.channels={num}")
+        return raw
+    image = open_image(raw)
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        raise BrokenImage(f"no array and no TIFF, and task.channels={num} asks for measured channels")
+    if (found := num_frames(raw)) != num:
+        raise BrokenImage(f"{found:,} {'page' if found == 1 else 'pages'}, and task.channels={num}")
+    pages: list[np.ndarray] = []
+
+    def load() -> Image.Image:
+        for place in range(num):
+            image.seek(place)
+            image.load()
+            values = np.asarray(_values(image) if _is_deep(image) else image.convert("L"))
+            if pages and values.shape != pages[0].shape:
+                raise BrokenImage("pages of several sizes")
+            pages.append(values)
+        return image
+
+    _guarded(image, load)
+    return np.stack(pages, axis=2)
+
+
+def _stacked(values: np.ndarray, target: Target) -> np.ndarray:
+    """Return measured channels [H, W, C] as uint8 [C, H, W] on the set's scale, fitted one by one; bars are 0."""
+    pixels = _as_bytes(values, target.scale)
+    alone = replace(target, channels=1, background=(0, 0, 0))
+    fitted = [np.asarray(_fitted(Image.fromarray(channel), alone)) for channel in np.moveaxis(pixels, 2, 0)]
+    return np.stack(fitted)
+
+
+def _as_bytes(values: np.ndarray, scale: Scale | None) -> np.ndarray:
+    """Return numbers as uint8 on a scale; without one bytes are 0 to 255 as they are, others by their own range."""
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    if scale is None:
+        most = float(np.nan_to_num(values.astype(np.float64)).max(initial=0))
+        scale = Scale(0.0, next((bound for bound in (1.0, 255.0, 65535.0) if most <= bound), most))
+    return _deep_to_uint8(values, scale)
 
 
 def _header(image: Image.Image, kind: str, mode: str, size: tuple[int, int]) -> Header:
@@ -247,12 +328,19 @@ def upright(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
 
 def _decoded(image: Image.Image, target: Target) -> np.ndarray:
     if image.format == "JPEG":  # decode large photos at 1/2, 1/4 or 1/8, but never below twice the target
-        image.draft(None, (2 * target.size, 2 * target.size))
+        side = 2 * max(target.size)
+        image.draft(None, (side, side))
     pixels = np.asarray(_guarded(image, lambda: _prepared(image, target)))
+    if target.channels == OPACITY:  # resizing overshoots at edges
+        pixels = np.minimum(pixels, pixels[:, :, 3:])
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _prepared(image: Image.Image, target: Target) -> Image.Image:
+    if target.channels == OPACITY and _has_alpha(image) and not _is_deep(image):
+        image.load()
+        clear = image.convert("RGBA").convert("RGBa")  # premultiplied, so that resizing mixes what is seen
+        return _fitted(_upright(image, clear), target)
     return _fitted(_upright(image, _flat(image, target.background, target.scale)), target)
 
 
@@ -417,33 +505,48 @@ def _mode_in_words(image: Image.Image, kind: str) -> str:
 
 
 def _fitted(image: Image.Image, target: Target) -> Image.Image:
-    """Return a square of the target's size and channels; an image that is one already keeps its pixels."""
-    mode = "L" if target.channels == 1 else "RGB"
-    image = _in_mode(image, mode)
-    side = target.size
-    width, height = image.size
+    """Return an image of the target's size and channels; one that is so already keeps its pixels."""
+    image = _in_target_mode(image, target.channels)
+    size = target.size
+    whole = Size(*image.size)
     match target.fit:
         case "stretch":
-            return _resized(image, side, side, (0, 0, width, height))
+            return _resized(image, size, (0, 0, whole.width, whole.height))
         case "crop":
-            edge = min(width, height)
-            left = (width - edge) // 2
-            top = (height - edge) // 2
-            return _resized(image, side, side, (left, top, left + edge, top + edge))
+            part = fitted_into(whole, size)
+            left = (whole.width - part.width) // 2
+            top = (whole.height - part.height) // 2
+            return _resized(image, size, (left, top, left + part.width, top + part.height))
         case "pad":
-            edge = max(width, height)
-            inner_width = max(1, round(width * side / edge))
-            inner_height = max(1, round(height * side / edge))
-            canvas = Image.new("RGB", (side, side), target.background).convert(image.mode)
-            inner = _resized(image, inner_width, inner_height, (0, 0, width, height))
-            canvas.paste(inner, ((side - inner_width) // 2, (side - inner_height) // 2))
+            inner = fitted_into(size, whole)
+            canvas = Image.new(image.mode, size)  # all channels are 0: with opacity, nothing is seen there
+            if target.channels != OPACITY:
+                canvas = Image.new("RGB", size, target.background).convert(image.mode)
+            left = (size.width - inner.width) // 2
+            top = (size.height - inner.height) // 2
+            canvas.paste(_resized(image, inner, (0, 0, whole.width, whole.height)), (left, top))
             return canvas
         case _:
             assert_never(target.fit)
 
 
-def _resized(image: Image.Image, width: int, height: int, box: tuple[int, int, int, int]) -> Image.Image:
-    if (box[2] - box[0], box[3] - box[1]) == (width, height):
-        return image if image.size == (width, height) else image.crop(box)
+def _in_target_mode(image: Image.Image, channels: int) -> Image.Image:
+    if channels == 1:
+        return _in_mode(image, "L")
+    if channels == OPACITY and image.mode != "RGBa":
+        return _in_mode(image, "RGB").convert("RGBA").convert("RGBa")  # Pillow knows no shorter way
+    return image if channels == OPACITY else _in_mode(image, "RGB")
+
+
+def fitted_into(whole: Size, shape: Size) -> Size:
+    """Return the largest size within the whole that has the ratio of a shape, to a pixel."""
+    if whole.width * shape.height >= whole.height * shape.width:
+        return Size(max(1, round(whole.height * shape.width / shape.height)), whole.height)
+    return Size(whole.width, max(1, round(whole.width * shape.height / shape.width)))
+
+
+def _resized(image: Image.Image, size: Size, box: tuple[int, int, int, int]) -> Image.Image:
+    if (box[2] - box[0], box[3] - box[1]) == size:
+        return image if image.size == size else image.crop(box)
     # Box-reduced to three times the target first: as sharp, and several times faster on photos.
-    return image.resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    return image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)

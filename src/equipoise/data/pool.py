@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from equipoise.data.audit.transparency import Tally
 from equipoise.data.cache import default_cache as default_cache
 from equipoise.data.cache import writing_to
 from equipoise.data.changes import name_hashes
+from equipoise.data.channels import OPACITY, is_measured
 from equipoise.data.decode import (
     BrokenImage,
     Target,
@@ -32,18 +34,20 @@ from equipoise.data.decode import (
     deep_values,
     has_color,
     num_frames,
+    num_stored,
     parse_background,
     smaller_side,
+    stack_values,
 )
 from equipoise.data.listing import Numbered
-from equipoise.data.sources import PAGED, Source, SourceImages, labelled, open_source, subject_of
+from equipoise.data.sources import PAGED, PICTURE_ARRAYS, Source, SourceImages, labelled, open_source, subject_of
 from equipoise.data.splits import Splits, split
 from equipoise.data.values import Scale, array_to_uint8, doubts_of_bytes, notes_of, scale_of, scale_of_array
 from equipoise.errors import Setting, UserError
 from equipoise.randomness import Randomness, stream_seed
+from equipoise.sizes import MIN_SIDE, size_of, size_of_shape
 from equipoise.storage.records import Rejected
 
-MIN_SIZE = 8
 MAX_REJECTED = 3  # broken files that are tolerated in any case
 MAX_REJECTED_SHARE = 0.1
 _NUM_SCANNED = 1_000  # images that decide on the size
@@ -110,7 +114,7 @@ def prepare(
     cache = cache or default_cache()
     parse_background(images.background)  # a mistake is reported before anything is read
     source = open_source(data.source)
-    size = images.size or f"<={max_size}"
+    size = _wanted(images, max_size)
     with writing_to(cache):
         found = store.find(cache, _key(source.stamp, images, size, images.channels))
         if found is None:
@@ -129,16 +133,21 @@ def prepare(
 
 
 def _note_again(
-    cache: Path, source: Source, images: recipe.Images, size: int | str, found: tuple[store.Stored, store.Listing]
+    cache: Path,
+    source: Source,
+    images: recipe.Images,
+    size: int | tuple[int, int] | str,
+    found: tuple[store.Stored, store.Listing],
 ) -> None:
     """Note a pool for the source's stamp too, and for the size, channels and scale that were found.
 
     A run's recipe holds these: asked for, they are the same.
     """
     stored, listing = found
-    _, channels, side, _ = stored.images.shape
+    channels = stored.images.shape[1]
+    given = size_of_shape(stored.images.shape).given
     on_scale = with_scale(images, listing.scale)
-    keys = {_key(text, on_scale, side, channels) for text in (source.fingerprint, source.found.stamp)}
+    keys = {_key(text, on_scale, given, channels) for text in (source.fingerprint, source.found.stamp)}
     for key in keys | {_key(source.found.stamp, images, size, images.channels)}:
         store.note(cache, key, listing)
 
@@ -176,7 +185,12 @@ def with_scale(images: recipe.Images, scale: Sequence[float | None] | None) -> r
     return msgspec.structs.replace(images, black=scale[0], white=scale[1])
 
 
-def _key(content: str, images: recipe.Images, size: int | str, channels: int | None) -> str:
+def _wanted(images: recipe.Images, max_size: int) -> int | tuple[int, int] | str:
+    """Return the size that is asked for, or that it is found from the images."""
+    return f"<={max_size}" if images.size is None else size_of(images.size).given
+
+
+def _key(content: str, images: recipe.Images, size: int | tuple[int, int] | str, channels: int | None) -> str:
     """Return under what the cache keeps a source of this stamp or fingerprint, read with these settings."""
     background = parse_background(images.background)
     options = (store.VERSION, content, size, channels, images.fit, background, images.black, images.white)
@@ -329,30 +343,49 @@ def _target(
     sample = np.unique(np.linspace(0, num - 1, min(num, _NUM_SCANNED)).astype(np.int64))
     size = images.size
     if size is None:
-        size = min(max(_median_side(listed, sample, executor), MIN_SIZE), max_size)
-    channels = images.channels
+        size = min(max(_median_side(listed, sample, executor), MIN_SIDE), max_size)
+    measured = _num_measured(listed, sample, executor)
+    channels = images.channels or measured
+    if measured and images.channels not in (None, measured):
+        problem = f"the arrays have {measured} channels"
+        raise UserError(Setting("task.channels", images.channels), problem, Setting("task.channels", measured))
     if channels is None:
         channels = 3 if _any_color(listed, sample, background, executor) else 1
-    scale, notes = _scale(listed, images, sample, executor)
-    notes += _notes_of_pages(listed, sample, executor)
-    return Target(size, channels, images.fit, background, scale), notes
+    scale, notes = _scale(listed, images, channels, sample, executor)
+    if is_measured(channels):
+        notes.append(f"{channels} channels are measured side by side; pictures show the first three in colour")
+    else:
+        notes += _notes_of_pages(listed, sample, executor)
+    return Target(size_of(size), channels, images.fit, background, scale), notes
 
 
 def _scale(
-    listed: SourceImages, images: recipe.Images, sample: np.ndarray, executor: ThreadPoolExecutor
+    listed: SourceImages, images: recipe.Images, channels: int, sample: np.ndarray, executor: ThreadPoolExecutor
 ) -> tuple[Scale | None, list[str]]:
     """Return the one scale of all images of more than 8 bits or floats; None where a sample has none of them."""
     if listed.array is not None:  # it was put on its scale before
         return None, []
     is_given = images.black is not None or images.white is not None
     without = ["task.black and task.white have no effect: no image has more than 8 bits"] if is_given else []
-    found = executor.map(partial(_attempt, listed, deep_values), sample)
+    look = partial(stack_values, num=channels) if is_measured(channels) else deep_values
+    found = executor.map(partial(_attempt, listed, look), sample)
     deep = [values for values in found if isinstance(values, np.ndarray)]
     if not deep:
         some = executor.map(partial(_attempt, listed, byte_values), sample[:: max(1, len(sample) // _NUM_DARK)])
         return None, [*without, *doubts_of_bytes([values for values in some if isinstance(values, np.ndarray)])]
     scale = scale_of(deep, images.black, images.white)
     return scale, notes_of(scale, deep)
+
+
+def _num_measured(listed: SourceImages, sample: np.ndarray, executor: ThreadPoolExecutor) -> int | None:
+    """Return the channels of arrays that have more than colours and opacity, as most of a sample do; else None."""
+    if listed.array is not None:
+        return listed.array.shape[3] if listed.array.shape[3] > OPACITY else None
+    stored = [index for index in map(int, sample) if Path(listed.names[index]).suffix.lower() in PICTURE_ARRAYS]
+    found = executor.map(partial(_attempt, listed, num_stored), stored)
+    counts = Counter(num for num in found if isinstance(num, int))
+    most = counts.most_common(1)[0][0] if counts else 0
+    return most if most > OPACITY else None
 
 
 def _notes_of_pages(listed: SourceImages, sample: np.ndarray, executor: ThreadPoolExecutor) -> list[str]:
@@ -401,7 +434,9 @@ def _attempt(listed: SourceImages, function: Callable[[bytes | np.ndarray], T], 
 
 def _is_ready(array: np.ndarray, target: Target) -> bool:
     """Return whether images uint8 [N, H, W, C] are as they shall be, but for the order of their axes."""
-    return array.shape[1:] == (target.size, target.size, target.channels)
+    if target.channels == OPACITY:  # colours of arrays are plain, and ours are premultiplied
+        return False
+    return array.shape[1:] == (target.size.height, target.size.width, target.channels)
 
 
 def _sliced(array: np.ndarray, progress: Progress | None) -> Batches:

@@ -33,6 +33,7 @@ OF_SHARDS = (".tar", ".parquet")
 ARCHIVES = frozenset((".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"))
 OF_ARRAYS = frozenset((".pt", ".pth", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".safetensors", ".tfrecord"))
 VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm"))
+PICTURE_ARRAYS = frozenset((".npy", ".npz"))  # one picture a file, where no file is an image
 PAGED = frozenset((".gif", ".tif", ".tiff", ".webp", ".png"))  # formats with frames or pages
 LEAST = 22  # images with which anything can be trained
 NUM_SNIFFED = 64  # files whose first bytes are looked at, to say what a folder without images holds
@@ -187,6 +188,7 @@ def _load_npz(path: Path, subject: str) -> SourceImages:
 def _chosen(names: Sequence[str], head: Callable[[int], bytes]) -> tuple[list[int], Counter[str]]:
     """Return the indices of names that may be images, and counts of the others."""
     chosen: list[int] = []
+    stored: list[int] = []  # arrays, which may be pictures
     skipped = Counter[str]()
     runs = _run_folders([name for name in names if not is_deep(name)])
     for index, name in enumerate(names):
@@ -203,6 +205,10 @@ def _chosen(names: Sequence[str], head: Callable[[int], bytes]) -> tuple[list[in
             chosen.append(index)
         else:
             skipped[suffix or "without a suffix"] += 1
+            if suffix in PICTURE_ARRAYS:
+                stored.append(index)
+    if not chosen and len(stored) >= LEAST:
+        return stored, _besides(skipped, [names[index] for index in stored])
     return chosen, skipped
 
 
@@ -251,9 +257,10 @@ def _remedies_of_kind(suffix: str, path: Path) -> list[str]:
         return [f"Unpack {path.name}, then give the folder: its shards are read as they are"]
     if suffix in VIDEOS:
         return ["Save their frames as images, then give their folder"]
+    one_each = [f"Put {LEAST} or more there, one picture a file"] if suffix == ".npy" else []
     if suffix in OF_ARRAYS or suffix == ".npy":
         another = arrays.free_name(path.with_name(f"{path.stem}-images.npz"))
-        return [f'Write their images into one new file: np.savez("{another}", images=images)']
+        return [f'Write their images into one new file: np.savez("{another}", images=images)', *one_each]
     return []
 
 
@@ -394,7 +401,11 @@ def _look_into(path: Path, subject: str) -> Found:
             load_shards = shards.load_tars if _suffix(kept[0]) == ".tar" else parquet.load_parquet
             return load_shards(path, kept, subject, _besides(skipped, kept))
         read = partial(read_file_in, path)
-        images = SourceImages(kept, lambda index: read(kept[index]), num_skipped=skipped.total(), skipped=skipped)
+
+        def picture(index: int) -> bytes | np.ndarray:
+            return _picture(kept[index], read(kept[index]))
+
+        images = SourceImages(kept, picture, num_skipped=skipped.total(), skipped=skipped)
         return _with_labels(images, names, chosen, lambda index: read(names[index]))
 
     return Found(f"{path.resolve()} {digest.hexdigest()}", load, seen.stamp(path))
@@ -402,6 +413,16 @@ def _look_into(path: Path, subject: str) -> Found:
 
 def _unlisted(error: OSError, subject: str) -> UserError:
     return UserError(subject, f"{error.filename} cannot be read ({error.strerror})")
+
+
+def _picture(name: str, content: bytes) -> bytes | np.ndarray:
+    """Return an encoded file as it is, and the picture of an `.npy` or `.npz` as an array [H, W, C]."""
+    if Path(name).suffix.lower() not in PICTURE_ARRAYS:
+        return content
+    try:
+        return arrays.picture_in(content)
+    except ValueError as error:
+        raise BrokenImage(str(error)[:200]) from None
 
 
 def _head(path: Path) -> bytes:
@@ -435,10 +456,10 @@ def _load_zip(path: Path, subject: str) -> SourceImages:
     names = [member.filename for member in kept]
     repeated = archives.shared(kept)
 
-    def read(index: int) -> bytes:
+    def read(index: int) -> bytes | np.ndarray:
         if index in repeated:
             raise BrokenImage(repeated[index])
-        return _read_member(archive, kept[index])
+        return _picture(names[index], _read_member(archive, kept[index]))
 
     images = SourceImages(names, read, num_skipped=skipped.total(), skipped=skipped)
     return _with_labels(images, all_names, chosen, lambda index: _read_member(archive, safe[index]))

@@ -1,4 +1,4 @@
-"""The players' losses: logits [N] in, per-sample values [N] out, reduced in the update only.
+"""The players' losses: logits [N] in, per-sample values [N] out, reduced in the update only; or [N, K] of K judges.
 
 Below, r = D(x) and f = D(G(z)) are logits, σ is the logistic function, and softplus(t) = log(1 + eᵗ), so that
 −log σ(t) = softplus(−t). A loss is a record of two functions `(real_logits [N], fake_logits [N]) -> [N]`, one for each
@@ -147,9 +147,9 @@ def relativistic_generator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 def relativistic_average_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """softplus(−(r − mean f)) + softplus(f − mean r): arXiv:1807.00734, section 4.2, the means over the batch."""
-    return F.softplus(fake_logits.mean() - real_logits) + F.softplus(fake_logits - real_logits.mean())
+    return F.softplus(fake_logits.mean(0) - real_logits) + F.softplus(fake_logits - real_logits.mean(0))
 
 
 def relativistic_average_generator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """softplus(r − mean f) + softplus(−(f − mean r)): arXiv:1807.00734, section 4.2, the means over the batch."""
-    return F.softplus(real_logits - fake_logits.mean()) + F.softplus(real_logits.mean() - fake_logits)
+    return F.softplus(real_logits - fake_logits.mean(0)) + F.softplus(real_logits.mean(0) - fake_logits)

@@ -18,7 +18,7 @@ from equipoise.game.updates import Terms
 from equipoise.randomness import Randomness
 from equipoise.recipe import Game, Penalty
 
-Critic = Callable[[Tensor], Tensor]  # samples [N, …] to logits [N], or one for each pack of samples
+Critic = Callable[[Tensor], Tensor]  # samples [N, …] to logits [N] or [N, K] of K judges; one for each pack of samples
 Autocast = Callable[[], AbstractContextManager]
 
 
@@ -44,7 +44,7 @@ def discriminator_terms(
     """Return the adversarial term and, when it is due, the gradient penalty, with what the logits say.
 
     `real` and `fake` are samples `[N, …]` as the discriminator shall see them, without a graph. A critic of packs
-    returns a logit for each.
+    returns a logit for each. Where several judge, their losses are added.
     """
     penalty = penalty_of(game, step.adjustments)
     kind = penalty.kind
@@ -54,7 +54,7 @@ def discriminator_terms(
     with autocast():
         real_logits = critic(real).float()
         fake_logits = critic(fake).float()
-    losses = {"adversarial": loss.discriminator(real_logits, fake_logits)}
+    losses = {"adversarial": added(loss.discriminator(real_logits, fake_logits))}
     stats = logit_stats(loss, real_logits.detach(), fake_logits.detach())
     stats["penalty"] = torch.zeros((), device=real_logits.device)
     if due:
@@ -90,7 +90,12 @@ def generator_term(
         if loss.uses_real:
             with torch.no_grad():
                 real_logits = critic(real()).float()
-    return loss.generator(real_logits, fake_logits)
+    return added(loss.generator(real_logits, fake_logits))
+
+
+def added(losses: Tensor) -> Tensor:
+    """Return losses `[N]` of each sample, of one judge `[N]` or of several `[N, K]`."""
+    return losses if losses.ndim == 1 else losses.sum(1)
 
 
 def with_noise(samples: Tensor, game: Game, stream: str, step: StepContext) -> Tensor:

@@ -8,7 +8,6 @@ import math
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equipoise.nets.layers import (
@@ -17,32 +16,45 @@ from equipoise.nets.layers import (
     MinibatchDeviation,
     NormName,
     ProjectionHead,
+    Smooth,
     add_spectral_norm,
     crop,
+    evened,
     make_norm,
     packed,
     resolutions,
     stage_channels,
 )
+from equipoise.sizes import GivenSize
 
 
 class DCGANGenerator(nn.Module):
     """Latents [N, Z], labels [N] → images [N, C, H, W] in (-1, 1)."""
 
     def __init__(
-        self, *, size: int, channels: int, num_classes: int, latent_size: int, width: int, norm: NormName = "batch"
+        self,
+        *,
+        size: GivenSize,
+        channels: int,
+        num_classes: int,
+        latent_size: int,
+        width: int,
+        norm: NormName = "batch",
+        smooth: bool = False,
     ):
         super().__init__()
         lowest, *self.sizes = reversed(resolutions(size))
         hidden = stage_channels(width, len(self.sizes))[::-1]
         self.inputs = LabelledLatents(latent_size, num_classes)
         has_bias = norm == "none"
-        project = nn.ConvTranspose2d(self.inputs.size, hidden[0], lowest, bias=has_bias)
+        project = nn.ConvTranspose2d(self.inputs.size, hidden[0], (lowest.height, lowest.width), bias=has_bias)
         self.project = _hidden_layer(project, norm)
         self.upwards = nn.ModuleList(
-            _hidden_layer(nn.ConvTranspose2d(low, high, 4, 2, 1, bias=has_bias), norm) for low, high in pairwise(hidden)
+            _hidden_layer(nn.ConvTranspose2d(low, high, 4, 2, 1, bias=has_bias), norm, smooth)
+            for low, high in pairwise(hidden)
         )
-        self.upwards.append(nn.ConvTranspose2d(hidden[-1], channels, 4, 2, 1))
+        last = nn.ConvTranspose2d(hidden[-1], channels, 4, 2, 1)
+        self.upwards.append(nn.Sequential(last, Smooth()) if smooth else last)
         initialise(self, norm)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -58,7 +70,7 @@ class DCGANDiscriminator(nn.Module):
     def __init__(
         self,
         *,
-        size: int,
+        size: GivenSize,
         channels: int,
         num_classes: int,
         width: int,
@@ -83,7 +95,7 @@ class DCGANDiscriminator(nn.Module):
                 self.downwards.append(nn.Sequential(MinibatchDeviation(), convolution, *rest))
             else:
                 self.downwards.append(nn.Sequential(nn.Conv2d(before, after, 4, 2, 1, bias=has_bias), *rest))
-        self.head = ProjectionHead(hidden[-1] * lowest * lowest, num_classes)
+        self.head = ProjectionHead(hidden[-1] * lowest.pixels, num_classes)
         initialise(self, norm)
         if spectral_norm:
             add_spectral_norm(self)
@@ -91,10 +103,7 @@ class DCGANDiscriminator(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         features = packed(images, self.packing)
         for layer in self.downwards:
-            odd = features.shape[-1] % 2
-            if odd:
-                features = F.pad(features, (0, odd, 0, odd))
-            features = layer(features)
+            features = layer(evened(features))
         return self.head(features.flatten(1), labels)
 
 
@@ -126,5 +135,6 @@ def _fan_in(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> float:
     return layer.weight[0].numel()
 
 
-def _hidden_layer(convolution: nn.ConvTranspose2d, norm: NormName) -> nn.Sequential:
-    return nn.Sequential(convolution, make_norm(norm, convolution.out_channels), nn.ReLU())
+def _hidden_layer(convolution: nn.ConvTranspose2d, norm: NormName, smooth: bool = False) -> nn.Sequential:
+    filters = [Smooth()] if smooth else []
+    return nn.Sequential(convolution, *filters, make_norm(norm, convolution.out_channels), nn.ReLU())

@@ -8,18 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from equipoise.sizes import Size, size_of
+
 NormName = Literal["batch", "layer", "none"]
 SLOPE = 0.2  # of every leaky ReLU
 
 
-def resolutions(size: int) -> list[int]:
-    """Return sizes from `size` down, halved (rounded up) until at most 4: 28 → [28, 14, 7, 4].
+def resolutions(size: int | tuple[int, int]) -> list[Size]:
+    """Return sizes from `size` down, both sides halved (rounded up) until the smaller is at most 4: 28, 14, 7, 4.
 
-    Stopping at 7 leaves a 28×28 discriminator two convolutions deep: too few to see a digit's whole shape.
+    A rectangle of 40×30 ends at 5×4. Stopping at 7 leaves a 28×28 discriminator two convolutions deep: too few to see
+    a digit's whole shape.
     """
-    sizes = [size]
-    while sizes[-1] > 4:
-        sizes.append(math.ceil(sizes[-1] / 2))
+    sizes = [size_of(size)]
+    while min(sizes[-1]) > 4:
+        sizes.append(Size(*(math.ceil(side / 2) for side in sizes[-1])))
     return sizes
 
 
@@ -28,9 +31,26 @@ def stage_channels(width: int, num_stages: int) -> list[int]:
     return [width * min(2**stage, 8) for stage in range(num_stages)]
 
 
-def crop(images: Tensor, size: int) -> Tensor:
-    """Cut [N, C, H, W] to `size`, where doubling an odd halving left one row and column too many."""
-    return images[:, :, :size, :size]
+def crop(images: Tensor, size: Size) -> Tensor:
+    """Cut [N, C, H, W] to `size`, where doubling an odd halving left one row or column too many."""
+    return images[:, :, : size.height, : size.width]
+
+
+def evened(images: Tensor) -> Tensor:
+    """Add a row and a column of zeros to [N, C, H, W] where a side is odd, so that it can be halved by a stride."""
+    return F.pad(images, (0, images.shape[-1] % 2, 0, images.shape[-2] % 2))
+
+
+class Smooth(nn.Module):
+    """Filter [N, C, H, W] by [1, 2, 1] / 4 in both directions, edges repeated (arXiv:1904.11486, binomial filter).
+
+    A transposed convolution of stride 2 makes each of four neighbouring pixels by weights of its own, so that a
+    checkerboard lies over the images; this filter is 0 at its frequency.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        padded = F.pad(features, (1, 1, 1, 1), mode="replicate")
+        return F.avg_pool2d(F.avg_pool2d(padded, 2, 1), 2, 1)  # [1, 1] twice
 
 
 def halved(images: Tensor) -> Tensor:

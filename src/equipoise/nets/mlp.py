@@ -16,6 +16,7 @@ from equipoise.nets.layers import (
     make_norm,
     packed,
 )
+from equipoise.sizes import GivenSize, size_of
 
 NUM_HIDDEN = 3
 
@@ -29,17 +30,18 @@ class MLPGenerator(nn.Module):
     """Latents [N, Z], labels [N] → images [N, C, H, W] in (-1, 1)."""
 
     def __init__(
-        self, *, size: int, channels: int, num_classes: int, latent_size: int, width: int, norm: NormName = "none"
+        self, *, size: GivenSize, channels: int, num_classes: int, latent_size: int, width: int, norm: NormName = "none"
     ):
         super().__init__()
+        pixels = size_of(size)
         self.inputs = LabelledLatents(latent_size, num_classes)
         layers: list[nn.Module] = []
         previous = self.inputs.size
         for units in reversed(hidden_widths(width)):
             layers += [nn.Linear(previous, units), make_norm(norm, units, dimensions=0), nn.LeakyReLU(SLOPE)]
             previous = units
-        self.layers = nn.Sequential(*layers, nn.Linear(previous, channels * size * size))
-        self.shape = (channels, size, size)
+        self.layers = nn.Sequential(*layers, nn.Linear(previous, channels * pixels.pixels))
+        self.shape = (channels, pixels.height, pixels.width)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         pixels = self.layers(self.inputs(latents, labels))
@@ -52,7 +54,7 @@ class MLPDiscriminator(nn.Module):
     def __init__(
         self,
         *,
-        size: int,
+        size: GivenSize,
         channels: int,
         num_classes: int,
         width: int,
@@ -65,7 +67,7 @@ class MLPDiscriminator(nn.Module):
         super().__init__()
         self.packing = packing
         layers: list[nn.Module] = []
-        previous = packing * channels * size * size
+        previous = packing * channels * size_of(size).pixels
         for index, units in enumerate(hidden_widths(width)):
             if minibatch_deviation and index == NUM_HIDDEN - 1:
                 layers.append(MinibatchDeviation())

@@ -21,11 +21,13 @@ from equipoise.nets.layers import (
     MinibatchDeviation,
     ProjectionHead,
     crop,
+    evened,
     halved,
     packed,
     resolutions,
     stage_channels,
 )
+from equipoise.sizes import GivenSize
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -37,13 +39,13 @@ GROUP_SIZE = 16  # channels a 3×3 convolution mixes
 class ModernGenerator(nn.Module):
     """Latents [N, Z], labels [N] → images [N, C, H, W]; a linear output, so values may leave [-1, 1]."""
 
-    def __init__(self, *, size: int, channels: int, num_classes: int, latent_size: int, width: int):
+    def __init__(self, *, size: GivenSize, channels: int, num_classes: int, latent_size: int, width: int):
         super().__init__()
         lowest, *self.sizes = reversed(resolutions(size))
         hidden = stage_channels(width, len(self.sizes))[::-1]
         num_blocks = BLOCKS_PER_STAGE * len(hidden)
         self.inputs = LabelledLatents(latent_size, num_classes)
-        self.basis = nn.Parameter(torch.randn(hidden[0], lowest, lowest))
+        self.basis = nn.Parameter(torch.randn(hidden[0], lowest.height, lowest.width))
         self.modulate = scaled(nn.Linear(self.inputs.size, hidden[0]))
         self.stages = nn.ModuleList(make_stage(stage, num_blocks) for stage in hidden)
         self.transitions = nn.ModuleList(make_transition(low, high) for low, high in pairwise(hidden))
@@ -66,7 +68,7 @@ class ModernDiscriminator(nn.Module):
     def __init__(
         self,
         *,
-        size: int,
+        size: GivenSize,
         channels: int,
         num_classes: int,
         width: int,
@@ -83,13 +85,14 @@ class ModernDiscriminator(nn.Module):
         self.stages = nn.ModuleList(make_stage(stage, num_blocks, dropout) for stage in hidden)
         self.transitions = nn.ModuleList(make_transition(high, low) for high, low in pairwise(hidden))
         self.differ = make_comparison(hidden[-1]) if minibatch_deviation else nn.Identity()
-        self.basis = scaled(nn.Conv2d(hidden[-1], hidden[-1], lowest, groups=hidden[-1], bias=False))
+        self.basis = scaled(
+            nn.Conv2d(hidden[-1], hidden[-1], (lowest.height, lowest.width), groups=hidden[-1], bias=False)
+        )
         self.head = ProjectionHead(hidden[-1], num_classes)
         scaled(self.head.linear)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        odd = images.shape[-1] % 2
-        features = self.from_pixels(F.pad(packed(images, self.packing), (0, odd, 0, odd)))
+        features = self.from_pixels(evened(packed(images, self.packing)))
         for stage, transition in zip(self.stages[:-1], self.transitions, strict=True):
             features = transition(halved(stage(features)))
         features = self.stages[-1](self.differ(features))

@@ -1,48 +1,122 @@
 """The two players' networks of a recipe."""
 
-from typing import assert_never
+from typing import Any, assert_never
 
+import torch
 from torch import nn
 
 from equipoise.errors import Setting, UserError
 from equipoise.nets.dcgan import DCGANDiscriminator, DCGANGenerator
+from equipoise.nets.efficientnet import LITE0, EfficientNetLite
 from equipoise.nets.mlp import MLPDiscriminator, MLPGenerator
 from equipoise.nets.modern import ModernDiscriminator, ModernGenerator
+from equipoise.nets.projected import AidedDiscriminator, ProjectedDiscriminator
 from equipoise.nets.resnet import ResNetDiscriminator, ResNetGenerator
 from equipoise.recipe import Networks
+from equipoise.sizes import GivenSize
 
 
 def make_players(
-    networks: Networks, *, size: int, channels: int, num_classes: int, packing: int = 1
+    networks: Networks,
+    *,
+    size: GivenSize,
+    channels: int,
+    num_classes: int,
+    packing: int = 1,
+    pretrained: EfficientNetLite | None = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """Return (generator, discriminator) for square images; weights are drawn from torch's global generator.
+    """Return (generator, discriminator) for images of a size; weights are drawn from torch's global generator.
 
     The generator maps latents [N, Z] and labels [N] to images [N, C, H, W], the discriminator images and
     labels to logits [N], one for each pack of `packing` images; labels are ignored if `num_classes` is 0.
-    Raises UserError for options that the family does not have.
+    `pretrained` is the network whose features it also judges, if the recipe says so; without one, one of no weights
+    takes its place, to look at shapes. Raises UserError for options that the family does not have.
     """
-    for_generator = {"latent_size": networks.latent_size, "norm": networks.generator_norm}
-    shape = {"size": size, "channels": channels, "num_classes": num_classes, "width": networks.width}
-    judged = {"packing": packing, "minibatch_deviation": networks.minibatch_deviation}
-    for_discriminator = {
-        **judged,
-        "norm": networks.discriminator_norm,
-        "spectral_norm": networks.spectral_norm,
-        "dropout": networks.dropout,
+    shape = {"size": size, "channels": channels, "num_classes": num_classes}
+    generator = make_generator(networks, **shape)
+    return generator, make_discriminator(networks, **shape, packing=packing, pretrained=pretrained)
+
+
+def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_classes: int) -> nn.Module:
+    """Return the generator of a family; raises UserError for options that the family does not have."""
+    options: dict[str, Any] = {
+        "size": size,
+        "channels": channels,
+        "num_classes": num_classes,
+        "width": networks.width,
+        "latent_size": networks.latent_size,
     }
+    if networks.smooth and networks.family != "dcgan":
+        problem = "only the generator of the dcgan family has what it smooths"
+        subject = Setting("networks.smooth", True)
+        raise UserError(subject, problem, Setting("networks.family", "dcgan"), Setting("networks.smooth", False))
     match networks.family:
         case "mlp":
-            return MLPGenerator(**shape, **for_generator), MLPDiscriminator(**shape, **for_discriminator)
+            return MLPGenerator(**options, norm=networks.generator_norm)
         case "dcgan":
-            return DCGANGenerator(**shape, **for_generator), DCGANDiscriminator(**shape, **for_discriminator)
+            return DCGANGenerator(**options, norm=networks.generator_norm, smooth=networks.smooth)
         case "resnet":
-            return ResNetGenerator(**shape, **for_generator), ResNetDiscriminator(**shape, **for_discriminator)
+            return ResNetGenerator(**options, norm=networks.generator_norm)
         case "modern":
             _refuse_normalisation(networks)
-            generator = ModernGenerator(**shape, latent_size=networks.latent_size)
-            return generator, ModernDiscriminator(**shape, **judged, dropout=networks.dropout)
+            return ModernGenerator(**options)
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def make_discriminator(
+    networks: Networks,
+    *,
+    size: GivenSize,
+    channels: int,
+    num_classes: int,
+    packing: int = 1,
+    pretrained: EfficientNetLite | None = None,
+) -> nn.Module:
+    """Return the discriminator of a family, with or without a pretrained network; raises UserError."""
+    own = _own_discriminator(networks, size, channels, num_classes, packing)
+    if not networks.pretrained:
+        return own
+    _refuse_beside_pretrained(channels, packing)
+    if pretrained is None:
+        with torch.device("meta"):
+            pretrained = EfficientNetLite(LITE0)
+    projected = ProjectedDiscriminator(pretrained, size=size, num_classes=num_classes, width=networks.width)
+    return AidedDiscriminator(own, projected)
+
+
+def _own_discriminator(networks: Networks, size: GivenSize, channels: int, num_classes: int, packing: int) -> nn.Module:
+    options: dict[str, Any] = {
+        "size": size,
+        "channels": channels,
+        "num_classes": num_classes,
+        "width": networks.width,
+        "packing": packing,
+        "minibatch_deviation": networks.minibatch_deviation,
+        "dropout": networks.dropout,
+    }
+    with_norms = {**options, "norm": networks.discriminator_norm, "spectral_norm": networks.spectral_norm}
+    match networks.family:
+        case "mlp":
+            return MLPDiscriminator(**with_norms)
+        case "dcgan":
+            return DCGANDiscriminator(**with_norms)
+        case "resnet":
+            return ResNetDiscriminator(**with_norms)
+        case "modern":
+            return ModernDiscriminator(**options)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _refuse_beside_pretrained(channels: int, packing: int) -> None:
+    """Refuse what a pretrained network cannot see."""
+    asked = Setting("networks.pretrained", True)
+    without = Setting("networks.pretrained", False)
+    if channels not in (1, 3):
+        raise UserError(asked, f"the images have {channels} channels; it sees 1 or 3", without)
+    if packing > 1:
+        raise UserError(asked, "it sees each image alone, and packs hold several", Setting("game.packing", 1), without)
 
 
 def _refuse_normalisation(networks: Networks) -> None:

@@ -23,21 +23,29 @@ from equipoise.nets.layers import (
     resolutions,
     stage_channels,
 )
+from equipoise.sizes import GivenSize, Size
 
 
 class ResNetGenerator(nn.Module):
     """Latents [N, Z], labels [N] → images [N, C, H, W] in (-1, 1); labels act through batch norms, if any."""
 
     def __init__(
-        self, *, size: int, channels: int, num_classes: int, latent_size: int, width: int, norm: NormName = "batch"
+        self,
+        *,
+        size: GivenSize,
+        channels: int,
+        num_classes: int,
+        latent_size: int,
+        width: int,
+        norm: NormName = "batch",
     ):
         super().__init__()
         lowest, *sizes = reversed(resolutions(size))
         hidden = stage_channels(width, len(sizes) + 1)[::-1]
         norm_classes = num_classes if norm == "batch" else 0
         self.inputs = LabelledLatents(latent_size, num_classes - norm_classes)
-        self.linear = nn.Linear(self.inputs.size, hidden[0] * lowest * lowest)
-        self.shape = (hidden[0], lowest, lowest)
+        self.linear = nn.Linear(self.inputs.size, hidden[0] * lowest.pixels)
+        self.shape = (hidden[0], lowest.height, lowest.width)
         self.blocks = nn.ModuleList(
             GeneratorBlock(low, high, size, norm, norm_classes)
             for (low, high), size in zip(pairwise(hidden), sizes, strict=True)
@@ -54,9 +62,9 @@ class ResNetGenerator(nn.Module):
 
 
 class GeneratorBlock(nn.Module):
-    """[N, low, h, w] → [N, high, `size`, `size`]: nearest-neighbour doubling, then two 3×3 convolutions."""
+    """[N, low, h, w] → [N, high, H, W] of `size`: nearest-neighbour doubling, then two 3×3 convolutions."""
 
-    def __init__(self, low: int, high: int, size: int, norm: NormName, num_classes: int):
+    def __init__(self, low: int, high: int, size: Size, norm: NormName, num_classes: int):
         super().__init__()
         self.norm1 = _GeneratorNorm(low, norm, num_classes)
         self.conv1 = nn.Conv2d(low, high, 3, padding=1)
@@ -80,7 +88,7 @@ class ResNetDiscriminator(nn.Module):
     def __init__(
         self,
         *,
-        size: int,
+        size: GivenSize,
         channels: int,
         num_classes: int,
         width: int,

@@ -183,9 +183,9 @@ def model_of(recipe: Recipe, data: "DataRecord") -> "Model":
     """Return what can be done with the generator of a run, from what the run wrote down alone."""
     match recipe.task:
         case Images():
-            from equipoise.tasks import images
+            from equipoise.tasks import image_model
 
-            return images.model_of(recipe, data)
+            return image_model.model_of(recipe, data)
         case Points():
             from equipoise.tasks import points
 

@@ -8,6 +8,7 @@ import numpy as np
 from equipoise.data.audit.duplicates import joined, near_duplicates, sketched
 from equipoise.data.glance import COLOURED, Glance, Look
 from equipoise.errors import Option
+from equipoise.sizes import MIN_SIDE, Size
 from equipoise.tasks.sides import Caution, repeated, same_on_both
 
 NUM_COMPARED = 10_000  # images of each side that near copies are looked for among
@@ -34,12 +35,12 @@ class Seen:
     pixels: np.ndarray  # uint8 [N, C, H, W]
     hashes: np.ndarray  # uint64 [N]
     glance: Glance | None = None
-    own_side: int = 0  # median pixels that become a side of the square, by the fit; 0 where there are no files
+    own_side: int = 0  # median pixels that become the smaller side, by the fit; 0 where there are no files
     whole_side: int = 0  # the same of the larger sides
 
 
-def image_cautions(real: Seen, generated: Seen, side: int) -> list[Caution]:
-    """Return what is doubtful about comparing two sides at `side` pixels, the gravest first."""
+def image_cautions(real: Seen, generated: Seen, size: Size) -> list[Caution]:
+    """Return what is doubtful about comparing two sides at a size, the gravest first."""
     found: list[Caution] = []
     for seen in (generated, real):
         found += _sheets(seen)
@@ -50,7 +51,7 @@ def image_cautions(real: Seen, generated: Seen, side: int) -> list[Caution]:
     if not any(caution.kind in ("same", "repeated", "blank", "alike") for caution in found):
         found += _near_copies(real, generated)
     if not any(caution.kind in ("sheets", "blank") for caution in found):  # which explain the others
-        found += _sizes(real, generated, side)
+        found += _sizes(real, generated, size)
         found += _colours(real, generated)
     return found
 
@@ -116,7 +117,8 @@ def _near_copies(real: Seen, generated: Seen) -> Iterator[Caution]:
     yield Caution("near copies", problem, "Give samples of a generator, and real images that it was not trained on")
 
 
-def _sizes(real: Seen, generated: Seen, side: int) -> Iterator[Caution]:
+def _sizes(real: Seen, generated: Seen, size: Size) -> Iterator[Caution]:
+    side = min(size)
     sides = {seen.what: seen.own_side for seen in (generated, real) if seen.glance is not None}
     for seen in (generated, real):
         own = sides.get(seen.what, side)
@@ -125,7 +127,7 @@ def _sizes(real: Seen, generated: Seen, side: int) -> Iterator[Caution]:
                 f"The {seen.what} images of {seen.source} are smaller than what is compared: {own} pixels a side, "
                 f"enlarged to {side}, which blurs them"
             )
-            yield _at_size(problem, own, generated)
+            yield _at_size(problem, own, size, generated)
             return
     if "generated" in sides and "real" in sides and sides["generated"] >= LARGER * sides["real"]:
         problem = (
@@ -143,12 +145,13 @@ def _is_near(one: int, other: int) -> bool:
     return one < LARGER * other and other < LARGER * one
 
 
-def _at_size(problem: str, own: int, generated: Seen) -> Caution:
+def _at_size(problem: str, own: int, size: Size, generated: Seen) -> Caution:
     if generated.glance is None:
         return Caution("sizes", problem, "Give real images that are at least as large as those of the run")
-    if own < 8:
+    if own < MIN_SIDE:
         return Caution("sizes", problem, "Give images of one size on both sides")
-    return Caution("sizes", problem, "Compare both at the smaller size", Option("size", own))
+    smaller = Size(*(round(side * own / min(size)) for side in size))
+    return Caution("sizes", problem, "Compare both at the smaller size", Option("size", smaller.typed))
 
 
 def _colours(real: Seen, generated: Seen) -> Iterator[Caution]:

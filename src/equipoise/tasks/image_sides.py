@@ -9,6 +9,7 @@ import numpy as np
 from equipoise.data.decode import Header
 from equipoise.data.glance import Glance
 from equipoise.data.pool import Pool
+from equipoise.sizes import Size, size_of_shape
 from equipoise.tasks.image_cautions import NUM_COMPARED, Seen, sheet_caution
 from equipoise.tasks.sides import Side, num_distinct
 
@@ -25,7 +26,7 @@ def image_side(
     num_seen: int = 0,
 ) -> Side:
     """Return a side of an evaluation whose compared images have these hashes uint64 [n]."""
-    size = pool.images.shape[-1]
+    size = size_of_shape(pool.images.shape)
     sizes = Counter[tuple[int, int]]()
     modes = Counter[str]()
     num_cropped = 0
@@ -33,8 +34,8 @@ def image_side(
     for header, num in found.headers.items():
         sizes[header.width, header.height] += num
         modes[header.mode] += num
-        num_cropped += num * (header.width != header.height)
-        num_enlarged += num * (_fitted_side(header, fit) < size)
+        num_cropped += num * (header.width * size.height != header.height * size.width)
+        num_enlarged += num * (_fitted_side(header, fit, size) < min(size))
     return Side(
         source=name,
         num_found=len(pool.images) + len(pool.rejected),
@@ -53,13 +54,15 @@ def image_side(
     )
 
 
-def _fitted_side(header: Header, fit: Fit) -> int:
-    """Return the side of an image, in pixels, that becomes that of the square."""
+def _fitted_side(header: Header, fit: Fit, size: Size) -> int:
+    """Return how many pixels of an image become the smaller side of a size: of a square's, one of its own sides."""
+    across = header.width * min(size) / size.width
+    down = header.height * min(size) / size.height
     match fit:
         case "crop" | "stretch":
-            return min(header.width, header.height)
+            return round(min(across, down))
         case "pad":
-            return max(header.width, header.height)
+            return round(max(across, down))
         case _:
             assert_never(fit)
 
@@ -67,7 +70,8 @@ def _fitted_side(header: Header, fit: Fit) -> int:
 def seen(what: str, name: str, pool: Pool, hashes: np.ndarray, indices: np.ndarray, found: Glance, fit: Fit) -> Seen:
     """Return the images at these indices as one side of a comparison, the pixels of the first of them."""
     pixels = pool.images[np.sort(indices[:NUM_COMPARED])]
-    own, whole = (found.median(partial(_fitted_side, fit=kind)) for kind in (fit, "pad"))
+    size = size_of_shape(pool.images.shape)
+    own, whole = (found.median(partial(_fitted_side, fit=kind, size=size)) for kind in (fit, "pad"))
     return Seen(what, name, pixels, hashes[indices], found, own, whole)
 
 

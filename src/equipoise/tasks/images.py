@@ -1,7 +1,7 @@
 """Task: images from latents, conditional on a class or not; the judge compares features of held-out images."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,8 +31,8 @@ from equipoise.data.pool import (
 from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, larger_shares, to_hashes
 from equipoise.data.values import CONVENTIONS
-from equipoise.errors import Option, Part, Setting, UserError, suggested, together
-from equipoise.formatting import first_few, printable
+from equipoise.errors import Part, Setting, UserError, together
+from equipoise.formatting import colours_of, first_few, printable
 from equipoise.game.losses import Loss
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
 from equipoise.game.updates import Players, Terms
@@ -40,15 +40,14 @@ from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge
 from equipoise.metrics.features.kept import RunEncoder
 from equipoise.metrics.features.load import Features
 from equipoise.nets.layers import whole_packs
-from equipoise.nets.made_for import size_note
+from equipoise.nets.made_for import cost_note, size_note
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
-from equipoise.recipe import Data, Images, Networks, Recipe
+from equipoise.recipe import Data, Images, Recipe
 from equipoise.recipes import Facts
-from equipoise.storage.files import write_bytes
+from equipoise.sizes import Size, size_of_shape
 from equipoise.storage.records import DataRecord
-from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Model, Rival, Split, Task, chunks, indices_of
-from equipoise.tasks.exhibits import as_picture, grid
+from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, indices_of
 from equipoise.tasks.idle import refuse_idle_augmentation
 from equipoise.tasks.image_cautions import Seen, image_cautions
 from equipoise.tasks.image_judging import (
@@ -56,7 +55,6 @@ from equipoise.tasks.image_judging import (
     NUM_REAL,
     Stage,
     batches,
-    colours_of,
     describe,
     feature_judge,
     features_of,
@@ -66,6 +64,7 @@ from equipoise.tasks.image_judging import (
     num_shown,
     snapshot_of,
 )
+from equipoise.tasks.image_model import ImageModel, scale_in
 from equipoise.tasks.image_sides import image_side, seen, sheet_hint
 from equipoise.tasks.sides import Caution, Side, halved
 
@@ -79,94 +78,12 @@ NUM_LEAK = 500  # validation images by which one is looked for
 LARGE_SHARE = 0.1  # of files left out, in images that are used; said first
 
 
-class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a generator is built from without its data; kept in `data.json`."""
-
-    size: int
-    channels: int
-
-
 @dataclass(frozen=True)
 class ImageBatch:
     """Real images `[N, C, H, W]` in [-1, 1] with their labels `[N]`, if the game is conditional."""
 
     real: Tensor
     labels: Tensor | None
-
-
-@dataclass(frozen=True)
-class ImageModel(Model):
-    """An image generator without its data: `[N, C, H, W]` in [-1, 1] from latents `[N, Z]` and labels `[N]`."""
-
-    networks: Networks
-    size: int
-    channels: int
-    classes: tuple[str, ...] = ()  # that the generator knows of
-    class_counts: tuple[int, ...] = ()
-
-    def network(self) -> nn.Module:
-        """Build the generator."""
-        return self.players().generator
-
-    def players(self, packing: int = 1) -> Players:
-        """Build both networks; the discriminator judges `packing` images at once."""
-        shape = {"size": self.size, "channels": self.channels, "num_classes": len(self.classes)}
-        return Players(*make_players(self.networks, **shape, packing=packing))
-
-    @torch.no_grad()
-    def draw(self, generator: nn.Module, randomness: Randomness, num: int, label: int | None = None) -> Tensor:
-        """Draw `num` images `[num, C, H, W]` in [-1, 1] in float32: a function of the randomness alone.
-
-        With classes, labels come as often as in the training split, unless `label` names one.
-        """
-        device = next(generator.parameters()).device
-        latents = randomness.normal("latents", num, self.networks.latent_size)
-        labels = None
-        if self.classes:
-            weights = torch.tensor(self.class_counts, dtype=torch.float64)
-            labels = torch.multinomial(weights, num, replacement=True, generator=randomness.generator("labels"))
-            if label is not None:
-                labels = torch.full((num,), label)
-            labels = labels.to(device)
-        return generator(latents.to(device), labels).float().clamp(-1, 1)
-
-    def samples(self, generator: nn.Module, num: int, seed: int, label: str | None) -> Iterator[Tensor]:
-        """Yield `num` images in batches; `label` names a class. Raises UserError for one that is not known."""
-        index = None
-        if label is not None:
-            index = self._index(label)
-        for begin, size in chunks(num):
-            yield self.draw(generator, Randomness(seed, begin), size, index).cpu()
-
-    def write(self, batches: Iterable[Tensor], out: Path) -> str:
-        """Write images as one PNG grid where `out` ends in .png, else as a folder of PNG files."""
-        if out.suffix.lower() == ".png" and not out.is_dir():
-            images = torch.cat(list(batches))
-            out.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(out, grid(images))
-            return str(out)
-        return f"{save_each(batches, out)} images in {out}"
-
-    def _index(self, label: str) -> int:
-        if not self.classes:
-            problem = "this generator was not trained with classes"
-            way = "Leave it out, or train another one with the setting networks.conditional=true"
-            raise UserError(Option("label", label), problem, way)
-        if label not in self.classes:
-            problem = f"this generator knows {', '.join(self.classes)}"
-            raise UserError(Option("label", label), problem, *suggested(label, self.classes))
-        return self.classes.index(label)
-
-
-def save_each(batches: Iterable[Tensor], folder: Path) -> int:
-    """Write batches of images `[N, C, H, W]` in [-1, 1] as `folder/000000.png`, …; return their number."""
-    folder.mkdir(parents=True, exist_ok=True)
-    num = 0
-    for images in batches:
-        for image in to_uint8(images).numpy():
-            as_picture(image.transpose(1, 2, 0)).save(folder / f"{num:06d}.png")
-            num += 1
-    return num
 
 
 @dataclass(frozen=True)
@@ -183,10 +100,11 @@ class ImageTask(Task):
 
     @cached_property
     def _model(self) -> ImageModel:
-        _, channels, size, _ = self.pool.images.shape
+        size, channels = shape_of(self.pool)
         if not self.recipe.networks.conditional:
-            return ImageModel(self.recipe.networks, size, channels)
-        return ImageModel(self.recipe.networks, size, channels, self.pool.classes, self._class_counts)
+            return ImageModel(self.recipe.networks, size, channels, scale=scale_in(self.recipe))
+        classes = (self.pool.classes, self._class_counts)
+        return ImageModel(self.recipe.networks, size, channels, *classes, scale_in(self.recipe))
 
     @property
     def _class_counts(self) -> tuple[int, ...]:
@@ -258,8 +176,9 @@ class ImageTask(Task):
         return self._model.draw(generator, randomness, size)
 
     def logits(self, discriminator: nn.Module, inputs: Tensor | None, outputs: Tensor) -> Tensor:
-        """Return the discriminator's logits `[N]` of images with their labels, or of packs of images."""
-        return discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), inputs)
+        """Return the discriminator's logits `[N]` of images with their labels, or of packs; the mean of several."""
+        logits = discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), inputs)
+        return logits if logits.ndim == 1 else logits.mean(1)
 
     def augmentation_leak(self, generator: nn.Module, randomness: Randomness, more: float) -> float:
         """Return (KID to augmented real images − KID to real ones) in standard errors, of a few validation images.
@@ -351,8 +270,8 @@ class ImageSource:
     @property
     def facts(self) -> Facts:
         """What a recipe is made from."""
-        _, channels, size, _ = self.pool.images.shape
-        return Facts(size, channels, len(self.pool.splits.train), self.device.type == "cpu")
+        size, channels = shape_of(self.pool)
+        return Facts(size.side, channels, len(self.pool.splits.train), self.device.type == "cpu")
 
     @property
     def digest(self) -> str:
@@ -390,7 +309,7 @@ class ImageSource:
 
     def players(self, recipe: Recipe) -> Players:
         """Return both networks of a recipe for these images."""
-        _, channels, size, _ = self.pool.images.shape
+        size, channels = shape_of(self.pool)
         classes = self.pool.classes if recipe.networks.conditional else ()
         return ImageModel(recipe.networks, size, channels, classes).players(recipe.game.packing)
 
@@ -418,9 +337,9 @@ class ImageSource:
 
     def fitting(self) -> dict[str, Any]:
         """Return what all images were brought to, for the protocol."""
-        _, channels, size, _ = self.pool.images.shape
+        size, channels = shape_of(self.pool)
         settings = self.settings
-        found: dict[str, Any] = {"size": size, "channels": channels, "fit": settings.fit}
+        found: dict[str, Any] = {"size": size.plain, "channels": channels, "fit": settings.fit}
         if settings.fit == "pad":
             found["background"] = settings.background
         if self.pool.scale is not None:
@@ -450,17 +369,17 @@ class ImageSource:
             every = np.arange(len(generated.pool.images))
             name = generated.name
             other = seen("generated", name, generated.pool, generated.hashes, every, generated.found, fit)
-            return image_cautions(real, other, self.pool.images.shape[-1])
+            return image_cautions(real, other, size_of_shape(self.pool.images.shape))
         pixels = real.pixels[:0]
         if drawn is not None:
             pixels = to_uint8(drawn).cpu().numpy()
         other = Seen("generated", "the run", pixels, to_hashes(content_digests(pixels)))
-        return image_cautions(real, other, self.pool.images.shape[-1])
+        return image_cautions(real, other, size_of_shape(self.pool.images.shape))
 
     def fitted(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the size and channels that were found."""
-        _, channels, size, _ = self.pool.images.shape
-        task = msgspec.structs.replace(_settings(recipe), size=size, channels=channels)
+        size, channels = shape_of(self.pool)
+        task = msgspec.structs.replace(_settings(recipe), size=size.given, channels=channels)
         return replace(recipe, task=with_scale(task, self.pool.scale))
 
     def settled(self, recipe: Recipe) -> Recipe:
@@ -475,11 +394,17 @@ class ImageSource:
 
     def summary(self, recipe: Recipe) -> str:
         """Say in a line what was found."""
-        return summary_of(self.pool, f"images of {recipe.data.source}", size_note(recipe, self.pool.images.shape[-1]))
+        size, channels = shape_of(self.pool)
+        notes = [size_note(recipe, size)]
+        if self.device.type == "cpu":
+            notes.append(cost_note(recipe.networks, size, channels))
+        return summary_of(self.pool, f"images of {recipe.data.source}", *notes)
 
     def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> ImageTask:
         """Return the task; the evaluation encoder is trained here, where the cache has none."""
-        features = features_of(self.pool, recipe.evaluation.features, self.device, stage, self.encoder)
+        features = features_of(
+            self.pool, recipe.evaluation.features, self.device, stage, self.encoder, _settings(recipe)
+        )
         return ImageTask(recipe, self.pool, features, loss, self.device, precision)
 
 
@@ -520,15 +445,9 @@ def opened(recipe: Recipe, device: torch.device, stage: Stage) -> ImageSource:
     return ImageSource(pool, device, recipe.data.source, _settings(recipe), stage)
 
 
-def model_of(recipe: Recipe, data: DataRecord) -> ImageModel:
-    """Return the generator of a run from what it wrote down; raises msgspec.ValidationError for damage."""
-    facts = msgspec.convert(data.facts, ImageFacts)
-    classes: tuple[str, ...] = ()
-    counts: tuple[int, ...] = ()
-    if recipe.networks.conditional:
-        classes = data.classes
-        counts = data.class_counts
-    return ImageModel(recipe.networks, facts.size, facts.channels, classes, counts)
+def shape_of(pool: Pool) -> tuple[Size, int]:
+    """Return the size of a pool's images and their channels."""
+    return size_of_shape(pool.images.shape), pool.images.shape[1]
 
 
 def largest(device: torch.device) -> int:
@@ -553,10 +472,11 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
         remedies.append("Sort the images into one folder for each class, or train without classes")
     if missing:
         raise UserError(source, with_left_out("; ".join(missing), pool), *remedies, *together(settings))
-    _, channels, size, _ = pool.images.shape
+    size, channels = shape_of(pool)
     num_classes = len(pool.classes) if recipe.networks.conditional else 0
     with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
-        make_players(recipe.networks, size=size, channels=channels, num_classes=num_classes)
+        shape = {"size": size.given, "channels": channels, "num_classes": num_classes}
+        make_players(recipe.networks, **shape, packing=recipe.game.packing)
 
 
 def refuse_few(pool: Pool, subject: Part) -> None:

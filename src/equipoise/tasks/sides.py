@@ -59,7 +59,7 @@ class Side:
     num_passed_over: int = 0  # files that are no images by their names
     sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)  # (width, height) and how many have it
     modes: Mapping[str, int] = field(default_factory=dict)
-    num_cropped: int = 0  # that are not square, and were made so
+    num_cropped: int = 0  # of another shape, brought to that of the others
     num_enlarged: int = 0
     notes: tuple[str, ...] = ()
 

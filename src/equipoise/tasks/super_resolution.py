@@ -448,7 +448,8 @@ def _features(source: PhotoSource, name: FeaturesName, stage: Stage) -> Features
     with writing_to(cache):
         return load_features(
             name,
-            train_images=every[chosen],
+            train_images=lambda: every[chosen],
+            channels=3,
             cache=cache,
             pool_digest=_encoder_key(source),
             lesson=lesson_of(source.hashes, source.splits, source.splits.train),

@@ -185,7 +185,8 @@ def given_images(
         remedy = f"Give at least {ENOUGH} images"
         raise UserError(subject, with_left_out("; ".join(missing), pool), remedy, *together(settings))
     run = None if folder is None else _encoder_of(folder, pool)
-    features = features_of(pool, recipe.evaluation.features, chosen_device("auto"), stage, run)
+    assert isinstance(recipe.task, Images)
+    features = features_of(pool, recipe.evaluation.features, chosen_device("auto"), stage, run, recipe.task)
     return GivenImages(pool, features, recipe.evaluation.num_samples, latents, recipe.seed, _folder(real), names)
 
 

@@ -227,41 +227,46 @@ def advised(found: Check, *settings: str) -> dict[str, str]:
 def test_sprites_are_advised_a_size_that_keeps_every_pixel_and_a_background_that_does_not_hide_them(tmp_path: Path):
     folder = sprites(tmp_path / "sprites", 150, (250, 250, 250))
     found = checked(folder)
-    assert advised(found) == {"--size": "40", "--fit": "pad", "--set": "task.background=black"}
+    assert advised(found) == {"--size": "40x30", "--set": "task.background=black"}
     values = check_values(found)
-    assert values["every_pixel"] == {"images": 150, "kept": 0, "size": 40, "fit": "pad", "kept_then": 150}
+    assert values["every_pixel"] == {"images": 150, "kept": 0, "size": (40, 30), "fit": "crop", "kept_then": 150}
     clear = values["transparency"]
     assert (clear["images"], clear["background"], clear["vanishing"]) == (150, "white", 150)
     text = check_text(found)
     command = text[text.index("  equipoise train") :].replace("\\\n", " ")
     assert shlex.split(command) == shlex.split(values["command"]), "what is shown can be copied"
-    then = checked(folder, size=40, fit="pad", background="black")
+    then = checked(folder, size=(40, 30), background="black")
     values = check_values(then)
     assert values["command"] is None
     assert values["every_pixel"]["kept"] == 150
     assert values["transparency"]["vanishing"] == 0
+    assert values["training"]["not_square"] == 0
 
 
 def test_settings_that_were_given_stand_in_the_advised_command_unless_it_changes_them(tmp_path: Path):
     found = checked(sprites(tmp_path / "sprites", 150, (9, 90, 200)), size=20)
     options = advised(found, "task.flip=true", "task.size=20", "data.test=0.2")
-    assert options == {"--size": "40", "--fit": "pad", "--set": "task.flip=true data.test=0.2"}
+    assert options == {"--size": "40x30", "--set": "task.flip=true data.test=0.2"}
 
 
-def test_where_no_size_keeps_every_pixel_it_says_so_and_advises_nothing_but_to_show_wide_pictures_whole(tmp_path: Path):
-    values = check_values(checked(photos(tmp_path / "photos", 60, width=320, height=240)))
+def test_where_no_size_keeps_every_pixel_it_says_so_and_advises_the_shape_that_the_pictures_share(tmp_path: Path):
+    found = checked(photos(tmp_path / "photos", 60, width=320, height=240))
+    values = check_values(found)
     assert (values["every_pixel"]["size"], values["every_pixel"]["kept"]) == (None, 0)
     assert (values["training"]["reduced"], values["training"]["largest_reduction"]) == (60, 240 / 64)
-    assert values["command"] is None
-    found = checked(photos(tmp_path / "wide", 150, width=320, height=160))
-    assert advised(found) == {"--fit": "pad", "--set": ""}
-    assert "256" in shown(checked(tmp_path / "photos"))
+    assert "--size 64x48" in shown(found)
+    folder = photos(tmp_path / "wide", 150, width=320, height=160)
+    assert advised(checked(folder)) == {"--size": "64x32", "--set": ""}
+    for index in range(75):
+        photo(1000 + index, 300, 100).save(folder / "cat" / f"wide{index}.png")
+    assert advised(checked(folder)) == {"--fit": "pad", "--set": ""}
+    assert "256" in shown(found)
 
 
 def test_a_size_that_is_much_for_the_machine_is_named_with_a_smaller_one(tmp_path: Path):
     found = checked(photos(tmp_path / "photos", 150, width=100, height=80))
-    assert advised(found)["--size"] == "100"
-    assert "--size 64 --fit pad" in shown(found)
+    assert advised(found)["--size"] == "100x80"
+    assert "--size 64x51" in shown(found)
 
 
 def test_a_few_far_larger_images_do_not_make_all_others_larger(tmp_path: Path):
@@ -276,6 +281,16 @@ def test_of_a_source_that_cannot_be_trained_on_no_training_is_advised(tmp_path: 
     values = check_values(checked(sprites(tmp_path / "sprites", 10, (250, 250, 250))))
     assert values["command"] is None
     assert values["transparency"]["suggested_background"] == "black"
+
+
+def test_transparency_that_is_kept_needs_no_other_background(tmp_path: Path):
+    folder = sprites(tmp_path / "sprites", 150, (250, 250, 250))
+    found = checked(folder, size=(40, 30), channels=4)
+    assert check_values(found)["command"] is None
+    text = shown(found)
+    assert "150 images (100 %)" in text
+    assert "task.background" not in text
+    assert "task.channels=4" in shown(checked(folder, size=(40, 30)))
 
 
 def test_transparent_arrays_are_looked_at_as_well(tmp_path: Path):

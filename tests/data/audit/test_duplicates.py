@@ -8,8 +8,9 @@ from PIL import Image, ImageEnhance
 from equipoise.data.audit.duplicates import groups, joined, near_duplicates, sketched
 from equipoise.data.decode import Target, decode
 from equipoise.data.sources import open_source
+from equipoise.sizes import size_of
 
-TARGET = Target(48, 3, "crop", (255, 255, 255))
+TARGET = Target(size_of(48), 3, "crop", (255, 255, 255))
 NUM = 60
 
 

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from equipoise.errors import Setting, UserError
-from equipoise.metrics.features import dinov2, encoder, inception, load, weights
+from equipoise.metrics.features import dinov2, encoder, inception, load
+from equipoise.metrics.features.kept import RunEncoder
 from equipoise.metrics.features.load import load_features
+from equipoise.nets import efficientnet, weights
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 1, 16, 16), dtype=np.uint8)
 
@@ -17,10 +21,10 @@ def _quick(monkeypatch):
 
 
 def _load(name, cache, **more) -> load.Features:
-    return load_features(name, train_images=IMAGES, cache=cache, pool_digest="pool", **more)
+    return load_features(name, train_images=lambda: IMAGES, **({"channels": 1} | more), cache=cache, pool_digest="pool")
 
 
-def test_auto_is_the_encoder_where_no_file_is_at_hand_and_never_downloads(tmp_path, monkeypatch):
+def test_auto_is_the_encoder_for_grey_images_and_never_downloads(tmp_path, monkeypatch):
     def refuse(*_):
         raise AssertionError("auto tried to download")
 
@@ -31,15 +35,38 @@ def test_auto_is_the_encoder_where_no_file_is_at_hand_and_never_downloads(tmp_pa
     assert shares == [0.5, 1.0]
 
 
-def test_auto_is_inception_where_its_file_is_at_hand(tmp_path, monkeypatch):
-    seen = []
+def test_auto_is_efficientnet_for_colour_and_trains_nothing(tmp_path):
+    def refuse():
+        raise AssertionError("training images were asked for")
+
+    found = load_features("auto", train_images=refuse, channels=3, cache=tmp_path, pool_digest="pool")
+    assert (found.name, found.dimension, found.digest) == ("efficientnet", 1280, efficientnet.LITE1_WEIGHTS.sha256)
+    assert found.protocol == {"features": "efficientnet", "features_digest": efficientnet.LITE1_WEIGHTS.sha256}
+
+
+def test_auto_is_the_encoder_for_colour_where_the_package_of_the_weights_is_gone(tmp_path, monkeypatch):
+    gone = replace(efficientnet.LITE1_WEIGHTS, package="package-that-is-not-there")
+    monkeypatch.setattr(efficientnet, "LITE1_WEIGHTS", gone)
+    assert load.automatic(3, tmp_path, "cpu") == "encoder"
+    with pytest.raises(UserError) as caught:
+        _load("efficientnet", tmp_path, channels=3)
+    assert caught.value.remedies == ("pip install package-that-is-not-there", Setting("evaluation.features", "encoder"))
+
+
+def test_a_run_that_has_an_encoder_keeps_it_where_auto_would_be_something_else(tmp_path):
+    first = _load("encoder", tmp_path, channels=3)
+    assert first.taught is not None
+    (tmp_path / "encoder.safetensors").write_bytes(first.taught.data)
+    of_run = RunEncoder(tmp_path / "encoder.safetensors", first.taught.record, "pool")
+    assert _load("auto", tmp_path / "other", channels=3, run=of_run).digest == first.digest
+
+
+def test_auto_is_inception_on_a_gpu_where_its_file_is_at_hand(tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / inception.WEIGHTS.file).write_bytes(b"")
-    monkeypatch.setattr(weights, "read", lambda path, _: (seen.append(path.name) or {}, "digest"))
-    monkeypatch.setattr(inception, "load_inception", lambda _: torch.nn.Identity())
-    found = _load("auto", tmp_path)
-    assert (found.name, found.dimension, found.digest) == ("inception", 2048, "digest")
-    assert seen == [inception.WEIGHTS.file]
+    assert load.automatic(3, tmp_path, "cuda") == "inception"
+    assert load.automatic(1, tmp_path, "cuda") == "inception"
+    assert load.automatic(3, tmp_path, "cpu") == "efficientnet"
 
 
 @pytest.mark.parametrize(("name", "module"), [("inception", inception), ("dinov2", dinov2)])

@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal
 
 import numpy as np
 
 from equipoise.data import store
 from equipoise.data.audit.counting import Counts, counting
 from equipoise.data.audit.duplicates import Sketches, groups, joined, near_duplicates, sketched
-from equipoise.data.audit.sizes import Keeping, Sizes, keeping, num_kept, reduction
+from equipoise.data.audit.sizes import Keeping, Sizes, is_enlarged, keeping, num_kept, reduction, same_shape, share_lost
 from equipoise.data.audit.transparency import Tally, Transparency
 from equipoise.data.decode import Header, Target, parse_background
 from equipoise.data.pool import Pool, Reading, reading, told_by
@@ -21,6 +21,7 @@ from equipoise.data.splits import content_digests, split, to_hashes
 from equipoise.errors import UserError
 from equipoise.nets.made_for import size_note
 from equipoise.recipe import Data, Images, Recipe
+from equipoise.sizes import Size
 from equipoise.storage.records import Rejected
 
 SplitName = Literal["train", "validation", "test"]
@@ -51,13 +52,14 @@ class Training:
     num_train: int
     num_validation: int
     num_test: int
-    cut_shares: tuple[float, ...]  # what of each image that is not square is lost, or filled in, sorted
+    cut_shares: tuple[float, ...]  # what of each image of another shape is lost, or filled in, sorted
     num_enlarged: int
     smallest_side: int
     num_reduced: int
     largest_reduction: float  # pixels of a side that become one
     num_kept: int  # images of which every pixel is kept
     keeping: Keeping | None  # what would keep every pixel of most images
+    shape: Size | None  # of about the present size, with a ratio that most images share, where that is another one
     max_size: int  # up to which images keep their size on this device
     size_note: str  # what the recipe was made for, where that is another size
     refusal: UserError | None
@@ -151,7 +153,7 @@ def _content(read: Reading) -> tuple[_Content, UserError | None]:
             parts.append(sketched(images))
     except UserError as error:
         refusal = error
-    shape = (read.target.channels, read.target.size, read.target.size)
+    shape = (read.target.channels, read.target.size.height, read.target.size.width)
     return _Content(positions, to_hashes(digests), joined(parts), shape), refusal
 
 
@@ -176,7 +178,8 @@ def _pool(read: Reading, content: _Content, data: Data) -> Pool:
 
 def _array_headers(array: np.ndarray) -> Counter[Header]:
     num, height, width, channels = array.shape
-    return Counter({Header("array", _MODES[channels - 1], width, height, False, False): num})
+    mode = _MODES[channels - 1] if channels <= len(_MODES) else f"{channels} channels"
+    return Counter({Header("array", mode, width, height, False, False): num})
 
 
 def _class_counts(images: SourceImages, positions: list[int]) -> dict[str, int]:
@@ -258,11 +261,12 @@ def _training(
     num_reduced = 0
     for (width, height), count in sizes.items():
         times = reduction(width, height, target.size, target.fit)
-        num_enlarged += count * (_side(width, height, target) < target.size)
+        num_enlarged += count * is_enlarged(width, height, target.size, target.fit)
         num_reduced += count * (times > 1)
-        if width != height:
-            shares[1 - min(width, height) / max(width, height)] += count
+        if lost := share_lost(width, height, target.size):
+            shares[lost] += count
     splits = pool.splits
+    num_other_shape = shares.total()
     return Training(
         recipe=recipe,
         target=target,
@@ -276,18 +280,8 @@ def _training(
         largest_reduction=max((reduction(*size, target.size, target.fit) for size in sizes), default=0.0),
         num_kept=num_kept(sizes, target.size, target.fit),
         keeping=keeping(sizes, target.fit),
+        shape=None if num_other_shape == 0 else same_shape(sizes, max(target.size)),
         max_size=max_size,
         size_note=size_note(recipe, target.size),
         refusal=refusal,
     )
-
-
-def _side(width: int, height: int, target: Target) -> int:
-    """Return the side of an image that becomes the target's."""
-    match target.fit:
-        case "crop" | "stretch":
-            return min(width, height)
-        case "pad":
-            return max(width, height)
-        case _:
-            assert_never(target.fit)

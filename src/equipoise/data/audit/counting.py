@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from equipoise.data.audit.sizes import reduction
+from equipoise.data.audit.sizes import reduction, share_lost
 from equipoise.data.audit.transparency import Tally
+from equipoise.data.channels import OPACITY
 from equipoise.data.decode import Header, Target, decode_described
 
 Decoding: TypeAlias = Callable[[bytes | np.ndarray, Target], np.ndarray]
@@ -54,16 +55,23 @@ def loss_notes(counts: Counts, target: Target, background: str) -> list[str]:
     notes = []
     sizes = counts.sizes
     num = sizes.total()
-    cut = sum(count for size, count in sizes.items() if 1 - min(size) / max(size) >= MUCH_CUT)
+    cut = sum(count for size, count in sizes.items() if share_lost(*size, target.size) >= MUCH_CUT)
     if target.fit == "crop" and 2 * cut > num:
         notes.append(f"{cut:,} images are cut to the middle and lose {MUCH_CUT:.0%} or more; --fit pad shows all")
     reduced = sum(count for size, count in sizes.items() if reduction(*size, target.size, target.fit) > MUCH_REDUCED)
     if 2 * reduced > num:
         notes.append(f"{reduced:,} images are reduced more than {MUCH_REDUCED:.0f} times on a side")
     clear = counts.tally.found(is_grey=target.channels == 1)
-    if clear.num:
-        notes.append(f"{clear.num:,} images have transparent pixels, which become {background}")
-    if clear.is_worth_another:
+    if clear.num and target.channels == OPACITY:
+        notes.append(f"{clear.num:,} of {num:,} images have transparent pixels, which are kept")
+    elif clear.num:
+        notes.append(
+            f"{clear.num:,} of {num:,} images have transparent pixels, which become {background}; --set "
+            "task.channels=4 keeps them"
+        )
+    elif target.channels == OPACITY:
+        notes.append("no image has transparent pixels, so the fourth channel says nothing; --set task.channels=3")
+    if clear.is_worth_another and target.channels != OPACITY:
         notes.append(
             f"{clear.num_vanishing:,} of these are mostly {background} themselves and vanish on it; "
             f"{clear.suggested} would show them (--set task.background={clear.suggested})"

@@ -10,6 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
+from equipoise.data.channels import in_colour
+from equipoise.data.pool import to_float, to_uint8
 
 SIDE = 16  # pixels a side of a thumbnail
 MAX_REST = 0.035  # of the contrast, root mean square, that a copy may differ by once it is aligned
@@ -40,6 +44,8 @@ class Sketches:
 
 def sketched(images: np.ndarray) -> Sketches:
     """Return the sketches of images uint8 [N, C, H, W]."""
+    if images.shape[1] not in (1, 3):
+        images = to_uint8(in_colour(to_float(torch.from_numpy(images)))).numpy()
     values = images.astype(np.float32)
     means = values.mean((2, 3))
     tints = np.broadcast_to(means - means.mean(1, keepdims=True), (len(images), 3))

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equipoise.metrics.features.weights import Weights
+from equipoise.nets.weights import Weights
 
 WEIGHTS = Weights(
     file="weights-inception-2015-12-05-6726825d.pth",

@@ -4,14 +4,15 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from equipoise.metrics.features import dinov2, encoder, inception, weights
+from equipoise.metrics.features import dinov2, encoder, inception
 from equipoise.metrics.features.kept import Kept, Lesson, RunEncoder
+from equipoise.nets import efficientnet, weights
 from equipoise.recipe import FeaturesName
 
 
@@ -42,10 +43,26 @@ class Features:
         return found
 
 
+def automatic(
+    channels: int, cache: Path, device: torch.device | str
+) -> Literal["inception", "efficientnet", "encoder"]:
+    """Return the features that judge images of so many channels where none are asked for; nothing is downloaded.
+
+    On a GPU Inception where its file is at hand; else EfficientNet for colour, also with transparency. For others it is
+    the encoder.
+    """
+    if torch.device(device).type != "cpu" and weights.find(inception.WEIGHTS, cache) is not None:
+        return "inception"
+    if channels in (3, 4) and weights.find(efficientnet.LITE1_WEIGHTS, cache) is not None:
+        return "efficientnet"
+    return "encoder"
+
+
 def load_features(
     name: FeaturesName,
     *,
-    train_images: np.ndarray,
+    train_images: Callable[[], np.ndarray],
+    channels: int,
     cache: Path,
     pool_digest: str,
     lesson: Lesson | None = None,
@@ -53,16 +70,22 @@ def load_features(
     device: torch.device | str = "cpu",
     report: Callable[[float], None] | None = None,
 ) -> Features:
-    """Return the named features; "auto" is Inception where its file is there, else the encoder.
+    """Return the named features, of images with so many channels; "auto" is what `automatic` says.
 
-    `train_images` is the training split, uint8 [N, C, H, W]; the encoder learns from it once, calls `report`
+    `train_images` returns the training split, uint8 [N, C, H, W]; the encoder learns from it once, calls `report`
     with the share done, and is kept in `cache` under `pool_digest`. The encoder of a `run` is taken before that, or one
-    that nearly the same images of the `lesson` have taught. Raises UserError where published weights cannot be had.
+    that nearly the same images of the `lesson` have taught; a run that has one keeps it, also where "auto" would be
+    something else. Raises UserError where published weights cannot be had.
     """
     if name == "auto":
-        is_here = weights.find(inception.WEIGHTS, cache) is not None
-        name = "inception" if is_here else "encoder"
+        has_encoder = run is not None and run.record is not None
+        name = "encoder" if has_encoder else automatic(channels, cache, device)
     match name:
+        case "efficientnet":
+            lite, digest = efficientnet.published(efficientnet.LITE1_WEIGHTS, efficientnet.LITE1, cache)
+            lite = lite.to(device)
+            extract = _in_batches(lambda images: efficientnet.efficientnet_features(lite, images), 50, device)
+            return Features("efficientnet", digest, efficientnet.DIMENSION, extract)
         case "inception":
             path = weights.find_or_fetch(inception.WEIGHTS, cache)
             state, digest = weights.read(path, inception.WEIGHTS)
@@ -76,7 +99,7 @@ def load_features(
             extract = _in_batches(lambda images: dinov2.dinov2_features(vit, images), 32, device)
             return Features("dinov2", digest, dinov2.DIMENSION, extract)
         case "encoder":
-            found = encoder.load_or_train(train_images, cache, pool_digest, lesson=lesson, run=run, report=report)
+            found = encoder.load_or_train(train_images(), cache, pool_digest, lesson=lesson, run=run, report=report)
             trained = found.network.to(device)
             extract = _in_batches(trained, 500, device)
             return Features("encoder", found.digest, trained.dimension, extract, Kept(found.data, found.record))

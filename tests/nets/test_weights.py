@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from equipoise.errors import Setting, UserError
-from equipoise.metrics.features.weights import Weights, built, find, find_or_fetch, read
+from equipoise.nets.weights import Weights, built, find, find_or_fetch, read
 
 
 def _published(tmp_path: Path, name: str = "net.pth") -> tuple[Weights, Path]:

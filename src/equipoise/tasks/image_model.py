@@ -1,0 +1,166 @@
+"""An image generator without its data: it draws images, and writes them as files."""
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from equipoise.data.cache import default_cache
+from equipoise.data.channels import OPACITY, in_colour, is_measured, plain_colours
+from equipoise.data.pool import to_uint8
+from equipoise.errors import Option, UserError, suggested
+from equipoise.game.updates import Players
+from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, published
+from equipoise.nets.players import make_generator, make_players
+from equipoise.randomness import Randomness
+from equipoise.recipe import Images, Networks, Recipe
+from equipoise.sizes import Size, size_of
+from equipoise.storage.files import write_bytes
+from equipoise.storage.records import DataRecord
+from equipoise.tasks.base import Model, chunks
+from equipoise.tasks.exhibits import as_picture, grid
+
+
+class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a generator is built from without its data; kept in `data.json`."""
+
+    size: int | tuple[int, int]
+    channels: int
+
+
+@dataclass(frozen=True)
+class ImageModel(Model):
+    """An image generator without its data: `[N, C, H, W]` in [-1, 1] from latents `[N, Z]` and labels `[N]`."""
+
+    networks: Networks
+    size: Size
+    channels: int
+    classes: tuple[str, ...] = ()  # that the generator knows of
+    class_counts: tuple[int, ...] = ()
+    scale: tuple[float, float] | None = None  # numbers of the real images that became black and white
+
+    def network(self) -> nn.Module:
+        """Build the generator."""
+        return make_generator(self.networks, **self._shape)
+
+    def players(self, packing: int = 1) -> Players:
+        """Build both networks; the discriminator judges `packing` images at once. Raises UserError."""
+        pretrained = None
+        if self.networks.pretrained:
+            pretrained, _ = published(LITE0_WEIGHTS, LITE0, default_cache())
+        return Players(*make_players(self.networks, **self._shape, packing=packing, pretrained=pretrained))
+
+    @property
+    def _shape(self) -> dict[str, Any]:
+        return {"size": self.size.given, "channels": self.channels, "num_classes": len(self.classes)}
+
+    @torch.no_grad()
+    def draw(self, generator: nn.Module, randomness: Randomness, num: int, label: int | None = None) -> Tensor:
+        """Draw `num` images `[num, C, H, W]` in [-1, 1] in float32: a function of the randomness alone.
+
+        With classes, labels come as often as in the training split, unless `label` names one.
+        """
+        device = next(generator.parameters()).device
+        latents = randomness.normal("latents", num, self.networks.latent_size)
+        labels = None
+        if self.classes:
+            weights = torch.tensor(self.class_counts, dtype=torch.float64)
+            labels = torch.multinomial(weights, num, replacement=True, generator=randomness.generator("labels"))
+            if label is not None:
+                labels = torch.full((num,), label)
+            labels = labels.to(device)
+        return generator(latents.to(device), labels).float().clamp(-1, 1)
+
+    def samples(self, generator: nn.Module, num: int, seed: int, label: str | None) -> Iterator[Tensor]:
+        """Yield `num` images in batches; `label` names a class. Raises UserError for one that is not known."""
+        index = None
+        if label is not None:
+            index = self._index(label)
+        for begin, size in chunks(num):
+            yield self.draw(generator, Randomness(seed, begin), size, index).cpu()
+
+    def write(self, batches: Iterable[Tensor], out: Path) -> str:
+        """Write images as one PNG grid where `out` ends in .png, else as a folder of PNG files."""
+        if out.suffix.lower() == ".png" and not out.is_dir():
+            images = torch.cat(list(batches))
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(out, grid(in_colour(images)))
+            how = f" (of {self.channels} channels the first three, in colour)" if is_measured(self.channels) else ""
+            return f"{out}{how}"
+        return f"{save_each(batches, out, self.scale)} images in {out}"
+
+    def _index(self, label: str) -> int:
+        if not self.classes:
+            problem = "this generator was not trained with classes"
+            way = "Leave it out, or train another one with the setting networks.conditional=true"
+            raise UserError(Option("label", label), problem, way)
+        if label not in self.classes:
+            problem = f"this generator knows {', '.join(self.classes)}"
+            raise UserError(Option("label", label), problem, *suggested(label, self.classes))
+        return self.classes.index(label)
+
+
+def save_each(batches: Iterable[Tensor], folder: Path, scale: tuple[float, float] | None = None) -> int:
+    """Write batches of images `[N, C, H, W]` in [-1, 1] as `folder/000000.png`, …; return their number.
+
+    Measured channels are written as arrays [H, W, C], `folder/000000.npy`, …: in the numbers of the real ones where
+    these are on a scale, else as uint8.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    num = 0
+    for images in batches:
+        for image in images:
+            stem = folder / f"{num:06d}"
+            if is_measured(len(image)):
+                write_bytes(stem.with_suffix(".npy"), npy_of(numbers_of(image, scale)))
+            else:
+                as_picture(pixels_of(image)).save(stem.with_suffix(".png"))
+            num += 1
+    return num
+
+
+def pixels_of(image: Tensor) -> np.ndarray:
+    """Return an image `[C, H, W]` in [-1, 1] as files hold it: uint8 [H, W, C], colours with opacity not multiplied."""
+    pixels = to_uint8(image).numpy().transpose(1, 2, 0)
+    return plain_colours(pixels) if pixels.shape[2] == OPACITY else pixels
+
+
+def numbers_of(image: Tensor, scale: tuple[float, float] | None) -> np.ndarray:
+    """Return channels `[C, H, W]` in [-1, 1] as [H, W, C]: float32 on a scale from black to white, or uint8."""
+    if scale is None:
+        return pixels_of(image)
+    low, high = scale
+    values = low + (image.float().clamp(-1, 1) + 1) / 2 * (high - low)
+    return values.permute(1, 2, 0).numpy()
+
+
+def npy_of(values: np.ndarray) -> bytes:
+    """Return an array as the bytes of an `.npy` file."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
+    return file.getvalue()
+
+
+def scale_in(recipe: Recipe) -> tuple[float, float] | None:
+    """Return the numbers that became black and white, where the images of a recipe are deep."""
+    task = recipe.task
+    if not isinstance(task, Images) or task.black is None or task.white is None:
+        return None
+    return task.black, task.white
+
+
+def model_of(recipe: Recipe, data: DataRecord) -> ImageModel:
+    """Return the generator of a run from what it wrote down; raises msgspec.ValidationError for damage."""
+    facts = msgspec.convert(data.facts, ImageFacts)
+    classes: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+    if recipe.networks.conditional:
+        classes = data.classes
+        counts = data.class_counts
+    return ImageModel(recipe.networks, size_of(facts.size), facts.channels, classes, counts, scale_in(recipe))

@@ -1,0 +1,105 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from equipoise.errors import Setting, UserError
+from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, EfficientNetLite, published
+from equipoise.nets.players import make_discriminator, make_generator
+from equipoise.nets.projected import AidedDiscriminator, ProjectedDiscriminator, freeze
+from equipoise.recipe import Networks
+from equipoise.sizes import GivenSize, size_of
+
+NETWORKS = Networks(family="dcgan", width=4, pretrained=True, generator_norm="batch")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> EfficientNetLite:
+    return published(LITE0_WEIGHTS, LITE0, tmp_path_factory.mktemp("cache"))[0]
+
+
+def _made(pretrained: EfficientNetLite, size: GivenSize = 32, **more) -> ProjectedDiscriminator:
+    torch.manual_seed(0)
+    return ProjectedDiscriminator(copy.deepcopy(pretrained), size=size, width=4, **({"num_classes": 0} | more))
+
+
+def _images(num: int = 4, size: int = 32, channels: int = 3) -> Tensor:
+    return torch.rand(num, channels, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_no_optimizer_sees_the_pretrained_and_the_mixing_weights_and_a_checkpoint_has_them(pretrained):
+    network = _made(pretrained)
+    trained = {name.split(".")[0] for name, _ in network.named_parameters()}
+    assert trained == {"judges"}
+    network.requires_grad_(True)  # as the update does, in turn
+    assert not any(tensor.requires_grad for tensor in network.buffers())
+    other = _made(pretrained)
+    for tensor in other.state_dict().values():
+        tensor.zero_()
+    other.load_state_dict(network.state_dict())
+    network.eval()
+    other.eval()
+    assert torch.equal(network(_images()), other(_images()))
+
+
+def test_every_scale_reaches_the_finest_one_and_the_generator(pretrained):
+    network = _made(pretrained)
+    images = _images().requires_grad_()
+    mixed = network.seen(images)
+    assert [one.shape[1:] for one in mixed] == [(4, 16, 16), (8, 8, 8), (16, 4, 4), (32, 2, 2)]
+    (gradient,) = torch.autograd.grad(network(images).sum(), images)
+    assert gradient.abs().amax((1, 2, 3)).min() > 0
+
+
+@pytest.mark.parametrize("size", [8, 28, 40, 64, 100, (40, 30), (16, 200)])
+def test_images_of_any_size_and_grey_ones_have_a_logit_each(pretrained, size):
+    network = _made(pretrained, size)
+    width, height = size_of(size)
+    for channels in (1, 3):
+        assert network(torch.zeros(2, channels, height, width)).shape == (2,)
+
+
+def test_the_logit_depends_on_the_class_where_there_are_classes(pretrained):
+    network = _made(pretrained, num_classes=3).eval()
+    images = _images()
+    zeros = torch.zeros(4, dtype=torch.int64)
+    assert not torch.equal(network(images, zeros), network(images, zeros + 1))
+
+
+def test_a_penalty_is_on_the_pixels_discriminator_alone_and_the_generator_learns_from_both(pretrained):
+    torch.manual_seed(0)
+    aided = make_discriminator(NETWORKS, size=32, channels=3, num_classes=0, pretrained=copy.deepcopy(pretrained))
+    assert isinstance(aided, AidedDiscriminator)
+    real = _images().requires_grad_()
+    logits = aided(real)
+    assert logits.shape == (4, 2)
+    (penalised,) = torch.autograd.grad(logits.sum(), real)
+    (own,) = torch.autograd.grad(aided.own(real).sum(), real)
+    assert torch.equal(penalised, own)
+    generator = make_generator(NETWORKS, size=32, channels=3, num_classes=0)
+    fake = generator(torch.randn(4, NETWORKS.latent_size))
+    (through_both,) = torch.autograd.grad(aided(fake).sum(), fake, retain_graph=True)
+    (through_own,) = torch.autograd.grad(aided.own(fake).sum(), fake)
+    assert not torch.equal(through_both, through_own)
+
+
+def test_what_a_pretrained_network_cannot_see_is_refused_with_what_to_type():
+    for changes, remedy in (
+        ({"channels": 5}, Setting("networks.pretrained", False)),
+        ({"packing": 2}, Setting("game.packing", 1)),
+    ):
+        with pytest.raises(UserError) as caught:
+            make_discriminator(NETWORKS, **({"size": 32, "channels": 3, "num_classes": 0} | changes))
+        assert remedy in caught.value.remedies
+
+
+def test_freezing_changes_nothing_but_who_sees_the_weights():
+    layer = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).eval()
+    images = _images(channels=1)
+    before = layer(images)
+    names = set(layer.state_dict())
+    freeze(layer)
+    assert list(layer.parameters()) == []
+    assert set(layer.state_dict()) == names
+    assert torch.equal(layer(images), before)
