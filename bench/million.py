@@ -1,19 +1,20 @@
 """A million images: how long they take to be prepared, reopened and trained on, and how much memory that takes.
 
-    python bench/million.py [--counts 10000 100000 1000000] [--forms folder tar] [--data FOLDER] [--keep] [--rounds 300]
+    python bench/million.py [--counts 10000 100000 1000000] [--forms folder tar] [--data FOLDER] [--keep]
 
 Makes images in colour of 32×32 pixels (JPEG, about 1 KB each), as files in folders of a thousand or as `.tar` shards
 of ten thousand. Each phase is a process of its own: `prepare` decodes into an empty cache, `reopen` finds the images
 there, and `train` is a whole small run of the recipe `dcgan`, from its first line to its report; it is taken of the
-first form alone, as all become the same prepared images. Memory is resident
-memory that is not a file's (RssAnon), read every 10 ms: pages of the memory map are the system's to take back. A
-million needs 4 GB of disk as files and 3 GB for the cache. Seconds count from after the imports; where other programs
-take the processor, its seconds tell more. Writes records/million.json, where rows that were not measured again stay.
+first form alone, as all become the same prepared pixels. Memory is resident memory that is not a file's (RssAnon),
+read every 10 ms: pages of the memory map are the system's to take back. A million needs 4 GB of disk as files and 3 GB
+for the cache. Seconds count from after the imports; where other programs take the processor, its seconds tell more.
+Writes records/million.json, where rows that were not measured again stay.
 """
 
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder for the images; made and removed")
     parser.add_argument("--keep", action="store_true", help="leave the images where they are, and use those there")
     parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=[*PHASES])
+    parser.add_argument("--cache", type=Path, help="a cache to use and to leave; else each form has one of its own")
     parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -177,11 +180,15 @@ def main() -> None:
         return
     rows = []
     with tempfile.TemporaryDirectory(dir=options.data) as aside:
-        for count in options.counts:
-            for form in options.forms:
-                is_first = form == options.forms[0]
-                rows += rows_of(form, count, options.data or Path(aside), options.keep, is_first, options.rounds)
-                print(noted(rows, options.rounds))
+        for count, form in itertools.product(options.counts, options.forms):
+            source = (options.data or Path(aside)) / f"{form}-{count}"
+            if not source.exists():
+                MAKERS[form](source, count)
+            phases = [phase for phase in options.phases if phase != "train" or form == options.forms[0]]
+            rows += rows_of(form, count, source, phases, options)
+            if not options.keep:
+                shutil.rmtree(source)
+            print(noted(rows, options.rounds))
 
 
 def noted(rows: list[dict[str, Any]], rounds: int) -> Path:
@@ -193,20 +200,17 @@ def noted(rows: list[dict[str, Any]], rounds: int) -> Path:
     return write_record("million", values)
 
 
-def rows_of(form: str, count: int, place: Path, keep: bool, is_trained: bool, rounds: int) -> Iterator[dict[str, Any]]:
+def rows_of(
+    form: str, count: int, source: Path, phases: Sequence[str], options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
     """Yield what every phase took of so many images in one form."""
-    source = place / f"{form}-{count}"
-    if not source.exists():
-        MAKERS[form](source, count)
-    with tempfile.TemporaryDirectory(dir=place) as folder:
-        os.environ["EQUIPOISE_CACHE"] = str(Path(folder) / "cache")
-        for phase in PHASES if is_trained else PHASES[:-1]:
+    with tempfile.TemporaryDirectory(dir=source.parent) as folder:
+        os.environ["EQUIPOISE_CACHE"] = str(options.cache or Path(folder) / "cache")
+        for phase in phases:
             row: dict[str, Any] = {"form": form, "count": count, "phase": phase}
-            row |= measured(phase, source, Path(folder) / "run", rounds)
+            row |= measured(phase, source, Path(folder) / "run", options.rounds)
             print(json.dumps(row), flush=True)
             yield row
-    if not keep:
-        shutil.rmtree(source)
 
 
 if __name__ == "__main__":

@@ -217,8 +217,8 @@ def train(
     """Train a GAN until the budget is spent, or more training no longer pays, and return the finished run.
 
     Args:
-        source: a folder, zip, `.npz` or `.csv`, `hub:NAME`, or something embedded (`mnist`, `ring`, `grid`, `spiral`);
-            None for the recipe's own, which is `mnist` unless it says otherwise.
+        source: a folder, `.zip`, `.tar`, `.parquet`, `.npz` or `.csv`, `hub:NAME`, or something embedded (`mnist`,
+            `ring`, `grid`, `spiral`); None for the recipe's own, which is `mnist` unless it says otherwise.
         recipe: the name of a recipe, or a `Recipe` of your own; None for "modern", or that of the run to start from.
         task: "images", "points" or "super-resolution"; or an object with the methods of `equipoise.tasks.base.Task`,
             which brings its own data and loss, and computes where its networks are.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from equipoise.data.splits import content_digests, split, to_hashes
+from equipoise.data.splits import content_digests, num_copies, split, to_hashes
 
 
 def random_hashes(num: int, seed: int = 0) -> np.ndarray:
@@ -72,3 +72,8 @@ def test_equal_pixels_have_equal_hashes_and_one_changed_pixel_another():
 def test_hashes_do_not_depend_on_memory_layout():
     images = np.random.default_rng(0).integers(0, 255, (4, 6, 6, 3), dtype=np.uint8).transpose(0, 3, 1, 2)
     assert content_digests(images) == content_digests(np.ascontiguousarray(images))
+
+
+@pytest.mark.parametrize(("hashes", "num"), [([], 0), ([5], 0), ([3, 1, 2], 0), ([2, 1, 2, 2, 1], 3)])
+def test_copies_are_those_that_occur_before(hashes: list[int], num: int):
+    assert num_copies(np.array(hashes, np.uint64)) == num

@@ -23,7 +23,10 @@ RunOf = Callable[..., eq.Run]
 ROOT = Path(eq.__file__).parent
 # Who may ask what time it is on the wall, and why: a time that was written down by another process cannot be compared
 # with anything else.
-ON_THE_WALL = {"data/store.py": "how old a folder is that another process left"}
+ON_THE_WALL = {
+    "data/store.py": "how old a folder is that another process left",
+    "data/folders.py": "whether a folder was changed just now, so that its time may stand for two states",
+}
 OF_THE_WALL = (("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"))
 MEASURED = ("evaluation.every=none", "saving.every=none", "saving.log_every=none")
 whole: dict[str, str] = {}

@@ -110,7 +110,7 @@ def _add_train(commands: Any) -> None:
         Command("train", "photos/", start_from=RUN),
     )
     add = sub.add_argument
-    _add_source(sub, "mnist, ring, grid, spiral, a folder, .zip, .npz or .csv, hub:NAME")
+    _add_source(sub, "mnist, ring, grid, spiral, a folder, .zip, .tar, .parquet, .npz or .csv, hub:NAME")
     tasks = _one_of("task", *_tasks())
     add("--task", metavar="NAME", type=tasks, help=f"{listed(_tasks())} (default: what SOURCE is)")
     add("--budget", metavar="B", type=_budget, help="time (90s, 10m, 2h) or samples (60k, 2M) (default: 10m)")
@@ -308,7 +308,7 @@ def _add_data(commands: Any) -> None:
         "and nothing is written. Exit code 0 if the training would start, 2 if not."
     )
     sub.add_argument("action", metavar="check", type=_action, help="action (only: check)")
-    _add_source(sub, "mnist, a folder, .zip or .npz, hub:NAME")
+    _add_source(sub, "mnist, a folder, .zip, .tar, .parquet or .npz, hub:NAME")
     _add_settings(sub, "any setting of the recipe", "task.channels=1")
     _add_json(sub)
 

@@ -41,7 +41,7 @@ from equipoise.data.decode import (
 )
 from equipoise.data.listing import Numbered
 from equipoise.data.sources import PAGED, PICTURE_ARRAYS, Source, SourceImages, labelled, open_source, subject_of
-from equipoise.data.splits import Splits, split
+from equipoise.data.splits import Splits, num_copies, split
 from equipoise.data.values import Scale, array_to_uint8, doubts_of_bytes, notes_of, scale_of, scale_of_array
 from equipoise.errors import Setting, UserError
 from equipoise.randomness import Randomness, stream_seed
@@ -251,7 +251,7 @@ def _pool(stored: store.Stored, listing: store.Listing, data: recipe.Data) -> Po
         splits=splits,
         digest=_digest_of(listing.content, splits),
         rejected=tuple(Rejected(name, reason) for name, reason in listing.rejected),
-        num_duplicates=len(stored.hashes) - len(np.unique(stored.hashes)),
+        num_duplicates=num_copies(stored.hashes),
         num_skipped=listing.num_skipped,
         notes=tuple(listing.notes),
         scale=None if listing.scale is None else tuple(listing.scale),

@@ -44,13 +44,27 @@ def split(hashes: np.ndarray, validation: float, test: float) -> Splits:
     never need that.
     """
     order = np.argsort(hashes, kind="stable")
-    distinct, first = np.unique(hashes[order], return_index=True)
+    in_order = hashes[order]
+    first = np.flatnonzero(_are_new(in_order))
+    distinct = in_order[first]
     cuts = np.searchsorted(distinct / 2.0**64, [test, test + validation])
     if len(distinct) >= MIN_DISTINCT:
         cuts = _with_none_empty(int(cuts[0]), int(cuts[1]), len(distinct), validation, test)
     bounds = np.append(first, len(order))
     end_test, end_validation = (int(bounds[cut]) for cut in cuts)
     return Splits(order[end_validation:], order[end_test:end_validation], order[:end_test])
+
+
+def num_copies(hashes: np.ndarray) -> int:
+    """Return how many of hashes uint64 [N] occur before; by sorting, as a table of a million takes longer."""
+    return int((~_are_new(np.sort(hashes))).sum())
+
+
+def _are_new(in_order: np.ndarray) -> np.ndarray:
+    """Return which of sorted numbers differ from those before them."""
+    are_new = np.ones(len(in_order), bool)
+    are_new[1:] = in_order[1:] != in_order[:-1]
+    return are_new
 
 
 def enough_shares(hashes: np.ndarray, num: int, least_train: int) -> tuple[float, float] | None:
