@@ -52,7 +52,7 @@ def fid(a: Moments, b: Moments) -> float:
     # so that covariances of fewer samples than dimensions are no special case.
     try:
         cross = torch.linalg.svdvals(_square_root(of_a) @ _square_root(of_b)).sum()
-    except torch.linalg.LinAlgError:
+    except RuntimeError:  # torch.linalg.LinAlgError is one
         return math.nan
     distance = (a.mean - b.mean).square().sum() + of_a.trace() + of_b.trace() - 2 * cross
     return max(distance.item(), 0.0)
@@ -61,6 +61,6 @@ def fid(a: Moments, b: Moments) -> float:
 def _square_root(covariance: Tensor) -> Tensor:
     try:
         values, vectors = torch.linalg.eigh(covariance)
-    except torch.linalg.LinAlgError:  # seen with few samples in 1,280 dimensions: a thousand eigenvalues near zero
+    except RuntimeError:  # LinAlgError, seen with few samples in 1,280 dimensions: a thousand eigenvalues near zero
         vectors, values, _ = torch.linalg.svd(covariance)  # the same, as it is symmetric and not negative
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
