@@ -64,10 +64,11 @@ def feature_judge(
     choice is between close scores. Those of validation and test also compare with up to 2,000 training images, where
     none of these is among the real ones: whether the generator copies, and whether a classifier tells it from them.
     """
+    num_final = min(NUM_REAL, features.final_samples)
     num_generated = {
         "validation": num_samples,
-        "validation, second half": max(NUM_REAL, 2 * num_samples),
-        "test": NUM_REAL,
+        "validation, second half": max(num_final, 2 * num_samples),
+        "test": num_final,
     }
     indices = judged_indices(pool, split)
     if not len(indices):

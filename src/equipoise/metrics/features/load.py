@@ -24,6 +24,7 @@ class Features:
     digest: str  # SHA-256 of the weights
     dimension: int
     extract: Callable[[Tensor], Tensor]  # float32 on the CPU, without gradients
+    final_samples: int = 5_000  # generated samples of a score at the end of a training, as their cost allows
     taught: Kept | None = None  # the weights of an encoder as they are kept, and which images taught it
 
     @property
@@ -85,7 +86,7 @@ def load_features(
             lite, digest = efficientnet.published(efficientnet.LITE1_WEIGHTS, efficientnet.LITE1, cache)
             lite = lite.to(device)
             extract = _in_batches(lambda images: efficientnet.efficientnet_features(lite, images), 50, device)
-            return Features("efficientnet", digest, efficientnet.DIMENSION, extract)
+            return Features("efficientnet", digest, efficientnet.DIMENSION, extract, final_samples=2_000)
         case "inception":
             path = weights.find_or_fetch(inception.WEIGHTS, cache)
             state, digest = weights.read(path, inception.WEIGHTS)
@@ -102,7 +103,7 @@ def load_features(
             found = encoder.load_or_train(train_images(), cache, pool_digest, lesson=lesson, run=run, report=report)
             trained = found.network.to(device)
             extract = _in_batches(trained, 500, device)
-            return Features("encoder", found.digest, trained.dimension, extract, Kept(found.data, found.record))
+            return Features("encoder", found.digest, trained.dimension, extract, taught=Kept(found.data, found.record))
         case _:
             typing.assert_never(name)
 
