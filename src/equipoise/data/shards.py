@@ -28,9 +28,9 @@ class Index:
     """Where the images of all shards lie."""
 
     names: list[str] = field(default_factory=list)
-    shards: array = field(default_factory=lambda: array("i"))
-    offsets: array = field(default_factory=lambda: array("q"))
-    sizes: array = field(default_factory=lambda: array("q"))
+    shards: "array[int]" = field(default_factory=lambda: array("i"))
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))
+    sizes: "array[int]" = field(default_factory=lambda: array("q"))
     flaws: dict[int, str] = field(default_factory=dict)  # why an image cannot be read, by its place
     classes: list[int | str | None] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
