@@ -148,8 +148,8 @@ def measured(phase: str, source: Path, out: Path, rounds: int) -> dict[str, Any]
     if process.returncode:
         raise SystemExit(f"{phase} of {source} failed")
     found = json.loads(printed.splitlines()[-1])
-    most_mib = {name: round(value / 1024, 1) for name, value in most.items()}
-    return {**found, "whole_seconds": time.perf_counter() - begin, "most_mib": most_mib}
+    in_mib = {name: round(value / 1024, 1) for name, value in most.items()}
+    return {**found, "whole_seconds": time.perf_counter() - begin, "most_mib": in_mib}
 
 
 def memory(pid: int) -> dict[str, int]:

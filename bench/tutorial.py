@@ -167,7 +167,7 @@ def keep(path: Path, player: nn.Module, latents: Tensor) -> None:
     player.eval()
     images = torch.cat([player(part) for part in latents.split(100)])
     player.train()
-    np.savez_compressed(path, x=((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy())
+    np.savez(path, x=((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy())
 
 
 if __name__ == "__main__":

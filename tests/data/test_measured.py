@@ -29,7 +29,7 @@ def npy(values: np.ndarray) -> bytes:
 
 def npz(**values: np.ndarray) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **values)
+    np.savez(file, **values)  # pyright: ignore[reportArgumentType]: of a name that none has
     return file.getvalue()
 
 

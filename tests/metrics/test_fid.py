@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -69,3 +71,17 @@ def test_fid_of_one_sample_is_refused():
         with pytest.raises(UserError) as refused:
             fid(*pair)
         assert refused.value.subject == "FID"
+
+
+def test_eigenvalues_that_do_not_converge_are_found_another_way_and_else_nothing_fails(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    first, second = (moments(torch.randn(30, 40, generator=generator)) for _ in range(2))
+    expected = fid(first, second)
+
+    def fails(*_, **__):
+        raise RuntimeError("failed to converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", fails)
+    assert fid(first, second) == pytest.approx(expected, rel=1e-9)
+    monkeypatch.setattr(torch.linalg, "svd", fails)
+    assert math.isnan(fid(first, second))

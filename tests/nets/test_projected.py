@@ -19,9 +19,9 @@ def pretrained(tmp_path_factory) -> EfficientNetLite:
     return published(LITE0_WEIGHTS, LITE0, tmp_path_factory.mktemp("cache"))[0]
 
 
-def _made(pretrained: EfficientNetLite, size: GivenSize = 32, **more) -> ProjectedDiscriminator:
+def _made(pretrained: EfficientNetLite, size: GivenSize = 32, num_classes: int = 0) -> ProjectedDiscriminator:
     torch.manual_seed(0)
-    return ProjectedDiscriminator(copy.deepcopy(pretrained), size=size, width=4, **({"num_classes": 0} | more))
+    return ProjectedDiscriminator(copy.deepcopy(pretrained), size=size, width=4, num_classes=num_classes)
 
 
 def _images(num: int = 4, size: int = 32, channels: int = 3) -> Tensor:
@@ -85,12 +85,12 @@ def test_a_penalty_is_on_the_pixels_discriminator_alone_and_the_generator_learns
 
 
 def test_what_a_pretrained_network_cannot_see_is_refused_with_what_to_type():
-    for changes, remedy in (
-        ({"channels": 5}, Setting("networks.pretrained", False)),
-        ({"packing": 2}, Setting("game.packing", 1)),
+    for channels, packing, remedy in (
+        (5, 1, Setting("networks.pretrained", False)),
+        (3, 2, Setting("game.packing", 1)),
     ):
         with pytest.raises(UserError) as caught:
-            make_discriminator(NETWORKS, **({"size": 32, "channels": 3, "num_classes": 0} | changes))
+            make_discriminator(NETWORKS, size=32, channels=channels, num_classes=0, packing=packing)
         assert remedy in caught.value.remedies
 
 

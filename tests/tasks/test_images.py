@@ -29,7 +29,7 @@ from equipoise.randomness import Randomness
 from equipoise.recipe import Augment, Images, Recipe, with_settings
 from equipoise.sizes import Size, size_of
 from equipoise.storage.records import deciding
-from equipoise.tasks import image_judging, image_model
+from equipoise.tasks import image_judging, image_model, images
 from equipoise.tasks.base import chunks
 from equipoise.tasks.image_judging import image_exhibits, with_nearest
 from equipoise.tasks.images import ImageBatch, ImageModel, ImageSource, ImageTask
@@ -648,6 +648,22 @@ def test_a_folder_of_sounds_is_no_folder_of_images(open_source: Callable[..., An
         open_source("images", tmp_path)
     assert "3 .wav" in error.value.problem
     assert str(tmp_path) in str(error.value.subject)
+
+
+def test_a_generator_that_learns_from_pretrained_features_is_not_judged_by_such_ones(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def features_of(_: Pool, name: str, *__: Any) -> None:
+        asked.append(name)
+
+    monkeypatch.setattr(images, "features_of", features_of)
+    source = ImageSource(pool, CPU, "photos", Images(), lambda *_: None)
+    pretrained = "networks.pretrained=true"
+    for settings in ([], [pretrained], [pretrained, "evaluation.features=efficientnet"]):
+        source.task(with_settings(Recipe(), settings), loss_named("hinge"), torch.float32, lambda *_: None)
+    assert asked == ["auto", "encoder", "efficientnet"]
 
 
 def test_features_of_a_cpu_are_the_small_encoder_and_are_kept(

@@ -1,5 +1,6 @@
 """Fréchet distance between Gaussians fitted to features (arXiv:1706.08500), from moments that add up."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -42,17 +43,24 @@ def fid(a: Moments, b: Moments) -> float:
     """Return |μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½); raises UserError below 2 samples.
 
     It carries no standard error: with fewer samples than it takes, its bias outweighs its spread (arXiv:1911.07023).
+    NaN where its matrices cannot be decomposed: it is reported, and decides nothing.
     """
     if min(a.num, b.num) < 2:
         raise UserError("FID", f"{a.num} and {b.num} samples; give at least 2 of each")
     of_a, of_b = a.covariance, b.covariance
     # tr (Σ_a Σ_b)^½ is the sum of the singular values of Σ_a^½ Σ_b^½: no root of a rounding error is taken,
     # so that covariances of fewer samples than dimensions are no special case.
-    cross = torch.linalg.svdvals(_square_root(of_a) @ _square_root(of_b)).sum()
+    try:
+        cross = torch.linalg.svdvals(_square_root(of_a) @ _square_root(of_b)).sum()
+    except RuntimeError:  # torch.linalg.LinAlgError is one
+        return math.nan
     distance = (a.mean - b.mean).square().sum() + of_a.trace() + of_b.trace() - 2 * cross
     return max(distance.item(), 0.0)
 
 
 def _square_root(covariance: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(covariance)
+    try:
+        values, vectors = torch.linalg.eigh(covariance)
+    except RuntimeError:  # LinAlgError, seen with few samples in 1,280 dimensions: a thousand eigenvalues near zero
+        vectors, values, _ = torch.linalg.svd(covariance)  # the same, as it is symmetric and not negative
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T

@@ -401,10 +401,14 @@ class ImageSource:
         return summary_of(self.pool, f"images of {recipe.data.source}", *notes)
 
     def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> ImageTask:
-        """Return the task; the evaluation encoder is trained here, where the cache has none."""
-        features = features_of(
-            self.pool, recipe.evaluation.features, self.device, stage, self.encoder, _settings(recipe)
-        )
+        """Return the task; the evaluation encoder is trained here, where the cache has none.
+
+        A generator that learns from features of ImageNet is not judged by other ones, which flatter it.
+        """
+        name = recipe.evaluation.features
+        if name == "auto" and recipe.networks.pretrained:
+            name = "encoder"
+        features = features_of(self.pool, name, self.device, stage, self.encoder, _settings(recipe))
         return ImageTask(recipe, self.pool, features, loss, self.device, precision)
 
 

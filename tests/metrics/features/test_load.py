@@ -20,8 +20,8 @@ def _quick(monkeypatch):
     monkeypatch.delenv("EQUIPOISE_WEIGHTS", raising=False)
 
 
-def _load(name, cache, **more) -> load.Features:
-    return load_features(name, train_images=lambda: IMAGES, **({"channels": 1} | more), cache=cache, pool_digest="pool")
+def _load(name, cache, channels: int = 1, **more) -> load.Features:
+    return load_features(name, train_images=lambda: IMAGES, channels=channels, cache=cache, pool_digest="pool", **more)
 
 
 def test_auto_is_the_encoder_for_grey_images_and_never_downloads(tmp_path, monkeypatch):
