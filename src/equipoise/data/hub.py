@@ -44,8 +44,9 @@ def open_hub(name: str) -> Source:
         raise UserError(
             subject, "needs the datasets package", 'Install it: pip install "equipoise[datasets]"'
         ) from None
+    library: Any = datasets
     try:
-        builder: Any = _asked(lambda: datasets.load_dataset_builder(name), subject)
+        builder: Any = _asked(lambda: library.load_dataset_builder(name), subject)
     except UserError as error:
         remembered = _remembered(name)
         if remembered is None:
@@ -53,7 +54,7 @@ def open_hub(name: str) -> Source:
         return source_of(f"hub:{name}", remembered, partial(_refuse, error))
     fingerprint = f"hub:{name} {_version(builder)}"
     _remember(name, fingerprint)
-    return source_of(f"hub:{name}", fingerprint, partial(_load, builder, datasets, subject))
+    return source_of(f"hub:{name}", fingerprint, partial(_load, builder, library, subject))
 
 
 def _load(builder: Any, datasets: Any, subject: str) -> SourceImages:
