@@ -5,7 +5,7 @@
 For each run: time and samples it took, and the KID of its best generator to all held-out images of its data by
 EfficientNet-Lite2, which no run and no judge uses, by EfficientNet-Lite1, and by the evaluation encoder. `--tutorial`
 adds what `bench/tutorial.py` kept last in a folder. Two halves of the real images give the scale. Writes
-records/photographs.json under NAME, and docs/images/NAME.png: the first 32 images of each, and real ones.
+records/photographs.json under NAME, and docs/images/NAME.png: the first 36 images of each, and real ones.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from equipoise.tasks.exhibits import grid
 
 RECORD = RECORDS / "photographs.json"
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
-NUM_SHOWN = 32
+NUM_SHOWN = 36
 GAP = 12
 
 
