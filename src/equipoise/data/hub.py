@@ -19,7 +19,16 @@ import numpy as np
 
 from equipoise.data.cache import default_cache
 from equipoise.data.decode import BrokenImage
-from equipoise.data.listing import MAX_FILE_BYTES, Numbered, Source, SourceImages, capped, source_of, subject_of
+from equipoise.data.listing import (
+    MAX_FILE_BYTES,
+    Numbered,
+    Source,
+    SourceImages,
+    capped,
+    first_line,
+    source_of,
+    subject_of,
+)
 from equipoise.errors import UserError, listed
 from equipoise.storage.files import write_bytes
 from equipoise.storage.safe_open import open_regular, read_bytes
@@ -126,7 +135,7 @@ def image_bytes(value: Any) -> bytes:
     except BrokenImage:
         raise
     except Exception as error:  # a file system of the network may fail in any way
-        raise BrokenImage(f"cannot be read ({_first_line(error)})") from None
+        raise BrokenImage(f"cannot be read ({first_line(error)})") from None
 
 
 def _opened(path: str) -> Any:
@@ -142,11 +151,7 @@ def _asked(call: Callable[[], T], subject: str) -> T:
     try:
         return call()
     except Exception as error:  # network, permission, unknown name
-        raise UserError(subject, f"cannot be loaded ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(subject, f"cannot be loaded ({first_line(error)})") from None
 
 
 def _refuse(error: UserError) -> SourceImages:

@@ -176,6 +176,11 @@ def indexed(found: Sequence[Any]) -> tuple[tuple[Any, ...], np.ndarray]:
     return classes, np.array([-1 if one is None else number[one] for one in found], dtype=np.int64)
 
 
+def are_one_each(num_classes: int, num_images: int) -> bool:
+    """Return whether there are so many classes for so many images that they are names of images, and no classes."""
+    return num_classes >= FEWEST and num_classes > num_images / 2
+
+
 def are_too_many(num: int, total: int) -> bool:
     """Return whether so many images of all without a class are too many to be left out."""
     return num > max(MOST_STRAY * total, total >= FEWEST)
@@ -309,7 +314,7 @@ def _by_dataset(names: Sequence[str], text: str) -> Labels | None:
             told += f"; it names {next(iter(numbers))[:40]}, and an image here is {names[0][:40]}"
         return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
     classes, labels = indexed(found)
-    if len(classes) >= FEWEST and len(classes) > len(names) / 2:
+    if are_one_each(len(classes), len(names)):
         told = f"it has {len(classes):,} different labels for {len(names):,} images"
         return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
     notes = [f"the {len(classes)} classes are those of {DATASET}"]

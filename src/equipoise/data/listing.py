@@ -87,6 +87,16 @@ def source_of(name: str, fingerprint: str, load: Callable[[], SourceImages]) -> 
     return Source(name, fingerprint, lambda: Found(fingerprint, load, fingerprint))
 
 
+def first_line(error: Exception) -> str:
+    """Return what a library says of its failure, in a line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file, or a folder around it, is hidden, or is what a Mac adds to archives."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
 def subject_of(source: str) -> str:
     """Return how messages name a source."""
     return f'source "{source}"'

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from equipoise.data.decode import BrokenImage
-from equipoise.data.labels import FEWEST, OF_CLASSES, indexed, splits_note
-from equipoise.data.listing import Numbered, SourceImages, capped
+from equipoise.data.labels import OF_CLASSES, are_one_each, indexed, splits_note
+from equipoise.data.listing import Numbered, SourceImages, capped, first_line
 from equipoise.errors import UserError, listed
 
 MAX_GROUP = 2**31  # bytes of a group of rows, unpacked
@@ -95,7 +95,7 @@ def _reader(rows_of: Callable[[int, int], Any], index: Index) -> Callable[[int],
             with lock:
                 value = rows_of(*index.groups[place])[row - index.starts[place]].as_py()
         except Exception as error:  # a damaged group fails in many ways
-            raise BrokenImage(f"cannot be read ({_first_line(error)})") from None
+            raise BrokenImage(f"cannot be read ({first_line(error)})") from None
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
             raise BrokenImage("no image in this row")  # a path in its place may lead anywhere
@@ -154,7 +154,7 @@ def _classes(
             return None, (), (*notes, f"{column} was not used: some images have no class; no classes")
         return numbers, columns.classes, notes
     classes, numbers = indexed(labels)
-    if len(classes) >= FEWEST and len(classes) > len(labels) / 2:
+    if are_one_each(len(classes), len(labels)):
         told = f"it has {len(classes):,} different ones for {len(labels):,} images"
         return None, (), (*notes, f"{column} was not used: {told}; no classes")
     return numbers, tuple(map(str, classes)), (*notes, f"the {len(classes)} classes are those of {column}")
@@ -165,8 +165,4 @@ def _asked(call: Callable[[], Any], subject: str) -> Any:
         return call()
     except Exception as error:  # pyarrow raises many types on what is damaged
         remedy = "Download or write it again, or take it out of the folder"
-        raise UserError(subject, f"cannot be read ({_first_line(error)})", remedy) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(subject, f"cannot be read ({first_line(error)})", remedy) from None

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from equipoise.data import archives, tars
 from equipoise.data.decode import BrokenImage
-from equipoise.data.labels import FEWEST, OF_CLASSES, Labels, are_too_many, indexed, labels_of, splits_note
-from equipoise.data.listing import MAX_FILE_BYTES, SUFFIXES, SourceImages
+from equipoise.data.labels import OF_CLASSES, Labels, are_one_each, are_too_many, indexed, labels_of, splits_note
+from equipoise.data.listing import MAX_FILE_BYTES, SUFFIXES, SourceImages, is_hidden
 from equipoise.errors import UserError
 from equipoise.storage.safe_open import open_regular
 
@@ -79,7 +79,7 @@ def _add(index: Index, path: Path, shard: int) -> None:
             name = member.name.removeprefix("./")
             if not archives.is_safe(name):
                 index.skipped["with an unsafe name"] += 1
-            elif any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
+            elif is_hidden(name):
                 index.skipped["hidden"] += 1
             else:
                 found.append((member, name))
@@ -180,7 +180,7 @@ def _labels(index: Index, shards: Sequence[str]) -> Labels:
     if len({type(one) for one in found if one is not None}) > 1:
         found = [None if one is None else str(one) for one in found]
     classes, labels = indexed(found)
-    if len(classes) >= FEWEST and len(classes) > len(found) / 2:
+    if are_one_each(len(classes), len(found)):
         told = f"there are {len(classes):,} for {len(found):,} images"
         return Labels(notes=(*notes, f"the classes beside the images were not used: {told}; no classes"))
     notes = (*notes, f"the {len(classes)} classes are those beside the images in the shards")

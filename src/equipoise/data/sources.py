@@ -22,7 +22,7 @@ from equipoise.data.folders import MAX_DEPTH as MAX_DEPTH
 from equipoise.data.folders import is_deep
 from equipoise.data.label_tables import MOST_TABLES, is_table, text_of, with_tables
 from equipoise.data.labels import DATASET, labels_of
-from equipoise.data.listing import MAX_FILE_BYTES, SUFFIXES, Found, read_file_in, source_of
+from equipoise.data.listing import MAX_FILE_BYTES, SUFFIXES, Found, is_hidden, read_file_in, source_of
 from equipoise.data.listing import Source as Source
 from equipoise.data.listing import SourceImages as SourceImages
 from equipoise.data.listing import subject_of as subject_of
@@ -192,8 +192,8 @@ def _chosen(names: Sequence[str], head: Callable[[int], bytes]) -> tuple[list[in
     skipped = Counter[str]()
     runs = _run_folders([name for name in names if not is_deep(name)])
     for index, name in enumerate(names):
-        suffix = Path(name).suffix.lower()
-        if _is_hidden(name):
+        suffix = _suffix(name)
+        if is_hidden(name):
             skipped["hidden"] += 1
         elif is_deep(name):
             skipped[f"more than {MAX_DEPTH} folders deep"] += 1
@@ -217,7 +217,7 @@ def _shards(names: Sequence[str], chosen: Sequence[int]) -> list[int]:
     if len(chosen) >= LEAST:
         return []
     for suffix in OF_SHARDS:
-        if found := [index for index, name in enumerate(names) if _suffix(name) == suffix and not _is_hidden(name)]:
+        if found := [index for index, name in enumerate(names) if _suffix(name) == suffix and not is_hidden(name)]:
             return found
     return []
 
@@ -241,7 +241,7 @@ def _without_images(
         problem = f"{found}; by their content, {count} of the first {min(num, NUM_SNIFFED)} are {kind} images"
         suffix = FORMAT_SUFFIXES.get(kind, f".{kind.lower()}")
         return UserError(subject, problem, f"Let their names end in {suffix}, in no hidden folder", IMAGE_FORMATS)
-    usable = [name for name in names if Path(name).suffix.lower() in (".npz", ".zip") and "/" not in name]
+    usable = [name for name in names if _suffix(name) in (".npz", ".zip") and "/" not in name]
     if usable and path.is_dir():
         return UserError(subject, problem, f"Give the file itself: {path / usable[0]}", IMAGE_FORMATS)
     return UserError(subject, problem, *_remedies_of_kind(first, path), IMAGE_FORMATS)
@@ -262,10 +262,6 @@ def _remedies_of_kind(suffix: str, path: Path) -> list[str]:
         another = arrays.free_name(path.with_name(f"{path.stem}-images.npz"))
         return [f'Write their images into one new file: np.savez("{another}", images=images)', *one_each]
     return []
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def _run_folders(names: Sequence[str]) -> set[str]:
@@ -323,7 +319,7 @@ def _is_dataset(name: str) -> bool:
 def _labelling(names: Sequence[str]) -> list[int]:
     """Return the places of the files that may say of which class the images are, those with short paths first."""
     found = [place for place, name in enumerate(names) if _is_dataset(name)]
-    tables = [place for place, name in enumerate(names) if is_table(name) and not _is_hidden(name)]
+    tables = [place for place, name in enumerate(names) if is_table(name) and not is_hidden(name)]
     tables = sorted(tables, key=lambda place: (names[place].count("/"), names[place]))
     return [*sorted(found, key=lambda place: len(names[place])), *tables[:MOST_TABLES]]
 
@@ -417,7 +413,7 @@ def _unlisted(error: OSError, subject: str) -> UserError:
 
 def _picture(name: str, content: bytes) -> bytes | np.ndarray:
     """Return an encoded file as it is, and the picture of an `.npy` or `.npz` as an array [H, W, C]."""
-    if Path(name).suffix.lower() not in PICTURE_ARRAYS:
+    if _suffix(name) not in PICTURE_ARRAYS:
         return content
     try:
         return arrays.picture_in(content)

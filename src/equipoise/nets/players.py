@@ -32,9 +32,16 @@ def make_players(
     `pretrained` is the network whose features it also judges, if the recipe says so; without one, one of no weights
     takes its place, to look at shapes. Raises UserError for options that the family does not have.
     """
-    shape = {"size": size, "channels": channels, "num_classes": num_classes}
-    generator = make_generator(networks, **shape)
-    return generator, make_discriminator(networks, **shape, packing=packing, pretrained=pretrained)
+    generator = make_generator(networks, size=size, channels=channels, num_classes=num_classes)
+    discriminator = _own_discriminator(networks, size, channels, num_classes, packing)
+    if not networks.pretrained:
+        return generator, discriminator
+    _refuse_beside_pretrained(channels, packing)
+    if pretrained is None:
+        with torch.device("meta"):
+            pretrained = EfficientNetLite(LITE0)
+    projected = ProjectedDiscriminator(pretrained, size=size, num_classes=num_classes, width=networks.width)
+    return generator, AidedDiscriminator(discriminator, projected)
 
 
 def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_classes: int) -> nn.Module:
@@ -62,27 +69,6 @@ def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_cl
             return ModernGenerator(**options)
         case _ as unreachable:
             assert_never(unreachable)
-
-
-def make_discriminator(
-    networks: Networks,
-    *,
-    size: GivenSize,
-    channels: int,
-    num_classes: int,
-    packing: int = 1,
-    pretrained: EfficientNetLite | None = None,
-) -> nn.Module:
-    """Return the discriminator of a family, with or without a pretrained network; raises UserError."""
-    own = _own_discriminator(networks, size, channels, num_classes, packing)
-    if not networks.pretrained:
-        return own
-    _refuse_beside_pretrained(channels, packing)
-    if pretrained is None:
-        with torch.device("meta"):
-            pretrained = EfficientNetLite(LITE0)
-    projected = ProjectedDiscriminator(pretrained, size=size, num_classes=num_classes, width=networks.width)
-    return AidedDiscriminator(own, projected)
 
 
 def _own_discriminator(networks: Networks, size: GivenSize, channels: int, num_classes: int, packing: int) -> nn.Module:

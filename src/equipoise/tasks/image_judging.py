@@ -177,6 +177,8 @@ def image_exhibits(shown: Tensor, few: Tensor, pool: Pool, features: Features) -
     """Return generated images beside real ones, and a few beside the training images nearest to them."""
     real = to_float(gather(pool, pool.splits.validation[: num_shown(pool)]))
     pairs = grid(in_colour(with_nearest(few, pool, features)), NUM_NEAREST)
+    num_train = len(pool.splits.train)
+    among = f", of {features.searched:,} of all {num_train:,}" if features.searched < num_train else ""
     how = how_shown(real.shape[1])
     return [
         picture(
@@ -187,7 +189,7 @@ def image_exhibits(shown: Tensor, few: Tensor, pool: Pool, features: Features) -
             "nearest",
             "Nearest training images",
             pairs,
-            "Above, generated images; below each, the training image nearest to it.",
+            f"Above, generated images; below each, the training image nearest to it{among}.",
             "Generated images beside the training images that are nearest to them. A good generator is near in kind "
             "and different in detail; the same image twice would mean that it copies what it was shown.",
         ),
@@ -211,11 +213,14 @@ def num_shown(pool: Pool) -> int:
 
 
 def with_nearest(images: Tensor, pool: Pool, features: Features) -> Tensor:
-    """Return generated images `[N, C, H, W]` followed by each one's nearest training image in the judge's features."""
+    """Return generated images `[N, C, H, W]` followed by each one's nearest training image in the judge's features.
+
+    It is looked for among as many training images as the features' cost allows.
+    """
     query = features.extract(images)
     least = torch.full((len(images),), torch.inf)
     found = torch.zeros(len(images), dtype=torch.int64)
-    for part in torch.from_numpy(pool.splits.train).split(NUM_COMPARED):
+    for part in torch.from_numpy(pool.splits.train[: features.searched]).split(NUM_COMPARED):  # their order is random
         distances, places = nearest(query, features.extract(to_float(gather(pool, part))), 1)
         closer = distances[:, 0] < least
         least = torch.where(closer, distances[:, 0].to(least), least)

@@ -25,6 +25,7 @@ class Features:
     dimension: int
     extract: Callable[[Tensor], Tensor]  # float32 on the CPU, without gradients
     final_samples: int = 5_000  # generated samples of a score at the end of a training, as their cost allows
+    searched: int = 100_000  # training samples among which the nearest are looked for, at most, as their cost allows
     taught: Kept | None = None  # the weights of an encoder as they are kept, and which images taught it
 
     @property
@@ -86,7 +87,9 @@ def load_features(
             lite, digest = efficientnet.published(efficientnet.LITE1_WEIGHTS, efficientnet.LITE1, cache)
             lite = lite.to(device)
             extract = _in_batches(lambda images: efficientnet.efficientnet_features(lite, images), 50, device)
-            return Features("efficientnet", digest, efficientnet.DIMENSION, extract, final_samples=2_000)
+            return Features(
+                "efficientnet", digest, efficientnet.DIMENSION, extract, final_samples=2_000, searched=10_000
+            )
         case "inception":
             path = weights.find_or_fetch(inception.WEIGHTS, cache)
             state, digest = weights.read(path, inception.WEIGHTS)
