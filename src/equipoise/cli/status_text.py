@@ -46,7 +46,7 @@ def status_text(now: Status) -> str:
         ("trained", _trained(now)),
         ("last score", _score(now.last, now.metric)),
         ("best score", _best(now)),
-        ("on test", _test(now)),
+        (_test_label(now), _test(now)),
         ("scale", scale_sentence(now.rivals, now.metric)),
         ("quality", quality.sentence if quality is not None else ""),
         ("game", game),
@@ -235,6 +235,12 @@ def _best(now: Status) -> str:
     if now.best_note:
         text += f"; {now.best_note}"
     return text
+
+
+def _test_label(now: Status) -> str:
+    """Name the final score: it is of a split of its own, or corrected for having chosen by the same examples."""
+    score = now.test or now.tested_before
+    return "cross-fitted" if score is not None and math.isfinite(score.optimism) else "on test"
 
 
 def _test(now: Status) -> str:
