@@ -267,7 +267,7 @@ def test_a_life_in_a_shell(commands: Commands, tmp_path: Path, capsys: pytest.Ca
     assert (status["state"], status["source"]) == ("finished", str(commands.source))
     found = json.loads(told("evaluate", run, "--against", commands.source, "--json"))
     assert found["metric"] == status["metric"]
-    assert found["protocol"]["split"] == "test"
+    assert found["protocol"]["split"] == ("held-out" if commands.task == "images" else "test")
     compared = json.loads(told("compare", run, copy, "--json"))
     assert list(compared["differences"]) == ["budget.samples"]
     assert json.loads(told("digest", run, "--json"))["samples"] == 320
