@@ -90,17 +90,16 @@ def _indices(source: Source, name: Among) -> np.ndarray:
 
 
 def _of_own(name: Among, noun: str, chose_by_all: bool) -> tuple[Caution, ...]:
-    match name:
-        case "train":
-            problem = f"The run was trained on these {noun}: a generator that copies them scores best"
-        case "validation" | "test" | "held-out" if name == "validation" or chose_by_all:
-            problem = f"The best generator was chosen by these {noun}: its score looks better than it is"
-        case _:
-            return ()
-    if chose_by_all:
+    if name == "train":
+        problem = f"The run was trained on these {noun}: a generator that copies them scores best"
+    elif name == "validation" or chose_by_all:
+        problem = f"The best generator was chosen by these {noun}: its score looks better than it is"
+    else:
+        return ()
+    if chose_by_all and name != "train":
         remedy = f"The run's own final score is corrected for that; {noun} that it has not seen need no correction"
         return (Caution("seen", problem, remedy),)
-    return (Caution("seen", problem, Option("split", "test")),)
+    return (Caution("seen", problem, "Leave the split out" if chose_by_all else Option("split", "test")),)
 
 
 def chosen_by(metric: Metric, amount: float, noun: str) -> tuple[Caution, ...]:

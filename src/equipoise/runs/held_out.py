@@ -33,7 +33,9 @@ def label_of(score: Score, split: str) -> str:
     """Name a score's examples in a word or two, for a heading."""
     if not num_together(score.protocol):
         return split
-    return "cross-fitted" if math.isfinite(score.optimism) else f"held out, {TIMES[split]}"
+    if math.isfinite(score.optimism):
+        return "cross-fitted"
+    return "held out" if split == "validation" else f"held out, {TIMES[split]}"
 
 
 def title_of(split: str, protocols: Sequence[Mapping[str, Any]]) -> str:
