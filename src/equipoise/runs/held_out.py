@@ -59,7 +59,7 @@ def optimism_text(test: Score, selection: Selection | None, noun: str) -> str:
     if selection is not None and selection.num_scores < 2:
         return f"{few} There was one evaluation, so nothing was chosen by them."
     if test.optimism == 0:
-        return f"{few} Without any fifth of them, too, the same of {many} is the best, so nothing is added."
+        return f"{few} The same of {many} is the best whichever fifth of these {noun} is left out, so nothing is added."
     return (
         f"{few} Choosing among {many} by the same {noun} is optimistic by {formatting.value(test.optimism)} "
         f"({test.protocol['folds']}-fold cross-fitting), which is added to the score."
