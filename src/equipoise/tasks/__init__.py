@@ -83,6 +83,10 @@ class Source(Protocol):
         """
         ...
 
+    def grouped_like(self, data: "DataRecord", path: "Path") -> "Source":
+        """Return the same source in the groups of a run on these data, which it keeps in the file at `path`."""
+        ...
+
     def most_compared(self, split: str) -> int:
         """Return how many real examples of a split, or of "all", an evaluation takes at most."""
         ...

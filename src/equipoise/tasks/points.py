@@ -251,6 +251,10 @@ class PointSource:
         """Return itself: points are compared as they are."""
         return self
 
+    def grouped_like(self, data: DataRecord, path: Path) -> "PointSource":
+        """Return the same points, which are in no groups."""
+        return self
+
     def most_compared(self, split: str) -> int:
         """Return how many points are compared: of the test split as many as after a training, else all of a file."""
         whole = len(self.points) if self.mixture is None else NUM_OF_MIXTURE
