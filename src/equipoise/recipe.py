@@ -155,6 +155,7 @@ class Game:
     discriminator_steps: Count = 1  # per generator step, of the alternating update
     weight_clip: Positive | None = None  # WGAN: every weight of D is clipped to ±this
     label_smoothing: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.0  # one-sided, minimax and non-saturating
+    variety: NotNegative = 0.0  # weight of a term by which G's images of a class differ as much as real ones
     instance_noise: NotNegative = 0.0  # standard deviation on D's input, falling linearly to 0 over the budget
     ema_half_life: NotNegative = 10_000.0  # in samples; 0: no averaging
 

@@ -662,6 +662,28 @@ def test_a_folder_of_sounds_is_no_folder_of_images(open_source: Callable[..., An
     assert str(tmp_path) in str(error.value.subject)
 
 
+def test_the_generators_images_of_a_class_are_to_differ_as_much_as_real_ones_of_that_class(pool: Pool) -> None:
+    assert pool.labels is not None
+    task = made(pool, "networks.conditional=true", "game.variety=3")
+    batch = task.batch(Randomness(0), 6)
+    players = linear_players()
+    terms = task.generator_terms(players, batch, START)
+    assert terms.losses["variety"].tolist() == [3.0] * 3, "the same image every time"
+    assert "variety" not in made(pool).generator_terms(players, batch, START).losses
+    train = pool.splits.train
+    for label in range(2):
+        own = torch.from_numpy(pool.images[train[pool.labels[train] == label][:60]]).float() / 127.5 - 1
+        assert task._spread[label] == pytest.approx(float(torch.pdist(own.flatten(1), p=1).mean() / 64), rel=1e-5)
+    assert made(pool, "game.variety=3")._spread.shape == (1,)
+
+
+def test_a_class_of_one_image_takes_the_spread_of_the_others(pool: Pool) -> None:
+    labels = np.zeros(len(pool.images), np.int64)
+    labels[pool.splits.train[0]] = 1
+    task = made(dataclasses.replace(pool, labels=labels), "networks.conditional=true")
+    assert task._spread[1] == task._spread[0] > 0
+
+
 def test_a_generator_that_learns_from_pretrained_features_is_not_judged_by_such_ones(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

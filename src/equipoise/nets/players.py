@@ -40,7 +40,13 @@ def make_players(
     if pretrained is None:
         with torch.device("meta"):
             pretrained = EfficientNetLite(LITE0)
-    projected = ProjectedDiscriminator(pretrained, size=size, num_classes=num_classes, width=networks.width)
+    projected = ProjectedDiscriminator(
+        pretrained,
+        size=size,
+        num_classes=num_classes,
+        width=networks.width,
+        minibatch_deviation=networks.minibatch_deviation,
+    )
     return generator, AidedDiscriminator(discriminator, projected)
 
 

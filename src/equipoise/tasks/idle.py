@@ -16,6 +16,7 @@ IDLE_ON_POINTS = {
     "networks.smooth": False,
     "augment.kinds": (),
     "augment.probability": 0.0,
+    "game.variety": 0.0,
     "evaluation.features": "auto",
     "precision": "auto",
 }
@@ -33,6 +34,7 @@ IDLE_ON_PHOTOGRAPHS = {
     "augment.kinds": (),
     "augment.probability": 0.0,
     "game.packing": 1,
+    "game.variety": 0.0,
     "game.instance_noise": 0.0,
     "evaluation.num_samples": 2_000,
 }

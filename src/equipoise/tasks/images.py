@@ -35,7 +35,14 @@ from equipoise.data.values import CONVENTIONS
 from equipoise.errors import Part, Setting, UserError, together
 from equipoise.formatting import colours_of, first_few, printable
 from equipoise.game.losses import Loss
-from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
+from equipoise.game.terms import (
+    StepContext,
+    discriminator_terms,
+    generator_term,
+    mean_distance,
+    variety_term,
+    with_noise,
+)
 from equipoise.game.updates import Players, Terms
 from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge
 from equipoise.metrics.features.kept import RunEncoder
@@ -77,6 +84,7 @@ LEAST_HELD_OUT = 10
 ENOUGH = 200  # with which no setting has to be changed
 LEAST_AUGMENTED = 0.2  # probability below which a leak would not be seen
 NUM_LEAK = 500  # validation images by which one is looked for
+NUM_FOR_SPREAD = 60  # training images of a class by which their distance is known
 LARGE_SHARE = 0.1  # of files left out, in images that are used; said first
 
 
@@ -165,7 +173,38 @@ class ImageTask(Task):
             lambda images: players.discriminator(images, batch.labels),
             self._autocast,
         )
-        return Terms({"adversarial": adversarial})
+        terms = {"adversarial": adversarial}
+        if weight := self.recipe.game.variety:
+            terms["variety"] = weight * self._variety(players.generator, fake, batch, step)
+        return Terms(terms)
+
+    def _variety(self, generator: nn.Module, fake: Tensor, batch: ImageBatch, step: StepContext) -> Tensor:
+        """Return the term of variety, of the first half of a batch and of as many images of other latents."""
+        half = (len(fake) + 1) // 2
+        labels = None if batch.labels is None else batch.labels[:half]
+        with self._autocast():
+            other = generator(self._latents("other latents", step, half), labels)
+        wanted = self._spread if labels is None else self._spread[labels]
+        return variety_term(fake[:half].float(), other.float(), wanted.to(fake.device))
+
+    @cached_property
+    def _spread(self) -> Tensor:
+        """The mean distance `[K]` of two training images of each class, or `[1]` of any two.
+
+        A class of one image, or of copies, takes the mean of the others.
+        """
+        train = self.pool.splits.train
+        labels = self._labels(torch.from_numpy(train))
+        parts = (
+            [train] if labels is None else [train[labels.cpu().numpy() == k] for k in range(len(self._model.classes))]
+        )
+        found = torch.zeros(len(parts))
+        for place, part in enumerate(parts):
+            if len(part) > 1:
+                found[place] = mean_distance(to_float(gather(self.pool, part[:NUM_FOR_SPREAD])))
+        known = found > 0
+        found[~known] = found[known].mean() if known.any() else 1.0
+        return found
 
     def examples(self, split: Split, begin: int, size: int) -> Examples:
         """Return (labels, images `[n, C, H, W]` in [-1, 1]) of one split; its order is random and fixed."""
