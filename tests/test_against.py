@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 from trainings import TrainSmall
 
 import equipoise as eq
+from equipoise.data import splits
 from equipoise.errors import Option, UserError
 from equipoise.evaluation.choosing import FEW
 
@@ -229,8 +231,34 @@ def test_how_many_are_drawn_and_the_size_are_refused_where_they_do_nothing(
 # A run
 
 
-def test_a_run_meets_the_test_split_of_its_own_data(train_once: TrainSmall, shapes: Path, tmp_path: Path) -> None:
-    run = train_once("run", budget="160")
+def test_a_run_of_few_images_meets_all_that_it_holds_out_and_their_choice_is_corrected_for(
+    train_small: TrainSmall, shapes: Path, tmp_path: Path
+) -> None:
+    run = train_small("run", budget="160")
+    test, data = run.state.test, run.folder.read_data()
+    assert test is not None
+    assert data is not None
+    flattered = msgspec.structs.replace(test, loss=test.loss + 2.0, optimism=test.optimism + 2.0)
+    run.folder.write_state(msgspec.structs.replace(run.folder.read_state(), test=flattered))
+    for source in (shapes, shutil.copytree(shapes, tmp_path / "elsewhere")):
+        found = eq.evaluate(run.path, source)
+        assert found.protocol["split"] == "held-out"
+        assert found.protocol["num_real"] == data.num_validation + data.num_test
+        assert found.measured.loss == found.measured.values["kid"] == pytest.approx(flattered.loss)
+        assert set(kinds(found)) == {"chosen", "few"}
+    for split in ("train", "validation", "test"):
+        assert "seen" in kinds(eq.evaluate(run.path, shapes, split=split, num=50))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    run.folder.write_state(msgspec.structs.replace(run.folder.read_state(), test=None))
+    found = eq.evaluate(run.path, shapes)
+    assert found.measured.loss == pytest.approx(test.loss - test.optimism), "nothing is known to be added"
+    assert "seen" in kinds(found)
+
+
+def test_a_run_meets_the_test_split_of_its_own_data(
+    train_small: TrainSmall, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splits, "FEW_HELD_OUT", 0)
+    run = train_small("run", budget="160")
     assert run.state.test is not None
     moved = shutil.copytree(shapes, tmp_path / "elsewhere")
     for source in (shapes, moved):
@@ -256,7 +284,7 @@ def test_of_other_data_a_run_meets_all_that_it_has_not_seen(
     grown = shutil.copytree(shapes, tmp_path / "grown")
     bars(grown, 50, 7)
     found = eq.evaluate(run.path, grown, num=50)
-    num_seen = data.num_train + data.num_validation
+    num_seen = data.num_train + data.num_validation + data.num_test  # of so few, all have chosen
     assert found.protocol["real"]["seen_by_the_run"] == num_seen
     assert found.protocol["num_real"] == 290 - num_seen
     assert "seen" in kinds(found)
@@ -285,7 +313,7 @@ def test_what_a_run_has_seen_is_found_in_its_list_or_where_it_lies(
     if kept == "nothing":
         assert "not checked" in kinds(found)
         assert found.protocol["num_real"] == 290
-        assert "not checked" not in kinds(eq.evaluate(run.path, grown, num=50, split="test"))
+        assert "not checked" in kinds(eq.evaluate(run.path, grown, num=50, split="test")), "they may have chosen it"
     else:
         assert found.protocol["num_real"] == 290 - found.protocol["real"]["seen_by_the_run"] < 100
 

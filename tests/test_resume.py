@@ -38,6 +38,7 @@ import equipoise as eq
 from equipoise import loop, tasks
 from equipoise import state as state_module
 from equipoise.cli import main
+from equipoise.data import splits
 from equipoise.errors import Command, Option, Setting, StorageError, UserError
 from equipoise.evaluation import evaluate, scoring
 from equipoise.game.losses import Loss, loss_named
@@ -666,3 +667,47 @@ def test_a_mistake_that_shows_only_in_the_preparation_leaves_no_folder(
     with pytest.raises(UserError):
         train_small("kept")
     assert not RunFolder.is_run(kept)
+
+
+def test_a_run_begun_before_all_few_images_judged_goes_on_under_the_new_protocol(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scores are of other images than the new ones, so its candidates are scored again before they are compared."""
+    with monkeypatch.context() as before:
+        before.setattr(splits, "FEW_HELD_OUT", 0)
+        run = train_small("run", budget="480")
+        assert run.state.test is not None
+        assert math.isnan(run.state.test.optimism)
+        tested = run.state.test.samples
+    resumed = eq.resume(run.path, budget="800")
+    assert len(events(resumed, "evaluation protocol changed")) == 1
+    assert "folds" not in scores(run)[0]["protocol"]
+    later = [score for score in scores(resumed) if "folds" in score["protocol"]]
+    assert {score["samples"] for score in later} >= {tested, 640, 800}
+    assert all(len(score["folds"]) == 5 for score in later)
+    test = resumed.state.test
+    assert test is not None
+    assert test.protocol["num_real"] == later[0]["protocol"]["num_real"] > run.state.test.protocol["num_real"]
+    assert test.optimism >= 0
+
+
+def test_the_final_score_of_few_images_is_corrected_by_the_folds_of_all_scores(train_small: TrainSmall) -> None:
+    run = train_small("run")
+    found = [score["folds"] for score in scores(run)]
+    test, num = run.state.test, 44
+    assert test is not None
+    assert test.protocol["num_real"] == num
+    shares = [9 / num] * 4 + [8 / num]
+    whole = [sum(share * loss for share, loss in zip(shares, row, strict=True)) for row in found]
+    best = min(range(len(found)), key=whole.__getitem__)
+    flattered = 0.0
+    for fold, share in enumerate(shares):
+        without = [total - share * row[fold] for total, row in zip(whole, found, strict=True)]
+        chosen = min(range(len(found)), key=without.__getitem__)
+        flattered += share * (found[chosen][fold] - found[best][fold])
+    assert test.optimism == pytest.approx(flattered)
+    assert test.loss == test.values["kid"]
+    assert run.state.rivals is not None
+    for rival in run.state.rivals.scores:
+        assert rival.best is not None
+        assert rival.best.difference == pytest.approx(test.loss - rival.loss, rel=1e-5)

@@ -1,6 +1,7 @@
 """What `evaluate` does once it is known what is scored against what: a run, or samples, against real examples."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,20 +14,32 @@ from torch import nn
 
 from equipoise import tasks
 from equipoise.errors import Option, UserError
-from equipoise.evaluation.choosing import Chosen, SplitName, Trained, baselines, choose, few_cautions, refuse_few
+from equipoise.evaluation.choosing import (
+    HELD_OUT,
+    Chosen,
+    SplitName,
+    Trained,
+    baselines,
+    choose,
+    chosen_by,
+    few_cautions,
+    refuse_few,
+)
 from equipoise.evaluation.evaluate import measure
 from equipoise.evaluation.rivals import compared_with, judge_rivals
 from equipoise.host.deadline import Deadline
 from equipoise.loop import Observer
+from equipoise.metrics.crossfit import corrected
 from equipoise.metrics.feature_judge import NEIGHBOURS
 from equipoise.metrics.units import Measured
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.held_out import num_together
 from equipoise.setup import from_its_place, loss_of, with_source
 from equipoise.starting import seen_by
-from equipoise.storage.records import DataRecord, Metric, RivalScore
-from equipoise.tasks.base import Judge, JudgedSplit, SourceTask, Task
+from equipoise.storage.records import DataRecord, Metric, RivalScore, deciding
+from equipoise.tasks.base import Judge, JudgedSplit, SourceTask, Split, Task, indices_of
 from equipoise.tasks.sides import Caution, Side, num_same
 
 NEVER = Deadline(float("inf"))
@@ -47,7 +60,7 @@ class Evaluation:
     real: Side | None = None  # what was found on both sides; a task from Python has none
     generated: Side | None = None
     warnings: tuple[Caution, ...] = ()
-    is_own: bool = False  # whether the real ones are the test split of the run's own data
+    is_own: bool = False  # whether the real ones are held out of the run's own data
 
 
 def evaluated_run(
@@ -79,6 +92,10 @@ def evaluated_run(
     drawn = None if takes_inputs else made.outputs(generator, Randomness(judge.seed, 0), "test", 0, NUM_SHOWN)
     observer.stage("scoring", 0.0)
     measured = measure(made.judging(real.indices), judge, generator, judge.seed, NEVER)
+    if real.split == HELD_OUT and math.isfinite(amount := optimism_under(folder, judge)):
+        metric = deciding(judge.metrics)
+        measured = corrected(measured, amount, metric.name)
+        real = replace(real, cautions=chosen_by(metric, amount, data.noun))
     cautions = opened.cautions(real.indices, None, drawn)
     if real.is_own:  # what they are like, the training has seen
         cautions = [caution for caution in cautions if caution.kind not in ("sizes", "colours", "sheets")]
@@ -90,22 +107,37 @@ def evaluated_run(
     return concluded(made, judge, measured, opened, real, generated, cautions, observer, is_of_run=True)
 
 
+def optimism_under(folder: RunFolder, judge: Judge) -> float:
+    """Return what a run's end has added to its score as all held-out examples chose; NaN under another judge."""
+    test = folder.read_state().test
+    if test is None:
+        return math.nan
+    own, now = ({**protocol} for protocol in (test.protocol, judge.protocol))
+    for name in ("folds", "num_generated", "neighbour_samples"):
+        own.pop(name, None)
+        now.pop(name, None)
+    return test.optimism if own == now else math.nan
+
+
 def trained_on(
     folder: RunFolder, data: DataRecord, opened: tasks.Source, device: torch.device, observer: Observer
 ) -> Trained:
     """Return what is known of the data of a run: from its list of examples, or from where they lie."""
     place = str(Path(opened.name).expanduser().resolve())
     is_same_place = data.path == place or (data.path is None and data.source == opened.name)
+    best = folder.read_state().best
+    chose_by_all = best is not None and num_together(best.protocol) > 0
     if opened.digest == data.digest:
-        return Trained(data.digest, None, is_same_place)
+        return Trained(data.digest, None, is_same_place, chose_by_all)
     recipe = folder.recipe()
-    hashes = seen_by(folder, recipe, "train", "validation")
+    parts: tuple[Split, ...] = ("train", "validation", "test") if chose_by_all else ("train", "validation")
+    hashes = seen_by(folder, recipe, *parts)
     if hashes is None and data.start is None:  # else its data are not all that trained its weights
         with contextlib.suppress(UserError):
             own = tasks.opened(from_its_place(folder, recipe, data, None), device, observer.stage)
             if own.digest == data.digest:
-                hashes = own.hashes[[*own.splits.train, *own.splits.validation]]
-    return Trained(data.digest, hashes, is_same_place)
+                hashes = own.hashes[np.concatenate([indices_of(own.splits, part) for part in parts])]
+    return Trained(data.digest, hashes, is_same_place, chose_by_all)
 
 
 def evaluated_samples(

@@ -12,6 +12,7 @@ from small import SMALL
 from torch import nn
 
 import equipoise as eq
+from equipoise.data import splits
 from equipoise.evaluation.finish import LONG, Ending, Findings, attempt, conclude, write_exhibits
 from equipoise.evaluation.selection import INTERRUPTED, no_candidates
 from equipoise.randomness import Randomness
@@ -286,8 +287,9 @@ def test_exhibits_are_files_by_their_kind_and_a_record_in_their_order(stage: Any
 
 @pytest.mark.slow
 def test_a_training_is_judged_by_the_first_half_and_selected_by_the_second(
-    quick: None, shapes: Path, tmp_path: Path
+    quick: None, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(splits, "FEW_HELD_OUT", 0)
     run = eq.train(source=shapes, budget="400", out=tmp_path / "run", settings=[*SMALL, "data.validation=0.4"])
     data, state = run.folder.read_data(), run.folder.read_state()
     assert data is not None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from equipoise.errors import UserError
 from equipoise.metrics import feature_judge as module
+from equipoise.metrics.crossfit import fold_losses
 from equipoise.metrics.feature_judge import (
     METRICS,
     FeatureJudge,
@@ -70,6 +71,7 @@ def test_a_measurement_is_the_measures_of_the_features_under_the_judges_protocol
     assert found.values.keys() == {metric.name for metric in METRICS} == {metric.name for metric in judge.metrics}
     assert found.num == 60
     assert [len(side) for side in found.units] == [60, 80]
+    assert found.folds == ()
 
 
 def test_protocol_names_all_that_two_scores_must_share_and_survives_json():
@@ -97,11 +99,14 @@ def test_protocol_names_all_that_two_scores_must_share_and_survives_json():
         {"data_digest": "e"},
         {"num_generated": 50, "neighbour_samples": 50},
         {"neighbours": 3},
+        {"folds": 5},
     ],
     ids=str,
 )
 def test_another_way_of_judging_is_another_protocol(changed: dict[str, Any]):
     settings = {name: value for name, value in changed.items() if name != "neighbour_samples"}
+    if "folds" in settings:
+        settings["num_folds"] = settings.pop("folds")
     assert _judge(**settings).protocol == _judge().protocol | changed
 
 
@@ -109,6 +114,15 @@ def test_one_metric_decides_and_is_known_to_be_an_estimate_that_may_fall_below_z
     assert [metric.name for metric in METRICS if metric.decides] == ["kid"] == [deciding(_judge().metrics).name]
     assert deciding(METRICS).signed
     assert all(metric.is_kept_by(-1e9) and metric.is_kept_by(1e9) for metric in METRICS), "no guards"
+
+
+def test_a_judge_by_folds_finds_the_loss_of_each_of_them_for_any_number_of_samples():
+    judge = _judge(num_folds=5)
+    for one in (judge, judge.sized(40)):
+        fake = _flat(2, one.num) * 0.8
+        found = one.measure_features(fake)
+        assert found.folds == fold_losses(discrepancy(_flat(1, 80), fake).units, 5)
+        assert found.values == _judge(num_generated=one.num).measure_features(fake).values
 
 
 def test_measuring_features_is_measuring_without_the_extraction():

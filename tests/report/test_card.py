@@ -12,6 +12,8 @@ import equipoise
 from equipoise.recipe import Custom, SuperResolution, TaskSettings
 from equipoise.report.card import model_card
 from equipoise.report.facts import python_lines
+from equipoise.report.report import rendered, values_of
+from equipoise.report.values import read
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.status import read_status
 from equipoise.storage.records import Metric, Selection
@@ -99,3 +101,23 @@ def test_a_run_without_a_best_generator_has_no_card(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", num_steps=5)
     change_state(run, best=None)
     assert card_of(run) == ""
+
+
+def test_of_few_images_the_card_says_that_all_judge_and_what_that_adds(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    state = run.read_state()
+    protocol = state.test.protocol | {"num_real": 42, "folds": 5}
+    best = msgspec.structs.replace(state.best, protocol=protocol | {"split": "validation"})
+    rivals = msgspec.structs.replace(state.rivals, protocol=protocol)
+    test = msgspec.structs.replace(state.test, protocol=protocol, optimism=0.0021)
+    change_state(run, best=best, test=test, rivals=rivals)
+    card = card_of(run)
+    assert [row[0] for row in table(card)[2:]] == ["held out", "cross-fitted"]
+    assert "0.0021" in card
+    assert "split:" not in card
+    assert "test split" not in card
+    assert "validation split" not in card
+    page = rendered(values_of(read(run)))
+    assert "0.0021" in page
+    assert "On the test split" not in page
+    assert "cross-fitted" in page

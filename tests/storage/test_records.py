@@ -43,7 +43,16 @@ from equipoise.storage.records import (
 )
 
 NAN = math.nan
-SCORE = Score(samples=160, seconds=0.5, loss=0.25, error=NAN, values={"kid": 0.25, "copying": NAN}, broken=("fid",))
+SCORE = Score(
+    samples=160,
+    seconds=0.5,
+    loss=0.25,
+    error=NAN,
+    values={"kid": 0.25, "copying": NAN},
+    folds=(0.5, NAN, 0.125),
+    optimism=0.0625,
+    broken=("fid",),
+)
 UNKNOWN = Score(samples=320, seconds=0.5)
 RIVALS = Rivals(
     protocol={"seed": 0},

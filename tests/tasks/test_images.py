@@ -15,6 +15,7 @@ from PIL import Image
 from small import SMALL
 from torch import Tensor, nn
 
+from equipoise.data import splits
 from equipoise.data.arrays import picture_in
 from equipoise.data.channels import NEUTRAL
 from equipoise.data.pool import Pool
@@ -25,6 +26,7 @@ from equipoise.game.terms import Adjustments, StepContext
 from equipoise.game.updates import Players
 from equipoise.host.deadline import Deadline
 from equipoise.metrics.features.load import Features
+from equipoise.metrics.units import difference
 from equipoise.randomness import Randomness
 from equipoise.recipe import Augment, Images, Recipe, with_settings
 from equipoise.sizes import Size, size_of
@@ -323,6 +325,7 @@ def test_a_class_that_the_generator_does_not_know_is_refused(
 def test_the_halves_of_the_validation_split_judge_training_and_candidates(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(splits, "FEW_HELD_OUT", 0)
     num = len(pool.splits.validation)
     for least, cut in ((num // 2, num // 2), (num // 2 + 1, num)):
         monkeypatch.setattr("equipoise.tasks.base.MIN_HALF", least)
@@ -336,6 +339,7 @@ def test_the_halves_of_the_validation_split_judge_training_and_candidates(
 
 
 def test_each_judge_has_its_split_its_number_and_inputs_of_its_own(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "FEW_HELD_OUT", 0)
     monkeypatch.setattr("equipoise.tasks.base.MIN_HALF", 8)
     monkeypatch.setattr(image_judging, "NUM_REAL", 150)
     task = made(pool)
@@ -352,16 +356,45 @@ def test_each_judge_has_its_split_its_number_and_inputs_of_its_own(pool: Pool, m
     assert [np.isfinite(value) for value in copying] == [True, False, True], "not among the candidates"
 
 
+def test_where_few_images_are_held_out_all_of_them_judge_the_training_and_its_end(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [*pool.splits.validation, *pool.splits.test]
+    monkeypatch.setattr(splits, "FEW_HELD_OUT", len(every) + 1)
+    task = made(pool)
+    assert task.judge("validation, second half") is None
+    for split in ("validation", "test"):
+        assert list(image_judging.judged_indices(pool, split)) == every
+        judge = task.judge(split)
+        assert judge is not None
+        assert (judge.protocol["num_real"], judge.protocol["folds"]) == (len(every), 5)
+        assert judge.train is not None, "none of them is a training image"
+        assert len(judge.measure([torch.randn(judge.num, 1, 8, 8)]).folds) == 5
+    monkeypatch.setattr(splits, "FEW_HELD_OUT", len(every))
+    apart = made(pool).judge("test")
+    assert apart is not None
+    assert (apart.protocol["num_real"], "folds" in apart.protocol) == (len(pool.splits.test), False)
+
+
+def test_images_that_an_evaluation_chose_are_judged_alone_however_few_they_are(pool: Pool) -> None:
+    judge = made(pool).judging(pool.splits.train[:30]).judge("test")
+    assert judge is not None
+    assert judge.protocol["num_real"] == 30
+    assert "folds" not in judge.protocol, "they have chosen nothing"
+
+
 def test_floor_and_ceiling_score_in_their_order(pool: Pool) -> None:
     task = dataclasses.replace(made(pool), features=BARS)
     judge = task.judge("validation")
     assert judge is not None
     failures: list[str] = []
-    found = judge_rivals(task.rivals(), judge, Deadline(60), failures.append).rivals.scores
+    judged = judge_rivals(task.rivals(), judge, Deadline(60), failures.append)
+    found = judged.rivals.scores
     assert [score.role for score in found] == ["floor", "ceiling"]
     assert not failures
     floor, ceiling = found
-    assert ceiling.loss + 3 * ceiling.error < floor.loss
+    gap = difference(judged.measured[ceiling.name], judged.measured[floor.name])
+    assert gap.value > 3 * gap.standard_error > 0
     assert ceiling.num == min(judge.num, len(pool.splits.train))
 
 

@@ -19,6 +19,7 @@ from equipoise.cli.advice_text import (
 from equipoise.cli.text import WIDTH, counted
 from equipoise.data.audit.check import Check, Copies, Training
 from equipoise.data.decode import Header
+from equipoise.data.splits import judge_together
 from equipoise.storage.safe_open import writable_text
 
 INDENT = 14
@@ -276,6 +277,8 @@ def _training_lines(found: Check) -> Iterator[str]:
         f"{training.num_train:,} images to train on, {training.num_validation:,} for validation, "
         f"{training.num_test:,} for the test"
     )
+    if judge_together(training.num_validation, training.num_test):
+        yield f"as these two are few, all {training.num_validation + training.num_test} of them judge, for both"
     yield from _square_lines(training)
     if training.num_enlarged:
         yield (

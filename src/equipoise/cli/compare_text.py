@@ -17,8 +17,8 @@ from equipoise.runs.compare import (
     score_cells,
     words_for,
 )
+from equipoise.runs.held_out import TITLES, title_of
 
-TITLES = {"validation": "Best scores, on the validation split", "test": "Final scores, on the test split"}
 STAR = "* lower than all others of its table, by more than twice the standard error of the difference."
 LEVEL = "No score is lower than all others by more than twice the standard error of the difference."
 
@@ -52,8 +52,9 @@ def _recipes(found: Comparison) -> list[str]:
 
 
 def _scores(split: str, groups: Sequence[Sequence[Entry]]) -> Iterator[str]:
-    yield from ("", TITLES[split], "")
-    fields = protocol_differences([group[0].protocol for group in groups])
+    protocols = [group[0].protocol for group in groups]
+    yield from ("", title_of(split, protocols), "")
+    fields = protocol_differences(protocols)
     if len(groups) > 1:
         differing = "; ".join(words_for(fields))
         yield from _wrapped(f"These scores have {len(groups)} protocols, which differ: {differing}.")

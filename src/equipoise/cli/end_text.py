@@ -7,6 +7,7 @@ from equipoise.cli.text import POLICIES, typed, way_on
 from equipoise.errors import Command
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.held_out import num_together, taken_on
 from equipoise.runs.missing_best import why_none
 from equipoise.runs.quality import illness, quality_of
 from equipoise.runs.resume_rules import larger_budget
@@ -35,7 +36,7 @@ def _lines(run: RunFolder, width: int) -> Iterator[str]:
         yield from formatting.wrapped(f"none: {why_none(run)}", width, "Best:", INDENT)
     else:
         score = f"{metric.shown} {formatting.score(state.best)}"
-        text = f"{score} on the validation split, after {state.best.samples:,} samples"
+        text = f"{score} on {taken_on(state.best, 'validation', now.noun)}, after {state.best.samples:,} samples"
         if now.last is not None and state.status == "stopped" and now.last.samples < state.samples:
             text += f"; what was trained from {now.last.samples:,} to {state.samples:,} is not evaluated yet"
         if (note := reselected(state, state.best)) and state.selection is not None:
@@ -43,8 +44,9 @@ def _lines(run: RunFolder, width: int) -> Iterator[str]:
             text += f"; {metric.shown} {again} in the second evaluation ({note})"
         yield from formatting.wrapped(text, width, "Best:", INDENT)
     if state.test is not None:
-        text = f"{metric.shown} {formatting.score(state.test)} on the test split"
-        yield from formatting.wrapped(text, width, "Test:", INDENT)
+        text = f"{metric.shown} {formatting.score(state.test)} on {taken_on(state.test, 'test', now.noun)}"
+        label = "Final:" if num_together(state.test.protocol) else "Test:"
+        yield from formatting.wrapped(text, width, label, INDENT)
     if state.rivals is not None and (text := scale_sentence(state.rivals, metric)):
         yield from formatting.wrapped(text, width, "Scale:", INDENT)
     quality = quality_of(now)

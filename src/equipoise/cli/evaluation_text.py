@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 INDENT = 12
 MOST_SIZES = 3
 MOST_REJECTED = 3
-GRADED_DESPITE = ("not checked",)  # kinds of warnings
+GRADED_DESPITE = ("not checked", "chosen")  # kinds of warnings
 SHOWN_APART = ("generated", "real", "size", "channels", "fit", "background", "split", "num_real", "num_generated")
 
 
@@ -99,7 +99,9 @@ def _counts(side: "Side") -> str:
         text += ", all"
     elif side.split is not None:
         text += f" of {side.num_used:,}"
-        if side.split != "all":
+        if side.split == "held-out":
+            text += ", held out"
+        elif side.split != "all":
             text += f", {side.split} split"
     if side.num_seen:
         text += f", {side.num_seen:,} left out that the run has seen"

@@ -11,6 +11,7 @@ from equipoise.errors import UserError, shortened
 from equipoise.health.telling import told_all, told_remedy
 from equipoise.recipe import Budget
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.held_out import num_together
 from equipoise.runs.quality import quality_of
 from equipoise.runs.scale import scale_sentence
 from equipoise.runs.source_times import seems_changed
@@ -46,7 +47,7 @@ def status_text(now: Status) -> str:
         ("trained", _trained(now)),
         ("last score", _score(now.last, now.metric)),
         ("best score", _best(now)),
-        ("on test", _test(now)),
+        (_test_label(now), _test(now)),
         ("scale", scale_sentence(now.rivals, now.metric)),
         ("quality", quality.sentence if quality is not None else ""),
         ("game", game),
@@ -237,11 +238,20 @@ def _best(now: Status) -> str:
     return text
 
 
+def _test_label(now: Status) -> str:
+    """Name the final score: it is of a split of its own, or of all that is held out."""
+    score = now.test or now.tested_before
+    return "final score" if score is not None and num_together(score.protocol) else "on test"
+
+
 def _test(now: Status) -> str:
     """Return the score on the test split, or that of an earlier end as long as there is no other."""
     if now.test is None and now.tested_before is not None:
         return f"{_score(now.tested_before, now.metric)}, before the training went on"
-    return _score(now.test, now.metric)
+    text = _score(now.test, now.metric)
+    if now.test is not None and math.isfinite(now.test.optimism):
+        text += ", cross-fitted"
+    return text
 
 
 def _score(score: Score | None, metric: Metric) -> str:

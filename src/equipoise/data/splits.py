@@ -13,6 +13,7 @@ Split = Literal["train", "validation", "validation, second half", "test"]
 JudgedSplit = Literal["validation", "validation, second half", "test"]  # a generator is judged by
 EVEN_SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)
 SHARE_DIGITS = 6  # after the point, as a setting is written
+FEW_HELD_OUT = 200  # held-out images, below which all of them judge a training and its end
 MIN_DISTINCT = 10  # from this many distinct images on, no split with a share above 0 is empty
 
 
@@ -23,6 +24,11 @@ class Splits:
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+
+
+def judge_together(num_validation: int, num_test: int) -> bool:
+    """Return whether so few images are held out that all of them judge, while a generator is trained and at the end."""
+    return min(num_validation, num_test) > 0 and num_validation + num_test < FEW_HELD_OUT
 
 
 def content_digests(images: np.ndarray) -> list[bytes]:

@@ -20,6 +20,8 @@ from equipoise.tasks.sides import Caution
 
 SplitName: TypeAlias = Literal["test", "validation", "train"]
 ALL: Literal["all"] = "all"
+HELD_OUT: Literal["held-out"] = "held-out"  # the validation and the test split together
+Among: TypeAlias = SplitName | Literal["all", "held-out"]
 FEW = 200  # examples of a side below which it is said what a score does not tell
 BY_NEIGHBOURS = ("precision", "recall", "density", "coverage")
 
@@ -31,6 +33,7 @@ class Trained:
     digest: str
     hashes: np.ndarray | None  # of their contents; None where they cannot be found any more
     is_same_place: bool  # whether they lay where the real examples are now
+    chose_by_all: bool = False  # whether all held-out ones chose its best generator, the test split too
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,42 +58,57 @@ def checked_split(split: str | None) -> None:
 def choose(source: Source, split: SplitName | None, trained: Trained | None, noun: str) -> Chosen:
     """Choose among a source's examples; a run is never compared with what it has seen, unless that is asked for.
 
-    Without a split it is all of them; of a run's own data the test split; of other data all that it has not seen.
+    Without a split it is all of them; of a run's own data the test split; of other data all that it has not seen. Where
+    a run has few examples, all held-out ones have chosen its best generator, and all of them are taken.
     """
     if trained is None:
         name = split or ALL
         return Chosen(name, _indices(source, name))
     if source.digest == trained.digest:
-        name = split or "test"
-        return Chosen(name, _indices(source, name), is_own=True, cautions=_of_own(name, noun))
+        name = split or (HELD_OUT if trained.chose_by_all else "test")
+        cautions = _of_own(name, noun, trained.chose_by_all)
+        return Chosen(name, _indices(source, name), is_own=True, cautions=cautions)
     name = split or ALL
     if trained.hashes is None and split is None and trained.is_same_place:
         name = "test"
     indices = _indices(source, name)
     if trained.hashes is None:
-        return Chosen(name, indices, cautions=_not_checked(name, len(indices), split, noun))
+        return Chosen(name, indices, cautions=_not_checked(name, len(indices), split, noun, trained.chose_by_all))
     is_seen = np.isin(source.hashes[indices], trained.hashes)
     num_seen = int(is_seen.sum())
     return Chosen(name, indices[~is_seen], num_seen, cautions=_of_seen(num_seen, len(indices), noun))
 
 
-def _indices(source: Source, name: SplitName | Literal["all"]) -> np.ndarray:
+def _indices(source: Source, name: Among) -> np.ndarray:
     """Return the places of a split's examples, or of all, in a random and fixed order, as many as are compared."""
     most = source.most_compared(name)
     if name == ALL:
         return np.argsort(source.hashes, kind="stable")[:most]
+    if name == HELD_OUT:
+        return np.concatenate([source.splits.validation, source.splits.test])
     return indices_of(source.splits, name)[:most]
 
 
-def _of_own(name: str, noun: str) -> tuple[Caution, ...]:
-    match name:
-        case "train":
-            problem = f"The run was trained on these {noun}: a generator that copies them scores best"
-        case "validation":
-            problem = f"The best generator was chosen by these {noun}: its score looks better than it is"
-        case _:
-            return ()
-    return (Caution("seen", problem, Option("split", "test")),)
+def _of_own(name: Among, noun: str, chose_by_all: bool) -> tuple[Caution, ...]:
+    if name == "train":
+        problem = f"The run was trained on these {noun}: a generator that copies them scores best"
+    elif name == "validation" or chose_by_all:
+        problem = f"The best generator was chosen by these {noun}: its score looks better than it is"
+    else:
+        return ()
+    if chose_by_all and name != "train":
+        remedy = f"The run's own final score is corrected for that; {noun} that it has not seen need no correction"
+        return (Caution("seen", problem, remedy),)
+    return (Caution("seen", problem, "Leave the split out" if chose_by_all else Option("split", "test")),)
+
+
+def chosen_by(metric: Metric, amount: float, noun: str) -> tuple[Caution, ...]:
+    """Say that the real examples chose the generator that they score, and by how much that was corrected."""
+    problem = (
+        f"The best generator was chosen by these {noun}: as at the end of its training, {value(amount)} is added to "
+        f"{metric.shown} for that (cross-fitting)"
+    )
+    return (Caution("chosen", problem, f"{noun.capitalize()} that the run has not seen need no correction"),)
 
 
 def _of_seen(num_seen: int, num: int, noun: str) -> tuple[Caution, ...]:
@@ -103,13 +121,16 @@ def _of_seen(num_seen: int, num: int, noun: str) -> tuple[Caution, ...]:
     return (Caution("seen", problem, f"Give other {noun} if more are needed"),)
 
 
-def _not_checked(name: str, num: int, split: str | None, noun: str) -> tuple[Caution, ...]:
+def _not_checked(name: str, num: int, split: str | None, noun: str, chose_by_all: bool) -> tuple[Caution, ...]:
     found = f"Whether the run was trained on some of these {noun} cannot be checked: its own are not found any more"
-    if split == "test":
+    if split == "test" and not chose_by_all:
         return ()
     if name == "test":
         remedy = "Put the run's data back to compare with all that it has not seen"
-        problem = f"{found}. Only the test split ({num:,}) is used, of which it has seen none"
+        known = "of which it has seen none"
+        if chose_by_all:
+            known = "which it was not trained on, but some may have chosen its best generator"
+        problem = f"{found}. Only the test split ({num:,}) is used, {known}"
         return (Caution("not checked", problem, remedy),)
     return (Caution("not checked", found, "The test split holds none that it has seen", Option("split", "test")),)
 
@@ -146,7 +167,7 @@ def baselines(
     the real examples teaches them and the other tests them: KID and MMD do not depend on how many there are, the other
     metrics do and are left out.
     """
-    if real.split in ("test", "validation"):
+    if real.split in ("test", "validation", HELD_OUT):
         task = made.judging(real.indices)
         found = compared_with(judge_rivals(task.rivals(), judge, Deadline(math.inf), on_failure, task.chunk), measured)
         return found.scores
@@ -174,7 +195,7 @@ def few_cautions(
 ) -> list[Caution]:
     """Say what so few examples leave unsure: the score, what goes by neighbours, and FID.
 
-    `num_left` real ones more would be compared without the split that was asked for. `is_own`: they are the test split
+    `num_left` real ones more would be compared without the split that was asked for. `is_own`: they are held out
     of a run's own data, and there are no others that it has not seen.
     """
     neighbours = protocol.get("neighbours")
@@ -208,7 +229,9 @@ def few_cautions(
         remedies.append(f"Leave the split out, which compares with {num_left:,} more real {noun}{unless}")
         del few["real"]
     if is_own and "real" in few:
-        remedies.append(f"They are all {noun} of its data that the run has not seen; give others, if there are any")
+        remedies.append(
+            f"They are all {noun} of its data that the run was not trained on; give others, if there are any"
+        )
         del few["real"]
     if few:
         remedies.append(f"Give at least {least:,} {' and as many '.join(few)} {noun}, if there are more")

@@ -59,6 +59,7 @@ def evaluate(
         difference=found.value,
         difference_error=found.standard_error,
         values=measured.values,
+        folds=measured.folds,
         broken=broken_guards(judge.metrics, measured.values),
         protocol=dict(judge.protocol),
     )

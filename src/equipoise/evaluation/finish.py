@@ -1,5 +1,6 @@
 """The end of a run: candidates are evaluated again, the selected one is tested once beside its rivals, and shown."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 
 from equipoise.evaluation.evaluate import measure
 from equipoise.evaluation.rivals import compared_with, judge_rivals
-from equipoise.evaluation.selection import INTERRUPTED, no_candidates, select_best
+from equipoise.evaluation.selection import INTERRUPTED, no_candidates, optimism_of, select_best
 from equipoise.host.deadline import Deadline
+from equipoise.metrics.crossfit import corrected
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.held_out import place_of
 from equipoise.stopping.monitor import Monitor
-from equipoise.storage.records import EventKind, Exhibits, Rivals, Score, Selection
+from equipoise.storage.records import EventKind, Exhibits, Rivals, Score, Selection, deciding
 from equipoise.storage.records import Exhibit as ExhibitRecord
 from equipoise.tasks.base import Evaluated, Exhibit
 from equipoise.tasks.exhibits import file_of
@@ -66,8 +69,8 @@ def attempt(ending: Ending, what: str, do: Callable[[Deadline], None], timeout: 
 def select(ending: Ending, found: Findings) -> None:
     """Evaluate the candidates again and promote the lowest, or say why that was not done.
 
-    With too few validation examples for two halves it is on all of them: a paired test of so few hardly ever shows that
-    a generator is better, and the best while training may be one of long before.
+    Where too few are held out for a second half it is on the same ones, with other inputs: a paired test of so few
+    hardly ever shows that a generator is better, and the best while training may be one of long before.
     """
 
     def do(deadline: Deadline) -> None:
@@ -87,7 +90,10 @@ def select(ending: Ending, found: Findings) -> None:
 
 
 def test(ending: Ending, found: Findings, generator: Any, samples: int) -> None:
-    """Evaluate the selected generator once on the test split, and the rivals beside it."""
+    """Evaluate the selected generator once on the test split, and the rivals beside it.
+
+    Where few examples are held out, these are the ones that have chosen it. By how much that flatters it is added.
+    """
 
     def do(deadline: Deadline) -> None:
         judge = ending.task.judge("test")
@@ -95,20 +101,25 @@ def test(ending: Ending, found: Findings, generator: Any, samples: int) -> None:
             return
         ending.stage("testing the best generator", 0.0)
         measured = measure(ending.task, judge, generator, judge.seed, deadline)
+        optimism = optimism_of(ending.run, judge)
+        if math.isfinite(optimism):
+            measured = corrected(measured, optimism, deciding(judge.metrics).name)
         found.test = Score(
             samples=samples,
             seconds=0.0,
             loss=measured.loss,
             error=measured.error,
             values=measured.values,
+            optimism=optimism,
             protocol=dict(judge.protocol),
         )
-        ending.stage("scoring the baselines on the test split", 0.0)
+        where = place_of(judge.protocol, "test")
+        ending.stage(f"scoring the baselines on {where}", 0.0)
         judged = judge_rivals(
             ending.task.rivals(),
             judge,
             deadline,
-            lambda text: ending.event("baseline failed", f"on the test split: {text}"),
+            lambda text: ending.event("baseline failed", f"on {where}: {text}"),
             ending.task.chunk,
         )
         found.rivals = compared_with(judged, measured)

@@ -1,12 +1,19 @@
-"""Choosing among the candidates once the training is over, on validation examples that had no part in it, if any."""
+"""Choosing among the candidates once the training is over, on validation examples that had no part in it, if any.
 
+Where few are held out there are none: then cross-fitting says by how much the choice flatters the chosen one.
+"""
+
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from equipoise.evaluation.evaluate import broken_guards, measure
 from equipoise.host.deadline import Deadline
+from equipoise.metrics.crossfit import fold_shares, optimism
 from equipoise.metrics.feature_judge import NotFiniteError
 from equipoise.metrics.kid import Estimate
 from equipoise.metrics.units import UNKNOWN, Measured, difference
@@ -77,13 +84,32 @@ def select_best(
         return None
     winner = lowest(candidates)
     promote(run, winner.path)
-    scores = comparable([lenient(Score, record) for record in filter(is_score, records(run.scores))])
     return Selection(
         protocol=dict(judge.protocol),
-        num_scores=sum(score.is_finite for score in scores),
+        num_scores=sum(score.is_finite for score in chosen_among(run)),
         candidates=tuple(_with_difference(candidate, winner) for candidate in candidates),
         winner=winner.found.samples,
     )
+
+
+def chosen_among(run: RunFolder) -> list[Score]:
+    """Return a run's scores under the last protocol: among these the training chose."""
+    return comparable([lenient(Score, record) for record in filter(is_score, records(run.scores))])
+
+
+def optimism_of(run: RunFolder, judge: Judge) -> float:
+    """Return what choosing by a judge's own real examples takes off the loss of the best; NaN where others chose.
+
+    All finite scores count that could have been chosen: the lowest of many is flattered the more, the more there are.
+    """
+    num_folds = judge.protocol.get("folds")
+    if num_folds is None:
+        return math.nan
+    allowed = [score for score in chosen_among(run) if score.is_finite and not score.broken]
+    losses = [score.folds for score in allowed if len(score.folds) == num_folds]
+    if not losses:
+        return math.nan
+    return optimism(torch.tensor(losses, dtype=torch.float64), fold_shares(judge.protocol["num_real"], num_folds))
 
 
 def _evaluated_again(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from equipoise.data.splits import JudgedSplit
 from equipoise.errors import UserError
+from equipoise.metrics.crossfit import fold_losses
 from equipoise.metrics.features.load import Features
 from equipoise.metrics.fid import Moments, fid, moments
 from equipoise.metrics.kid import Kernel, KernelSums, discrepancy, kernel_within, polynomial_kernel
@@ -117,7 +118,8 @@ class FeatureJudge:
             **(self.more(fake) if self.more is not None else {}),
         }
         known = {metric.name: values[metric.name] for metric in self.metrics}
-        return Measured(found.estimate.value, found.estimate.standard_error, known, found.units, len(fake))
+        folds = fold_losses(found.units, self.protocol["folds"]) if "folds" in self.protocol else ()
+        return Measured(found.estimate.value, found.estimate.standard_error, known, found.units, len(fake), folds)
 
     @property
     def decides(self) -> str:
@@ -162,11 +164,13 @@ def make_feature_judge(
     kernel: Kernel = polynomial_kernel,
     metrics: tuple[Metric, ...] = METRICS,
     more: Callable[[Tensor], dict[str, float]] | None = None,
+    num_folds: int | None = None,
 ) -> FeatureJudge:
     """Extract the real split's features once and return the judge by them; raises UserError if they are too few.
 
     With batches of training samples (a few thousand are plenty, none of them among the real ones), it also looks for
-    copying, and whether a classifier tells generated samples from real ones.
+    copying, and whether a classifier tells generated samples from real ones. With `num_folds` the loss is also found
+    by so many parts of the real samples, so that a choice by them can be cross-fitted; the protocol says so.
     """
     real = extracted(features, real_batches)
     if min(len(real), num_generated) <= neighbours:
@@ -188,6 +192,7 @@ def make_feature_judge(
             "neighbours": neighbours,
             "neighbour_samples": size,
             "seed": seed,
+            **({} if num_folds is None else {"folds": num_folds}),
         },
         real=real,
         real_kernel=kernel_within(real, kernel),

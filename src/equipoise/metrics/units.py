@@ -25,6 +25,7 @@ class Measured:
     values: dict[str, float] = field(default_factory=dict)
     units: tuple[Tensor, ...] = ()  # influence values [n], one tensor for each independent sample; none: not comparable
     num: int = 0  # outputs measured
+    folds: tuple[float, ...] = ()  # losses by parts of the real examples, up to what these add: metrics/crossfit.py
 
 
 def difference(before: Measured, after: Measured) -> Estimate:

@@ -5,6 +5,7 @@ from equipoise.report.selection import bias_text
 from equipoise.report.values import protocol_words
 from equipoise.runs.compare import headings, score_cells
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.held_out import label_of, num_together, optimism_text, place_of, taken_on
 from equipoise.runs.quality import quality_of
 from equipoise.runs.scale import scale_sentence
 from equipoise.runs.selection import is_on_the_same_examples
@@ -20,19 +21,23 @@ def model_card(run: RunFolder, state: RunState) -> str:
         return ""
     metric = now.metric
     heads = headings(now.metrics)[:-1]
-    scores = {"validation": best, "test": state.test}
+    scores = [(label_of(best, "validation"), best)]
+    if state.test is not None:
+        scores.append((label_of(state.test, "test"), state.test))
     if state.selection is not None:
         split = str(state.selection.protocol.get("split", ""))
-        if is_on_the_same_examples(state.selection):
+        if num_together(state.selection.protocol):
+            split = "held out, again"
+        elif is_on_the_same_examples(state.selection):
             split = "validation, again"
-        scores |= {split: state.selection.best.rescored}
-    rows = [[split, *score_cells(score, now.metrics)[:-1]] for split, score in scores.items() if score is not None]
+        scores.append((split, state.selection.best.rescored))
+    rows = [[split, *score_cells(score, now.metrics)[:-1]] for split, score in scores]
     what = _text(data.summary or data.noun)
     lines = [
         f"# {_text(recipe.name)} on {_text(data.source)}",
         "",
-        f"A generator of {what}, after {best.samples:,} samples: the best of its run by {_text(metric.shown)} on the "
-        "validation split.",
+        f"A generator of {what}, after {best.samples:,} samples: the best of its run by {_text(metric.shown)} on "
+        f"{_text(taken_on(best, 'validation', data.noun))}.",
         "",
         _row(["split", *heads]),
         _row(["---"] * (len(heads) + 1)),
@@ -44,11 +49,14 @@ def model_card(run: RunFolder, state: RunState) -> str:
         "",
     ]
     if state.rivals is not None and (scale := scale_sentence(state.rivals, metric)):
-        lines += [f"On the test split, {_text(scale)}", ""]
+        where = place_of(state.rivals.protocol, "test", data.noun)
+        lines += [f"On {_text(where)}, {_text(scale)}", ""]
     if (quality := quality_of(now)) is not None:
         lines += [_text(quality.sentence), ""]
     if state.selection is not None:
         lines += [_text(bias_text(state.selection, metric)), ""]
+    if state.test is not None and (flattered := optimism_text(state.test, state.selection, data.noun)):
+        lines += [_text(flattered), ""]
     lines += [
         "```python",
         python_lines('"PATH OF THE RUN"', now),

@@ -14,10 +14,9 @@ from equipoise.report.values import LARGE, Chart, Known, drawn, read
 from equipoise.runs.better import verdicts
 from equipoise.runs.compare import Comparison, clearly_lowest, compare, headings, known_metrics, score_cells
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.held_out import place_of, title_of
 from equipoise.runs.quality import quality_of
 from equipoise.storage.files import write_bytes
-
-TITLES = {"validation": "Best scores, on the validation split", "test": "Final scores, on the test split"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def _tables(found: Comparison) -> list[tuple[str, list[list[str]], str]]:
         metrics = known_metrics(group)
         rows = [["", *headings(metrics)], *([entry.run, *score_cells(entry.score, metrics)] for entry in group)]
         lowest = clearly_lowest(group)
-        tables.append((TITLES.get(group[0].split, group[0].split), rows, "" if lowest is None else lowest.run))
+        tables.append((title_of(group[0].split, [group[0].protocol]), rows, "" if lowest is None else lowest.run))
     return tables
 
 
@@ -128,7 +127,7 @@ def _curves(names: Sequence[str], known: Sequence[Known]) -> list[Chart]:
     for (metric, _, _), runs in protocols:
         for begin in range(0, len(runs), len(TONES)):
             lines = _lines(runs[begin : begin + len(TONES)])
-            title = f"{metric.shown}, validation"
+            title = f"{metric.shown}, {place_of(runs[0][1].scores[-1].protocol, 'validation')}"
             charts.append(drawn(metric.name, title, lines, BEST_IS_LOWER, sizes=LARGE, log=True))
     return [chart for chart in charts if chart is not None]
 

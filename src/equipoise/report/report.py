@@ -17,6 +17,7 @@ from equipoise.report.selection import bias_text, certainty_text, ordered, rule_
 from equipoise.report.timeline import timeline
 from equipoise.report.values import Known, capitalised, pairs_of, protocol_words, read, unbroken
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.held_out import label_of, num_together, optimism_text, place_of
 from equipoise.runs.missing_best import why_none
 from equipoise.runs.quality import quality_of
 from equipoise.runs.scale import scale_sentence
@@ -53,6 +54,7 @@ def values_of(known: Known) -> dict[str, Any]:
         "path": path,
         "newest_good": run.newest_good() if now.state == "failed" else None,
         "quality": quality.sentence if quality is not None else "",
+        "held_out": _held_out(known),
         "scale": scale_sentence(state.rivals, now.metric) if state.rivals is not None else "",
         "groups": exhibit_groups(run),
         "snapshots": snapshots_of(run),
@@ -72,6 +74,18 @@ def values_of(known: Known) -> dict[str, Any]:
         "kept": [name for name in WEIGHTS if (run.best / name).is_file()],
         "has_best": run.best.is_dir(),
         "why_none": why_none(run) if now.best is None else "",
+    }
+
+
+def _held_out(known: Known) -> dict[str, Any]:
+    """Return how the examples that judged are called: for the best generator's score, and for the final one."""
+    best, noun, test = known.now.best, known.now.noun, known.now.test
+    return {
+        "num": 0 if best is None else num_together(best.protocol),
+        "best": "" if best is None else label_of(best, "validation"),
+        "test": "" if test is None else label_of(test, "test"),
+        "place": "" if test is None else place_of(test.protocol, "test", noun),
+        "optimism": "" if test is None else optimism_text(test, known.state.selection, noun),
     }
 
 

@@ -7,6 +7,7 @@ from equipoise import formatting
 from equipoise.errors import shortened
 from equipoise.report.charts import TONES, Level, Line, Point, line_of
 from equipoise.report.values import FLAT, LARGE, Chart, Known, capitalised, drawn
+from equipoise.runs.held_out import TIMES, num_together
 from equipoise.runs.selection import reselected
 from equipoise.storage.records import Compared, Metric, RivalScore, Score
 
@@ -95,7 +96,10 @@ def baselines_of(known: Known) -> list[list[str]]:
     known_rows = sorted((row for row in rows if math.isfinite(row[0])), reverse=True)
     failed_rows = [row for row in rows if not math.isfinite(row[0])]
     label = now.metric.shown
-    head = ("", "", f"{label}, validation", "Best minus this", f"{label}, test", "Best minus this")
+    first, second = ("validation", "test")
+    if now.best is not None and num_together(now.best.protocol):
+        first, second = TIMES["validation"], TIMES["test"]
+    head = ("", "", f"{label}, {first}", "Best minus this", f"{label}, {second}", "Best minus this")
     cells = [head, *(row for _, row in [*known_rows, *failed_rows])]
     kept = [at for at in range(len(head)) if at < 2 or any(row[at] != "–" for row in cells[1:])]
     return [[row[at] for at in kept] for row in cells]

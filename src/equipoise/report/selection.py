@@ -3,6 +3,7 @@
 import math
 
 from equipoise import formatting
+from equipoise.runs.held_out import num_together
 from equipoise.runs.selection import has_lower_broken, is_on_the_same_examples
 from equipoise.storage.records import CandidateScore, Metric, Selection
 
@@ -20,15 +21,18 @@ def ordered(selection: Selection) -> list[CandidateScore]:
 def bias_text(selection: Selection, metric: Metric) -> str:
     """Say how the selected generator's score during training compares with the second one: the winner's curse."""
     found, again = selection.best.found, selection.best.rescored
+    num = num_together(selection.protocol)
     where = "validation examples not used for selection"
-    if is_on_the_same_examples(selection):
+    if num:
+        where = f"the same {num:,} held-out examples, with other inputs"
+    elif is_on_the_same_examples(selection):
         where = "the same validation examples, which are too few to hold half of them back"
     both = (
         f"{metric.shown} {formatting.score(found)} during training; {formatting.score(again)} when re-evaluated on "
         f"{where}"
     )
     if is_on_the_same_examples(selection):
-        return f"{both}. Both are optimistic; use the test score."
+        return f"{both}. Both are optimistic; use the {'final' if num else 'test'} score."
     gap = again.loss - found.loss
     if selection.num_scores < 2 or not math.isfinite(gap):
         return f"{both}."

@@ -11,6 +11,7 @@ from equipoise import formatting
 from equipoise.report.charts import Level, Line, Svg, finest_of, line_chart, reach, wants_log
 from equipoise.runs.compare import flattened
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.held_out import num_together
 from equipoise.runs.status import Status, read_status
 from equipoise.storage.logs import last_scores, records
 from equipoise.storage.records import Event, Rivals, RunState, Score, StepStats, comparable, lenient
@@ -113,7 +114,8 @@ def protocol_words(protocol: Mapping[str, Any], noun: str) -> str:
     if all(isinstance(number, int) for number in numbers):
         words.append(f"{numbers[0]:,} generated against {numbers[1]:,} real {noun}")
     if words and "split" in protocol:
-        words[-1] += f" (split: {formatting.shown(protocol['split'])})"
+        split = "all that are held out" if num_together(protocol) else f"split: {formatting.shown(protocol['split'])}"
+        words[-1] += f" ({split})"
     if not words:
         words = [f"{name} {value[:80]}" for name, value in pairs_of(protocol) if not name.endswith("digest")]
     return ", ".join(words)

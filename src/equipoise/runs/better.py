@@ -11,6 +11,7 @@ from equipoise import formatting
 from equipoise.errors import Command, typed
 from equipoise.runs.compare import ENCODER, Comparison, Entry, protocol_differences, words_for
 from equipoise.runs.folder import CUSTOM_LOOP
+from equipoise.runs.held_out import num_together, taken_on
 from equipoise.runs.scale import SURE
 from equipoise.storage.records import deciding
 
@@ -208,8 +209,11 @@ def _basis(group: Sequence[Entry], sides: Sequence[Side], pairs: Sequence[Pair])
     """Say what the comparison rests on."""
     num = group[0].protocol.get("num_real")
     what = f"the same {num:,} examples" if isinstance(num, int) else "the same examples"
-    text = f"All were scored on {what} of the {group[0].split} split."
-    if group[0].split != "test":
+    are_together = num_together(group[0].protocol) > 0
+    text = f"All were scored on {what}{'' if are_together else f' of the {group[0].split} split'}."
+    if group[0].split == "test" and are_together:
+        text += " They have chosen the generators, too, which is corrected for (cross-fitted)."
+    elif group[0].split != "test":
         text += " By these scores the generators were chosen, so they look a little too good; a test is still to come."
     if any(pair.over_seeds for pair in pairs):
         return f"{text} The errors are those over the seeds: {_seeds(sides)}."
@@ -232,7 +236,7 @@ def _not_compared(found: Comparison, groups: Sequence[Sequence[Entry]]) -> str:
     if missing:
         verb = "has" if len(missing) == 1 else "have"
         split = groups[0][0].split if groups else "test"
-        parts.append(f"{_joined(missing)} {verb} no score on the {split} split yet.")
+        parts.append(f"{_joined(missing)} {verb} no {'final score' if split == 'test' else 'score'} yet.")
     parts += [_said_before(entry) for entry in found.tested_before]
     return " ".join(parts)
 
@@ -241,7 +245,8 @@ def _said_before(entry: Entry) -> str:
     """Say how a run was tested at an earlier end."""
     score = f"{deciding(entry.metrics).shown} {formatting.score(entry.score)}"
     samples = formatting.count(entry.score.samples)
-    return f"{entry.run} scored {score} on the test split at {samples} samples, before its training went on."
+    where = taken_on(entry.score, "test")
+    return f"{entry.run} scored {score} on {where} at {samples} samples, before its training went on."
 
 
 def _way_out(found: Comparison, differing: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from equipoise.recipe import (
 from equipoise.runs import rules
 from equipoise.runs.candidates import keep_selected
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.held_out import num_together
 from equipoise.runs.stopping_status import monitor_of
 from equipoise.stopping.verdicts import Stop
 from equipoise.storage.records import IntervalsRecord, RunState
@@ -120,8 +121,9 @@ def adopt(run: RunFolder, recipe: Recipe) -> list[str]:
         run.write_intervals(IntervalsRecord())  # what followed from the other budget; it follows anew from this one
         run.log_event(state.samples, state.seconds, "budget changed", told[-1])
     if state.test is not None:
-        tested = f"loss {state.test.loss:.3g} on the test split, which will be used once more at the next end"
-        run.log_event(state.samples, state.seconds, "test set used before", tested)
+        if not num_together(state.test.protocol):  # else these examples judge all the time, and it is corrected for
+            tested = f"loss {state.test.loss:.3g} on the test split, which will be used once more at the next end"
+            run.log_event(state.samples, state.seconds, "test set used before", tested)
         told.append("The best generator will be tested once more at the next end.")
     if state.selection is not None:
         keep_selected(run)

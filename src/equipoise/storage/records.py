@@ -184,6 +184,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     difference: float = math.nan  # this loss minus that of the best, on the same inputs and the same real examples
     difference_error: float = math.nan
     values: dict[str, float] = {}  # every metric by name
+    folds: tuple[float, ...] = ()  # losses by parts of the real examples, up to what these add: metrics/crossfit.py
+    optimism: float = math.nan  # added to the loss, as the same examples chose this generator; NaN: others did
     broken: tuple[str, ...] = ()  # names of the guards that this generator breaks
     protocol: dict[str, Any] = {}
 
@@ -456,7 +458,9 @@ def _lenient(hint: Any, value: Any) -> Any:
 
 
 def _lenient_items(hint: Any, items: list[Any]) -> list[Any]:
-    """Return the texts of a list; of a list of records, those that are whole."""
+    """Return the texts of a list, or its numbers; of a list of records, those that are whole."""
+    if hint is float:
+        return [number_of(item) for item in items]
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return _whole_records(hint, items)
     return [item for item in items if isinstance(item, str)]

@@ -14,8 +14,9 @@ from equipoise.data.cache import default_cache, writing_to
 from equipoise.data.channels import OPACITY, in_colour, is_measured
 from equipoise.data.decode import parse_background
 from equipoise.data.pool import AS_FOUND, Pool, gather, to_float
-from equipoise.data.splits import Splits
+from equipoise.data.splits import Splits, judge_together
 from equipoise.formatting import colours_of
+from equipoise.metrics.crossfit import NUM_FOLDS
 from equipoise.metrics.feature_judge import METRICS, FeatureJudge, make_feature_judge
 from equipoise.metrics.features.kept import Lesson, RunEncoder
 from equipoise.metrics.features.load import Features, load_features
@@ -50,9 +51,19 @@ Stage = Callable[[str, float], None]
 def judged_indices(pool: Pool, split: JudgedSplit) -> np.ndarray:
     """Return the indices of the images to judge by; the training's "validation" is the first half of that split.
 
-    The second half, which judges the candidates again, is empty where the halves would have fewer than 20 images.
+    The second half judges the candidates again. Where few are held out, all of them judge the training as well as its
+    end, and there is no second half.
     """
-    return judged(split, pool.splits.validation, pool.splits.test)
+    validation, test = pool.splits.validation, pool.splits.test
+    if not are_pooled(pool):
+        return judged(split, validation, test)
+    every = np.concatenate([validation, test])
+    return every[:0] if split == "validation, second half" else every
+
+
+def are_pooled(pool: Pool) -> bool:
+    """Return whether all images that are held out judge together, as they are few."""
+    return judge_together(len(pool.splits.validation), len(pool.splits.test))
 
 
 def feature_judge(
@@ -85,6 +96,7 @@ def feature_judge(
         num_generated=num_generated[split],
         seed=SEEDS[split],
         train_batches=train,
+        num_folds=NUM_FOLDS if are_pooled(pool) else None,
     )
 
 

@@ -251,7 +251,8 @@ class ImageTask(Task):
         return self._resplit(test[first[:NUM_REAL]], test[second[:NUM_REAL]])
 
     def _resplit(self, train: np.ndarray, test: np.ndarray) -> "ImageTask":
-        splits = replace(self.pool.splits, train=train, test=test)
+        """Return this task with these images to learn from and to test by; no other ones are held out."""
+        splits = Splits(train, test[:0], test)
         return replace(self, pool=replace(self.pool, splits=splits), num_real=len(test))
 
     def rivals(self) -> tuple[Rival, ...]:

@@ -14,7 +14,18 @@ SAME_SHARE = 0.02  # of a side's contents, above which equal ones on both sides 
 LEAST_DISTINCT_SHARE = 0.5
 
 CautionKind: TypeAlias = Literal[
-    "few", "seen", "not checked", "sizes", "colours", "same", "near copies", "repeated", "alike", "blank", "sheets"
+    "few",
+    "seen",
+    "chosen",
+    "not checked",
+    "sizes",
+    "colours",
+    "same",
+    "near copies",
+    "repeated",
+    "alike",
+    "blank",
+    "sheets",
 ]
 
 

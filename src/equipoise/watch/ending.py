@@ -9,6 +9,7 @@ from equipoise import formatting
 from equipoise.report.report import write_report
 from equipoise.runs.candidates import find, promote
 from equipoise.runs.folder import RunFolder
+from equipoise.runs.held_out import taken_on
 from equipoise.storage.records import RunState, Score
 from equipoise.watch.keeping import Event
 from equipoise.watch.raised import is_for_the_loop
@@ -97,5 +98,5 @@ def outcome(state: RunState, label: str) -> str:
         return f"{state.message} There is no best generator."
     text = f"Best: {label} {formatting.score(state.best)} after {state.best.samples:,} samples"
     if state.test is not None:
-        text += f", {formatting.score(state.test)} on the test split"
+        text += f", {formatting.score(state.test)} on {taken_on(state.test, 'test')}"
     return f"{text}."
