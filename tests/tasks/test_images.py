@@ -29,6 +29,7 @@ from equipoise.metrics.features.load import Features
 from equipoise.metrics.units import difference
 from equipoise.randomness import Randomness
 from equipoise.recipe import Augment, Images, Recipe, with_settings
+from equipoise.runs.compare import protocol_differences
 from equipoise.sizes import Size, size_of
 from equipoise.storage.records import deciding
 from equipoise.tasks import image_judging, image_model, images
@@ -717,20 +718,24 @@ def test_a_class_of_one_image_takes_the_spread_of_the_others(pool: Pool) -> None
     assert task._spread[1] == task._spread[0] > 0
 
 
-def test_a_generator_that_learns_from_pretrained_features_is_not_judged_by_such_ones(
+def test_a_generator_that_learns_from_pretrained_features_is_judged_by_such_ones_under_a_protocol_of_its_own(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-
-    def features_of(_: Pool, name: str, *__: Any) -> None:
-        asked.append(name)
+    def features_of(_: Pool, name: str, *__: Any) -> Features:
+        return Features(name, "digest", 4, lambda pixels: pixels.flatten(1)[:, :4])
 
     monkeypatch.setattr(images, "features_of", features_of)
     source = ImageSource(pool, CPU, "photos", Images(), lambda *_: None)
+
+    def protocol(*settings: str) -> dict[str, Any]:
+        recipe = with_settings(Recipe(), settings)
+        return source.task(recipe, loss_named("hinge"), torch.float32, lambda *_: None).features.protocol
+
     pretrained = "networks.pretrained=true"
-    for settings in ([], [pretrained], [pretrained, "evaluation.features=efficientnet"]):
-        source.task(with_settings(Recipe(), settings), loss_named("hinge"), torch.float32, lambda *_: None)
-    assert asked == ["auto", "encoder", "efficientnet"]
+    plain = protocol("evaluation.features=efficientnet")
+    flattered = protocol(pretrained, "evaluation.features=efficientnet")
+    assert protocol_differences([plain, flattered]) == ["features_flatter"]
+    assert protocol(pretrained, "evaluation.features=encoder") == protocol("evaluation.features=encoder")
 
 
 def test_features_of_a_cpu_are_the_small_encoder_and_are_kept(

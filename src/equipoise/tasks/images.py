@@ -84,6 +84,7 @@ LEAST_HELD_OUT = 10
 ENOUGH = 200  # with which no setting has to be changed
 LEAST_AUGMENTED = 0.2  # probability below which a leak would not be seen
 NUM_LEAK = 500  # validation images by which one is looked for
+OF_IMAGENET = ("efficientnet", "inception")  # features that were learned from its classes
 NUM_FOR_SPREAD = 60  # training images of a class by which their distance is known
 LARGE_SHARE = 0.1  # of files left out, in images that are used; said first
 
@@ -451,12 +452,13 @@ class ImageSource:
     def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> ImageTask:
         """Return the task; the evaluation encoder is trained here, where the cache has none.
 
-        A generator that learns from features of ImageNet is not judged by other ones, which flatter it.
+        Features of ImageNet flatter a generator that learns from such ones: the protocol says so, which keeps its
+        scores apart from other generators'.
         """
         name = recipe.evaluation.features
-        if name == "auto" and recipe.networks.pretrained:
-            name = "encoder"
         features = features_of(self.pool, name, self.device, stage, self.encoder, _settings(recipe))
+        if recipe.networks.pretrained and features.name in OF_IMAGENET:
+            features = replace(features, flatters=True)
         groups = self._grouped(recipe.networks.groups, stage) if recipe.networks.groups else None
         return ImageTask(recipe, self.pool, features, loss, self.device, precision, groups=groups)
 
