@@ -24,7 +24,7 @@ from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.setup import from_its_place, loss_of, with_source
-from equipoise.starting import seen_by
+from equipoise.starting import are_seen, seen_by
 from equipoise.storage.records import DataRecord, Metric, RivalScore
 from equipoise.tasks.base import Judge, JudgedSplit, SourceTask, Task
 from equipoise.tasks.sides import Caution, Side, num_same
@@ -99,7 +99,8 @@ def trained_on(
     if opened.digest == data.digest:
         return Trained(data.digest, None, is_same_place)
     recipe = folder.recipe()
-    hashes = seen_by(folder, recipe, "train", "validation")
+    seen = seen_by(folder, recipe, "train", "validation")
+    hashes = None if seen is None else opened.hashes[are_seen(opened, seen)]
     if hashes is None and data.start is None:  # else its data are not all that trained its weights
         with contextlib.suppress(UserError):
             own = tasks.opened(from_its_place(folder, recipe, data, None), device, observer.stage)

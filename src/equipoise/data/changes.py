@@ -6,14 +6,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import safetensors.numpy
 
+from equipoise.recipe import TaskSettings
 from equipoise.storage.safe_open import read_bytes
 
 MAX_BYTES = 2**30  # of a list: room for 40 million examples
 _NO_HASHES = np.zeros(0, np.uint64)
 _CHECKSUM = "sha256"
+_SEEN_AS = "seen as "  # leads the name of contents that other settings have made, which follow as JSON
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Contents uint64 that trained weights, and the settings of the task that made them of the examples."""
+
+    contents: np.ndarray
+    settings: TaskSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +35,7 @@ class Listed:
     names: np.ndarray | None = None  # [N], in the same order; None where examples have no names
     seen: np.ndarray | None = field(default_factory=_NO_HASHES.copy)  # contents that trained the weights before this
     # run; None where nobody knows them any more
+    earlier: tuple[Seen, ...] = ()  # what else did, in runs with other settings
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,8 @@ def packed(examples: Listed) -> bytes:
         arrays["seen"] = examples.seen
     if examples.names is not None:
         arrays["names"] = examples.names
+    for seen in examples.earlier:
+        arrays[_SEEN_AS + msgspec.json.encode(seen.settings).decode()] = seen.contents
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return safetensors.numpy.save({**arrays, _CHECKSUM: _checksum(arrays)})
 
@@ -103,15 +117,21 @@ def read(path: Path) -> Listed | None:
         found = arrays.pop(_CHECKSUM)
         if not np.array_equal(found, _checksum(arrays)):
             return None
+        earlier = tuple(_seen(name, arrays.pop(name)) for name in sorted(arrays) if name.startswith(_SEEN_AS))
     except Exception:  # a header can be wrong in many ways, and each raises another type
         return None
     contents = arrays.get("contents")
-    if contents is None or any(array.dtype != np.uint64 or array.ndim != 1 for array in arrays.values()):
+    numbers = [*arrays.values(), *(seen.contents for seen in earlier)]
+    if contents is None or any(array.dtype != np.uint64 or array.ndim != 1 for array in numbers):
         return None
     names = arrays.get("names")
     if names is not None and names.shape != contents.shape:
         return None
-    return Listed(contents, names, arrays.get("seen"))
+    return Listed(contents, names, arrays.get("seen"), earlier)
+
+
+def _seen(name: str, contents: np.ndarray) -> Seen:
+    return Seen(contents, msgspec.json.decode(name.removeprefix(_SEEN_AS), type=TaskSettings))
 
 
 def is_damaged(path: Path) -> bool:
