@@ -27,6 +27,7 @@ from equipoise.runs.start_rules import (
     network_differences,
     run_to_start_from,
     shaping_differences,
+    worded,
 )
 from equipoise.state import drawn
 from equipoise.storage import checkpoints
@@ -202,7 +203,7 @@ def _partly(start: Start, recipe: Recipe, opened: tasks.Source, shaped: dict[str
     average = _carried(start, recipe, opened, "generator_ema", players.generator)
     discriminator = _carried(start, recipe, opened, "discriminator", players.discriminator)
     new = [
-        *(f"{name} {_word(row[0])} → {_word(row[1])}" for name, row in shaped.items()),
+        *(f"{name} {worded(row[0])} → {worded(row[1])}" for name, row in shaped.items()),
         *([others] if others else []),
     ]
     if not generator.has_layers:
@@ -237,10 +238,6 @@ def _carried(start: Start, recipe: Recipe, opened: tasks.Source, module: str, fr
         classes = [(index, before[name]) for index, name in enumerate(now) if name in before]
     player = "discriminator" if module == "discriminator" else "generator"
     return carried(old, fresh.state_dict(), player, classes)
-
-
-def _word(value: object) -> str:
-    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def remembering(start: Start, recipe: Recipe, opened: tasks.Source) -> Start:
@@ -295,7 +292,7 @@ def _refuse_held_out(start: Start, recipe: Recipe, opened: tasks.Source, seen: n
         same = (Setting("data.validation", shares[0]), Setting("data.test", shares[1]))
         raise UserError(Setting("data.validation", now[0]), problem, "Keep the shares of that run", *same)
     again = Command("train", recipe.data.source)
-    changed = [f"{name}={_word(row[1])}" for name, row in fitting_differences(start.recipe, recipe).items()]
+    changed = [f"{name}={worded(row[1])}" for name, row in fitting_differences(start.recipe, recipe).items()]
     if changed:
         problem += f": with {', '.join(changed)} an example is another one, and its side is drawn anew"
         same = [Setting(name, row[0]) for name, row in fitting_differences(start.recipe, recipe).items()]

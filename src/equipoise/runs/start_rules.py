@@ -97,7 +97,7 @@ def network_differences(begun: Recipe, recipe: Recipe) -> dict[str, list[object]
 def misfit(path: Path, changed: dict[str, list[object]], why: str) -> UserError:
     """Return the mistake of settings under which a run's weights cannot be trained on, with the run's own values."""
     field, values = next(iter(changed.items()))
-    told = ", ".join(f"{name}={_word(row[0])}" for name, row in changed.items())
+    told = ", ".join(f"{name}={worded(row[0])}" for name, row in changed.items())
     problem = f"the weights of {path} were trained with {told}: {why}"
     same = together([Setting(name, row[0]) for name, row in changed.items()])
     return UserError(Setting(field, values[1]), problem, "Leave it out, so that the run's own value stands", *same)
@@ -115,5 +115,8 @@ def refuse_another_start(run: RunFolder, path: Path) -> None:
     raise UserError(Option("start_from", path), problem, remedy, Command("resume", run.path), Option("out", "DIR"))
 
 
-def _word(value: object) -> str:
+def worded(value: object) -> str:
+    """Write the value of a setting for a sentence."""
+    if isinstance(value, list | tuple):
+        return "×".join(map(str, value))
     return "none" if value is None else str(value)
