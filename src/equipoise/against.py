@@ -67,7 +67,7 @@ def evaluated_run(
         opened = opened.on_own_scale(recipe)
     trained = trained_on(folder, data, opened, device, observer)
     with reading_facts(folder):
-        opened = opened.judged_like(data, folder.encoder)
+        opened = opened.judged_like(data, folder.encoder).grouped_like(data, folder.groups)
     real = choose(opened, split, trained, data.noun)
     takes_inputs = tasks.formats_of(recipe.task).takes_inputs
     least = 1 if takes_inputs else NEIGHBOURS + 1

@@ -21,6 +21,7 @@ from equipoise.against import (
     evaluated_samples,
     reading_facts,
 )
+from equipoise.budgets import parsed_budget, refuse_short_budget
 from equipoise.changed import changed_data, changed_of_task, is_as_begun
 from equipoise.data import changes
 from equipoise.data.audit.check import Check, check
@@ -39,8 +40,6 @@ from equipoise.recipe import (
     RemedyPolicy,
     TaskSettings,
     listed_settings,
-    parsed_budget,
-    refuse_short_budget,
     task_name,
     with_settings,
 )
@@ -359,6 +358,7 @@ def resume(
                 if data.encoder is not None:  # else it was killed before it noted one, and takes it as if anew
                     with reading_facts(folder):
                         opened = opened.judged_like(data, folder.encoder)
+                opened = opened.grouped_like(data, folder.groups)
                 with folder.lock(), preparing(folder, recipe, observer.stage, observer.message) as stage:
                     made = opened.task(recipe, loss_of(recipe, loss), chosen_precision(recipe, chosen), stage)
         if error is not None:

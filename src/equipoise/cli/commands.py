@@ -181,7 +181,8 @@ def _refuse_another_recipe(folder: "RunFolder", source: str, options: Options, s
 
 def _asked(begun: "Recipe", source: str, options: Options, settings: list[str]) -> "Recipe":
     """Return the recipe of a run with what the options say in place of what it was begun with."""
-    from equipoise.recipe import parsed_budget, task_name, with_settings
+    from equipoise.budgets import parsed_budget
+    from equipoise.recipe import task_name, with_settings
     from equipoise.tasks import task_settings
 
     recipe = begun

@@ -2,20 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import safetensors.numpy
 
+from equipoise.data import checked_arrays
 from equipoise.recipe import TaskSettings
-from equipoise.storage.safe_open import read_bytes
 
-MAX_BYTES = 2**30  # of a list: room for 40 million examples
 _NO_HASHES = np.zeros(0, np.uint64)
-_CHECKSUM = "sha256"
 _SEEN_AS = "seen as "  # leads the name of contents that other settings have made, which follow as JSON
 
 
@@ -98,7 +95,7 @@ def _pairs(examples: Listed) -> np.ndarray:
 
 
 def packed(examples: Listed) -> bytes:
-    """Return a list as the bytes of its file, with a checksum: a damaged one must not be believed."""
+    """Return a list as the bytes of its file, with a checksum."""
     arrays = {"contents": examples.contents}
     if examples.seen is not None:
         arrays["seen"] = examples.seen
@@ -106,19 +103,17 @@ def packed(examples: Listed) -> bytes:
         arrays["names"] = examples.names
     for seen in examples.earlier:
         arrays[_SEEN_AS + msgspec.json.encode(seen.settings).decode()] = seen.contents
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return safetensors.numpy.save({**arrays, _CHECKSUM: _checksum(arrays)})
+    return checked_arrays.packed(arrays)
 
 
 def read(path: Path) -> Listed | None:
     """Read a list, None where there is none or it is damaged."""
+    arrays = checked_arrays.read(path)
+    if arrays is None:
+        return None
     try:
-        arrays = safetensors.numpy.load(read_bytes(path, MAX_BYTES))
-        found = arrays.pop(_CHECKSUM)
-        if not np.array_equal(found, _checksum(arrays)):
-            return None
         earlier = tuple(_seen(name, arrays.pop(name)) for name in sorted(arrays) if name.startswith(_SEEN_AS))
-    except Exception:  # a header can be wrong in many ways, and each raises another type
+    except msgspec.DecodeError:  # ValidationError is one: settings that this version does not know
         return None
     contents = arrays.get("contents")
     numbers = [*arrays.values(), *(seen.contents for seen in earlier)]
@@ -137,12 +132,3 @@ def _seen(name: str, contents: np.ndarray) -> Seen:
 def is_damaged(path: Path) -> bool:
     """Return whether there is a list that cannot be read."""
     return os.path.lexists(path) and read(path) is None
-
-
-def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the SHA-256 of names, shapes and numbers as uint8 [32]."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return np.frombuffer(digest.digest(), np.uint8)

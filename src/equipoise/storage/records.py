@@ -350,6 +350,7 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[Rejected, ...] = ()
     classes: tuple[str, ...] = ()
     class_counts: tuple[NotNegativeInt, ...] = ()  # of the training split
+    group_counts: tuple[NotNegativeInt, ...] = ()  # of the training split, where networks are told groups
     metrics: tuple[Metric, ...] = ()
     encoder: EncoderRecord | None = None  # where one judges
     start: StartRecord | None = None  # None: random weights

@@ -90,6 +90,10 @@ class Source(Protocol):
         """
         ...
 
+    def grouped_like(self, data: "DataRecord", path: "Path") -> "Source":
+        """Return the same source in the groups of a run on these data, which it keeps in the file at `path`."""
+        ...
+
     def most_compared(self, split: str) -> int:
         """Return how many real examples of a split, or of "all", an evaluation takes at most."""
         ...
@@ -230,7 +234,7 @@ def shaping_fields(settings: TaskSettings) -> tuple[str, ...]:
     """Return the settings that change some layers of a task's networks and leave the others as they are."""
     match settings:
         case Images():
-            return ("task.size", "task.channels", "networks.conditional", "networks.pretrained")
+            return ("task.size", "task.channels", "networks.conditional", "networks.groups", "networks.pretrained")
         case Points() | SuperResolution() | Custom():
             return ()
         case _ as unreachable:

@@ -10,6 +10,7 @@ from equipoise.recipe import Augment, Recipe
 IDLE_ON_POINTS = {
     "networks.family": "mlp",
     "networks.conditional": False,
+    "networks.groups": 0,
     "networks.discriminator_norm": "none",
     "networks.pretrained": False,
     "networks.smooth": False,
@@ -23,6 +24,7 @@ IDLE_ON_PHOTOGRAPHS = {
     "networks.family": "resnet",
     "networks.latent_size": 1,
     "networks.conditional": False,
+    "networks.groups": 0,
     "networks.generator_norm": "none",
     "networks.discriminator_norm": "none",
     "networks.dropout": 0.0,

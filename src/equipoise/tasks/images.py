@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.data.augment import augment, random_flip
+from equipoise.data.cache import default_cache
 from equipoise.data.changes import name_hashes
 from equipoise.data.glance import Glance, glance
 from equipoise.data.pool import (
@@ -51,6 +52,7 @@ from equipoise.tasks import are_alike
 from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, indices_of
 from equipoise.tasks.idle import refuse_idle_augmentation
 from equipoise.tasks.image_cautions import Seen, image_cautions
+from equipoise.tasks.image_groups import Groups, groups_of, groups_of_run, refuse_too_many
 from equipoise.tasks.image_judging import (
     NUM_NEAREST,
     NUM_REAL,
@@ -65,7 +67,7 @@ from equipoise.tasks.image_judging import (
     num_shown,
     snapshot_of,
 )
-from equipoise.tasks.image_model import ImageModel, scale_in
+from equipoise.tasks.image_model import ImageModel, known_classes, scale_in
 from equipoise.tasks.image_sides import image_side, seen, sheet_hint
 from equipoise.tasks.sides import Caution, Side, halved
 
@@ -98,14 +100,14 @@ class ImageTask(Task):
     device: torch.device
     precision: torch.dtype
     num_real: int | None = None  # real images that it is judged by, at most; None: as many as in a training
+    groups: Groups | None = None  # where networks are told them
 
     @cached_property
     def _model(self) -> ImageModel:
         size, channels = shape_of(self.pool)
-        if not self.recipe.networks.conditional:
-            return ImageModel(self.recipe.networks, size, channels, scale=scale_in(self.recipe))
-        classes = (self.pool.classes, self._class_counts)
-        return ImageModel(self.recipe.networks, size, channels, *classes, scale_in(self.recipe))
+        classes = known_classes(self.recipe.networks, self.pool.classes)
+        counts = self._class_counts if self.groups is None else self.groups.counts
+        return ImageModel(self.recipe.networks, size, channels, classes, counts, scale_in(self.recipe))
 
     @property
     def _class_counts(self) -> tuple[int, ...]:
@@ -233,9 +235,10 @@ class ImageTask(Task):
         return num_shown(self.pool)
 
     def _labels(self, indices: Tensor) -> Tensor | None:
-        if not self._model.classes or self.pool.labels is None:
+        labels = self.pool.labels if self.groups is None else self.groups.groups
+        if not self._model.classes or labels is None:
             return None
-        return torch.from_numpy(self.pool.labels[indices.numpy()]).to(self.device)
+        return torch.from_numpy(labels[indices.numpy()]).to(self.device)
 
     def _latents(self, stream: str, step: StepContext, num: int) -> Tensor:
         return step.randomness.normal(stream, num, self.recipe.networks.latent_size).to(self.device)
@@ -267,6 +270,7 @@ class ImageSource:
     settings: Images = AS_FOUND
     stage: Stage = lambda text, share: None
     encoder: RunEncoder | None = None  # of the run that these images are to be judged for
+    groups: Groups | None = None  # of that run
 
     @property
     def facts(self) -> Facts:
@@ -334,7 +338,7 @@ class ImageSource:
     def players(self, recipe: Recipe) -> Players:
         """Return both networks of a recipe for these images."""
         size, channels = shape_of(self.pool)
-        classes = self.pool.classes if recipe.networks.conditional else ()
+        classes = known_classes(recipe.networks, self.pool.classes)
         return ImageModel(recipe.networks, size, channels, classes).players(recipe.game.packing)
 
     @cached_property
@@ -350,6 +354,10 @@ class ImageSource:
     def judged_like(self, data: DataRecord, weights: Path) -> "ImageSource":
         """Return the same images, judged by a run's evaluation encoder as long as that or the cache has it."""
         return replace(self, encoder=RunEncoder(weights, data.encoder, data.digest))
+
+    def grouped_like(self, data: DataRecord, path: Path) -> "ImageSource":
+        """Return the same images in the groups of a run, which are in a file of its folder."""
+        return replace(self, groups=groups_of_run(self.pool, data, path))
 
     def most_compared(self, split: str) -> int:
         """Return how many images are compared: of the test split as many as after a training, else all."""
@@ -433,7 +441,14 @@ class ImageSource:
         if name == "auto" and recipe.networks.pretrained:
             name = "encoder"
         features = features_of(self.pool, name, self.device, stage, self.encoder, _settings(recipe))
-        return ImageTask(recipe, self.pool, features, loss, self.device, precision)
+        groups = self._grouped(recipe.networks.groups, stage) if recipe.networks.groups else None
+        return ImageTask(recipe, self.pool, features, loss, self.device, precision, groups=groups)
+
+    def _grouped(self, num: int, stage: Stage) -> Groups:
+        """Return the groups of the run if they are known, else new ones."""
+        if self.groups is not None:
+            return self.groups
+        return groups_of(self.pool, num, default_cache(), self.device, stage)
 
 
 def summary_of(pool: Pool, what: str, *more: str) -> str:
@@ -506,7 +521,8 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
     if missing:
         raise UserError(source, with_left_out("; ".join(missing), pool), *remedies, *together(settings))
     size, channels = shape_of(pool)
-    num_classes = len(pool.classes) if recipe.networks.conditional else 0
+    refuse_too_many(recipe.networks.groups, num_train)
+    num_classes = len(known_classes(recipe.networks, pool.classes))
     with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
         shape = {"size": size.given, "channels": channels, "num_classes": num_classes}
         make_players(recipe.networks, **shape, packing=recipe.game.packing)

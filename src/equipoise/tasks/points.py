@@ -245,7 +245,6 @@ class PointSource:
 
     def name_hashes(self) -> None:
         """Return nothing: a line has no name."""
-        return
 
     def players(self, recipe: Recipe) -> Players:
         """Return both networks of a recipe."""
@@ -253,6 +252,10 @@ class PointSource:
 
     def judged_like(self, data: DataRecord, weights: Path) -> "PointSource":
         """Return itself: points are compared as they are."""
+        return self
+
+    def grouped_like(self, data: DataRecord, path: Path) -> "PointSource":
+        """Return the same points, which are in no groups."""
         return self
 
     def most_compared(self, split: str) -> int:

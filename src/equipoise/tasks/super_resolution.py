@@ -135,6 +135,10 @@ class PhotoSource:
         key = _encoder_key(self) if is_own else msgspec.convert(data.facts, PhotoFacts).encoder
         return replace(self, encoder=RunEncoder(weights, data.encoder, key))
 
+    def grouped_like(self, data: DataRecord, path: Path) -> "PhotoSource":
+        """Return the same photographs, which are in no groups."""
+        return self
+
     def most_compared(self, split: str) -> int:
         """Return how many photographs are compared: all."""
         return len(self.photos.images)
