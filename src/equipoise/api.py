@@ -228,8 +228,8 @@ def train(
         out: the folder of the run; None for a new one under `runs/`.
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         settings: fields of the recipe, such as "game.penalty.gamma=0.5".
-        start_from: another run, with whose recipe and last weights to begin in place of random ones, as where images
-            were added; it is only read. Optimizers, evaluation and budget begin anew.
+        start_from: another run, with whose recipe and last weights to begin, as far as they fit, in place of random
+            ones, as where images were added; it is only read. Optimizers, evaluation and budget begin anew.
         observer: is shown the progress, once a second.
 
     Returns:
