@@ -115,6 +115,7 @@ class Networks:
     smooth: bool = False  # the generator's doublings are filtered against a checkerboard; dcgan family
     pretrained: bool = False  # the discriminator also judges features of a network that was trained on ImageNet
     minibatch_deviation: bool = False  # the discriminator also sees how much the samples of a batch differ
+    frozen: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # its stages from the pixels that keep another run's weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,9 +257,7 @@ class Recipe:
     stopping: Stopping = field(default_factory=Stopping)
     remedies: Remedies = field(default_factory=Remedies)
     budget: Budget = field(default_factory=Budget)
-    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z")] = (
-        "auto"  # auto: a GPU if there is one
-    )
+    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z")] = "auto"  # a GPU if there is one
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None  # of the CPU; None: found by their speed
 

@@ -6,11 +6,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from equipoise.data import checked_arrays
+from equipoise.recipe import TaskSettings
 
 _NO_HASHES = np.zeros(0, np.uint64)
+_SEEN_AS = "seen as "  # leads the name of contents that other settings have made, which follow as JSON
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Contents uint64 that trained weights, and the settings of the task that made them of the examples."""
+
+    contents: np.ndarray
+    settings: TaskSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +32,7 @@ class Listed:
     names: np.ndarray | None = None  # [N], in the same order; None where examples have no names
     seen: np.ndarray | None = field(default_factory=_NO_HASHES.copy)  # contents that trained the weights before this
     # run; None where nobody knows them any more
+    earlier: tuple[Seen, ...] = ()  # what else did, in runs with other settings
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,8 @@ def packed(examples: Listed) -> bytes:
         arrays["seen"] = examples.seen
     if examples.names is not None:
         arrays["names"] = examples.names
+    for seen in examples.earlier:
+        arrays[_SEEN_AS + msgspec.json.encode(seen.settings).decode()] = seen.contents
     return checked_arrays.packed(arrays)
 
 
@@ -97,13 +111,22 @@ def read(path: Path) -> Listed | None:
     arrays = checked_arrays.read(path)
     if arrays is None:
         return None
+    try:
+        earlier = tuple(_seen(name, arrays.pop(name)) for name in sorted(arrays) if name.startswith(_SEEN_AS))
+    except msgspec.DecodeError:  # ValidationError is one: settings that this version does not know
+        return None
     contents = arrays.get("contents")
-    if contents is None or any(array.dtype != np.uint64 or array.ndim != 1 for array in arrays.values()):
+    numbers = [*arrays.values(), *(seen.contents for seen in earlier)]
+    if contents is None or any(array.dtype != np.uint64 or array.ndim != 1 for array in numbers):
         return None
     names = arrays.get("names")
     if names is not None and names.shape != contents.shape:
         return None
-    return Listed(contents, names, arrays.get("seen"))
+    return Listed(contents, names, arrays.get("seen"), earlier)
+
+
+def _seen(name: str, contents: np.ndarray) -> Seen:
+    return Seen(contents, msgspec.json.decode(name.removeprefix(_SEEN_AS), type=TaskSettings))
 
 
 def is_damaged(path: Path) -> bool:

@@ -333,6 +333,8 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     samples: NotNegativeInt  # of the checkpoint that they are from
     seen: NotNegativeInt  # samples that the weights had seen, those of the runs before that one included
     digest: str  # SHA-256 of that checkpoint's tensors.safetensors
+    generator: float = 1.0  # share of the weights that are that run's; the others were drawn anew
+    discriminator: float = 1.0
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,10 +51,11 @@ from equipoise.nets.layers import whole_packs
 from equipoise.nets.made_for import cost_note, size_note
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
-from equipoise.recipe import Data, Images, Recipe
+from equipoise.recipe import Data, Images, Recipe, TaskSettings
 from equipoise.recipes import Facts
 from equipoise.sizes import Size, size_of_shape
 from equipoise.storage.records import DataRecord
+from equipoise.tasks import are_alike
 from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, indices_of
 from equipoise.tasks.idle import refuse_idle_augmentation
 from equipoise.tasks.image_cautions import Seen, image_cautions
@@ -344,13 +345,36 @@ class ImageSource:
         """
         if not Path(self.name).expanduser().exists() or self.name.lower().endswith(".npz"):
             return None
-        if self.pool.name_hashes is not None:
-            return self.pool.name_hashes
-        return name_hashes(names_of(Data(source=self.name), self.pool))
+        return _names(Data(source=self.name), self.pool)
+
+    def among(self, contents: np.ndarray, settings: TaskSettings) -> np.ndarray:
+        """Return which images, bool [N], are among contents that these settings have made of images.
+
+        With others than these here, the source is read once more: the name of an image says which it is in both.
+        Raises UserError where it cannot be read so.
+        """
+        if are_alike(self._found_settings, settings):
+            return np.isin(self.hashes, contents)
+        assert isinstance(settings, Images)
+        try:
+            other = prepare(Data(source=self.name), settings, progress=told_by(self.stage))
+        except UserError as error:
+            if isinstance(error.subject, Setting) and error.subject.field == "task.channels":
+                return np.zeros(len(self.hashes), bool)  # no run with these settings has read any of them
+            raise
+        data = Data(source=self.name)
+        names = _names(data, other)[np.isin(other.hashes, contents)]
+        return np.isin(_names(data, self.pool), names)
 
     def as_begun(self, data: DataRecord) -> "ImageSource":
         """Return the same images under a run's digest."""
         return replace(self, pool=replace(self.pool, digest=data.digest))
+
+    @property
+    def _found_settings(self) -> Images:
+        """The settings with what was found in the images."""
+        size, channels = shape_of(self.pool)
+        return with_scale(msgspec.structs.replace(self.settings, size=size.given, channels=channels), self.pool.scale)
 
     def players(self, recipe: Recipe) -> Players:
         """Return both networks of a recipe for these images."""
@@ -504,6 +528,11 @@ def opened(recipe: Recipe, device: torch.device, stage: Stage) -> ImageSource:
     """Read the images of a recipe's source, at most as large as this device trains when no size is asked for."""
     pool = prepare(recipe.data, _settings(recipe), max_size=largest(device), progress=told_by(stage))
     return ImageSource(pool, device, recipe.data.source, _settings(recipe), stage)
+
+
+def _names(data: Data, pool: Pool) -> np.ndarray:
+    """Return the hashes uint64 [N] of the names of a pool's images; raises UserError where the source has changed."""
+    return name_hashes(names_of(data, pool)) if pool.name_hashes is None else pool.name_hashes
 
 
 def shape_of(pool: Pool) -> tuple[Size, int]:

@@ -27,7 +27,7 @@ from equipoise.metrics.features.load import Features, load_features
 from equipoise.metrics.pair_judge import PATCH, PairJudge, enlarged_by, make_pair_judge, patches_of
 from equipoise.nets.super_resolution import SuperDiscriminator, SuperGenerator, enlarge, reduce
 from equipoise.randomness import Randomness
-from equipoise.recipe import FeaturesName, Recipe, SuperResolution
+from equipoise.recipe import FeaturesName, Recipe, SuperResolution, TaskSettings
 from equipoise.recipes import Facts
 from equipoise.storage.records import DataRecord
 from equipoise.storage.safe_open import writable_text
@@ -110,6 +110,10 @@ class PhotoSource:
     def noun(self) -> str:
         """What one calls them."""
         return "photographs"
+
+    def among(self, contents: np.ndarray, settings: TaskSettings) -> np.ndarray:
+        """Return which photographs, bool [N], are among contents."""
+        return np.isin(self.hashes, contents)
 
     def as_begun(self, data: DataRecord) -> "PhotoSource":
         """Return the same photographs under a run's digest."""
