@@ -78,7 +78,7 @@ def changed_by(run: eq.Run) -> UserError:
 def test_an_evaluation_leaves_out_what_trained_the_weights_that_a_run_started_from(
     begun: eq.Run, shapes: Path, photos: Path, tmp_path: Path
 ) -> None:
-    for path in sorted((photos / "lying").iterdir())[:40]:
+    for path in sorted((photos / "lying").iterdir())[:80]:
         path.unlink()
     run = eq.train(photos, start_from=begun.path, out=tmp_path / "second", budget="160")
     data = begun.folder.data()

@@ -52,8 +52,8 @@ class About:
     paper: str
     purpose: str
     whom: str  # who takes it, and when
-    result: str  # measured by bench/demo.py --name recipes
-    samples: int  # shown until then
+    result: str  # measured by bench/demo.py --name recipes, or where to find what was
+    samples: int | None  # shown until then; None: it is not for digits
     sizes: tuple[int, ...] = ()  # pixels a side that its networks were made for; empty: no size in particular
 
 
@@ -342,9 +342,8 @@ ABOUT: dict[RecipeName, About] = {
         paper="arXiv:2111.01007",
         purpose="photographs in colour on a CPU: also judges by ImageNet's features",
         whom="those with photographs and an hour; when modern gives blobs of the right colours",
-        result="TODO",
-        samples=0,
-        sizes=(64,),
+        result="not on digits, as it is for colour: docs/recipes.md",
+        samples=None,
     ),
 }
 
