@@ -46,6 +46,9 @@ def test_the_optimism_is_told_with_what_it_rests_on() -> None:
     text = optimism_text(score(TOGETHER, 0.0021), selection(17), "images")
     assert all(number in text for number in ("42", "17", "0.0021", "5-fold"))
     assert optimism_text(score(TOGETHER), selection(17), "images") == ""
+    same = optimism_text(score(TOGETHER, 0.0), selection(17), "images")
+    assert "17" in same
+    assert "optimistic" not in same
     alone = optimism_text(score(TOGETHER, 0.0), selection(1), "images")
     assert "42" in alone
     assert "optimistic" not in alone, "one alone was not chosen"

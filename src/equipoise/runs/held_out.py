@@ -58,6 +58,8 @@ def optimism_text(test: Score, selection: Selection | None, noun: str) -> str:
     few = f"With so few {noun}, all {num:,} held-out ones judge the training and its end."
     if selection is not None and selection.num_scores < 2:
         return f"{few} There was one evaluation, so nothing was chosen by them."
+    if test.optimism == 0:
+        return f"{few} The same of {many} is the best whichever fifth of these {noun} is left out, so nothing is added."
     return (
         f"{few} Choosing among {many} by the same {noun} is optimistic by {formatting.value(test.optimism)} "
         f"({test.protocol['folds']}-fold cross-fitting), which is added to the score."
