@@ -242,8 +242,11 @@ def test_which_images_trained_at_another_size_is_found_by_their_names(begun: eq.
     recipe = begun.recipe
     known = tasks.opened(recipe, torch.device("cpu"), nothing)
     larger = tasks.opened(with_settings(recipe, ["task.size=16"]), torch.device("cpu"), nothing)
-    at_own_size = dict(zip(known.name_hashes(), np.isin(known.hashes, seen.contents), strict=True))
-    found = dict(zip(larger.name_hashes(), larger.among(seen.contents, seen.settings), strict=True))
+    names = (known.name_hashes(), larger.name_hashes())
+    assert names[0] is not None
+    assert names[1] is not None
+    at_own_size = dict(zip(names[0], np.isin(known.hashes, seen.contents), strict=True))
+    found = dict(zip(names[1], larger.among(seen.contents, seen.settings), strict=True))
     assert found == at_own_size
     assert sum(found.values()) == begun.folder.data().num_train
 
