@@ -3,11 +3,11 @@
     python bench/few_judge.py DATA [--num-draws 2000] [--seed 0]
 
 DATA is the folder of flowers-128.zip. A training is imitated: 20 checkpoints draw real images that are damaged, the
-first twelve less and less, the last eight in several ways, so that few images cannot tell the best ones apart. Of 210 images 42 are held out, drawn anew
-each time from thousands that no checkpoint draws. `apart`: 21 choose, and the 21 others score what was chosen.
-`together`: all 42 choose and score, with cross-fitting; `uncorrected`: without it. As in a run the lowest three are
-judged again with other inputs, the lowest of these is chosen, and scored with inputs of its own. What the chosen one is
-worth is its KID to all thousands with these same inputs. Writes records/few_judge.json.
+first twelve less and less, the last eight in several ways, so that few images cannot tell the best ones apart. Of 210
+images 42 are held out, drawn anew each time from thousands that no checkpoint draws. `apart`: 21 choose, and the 21
+others score what was chosen. `together`: all 42 choose and score, with cross-fitting; `uncorrected`: without it. As in
+a run the lowest three are judged again with other inputs, the lowest of these is chosen, and scored with inputs of its
+own. What the chosen one is worth is its KID to all thousands with these same inputs. Writes records/few_judge.json.
 """
 
 import argparse

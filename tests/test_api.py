@@ -562,7 +562,7 @@ def test_generated_images_and_points_are_scored_as_a_generator_is(
     found = eq.evaluate(tmp_path / "generated", shapes, split="test")
     assert found.protocol["num_generated"] == 60
     assert found.protocol["split"] == "test"
-    drawn = eq.evaluate(run.path, shapes, num=60)
+    drawn = eq.evaluate(run.path, shapes, split="test", num=60)
     assert shared(found.protocol) == shared(drawn.protocol)
     assert found.measured.loss == pytest.approx(drawn.measured.loss, rel=0.5)
     assert {metric.name for metric in found.metrics} == found.measured.values.keys()

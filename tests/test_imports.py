@@ -20,7 +20,20 @@ ROOT = Path(equipoise.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # The order of the rooms, as in docs/design.md: each may import those before it. Nothing imports `cli`.
 ORDER = (
-    *("errors", "randomness", "sizes", "recipe", "recipes", "storage", "formatting", "game", "nets", "data", "metrics"),
+    *(
+        "errors",
+        "randomness",
+        "sizes",
+        "recipe",
+        "budgets",
+        "recipes",
+        "storage",
+        "formatting",
+        "game",
+        "nets",
+        "data",
+        "metrics",
+    ),
     *("tasks", "health", "stopping", "runs", "host", "state", "repair", "evaluation", "loop", "report"),
     *(
         "starting",
@@ -36,7 +49,18 @@ ORDER = (
         "__main__",
     ),
 )
-WITHOUT_TORCH = {"errors", "sizes", "recipe", "recipes", "storage", "formatting", "health", "stopping", "runs"}
+WITHOUT_TORCH = {
+    "errors",
+    "sizes",
+    "recipe",
+    "budgets",
+    "recipes",
+    "storage",
+    "formatting",
+    "health",
+    "stopping",
+    "runs",
+}
 WITHOUT_TORCH |= {"report", "host", "watch", "cli"}  # but for what is imported once there is something to compute
 WITH_TORCH = {
     ROOT / "watch" / "images.py",

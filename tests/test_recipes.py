@@ -85,7 +85,7 @@ def test_the_networks_of_a_recipe_fit_each_other(name: RecipeName) -> None:
     images = generator(torch.randn(4, networks.latent_size), None)
     assert images.shape == (4, 3, 16, 16)
     assert bool((images.abs() <= 4).all())
-    assert discriminator(images, None).shape == (4,)
+    assert discriminator(images, None).shape == ((4, 2) if networks.pretrained else (4,))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,6 +100,14 @@ def test_few_images_are_augmented_by_the_default_recipe_and_many_are_not() -> No
     assert build("modern", Facts(num_train=500)).augment.probability > 0
     assert build("modern", Facts(num_train=60_000)).augment.probability == 0
     assert "color" not in build("modern", Facts(num_train=500, channels=1)).augment.kinds
+
+
+def test_photographs_are_told_groups_where_there_are_enough_and_augmented_where_there_are_few() -> None:
+    for num, groups, probability in ((150, 0, 1.0), (400, 5, 1.0), (4_000, 50, 1.0), (60_000, 50, 0.0)):
+        recipe = build("photos", Facts(size=64, channels=3, num_train=num))
+        assert (recipe.networks.groups, recipe.augment.probability) == (groups, probability)
+    assert recipe.networks.pretrained
+    assert not build("photos", Facts(channels=4)).networks.pretrained, "it sees no opacity"
 
 
 def test_a_wrong_name_is_refused_with_the_nearest_and_all_others() -> None:

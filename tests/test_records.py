@@ -93,8 +93,9 @@ def test_no_text_has_a_number_left_open() -> None:
 
 def test_the_recipes_command_quotes_the_records() -> None:
     found = numbers()
-    for name, about in ABOUT.items():
+    on_digits = {name: about for name, about in ABOUT.items() if about.samples is not None}
+    for name, about in on_digits.items():
         assert about.result == found[f"recipes.{name}"], f"{name}: {about.result}"
     assert found["recipes.setting"] == SETTING
     runs = json.loads((ROOT / "bench" / "records" / "recipes.json").read_text())["runs"]
-    assert {run["recipe"]: run["samples"] for run in runs} == {name: about.samples for name, about in ABOUT.items()}
+    assert {run["recipe"]: run["samples"] for run in runs} == {name: about.samples for name, about in on_digits.items()}

@@ -37,7 +37,7 @@ from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.held_out import num_together
 from equipoise.setup import from_its_place, loss_of, with_source
-from equipoise.starting import seen_by
+from equipoise.starting import are_seen, seen_by
 from equipoise.storage.records import DataRecord, Metric, RivalScore, deciding
 from equipoise.tasks.base import Judge, JudgedSplit, SourceTask, Split, Task, indices_of
 from equipoise.tasks.sides import Caution, Side, num_same
@@ -80,7 +80,7 @@ def evaluated_run(
         opened = opened.on_own_scale(recipe)
     trained = trained_on(folder, data, opened, device, observer)
     with reading_facts(folder):
-        opened = opened.judged_like(data, folder.encoder)
+        opened = opened.judged_like(data, folder.encoder).grouped_like(data, folder.groups)
     real = choose(opened, split, trained, data.noun)
     takes_inputs = tasks.formats_of(recipe.task).takes_inputs
     least = 1 if takes_inputs else NEIGHBOURS + 1
@@ -131,7 +131,8 @@ def trained_on(
         return Trained(data.digest, None, is_same_place, chose_by_all)
     recipe = folder.recipe()
     parts: tuple[Split, ...] = ("train", "validation", "test") if chose_by_all else ("train", "validation")
-    hashes = seen_by(folder, recipe, *parts)
+    seen = seen_by(folder, recipe, *parts)
+    hashes = None if seen is None else opened.hashes[are_seen(opened, seen)]
     if hashes is None and data.start is None:  # else its data are not all that trained its weights
         with contextlib.suppress(UserError):
             own = tasks.opened(from_its_place(folder, recipe, data, None), device, observer.stage)

@@ -21,6 +21,7 @@ from equipoise.against import (
     evaluated_samples,
     reading_facts,
 )
+from equipoise.budgets import parsed_budget, refuse_short_budget
 from equipoise.changed import changed_data, changed_of_task, is_as_begun
 from equipoise.data import changes
 from equipoise.data.audit.check import Check, check
@@ -39,8 +40,6 @@ from equipoise.recipe import (
     RemedyPolicy,
     TaskSettings,
     listed_settings,
-    parsed_budget,
-    refuse_short_budget,
     task_name,
     with_settings,
 )
@@ -51,16 +50,16 @@ from equipoise.runs.candidates import score_in
 from equipoise.runs.folder import RunFolder, new_path, run_name
 from equipoise.runs.missing_best import refuse_without_best
 from equipoise.runs.resume_rules import adopt, given_options, keeping_given, recipe_to_resume, with_given
-from equipoise.runs.start_rules import recipe_to_start, refuse_with_recipe
+from equipoise.runs.start_rules import recipe_to_start, refuse_frozen, refuse_with_recipe
 from equipoise.setup import Training, fail, from_its_place, loss_of, new_run, placed_at, run_training, with_source
 from equipoise.sizes import typed_size
 from equipoise.starting import (
     Start,
+    fitted,
     listed,
     listed_anew,
     place_of,
     read_start,
-    refuse_misfit,
     refuse_other_networks,
     remember,
     told_lost,
@@ -229,8 +228,8 @@ def train(
         out: the folder of the run; None for a new one under `runs/`.
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         settings: fields of the recipe, such as "game.penalty.gamma=0.5".
-        start_from: another run, with whose recipe and last weights to begin in place of random ones, as where images
-            were added; it is only read. Optimizers, evaluation and budget begin anew.
+        start_from: another run, with whose recipe and last weights to begin, as far as they fit, in place of random
+            ones, as where images were added; it is only read. Optimizers, evaluation and budget begin anew.
         observer: is shown the progress, once a second.
 
     Returns:
@@ -263,6 +262,7 @@ def train(
         if task is None:
             tasks.refuse_without_python(base.task)
     first = with_options(recipe_for(base, Facts(), kind), source, budget, options, loss)
+    refuse_frozen(first, start_from)
     chosen = chosen_device(first.device)
     # Before the data are read, which may take long.
     rules.refuse_taken(Path(out) if out is not None else new_path(Path("runs"), run_name(first)))
@@ -279,7 +279,7 @@ def train(
     opened = tasks.opened(first, chosen, observer.stage)
     final = opened.settled(with_options(recipe_for(base, opened.facts, kind), source, budget, options, loss))
     if start is not None:
-        refuse_misfit(start, final, opened)
+        start = fitted(start, final, opened)
     observer.message(opened.summary(final))
     make = partial(opened.task, final, loss_of(final, loss), chosen_precision(final, chosen))
     beginning = Beginning(final, opened.describe(final), start, listed(opened, start))
@@ -358,6 +358,7 @@ def resume(
                 if data.encoder is not None:  # else it was killed before it noted one, and takes it as if anew
                     with reading_facts(folder):
                         opened = opened.judged_like(data, folder.encoder)
+                opened = opened.grouped_like(data, folder.groups)
                 with folder.lock(), preparing(folder, recipe, observer.stage, observer.message) as stage:
                     made = opened.task(recipe, loss_of(recipe, loss), chosen_precision(recipe, chosen), stage)
         if error is not None:

@@ -12,7 +12,7 @@ from equipoise.game.losses import Loss
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.sizes import size_of
-from equipoise.starting import listed, read_start, refuse_misfit
+from equipoise.starting import fitted, listed, read_start
 from equipoise.storage.records import DataRecord
 
 
@@ -112,7 +112,7 @@ def can_start(run: RunFolder, recipe: Recipe, opened: tasks.Source, loss: Loss |
     if recipe.game.loss == "custom" or loss is not None:
         return False
     try:
-        refuse_misfit(read_start(Path(run.path)), opened.settled(recipe), opened)
+        fitted(read_start(Path(run.path)), opened.settled(recipe), opened)
     except (UserError, OSError):
         return False
     return True

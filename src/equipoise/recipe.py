@@ -107,6 +107,7 @@ class Networks:
     width: Annotated[int, msgspec.Meta(ge=4, le=4096)] = 64  # the one dial; each family says what it scales
     latent_size: Count = 64
     conditional: bool = False  # on the class label (sub-folders); projection discriminator
+    groups: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0  # of images that are alike, which both networks are told
     generator_norm: Literal["batch", "none"] = "none"
     discriminator_norm: Literal["batch", "layer", "none"] = "none"
     spectral_norm: bool = False  # on every layer of the discriminator
@@ -114,6 +115,7 @@ class Networks:
     smooth: bool = False  # the generator's doublings are filtered against a checkerboard; dcgan family
     pretrained: bool = False  # the discriminator also judges features of a network that was trained on ImageNet
     minibatch_deviation: bool = False  # the discriminator also sees how much the samples of a batch differ
+    frozen: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # its stages from the pixels that keep another run's weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +156,7 @@ class Game:
     discriminator_steps: Count = 1  # per generator step, of the alternating update
     weight_clip: Positive | None = None  # WGAN: every weight of D is clipped to ±this
     label_smoothing: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.0  # one-sided, minimax and non-saturating
+    variety: NotNegative = 0.0  # weight of a term by which G's images of a class differ as much as real ones
     instance_noise: NotNegative = 0.0  # standard deviation on D's input, falling linearly to 0 over the budget
     ema_half_life: NotNegative = 10_000.0  # in samples; 0: no averaging
 
@@ -254,9 +257,7 @@ class Recipe:
     stopping: Stopping = field(default_factory=Stopping)
     remedies: Remedies = field(default_factory=Remedies)
     budget: Budget = field(default_factory=Budget)
-    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z")] = (
-        "auto"  # auto: a GPU if there is one
-    )
+    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z")] = "auto"  # a GPU if there is one
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None  # of the CPU; None: found by their speed
 
@@ -318,6 +319,16 @@ def _refuse_contradictions(recipe: Recipe) -> None:
             f"with data.test={recipe.data.test:g}, {100 * held_out:.0f} % are held out and nothing is left to train on",
             *(remedies or ["Give smaller shares to both"]),
         )
+    if recipe.networks.conditional and recipe.networks.groups:
+        raise UserError(
+            Setting("networks.groups", recipe.networks.groups),
+            "with networks.conditional=true: the networks are told classes or groups, not both",
+            Setting("networks.groups", 0),
+            Setting("networks.conditional", False),
+        )
+    if recipe.networks.groups == 1:
+        problem = "one group holds all images; give two or more, or 0 for none"
+        raise UserError(Setting("networks.groups", 1), problem, Setting("networks.groups", 20))
     if recipe.game.penalty.kind != "none" and recipe.networks.discriminator_norm == "batch":
         raise UserError(
             Setting("game.penalty.kind", recipe.game.penalty.kind),
@@ -346,8 +357,9 @@ def _refuse_packing(recipe: Recipe) -> None:
     alone = Setting("game.packing", 1)
     if isinstance(recipe.task, Custom):
         raise UserError(given, "a task of your own packs its samples itself", alone)
-    if recipe.networks.conditional:
-        raise UserError(given, "with networks.conditional=true: the samples of a pack are of several classes", alone)
+    if recipe.networks.conditional or recipe.networks.groups:
+        told = "conditional=true" if recipe.networks.conditional else f"groups={recipe.networks.groups}"
+        raise UserError(given, f"with networks.{told}: the samples of a pack are of several classes", alone)
     if game.batch % game.packing or game.batch < 2 * game.packing:
         fitting = game.packing * max(2, round(game.batch / game.packing))
         problem = f"with game.batch={game.batch}: a batch must be two or more whole packs"
@@ -363,18 +375,6 @@ def refuse_without_probability(policy: PolicyName, loss: LossName) -> None:
             f"{listed(PROBABILISTIC)}",
             Setting("stopping.policy", "patience"),
         )
-
-
-def refuse_short_budget(recipe: Recipe) -> None:
-    """Raise UserError for a number of samples that is less than a batch: probably minutes were meant."""
-    samples = recipe.budget.samples
-    if samples is None or samples >= recipe.game.batch:
-        return
-    problem = f"fewer samples than one batch of {recipe.game.batch}; a number without a unit counts samples"
-    remedies = [Option("budget", f"{samples}m"), Option("budget", "200k")]
-    if recipe.game.batch > 200_000:
-        remedies = [Setting("game.batch", 64)]
-    raise UserError(Option("budget", str(samples)), problem, *remedies)
 
 
 def _refuse_without_effect(game: Game) -> None:
@@ -547,53 +547,3 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-_AMOUNT = r"([0-9]+(?:\.[0-9]+)?)\s*"
-_UNITS = (  # `m` is of minutes and `M` of millions, so letters count as they are
-    (3600.0, "h|hr|hrs|hour|hours"),
-    (60.0, "m|min|mins|minute|minutes"),
-    (1.0, "s|sec|secs|second|seconds"),
-)
-_TIME = "".join(rf"(?:{_AMOUNT}(?:{names})(?![A-Za-z])\s*)?" for _, names in _UNITS)
-_MULTIPLES = {"": 1, "k": 1_000, "M": 1_000_000}
-
-
-def parsed_budget(given: str | int) -> Budget:
-    """Read `90s`, `10m`, `2h` as time and `60k`, `2M`, `5000` as samples, and whole numbers so; raises UserError.
-
-    A time may also be spelled out (`5min`, `2 hours`) or have parts, the larger unit first (`1h30m`).
-    """
-    if not isinstance(given, str | int) or isinstance(given, bool):
-        problem = f"{type(given).__name__}; give a time (90s, 10m, 2h) or a number of samples (60k, 2M) as text"
-        raise UserError(Option("budget", shortened(repr(given))), problem, Option("budget", "10m"))
-    text = str(given)
-    subject = Option("budget", shortened(text))
-    seconds = _seconds(text)
-    match = re.fullmatch(_AMOUNT + r"([kM]?)", text.strip(), re.ASCII)
-    amount = seconds or 0.0
-    if match:
-        amount = float(match[1]) * _MULTIPLES[match[2]]  # infinite where there are hundreds of digits
-    if amount <= 0:
-        problem = "give a time (90s, 10m, 2h) or a number of samples (60k, 2M)"
-        raise UserError(subject, problem, Option("budget", "10m"))
-    if amount > MAX_BUDGET:
-        raise UserError(
-            Option("budget", shortened(text, 20)),
-            "more than can be counted",
-            Option("budget", "24h"),
-            Option("budget", "100M"),
-        )
-    if seconds is not None:
-        return Budget(samples=None, seconds=amount)
-    if round(amount) < 1:
-        raise UserError(subject, "less than one sample", Option("budget", "60k"))
-    return Budget(samples=round(amount), seconds=None)
-
-
-def _seconds(text: str) -> float | None:
-    """Read a time of hours, minutes and seconds, any of them left out; None where it is none."""
-    match = re.fullmatch(_TIME, text.strip())
-    if not match or not any(match.groups()):
-        return None
-    return sum(float(amount or 0) * size for amount, (size, _) in zip(match.groups(), _UNITS, strict=True))

@@ -22,6 +22,7 @@ from equipoise.health.remedies import (
 )
 from equipoise.health.standing import improves
 from equipoise.health.telling import lowered, title, told
+from equipoise.nets.frozen import frozen_names
 from equipoise.randomness import stream_seed
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
@@ -109,12 +110,17 @@ def repaired(
 
 
 def renew_discriminator(state: TrainingState, task: Task, recipe: Recipe) -> None:
-    """Give the discriminator other random weights, drawn for this position, and a new optimizer."""
+    """Give the discriminator other random weights, drawn for this position, and a new optimizer.
+
+    Stages that the recipe freezes keep theirs, which random ones could not learn again.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(recipe.seed, "fresh discriminator", state.samples, state.attempt))
         fresh = task.players().discriminator
     discriminator = state.players.discriminator
-    discriminator.load_state_dict(fresh.state_dict())
+    kept = frozen_names(discriminator, recipe.networks.frozen)
+    weights = {name: tensor for name, tensor in fresh.state_dict().items() if name not in kept}
+    discriminator.load_state_dict(weights, strict=not kept)
     state.update.optimizers["discriminator"] = make_optimizer(recipe.game.discriminator, discriminator.parameters())
     adjust(state, state.adjustments)  # its momentum
     state.sketch = None  # of a joint update by other weights

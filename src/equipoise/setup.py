@@ -65,6 +65,7 @@ def run_training(training: Training) -> None:
                 raise UserError(training.recipe.data.source, "too few validation examples to score by", "Add examples")
             note_metrics(folder, judge)
             note_encoder(training, judge)
+            note_groups(training)
             monitor = monitor_of(training.recipe, judge)
             with at_training(folder, training.observer.stage, is_after=False) as stage:
                 judge_baselines(training, judge, stage)
@@ -142,6 +143,21 @@ def note_encoder(training: Training, judge: Judge) -> None:
     folder.write_data(msgspec.structs.replace(data, encoder=taught.record))
     if text := origin_of(taught.record):
         training.observer.message(text)
+
+
+def note_groups(training: Training) -> None:
+    """Keep which group each image is in, so that a resume has the very same; say where they are not what they were."""
+    groups = getattr(training.task, "groups", None)  # images alone have them
+    folder = training.folder
+    data = folder.read_data()
+    if groups is None or data is None or not groups.is_new:
+        return
+    if data.group_counts and groups.counts != data.group_counts:
+        text = "groups.safetensors was damaged or gone, and the images are in other groups now"
+        folder.log_event(0, 0.0, "environment changed", text)
+        training.observer.message(f"{text[:1].upper()}{text[1:]}: this run is no longer what it would have been.")
+    write_bytes(folder.groups, groups.packed())
+    folder.write_data(msgspec.structs.replace(data, group_counts=groups.counts))
 
 
 def origin_of(record: EncoderRecord) -> str:

@@ -2,22 +2,34 @@
 
 import contextlib
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
 from equipoise import tasks
 from equipoise.data import changes
-from equipoise.data.changes import Listed
-from equipoise.data.splits import Splits, split
-from equipoise.errors import Command, Option, Setting, UserError
-from equipoise.formatting import first_few
+from equipoise.data.changes import Listed, Seen
+from equipoise.data.splits import split
+from equipoise.errors import Command, Option, Setting, UserError, together
+from equipoise.formatting import first_few, percent
+from equipoise.nets.frozen import frozen_names
+from equipoise.nets.transfer import Carried, carried
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
-from equipoise.runs.start_rules import misfit, network_differences, run_to_start_from
+from equipoise.runs.start_rules import (
+    fitting_differences,
+    misfit,
+    network_differences,
+    run_to_start_from,
+    shaping_differences,
+    worded,
+)
+from equipoise.state import drawn
 from equipoise.storage import checkpoints
 from equipoise.storage.checkpoints import Checkpoint, damage_of, named
 from equipoise.storage.files import write_bytes
@@ -39,8 +51,9 @@ class Start:
     data: DataRecord
     record: StartRecord
     weights: dict[str, Tensor]  # of both players and the average, under the names of a checkpoint
-    trained: np.ndarray | None  # contents uint64 of the examples that have trained them
+    trained: tuple[Seen, ...] | None  # what has trained them, first as the settings of a run itself made it
     damages: tuple[str, ...] = ()  # what is wrong with newer checkpoints
+    new: str = ""  # by what the networks are others, where only some of the weights fit
 
     @property
     def told(self) -> str:
@@ -51,7 +64,12 @@ class Start:
                 "Its examples.safetensors is damaged: what has trained it stays training data by the same shares of "
                 "the splits."
             )
-        begun = f"Starting from {self.path}: its weights at {self.record.samples:,} samples."
+        begun = f"Starting from {self.path}: its weights at {self.record.samples:,} samples"
+        if self.new:
+            shares = (percent(self.record.generator), percent(self.record.discriminator))
+            begun += f", where they fit ({self.new}): {shares[0]} of the generator's and {shares[1]} of the "
+            begun += "discriminator's. The others are drawn anew"
+        begun += "."
         return " ".join([begun, *damages, "Optimizers, evaluation and budget begin anew."])
 
 
@@ -71,17 +89,25 @@ def read_start(path: Path) -> Start:
     return Start(path, recipe, data, record, weights, seen_by(run, recipe, "train"), damages)
 
 
-def seen_by(run: RunFolder, recipe: Recipe, *parts: Split) -> np.ndarray | None:
-    """Return the contents uint64 of these splits of a run, and what trained the weights that it began with.
+def seen_by(run: RunFolder, recipe: Recipe, *parts: Split) -> tuple[Seen, ...] | None:
+    """Return the contents of these splits of a run, and what trained the weights that it began with.
 
-    None where it does not remember all of them.
+    First what its own settings made of them, then what those of earlier runs did. None where it does not remember all.
     """
     known = changes.read(run.examples)
     if known is None or known.seen is None:
         return None
     splits = split(known.contents, recipe.data.validation, recipe.data.test)
     indices = np.concatenate([indices_of(splits, part) for part in parts])
-    return np.union1d(known.contents[indices], known.seen)
+    return (Seen(np.union1d(known.contents[indices], known.seen), recipe.task), *known.earlier)
+
+
+def are_seen(opened: tasks.Source, seen: Iterable[Seen]) -> np.ndarray:
+    """Return which examples of a source, bool [N], are among those that were seen, under whatever settings."""
+    found = np.zeros(len(opened.hashes), bool)
+    for one in seen:
+        found |= opened.among(one.contents, one.settings)
+    return found
 
 
 def _newest(run: RunFolder) -> tuple[Checkpoint, str, tuple[str, ...]]:
@@ -110,77 +136,179 @@ def _newest(run: RunFolder) -> tuple[Checkpoint, str, tuple[str, ...]]:
 # What must fit
 
 
-def refuse_misfit(start: Start, recipe: Recipe, opened: tasks.Source) -> None:
-    """Raise UserError where a run's weights cannot be trained on by this recipe with these data."""
-    refuse_other_classes(start, recipe, opened)
+def fitted(start: Start, recipe: Recipe, opened: tasks.Source) -> Start:
+    """Return a start with the weights that a run of this recipe on these data begins with, and what it shall remember.
+
+    Raises UserError where none of the other run's fit, or examples that have trained them would judge.
+    """
+    shaped = shaping_differences(start.recipe, recipe)
+    others = _other_classes(start, recipe, opened)
     with torch.device("meta"):  # takes no memory and draws nothing
         players = opened.players(recipe)
-    refuse_other_networks(start, recipe, players)
-    refuse_trained_held_out(start, recipe, opened.splits, opened.hashes)
+    error = _misfit_of(start, players)
+    if error is not None and (network_differences(start.recipe, recipe) or not (shaped or others)):
+        raise _other_networks(start, recipe, error)
+    if error is not None or others:
+        start = _partly(start, recipe, opened, shaped, others)
+    return remembering(start, recipe, opened)
 
 
 def refuse_other_networks(start: Start, recipe: Recipe, players: Players) -> None:
     """Raise UserError that names the settings by which networks differ from those of the weights."""
+    error = _misfit_of(start, players)
+    if error is not None:
+        raise _other_networks(start, recipe, error)
+
+
+def _misfit_of(start: Start, players: Players) -> str | None:
+    """Say what of a run's weights does not fit these networks; None where all do."""
     modules = {"generator": players.generator, "discriminator": players.discriminator}
     try:
         for name, module in {**modules, "generator_ema": players.generator}.items():
             checkpoints.fitting(name, module, start.weights)
     except RuntimeError as error:
-        changed = network_differences(start.recipe, recipe)
-        if changed:
-            raise misfit(start.path, changed, f"with others the networks differ ({error})") from None
-        problem = f"its weights are of other networks than this version builds for these data ({error})"
-        again = Command("train", recipe.data.source)
-        raise UserError(Option("start_from", start.path), problem, "Train anew", again) from None
+        return str(error)
+    return None
 
 
-def refuse_other_classes(start: Start, recipe: Recipe, opened: tasks.Source) -> None:
-    """Raise UserError where networks know classes, and these data have others."""
-    now = opened.describe(recipe).classes
-    if not recipe.networks.conditional or now == start.data.classes:
-        return
-    others = [name for name in (*now, *start.data.classes) if (name in now) != (name in start.data.classes)]
-    ours = first_few(start.data.classes, SHOWN)
-    problem = f"it has the classes {first_few(now, SHOWN)}, and the networks of {start.path} know {ours}"
-    if others:
-        problem += f"; only one of them has {first_few(others, SHOWN)}"
+def _other_networks(start: Start, recipe: Recipe, error: str) -> UserError:
+    changed = network_differences(start.recipe, recipe)
+    if changed:
+        return misfit(start.path, changed, f"with others the networks differ ({error})")
+    problem = f"its weights are of other networks than this version builds for these data ({error})"
     again = Command("train", recipe.data.source)
-    raise UserError(recipe.data.source, problem, "Give the same classes, or train anew", again)
+    return UserError(Option("start_from", start.path), problem, "Train anew", again)
 
 
-def refuse_trained_held_out(start: Start, recipe: Recipe, splits: Splits, contents: np.ndarray) -> None:
-    """Raise UserError where examples that have trained the weights would be held out to judge them."""
-    shares = (start.recipe.data.validation, start.recipe.data.test)
-    same = (Setting("data.validation", shares[0]), Setting("data.test", shares[1]))
-    now = (recipe.data.validation, recipe.data.test)
-    held_out = contents[np.concatenate([splits.validation, splits.test])]
-    what = f"{len(held_out):,} held-out {start.data.noun}"
-    if start.trained is None and start.data.start is not None:
-        _refuse_unknown_chain(start, recipe)
+def _other_classes(start: Start, recipe: Recipe, opened: tasks.Source) -> str:
+    """Say which classes networks that know some know of these data alone; empty where they are the very same."""
+    if not (recipe.networks.conditional and start.recipe.networks.conditional):
+        return ""
+    now = opened.describe(recipe).classes
+    if now == start.data.classes:
+        return ""
+    new = [name for name in now if name not in start.data.classes]
+    gone = [name for name in start.data.classes if name not in now]
+    parts = [
+        f"{what} classes {first_few(names, SHOWN)}" for what, names in (("new", new), ("without the", gone)) if names
+    ]
+    return ", ".join(parts) or "classes in another order"
+
+
+def _partly(start: Start, recipe: Recipe, opened: tasks.Source, shaped: dict[str, list[object]], others: str) -> Start:
+    """Return a start with the weights that fit, and else with those that the recipe's seed draws."""
+    unfrozen = replace(recipe, networks=replace(recipe.networks, frozen=0))
+    players = drawn(lambda: opened.players(unfrozen), recipe)
+    generator = _carried(start, recipe, opened, "generator", players.generator)
+    average = _carried(start, recipe, opened, "generator_ema", players.generator)
+    discriminator = _carried(start, recipe, opened, "discriminator", players.discriminator)
+    new = [
+        *(f"{name} {worded(row[0])} → {worded(row[1])}" for name, row in shaped.items()),
+        *([others] if others else []),
+    ]
+    if not generator.has_layers:
+        raise misfit(start.path, shaped, "with these others, nothing of the generator's layers fits")
+    frozen = frozen_names(players.discriminator, recipe.networks.frozen)
+    anew = [name for name in frozen if not discriminator.num_taken[name]]
+    if anew:
+        problem = f"these stages are to keep what they have learned, and some of it does not fit ({'; '.join(new)})"
+        subject = Setting("networks.frozen", recipe.networks.frozen)
+        raise UserError(subject, problem, Setting("networks.frozen", 0))
+    shares = {
+        "generator": generator.share(name for name, _ in players.generator.named_parameters()),
+        "discriminator": discriminator.share(name for name, _ in players.discriminator.named_parameters()),
+    }
+    found = {"generator": generator, "discriminator": discriminator, "generator_ema": average}
+    weights = {f"{module}.{name}": tensor for module, one in found.items() for name, tensor in one.tensors.items()}
+    record = msgspec.structs.replace(start.record, **shares)
+    return replace(start, weights=weights, record=record, new="; ".join(new))
+
+
+def _carried(start: Start, recipe: Recipe, opened: tasks.Source, module: str, fresh: torch.nn.Module) -> Carried:
+    """Return the tensors of a module of the new run: those of the other run that fit, and fresh ones."""
+    old = {
+        name.removeprefix(f"{module}."): tensor
+        for name, tensor in start.weights.items()
+        if name.startswith(f"{module}.")
+    }
+    classes: list[tuple[int, int]] = []
+    if recipe.networks.conditional and start.recipe.networks.conditional:
+        before = {name: index for index, name in enumerate(start.data.classes)}
+        now = opened.describe(recipe).classes
+        classes = [(index, before[name]) for index, name in enumerate(now) if name in before]
+    player = "discriminator" if module == "discriminator" else "generator"
+    return carried(old, fresh.state_dict(), player, classes)
+
+
+def remembering(start: Start, recipe: Recipe, opened: tasks.Source) -> Start:
+    """Return a start that remembers what has trained its weights as these settings make it, and as earlier ones did.
+
+    Raises UserError where examples that have trained the weights would be held out to judge them.
+    """
     if start.trained is None:
-        if sum(now) <= sum(shares):
-            return
-        problem = f"with larger shares, some of the {what} may have trained {start.path}: they could not judge it"
-        raise UserError(Setting("data.validation", now[0]), problem, "Keep its shares", *same)
-    num = int(np.isin(held_out, start.trained).sum())
+        _refuse_unknown(start, recipe, opened)
+        return start
+    seen = are_seen(opened, start.trained)
+    _refuse_held_out(start, recipe, opened, seen)
+    alike = [one.contents for one in start.trained if tasks.are_alike(one.settings, recipe.task)]
+    own = np.unique(np.concatenate([opened.hashes[seen], *alike]))
+    others = [one for one in start.trained if not tasks.are_alike(one.settings, recipe.task)]
+    return replace(start, trained=(Seen(own, recipe.task), *others))
+
+
+def _refuse_unknown(start: Start, recipe: Recipe, opened: tasks.Source) -> None:
+    """Raise UserError where nobody knows what has trained the weights, and some of it may be held out.
+
+    With the same settings a content is the same, and its side follows from the shares alone.
+    """
+    if start.data.start is not None:
+        raise _unknown(start, recipe, "the list of what had trained the weights that this run began with is lost")
+    if not tasks.are_alike(start.recipe.task, recipe.task):
+        raise _unknown(start, recipe, "the list of what has trained it is lost, and other settings make others of them")
+    shares = (start.recipe.data.validation, start.recipe.data.test)
+    now = (recipe.data.validation, recipe.data.test)
+    if sum(now) <= sum(shares):
+        return
+    same = (Setting("data.validation", shares[0]), Setting("data.test", shares[1]))
+    what = f"{_num_held_out(opened):,} held-out {start.data.noun}"
+    problem = f"with larger shares, some of the {what} may have trained {start.path}: they could not judge it"
+    raise UserError(Setting("data.validation", now[0]), problem, "Keep its shares", *same)
+
+
+def _num_held_out(opened: tasks.Source) -> int:
+    return len(opened.splits.validation) + len(opened.splits.test)
+
+
+def _refuse_held_out(start: Start, recipe: Recipe, opened: tasks.Source, seen: np.ndarray) -> None:
+    """Raise UserError where some of the examples that were seen, bool [N], would be held out."""
+    num = int(seen[np.concatenate([opened.splits.validation, opened.splits.test])].sum())
     if not num:
         return
-    problem = f"{num:,} of the {what} have trained {start.path}, so they could not judge it"
-    if now != shares:
+    what = f"{num:,} of the {_num_held_out(opened):,} held-out {start.data.noun}"
+    problem = f"{what} have trained {start.path}, so they could not judge it"
+    shares = (start.recipe.data.validation, start.recipe.data.test)
+    now = (recipe.data.validation, recipe.data.test)
+    if now != shares and tasks.are_alike(start.recipe.task, recipe.task):
+        same = (Setting("data.validation", shares[0]), Setting("data.test", shares[1]))
         raise UserError(Setting("data.validation", now[0]), problem, "Keep the shares of that run", *same)
     again = Command("train", recipe.data.source)
+    changed = [f"{name}={worded(row[1])}" for name, row in fitting_differences(start.recipe, recipe).items()]
+    if changed:
+        problem += f": with {', '.join(changed)} an example is another one, and its side is drawn anew"
+        same = [Setting(name, row[0]) for name, row in fitting_differences(start.recipe, recipe).items()]
+        give = f"Give other {start.data.noun}, keep the settings of that run, or train anew"
+        raise UserError(recipe.data.source, problem, give, *together(same), again)
     raise UserError(recipe.data.source, problem, "Put back those that were held out, or train anew", again)
 
 
-def _refuse_unknown_chain(start: Start, recipe: Recipe) -> None:
-    """Raise UserError for a run that began with another one's weights, and no longer knows what had trained those."""
+def _unknown(start: Start, recipe: Recipe, why: str) -> UserError:
+    """Return the mistake of starting from a run where nobody knows what has trained its weights."""
     problem = (
-        "the list of what had trained the weights that this run began with is lost "
-        f"({RunFolder(start.path).examples}), so some of the {start.data.noun} that would judge the new run may have "
-        "trained it"
+        f"{why} ({RunFolder(start.path).examples}), so some of the {start.data.noun} that would judge the new run may "
+        "have trained it"
     )
     again = Command("train", recipe.data.source)
-    raise UserError(Option("start_from", start.path), problem, "Restore that file from a copy, or train anew", again)
+    return UserError(Option("start_from", start.path), problem, "Restore that file from a copy, or train anew", again)
 
 
 def place_of(start: Start) -> str:
@@ -201,7 +329,9 @@ def listed(opened: tasks.Source, start: Start | None) -> Listed:
         names = opened.name_hashes()
     if start is None:
         return Listed(opened.hashes, names)
-    return Listed(opened.hashes, names, start.trained)
+    if start.trained is None:
+        return Listed(opened.hashes, names, None)
+    return Listed(opened.hashes, names, start.trained[0].contents, start.trained[1:])
 
 
 def listed_anew(run: RunFolder, opened: tasks.Source, data: DataRecord) -> Listed | None:

@@ -93,14 +93,19 @@ class Values(msgspec.Struct, forbid_unknown_fields=True):
 
 def start(task: Task, recipe: Recipe, attempt: int = 0) -> TrainingState:
     """Build networks and optimizers with weights drawn from the recipe's seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(stream_seed(recipe.seed, "weights", 0, attempt))
-        players = task.players()
-        generator_ema = task.players().generator
+    players = drawn(task.players, recipe, attempt)
+    generator_ema = drawn(task.players, recipe, attempt).generator
     generator_ema.load_state_dict(players.generator.state_dict())
     generator_ema.requires_grad_(False).eval()
     intervals = settled_intervals(recipe, samples_per_round(recipe.game))
     return TrainingState(make_update(recipe.game, players), generator_ema, intervals)
+
+
+def drawn(make: Callable[[], Players], recipe: Recipe, attempt: int = 0) -> Players:
+    """Make networks with weights drawn from the recipe's seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(stream_seed(recipe.seed, "weights", 0, attempt))
+        return make()
 
 
 def begin_with(state: TrainingState, run: RunFolder, *, put_weights: bool) -> None:

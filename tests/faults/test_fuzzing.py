@@ -30,13 +30,14 @@ from hypothesis import strategies as st
 from made_runs import Kind
 from PIL import Image
 
+from equipoise.budgets import parsed_budget
 from equipoise.cli.compare_text import compare_text
 from equipoise.cli.replay_text import replay_text
 from equipoise.cli.status_text import status_text
 from equipoise.data.decode import BrokenImage
 from equipoise.data.sources import open_source
 from equipoise.errors import UserError
-from equipoise.recipe import Recipe, checked, from_dict, parsed_budget, to_dict, with_settings
+from equipoise.recipe import Recipe, checked, from_dict, to_dict, with_settings
 from equipoise.report.report import write_report
 from equipoise.runs.compare import compare, compare_values
 from equipoise.runs.folder import RunFolder

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from equipoise.game.losses import Loss, loss_named
-from equipoise.game.terms import Adjustments, StepContext, discriminator_terms, generator_term, with_noise
+from equipoise.game.terms import (
+    Adjustments,
+    StepContext,
+    discriminator_terms,
+    generator_term,
+    mean_distance,
+    variety_term,
+    with_noise,
+)
 from equipoise.game.updates import Terms
 from equipoise.randomness import Randomness
 from equipoise.recipe import Game, Penalty, PenaltyName
@@ -150,3 +158,35 @@ def test_noise_of_two_streams_and_of_two_positions_is_not_the_same():
         with_noise(zeros, game, "real", StepContext(Randomness(1, 64, attempt=1))),
     ):
         assert abs(torch.corrcoef(torch.stack([one, other]))[0, 1].item()) < 4 / math.sqrt(100)
+
+
+# Variety
+
+
+def test_variety_is_asked_for_by_the_share_by_which_two_images_differ_too_little():
+    flat = torch.zeros(3, 1, 32, 32)
+    other = flat + torch.tensor([0.0, 0.1, 0.5]).view(3, 1, 1, 1)
+    found = variety_term(flat, other, torch.tensor([0.4, 0.4, 0.4]))
+    assert torch.allclose(found, torch.tensor([1.0, 0.75, 0.0])), "nothing is gained by more than real images differ"
+
+
+def test_the_spread_is_the_mean_distance_of_all_pairs_of_real_images():
+    levels = torch.tensor([0.0, 0.2, 0.8])
+    images = levels.view(3, 1, 1, 1).expand(3, 3, 40, 24)
+    assert float(mean_distance(images)) == pytest.approx((0.2 + 0.8 + 0.6) / 3, rel=1e-5)
+
+
+def test_noise_in_the_pixels_is_little_variety():
+    noise = torch.randn(40, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    shades = torch.randn(40, 3, 1, 1, generator=torch.Generator().manual_seed(1)).expand(40, 3, 64, 64)
+    assert float(mean_distance(noise)) < 0.3 * float(mean_distance(shades))
+
+
+def test_the_term_of_variety_pushes_two_images_apart():
+    one = torch.full((1, 1, 16, 16), 0.1, requires_grad=True)
+    other = torch.full((1, 1, 16, 16), -0.1, requires_grad=True)
+    variety_term(one, other, torch.tensor([1.0])).sum().backward()
+    assert one.grad is not None
+    assert other.grad is not None
+    assert (one.grad < 0).all(), "a step against the gradient makes it brighter"
+    assert (other.grad > 0).all()

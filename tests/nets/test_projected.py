@@ -67,6 +67,18 @@ def test_the_logit_depends_on_the_class_where_there_are_classes(pretrained):
     assert not torch.equal(network(images, zeros), network(images, zeros + 1))
 
 
+def test_the_logit_of_an_image_depends_on_how_much_its_batch_differs_where_that_is_asked_for(pretrained):
+    given = copy.deepcopy(pretrained)
+    network = ProjectedDiscriminator(given, size=32, width=4, num_classes=0, norm="none", minibatch_deviation=True)
+    images = _images()
+    same = images[:1].repeat(4, 1, 1, 1)
+    with torch.no_grad():
+        assert not torch.allclose(network(images)[0], network(same)[0], atol=1e-6)
+    plain = ProjectedDiscriminator(copy.deepcopy(pretrained), size=32, width=4, num_classes=0, norm="none").eval()
+    with torch.no_grad():
+        assert torch.allclose(plain(images)[0], plain(same)[0], atol=1e-5)
+
+
 def test_a_penalty_is_on_the_pixels_discriminator_alone_and_the_generator_learns_from_both(pretrained):
     torch.manual_seed(0)
     given = copy.deepcopy(pretrained)

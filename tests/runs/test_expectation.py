@@ -16,6 +16,7 @@ def numbers(text: str) -> list[str]:
 def test_of_a_time_budget_it_says_the_samples_and_when_the_result_of_the_table_is_reached():
     recipe = dataclasses.replace(build("modern", Facts(), None), budget=Budget(samples=None, seconds=300.0))
     shown = ABOUT["modern"].samples
+    assert shown is not None
     minutes, seconds = divmod(round(shown / 1149.0), 60)
     found = numbers(expectation(recipe, 1149.0, 327_450))
     assert found == ["1,100", "5:00", "330,000", f"{shown:,}", f"{minutes}:{seconds:02}"]
@@ -31,6 +32,12 @@ def test_of_a_recipe_without_a_measured_result_it_says_nothing_more():
     points = dataclasses.replace(build("modern", Facts(), Points()), budget=time)
     assert len(numbers(expectation(points, 1000.0, 300_000))) == 3
     assert len(numbers(expectation(Recipe(name="my own", budget=time), 1000.0, 300_000))) == 3
+
+
+def test_of_a_recipe_that_is_not_for_digits_it_names_no_result_on_them():
+    assert ABOUT["photos"].samples is None
+    recipe = dataclasses.replace(build("photos", Facts(), None), budget=Budget(samples=3_000, seconds=None))
+    assert numbers(expectation(recipe, 10.0, 3_000)) == ["10", "3,000", "5:00"]
 
 
 def test_where_a_run_goes_on_it_says_what_is_left_and_what_that_pays_for():

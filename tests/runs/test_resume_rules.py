@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from fake_runs import change_state
 
+from equipoise.budgets import parsed_budget
 from equipoise.errors import Command, Near, Option, Setting, UserError
-from equipoise.recipe import Budget, parsed_budget, to_dict
+from equipoise.recipe import Budget, to_dict
 from equipoise.runs.folder import CUSTOM_LOOP, RunFolder
 from equipoise.runs.resume_rules import adopt, in_words, recipe_to_resume, times_as_much
 from equipoise.runs.status import read_status

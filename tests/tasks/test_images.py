@@ -29,6 +29,7 @@ from equipoise.metrics.features.load import Features
 from equipoise.metrics.units import difference
 from equipoise.randomness import Randomness
 from equipoise.recipe import Augment, Images, Recipe, with_settings
+from equipoise.runs.compare import protocol_differences
 from equipoise.sizes import Size, size_of
 from equipoise.storage.records import deciding
 from equipoise.tasks import image_judging, image_model, images
@@ -695,20 +696,46 @@ def test_a_folder_of_sounds_is_no_folder_of_images(open_source: Callable[..., An
     assert str(tmp_path) in str(error.value.subject)
 
 
-def test_a_generator_that_learns_from_pretrained_features_is_not_judged_by_such_ones(
+def test_the_generators_images_of_a_class_are_to_differ_as_much_as_real_ones_of_that_class(pool: Pool) -> None:
+    assert pool.labels is not None
+    task = made(pool, "networks.conditional=true", "game.variety=3")
+    batch = task.batch(Randomness(0), 6)
+    players = linear_players()
+    terms = task.generator_terms(players, batch, START)
+    assert terms.losses["variety"].tolist() == [3.0] * 3, "the same image every time"
+    assert "variety" not in made(pool).generator_terms(players, batch, START).losses
+    train = pool.splits.train
+    for label in range(2):
+        own = torch.from_numpy(pool.images[train[pool.labels[train] == label][:60]]).float() / 127.5 - 1
+        assert task._spread[label] == pytest.approx(float(torch.pdist(own.flatten(1), p=1).mean() / 64), rel=1e-5)
+    assert made(pool, "game.variety=3")._spread.shape == (1,)
+
+
+def test_a_class_of_one_image_takes_the_spread_of_the_others(pool: Pool) -> None:
+    labels = np.zeros(len(pool.images), np.int64)
+    labels[pool.splits.train[0]] = 1
+    task = made(dataclasses.replace(pool, labels=labels), "networks.conditional=true")
+    assert task._spread[1] == task._spread[0] > 0
+
+
+def test_a_generator_that_learns_from_pretrained_features_is_judged_by_such_ones_under_a_protocol_of_its_own(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-
-    def features_of(_: Pool, name: str, *__: Any) -> None:
-        asked.append(name)
+    def features_of(_: Pool, name: str, *__: Any) -> Features:
+        return Features(name, "digest", 4, lambda pixels: pixels.flatten(1)[:, :4])
 
     monkeypatch.setattr(images, "features_of", features_of)
     source = ImageSource(pool, CPU, "photos", Images(), lambda *_: None)
+
+    def protocol(*settings: str) -> dict[str, Any]:
+        recipe = with_settings(Recipe(), settings)
+        return source.task(recipe, loss_named("hinge"), torch.float32, lambda *_: None).features.protocol
+
     pretrained = "networks.pretrained=true"
-    for settings in ([], [pretrained], [pretrained, "evaluation.features=efficientnet"]):
-        source.task(with_settings(Recipe(), settings), loss_named("hinge"), torch.float32, lambda *_: None)
-    assert asked == ["auto", "encoder", "efficientnet"]
+    plain = protocol("evaluation.features=efficientnet")
+    flattered = protocol(pretrained, "evaluation.features=efficientnet")
+    assert protocol_differences([plain, flattered]) == ["features_flatter"]
+    assert protocol(pretrained, "evaluation.features=encoder") == protocol("evaluation.features=encoder")
 
 
 def test_features_of_a_cpu_are_the_small_encoder_and_are_kept(

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from shifted import LATENTS, Shifted, opened
 from torch import Tensor, nn
 
+from equipoise.data import splits
 from equipoise.errors import UserError
 from equipoise.runs.folder import RunFolder
 from equipoise.storage.logs import records
@@ -296,7 +297,10 @@ def test_a_kill_after_a_new_score_leaves_no_end_of_before(tmp_path: Path, real: 
     assert state_of(path).not_tested is not None
 
 
-def test_the_lowest_evaluated_again_is_selected_and_tested(tmp_path: Path, real: np.ndarray) -> None:
+def test_the_lowest_evaluated_again_is_selected_and_tested(
+    tmp_path: Path, real: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splits, "FEW_HELD_OUT", 0)  # else all held-out images judge, and there are no halves
     path = tmp_path / "run"
     watch = evaluated(path, real, -0.5, 0.35, 0.42, 0.5)
     cautious = watch.best

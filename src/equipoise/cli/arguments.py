@@ -406,7 +406,7 @@ def _seed(text: str) -> int:
 
 
 def _budget(text: str) -> str:
-    from equipoise.recipe import parsed_budget
+    from equipoise.budgets import parsed_budget
 
     parsed_budget(text)
     return text

@@ -74,13 +74,14 @@ def train(options: Options) -> int:
     from equipoise.recipes import Facts, build, checked_name
     from equipoise.runs import rules
     from equipoise.runs.folder import new_path
+    from equipoise.runs.start_rules import refuse_frozen
     from equipoise.tasks import task_settings
 
     settings = _settings(options)
     name = checked_name(options.recipe or "modern")
     task = task_settings(options.task, options.source)
-    if options.start_from is None:
-        with_settings(build(name, Facts(), task), settings)  # mistakes are reported before torch is imported
+    if options.start_from is None:  # mistakes are reported before torch is imported
+        refuse_frozen(with_settings(build(name, Facts(), task), settings), None)
     if options.resume and options.out is None:
         again = Command("train", options.source, out="DIR", resume=None)
         raise UserError(Option("resume"), "it needs the run's folder", again)
@@ -180,7 +181,8 @@ def _refuse_another_recipe(folder: "RunFolder", source: str, options: Options, s
 
 def _asked(begun: "Recipe", source: str, options: Options, settings: list[str]) -> "Recipe":
     """Return the recipe of a run with what the options say in place of what it was begun with."""
-    from equipoise.recipe import parsed_budget, task_name, with_settings
+    from equipoise.budgets import parsed_budget
+    from equipoise.recipe import task_name, with_settings
     from equipoise.tasks import task_settings
 
     recipe = begun

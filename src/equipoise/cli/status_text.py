@@ -139,7 +139,11 @@ def _started(now: Status) -> str:
     """Return whose weights it began with; empty where they were random."""
     if now.start is None:
         return ""
-    return f"from {now.start.path}, its weights at {formatting.count(now.start.samples)} samples"
+    begun = f"from {now.start.path}, its weights at {formatting.count(now.start.samples)} samples"
+    shares = (now.start.generator, now.start.discriminator)
+    if min(shares) < 1:
+        begun += f", where they fit ({formatting.percent(shares[0])} and {formatting.percent(shares[1])})"
+    return begun
 
 
 def _state(now: Status) -> str:

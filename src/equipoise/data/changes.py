@@ -2,18 +2,26 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
-import safetensors.numpy
 
-from equipoise.storage.safe_open import read_bytes
+from equipoise.data import checked_arrays
+from equipoise.recipe import TaskSettings
 
-MAX_BYTES = 2**30  # of a list: room for 40 million examples
 _NO_HASHES = np.zeros(0, np.uint64)
-_CHECKSUM = "sha256"
+_SEEN_AS = "seen as "  # leads the name of contents that other settings have made, which follow as JSON
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Contents uint64 that trained weights, and the settings of the task that made them of the examples."""
+
+    contents: np.ndarray
+    settings: TaskSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +32,7 @@ class Listed:
     names: np.ndarray | None = None  # [N], in the same order; None where examples have no names
     seen: np.ndarray | None = field(default_factory=_NO_HASHES.copy)  # contents that trained the weights before this
     # run; None where nobody knows them any more
+    earlier: tuple[Seen, ...] = ()  # what else did, in runs with other settings
 
 
 @dataclass(frozen=True)
@@ -86,43 +95,40 @@ def _pairs(examples: Listed) -> np.ndarray:
 
 
 def packed(examples: Listed) -> bytes:
-    """Return a list as the bytes of its file, with a checksum: a damaged one must not be believed."""
+    """Return a list as the bytes of its file, with a checksum."""
     arrays = {"contents": examples.contents}
     if examples.seen is not None:
         arrays["seen"] = examples.seen
     if examples.names is not None:
         arrays["names"] = examples.names
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return safetensors.numpy.save({**arrays, _CHECKSUM: _checksum(arrays)})
+    for seen in examples.earlier:
+        arrays[_SEEN_AS + msgspec.json.encode(seen.settings).decode()] = seen.contents
+    return checked_arrays.packed(arrays)
 
 
 def read(path: Path) -> Listed | None:
     """Read a list, None where there is none or it is damaged."""
+    arrays = checked_arrays.read(path)
+    if arrays is None:
+        return None
     try:
-        arrays = safetensors.numpy.load(read_bytes(path, MAX_BYTES))
-        found = arrays.pop(_CHECKSUM)
-        if not np.array_equal(found, _checksum(arrays)):
-            return None
-    except Exception:  # a header can be wrong in many ways, and each raises another type
+        earlier = tuple(_seen(name, arrays.pop(name)) for name in sorted(arrays) if name.startswith(_SEEN_AS))
+    except msgspec.DecodeError:  # ValidationError is one: settings that this version does not know
         return None
     contents = arrays.get("contents")
-    if contents is None or any(array.dtype != np.uint64 or array.ndim != 1 for array in arrays.values()):
+    numbers = [*arrays.values(), *(seen.contents for seen in earlier)]
+    if contents is None or any(array.dtype != np.uint64 or array.ndim != 1 for array in numbers):
         return None
     names = arrays.get("names")
     if names is not None and names.shape != contents.shape:
         return None
-    return Listed(contents, names, arrays.get("seen"))
+    return Listed(contents, names, arrays.get("seen"), earlier)
+
+
+def _seen(name: str, contents: np.ndarray) -> Seen:
+    return Seen(contents, msgspec.json.decode(name.removeprefix(_SEEN_AS), type=TaskSettings))
 
 
 def is_damaged(path: Path) -> bool:
     """Return whether there is a list that cannot be read."""
     return os.path.lexists(path) and read(path) is None
-
-
-def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the SHA-256 of names, shapes and numbers as uint8 [32]."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return np.frombuffer(digest.digest(), np.uint8)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from equipoise.game.adjustments import Adjustments
@@ -17,6 +18,8 @@ from equipoise.game.schedules import scheduled
 from equipoise.game.updates import Terms
 from equipoise.randomness import Randomness
 from equipoise.recipe import Game, Penalty
+
+COARSE = 16  # squares a side of an image in which variety is measured
 
 Critic = Callable[[Tensor], Tensor]  # samples [N, …] to logits [N] or [N, K] of K judges; one for each pack of samples
 Autocast = Callable[[], AbstractContextManager]
@@ -91,6 +94,31 @@ def generator_term(
             with torch.no_grad():
                 real_logits = critic(real()).float()
     return added(loss.generator(real_logits, fake_logits))
+
+
+def variety_term(one: Tensor, other: Tensor, wanted: Tensor) -> Tensor:
+    """Return by which share two images of the same class and other latents differ too little, `[N]` in 0..1.
+
+    Images are `[N, C, H, W]`, `wanted` `[N]` is the `mean_distance` of real ones of that class. 0 where two differ as
+    much, so nothing is gained by more (after arXiv:1901.09024, Eq. 2, whose bound is a number to choose, and whose
+    distance is divided by that of the latents).
+    """
+    distances = (_coarse(one) - _coarse(other)).abs().mean(1)
+    return (1 - distances / wanted).relu()
+
+
+def mean_distance(images: Tensor) -> Tensor:
+    """Return the mean absolute difference, a scalar, of two of the images `[N, C, H, W]`, over all pairs.
+
+    It is one of means of squares, about 16 a side: of colours and shapes, so that noise in the pixels counts little.
+    """
+    squares = _coarse(images)
+    return torch.pdist(squares, p=1).mean() / squares.shape[1]
+
+
+def _coarse(images: Tensor) -> Tensor:
+    side = max(1, min(images.shape[2:]) // COARSE)
+    return F.avg_pool2d(images.float(), side).flatten(1)
 
 
 def added(losses: Tensor) -> Tensor:

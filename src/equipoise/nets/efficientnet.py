@@ -68,7 +68,11 @@ LITE1 = scaled(1.0, 1.1)
 
 
 class Convolution(nn.Conv2d):
-    """A convolution that pads as TensorFlow does: of an odd number of pixels, the larger part comes after."""
+    """A convolution that pads as TensorFlow does: of an odd number of pixels, the larger part comes after.
+
+    One that skips pixels of each channel by itself stays in float32: torch's gradient of it in bfloat16 takes 40 to 250
+    times as long on a CPU, and two thirds of the whole network's.
+    """
 
     def __init__(self, num_in: int, num_out: int, kernel: int, stride: int = 1, groups: int = 1):
         padding = kernel // 2 if stride == 1 else 0
@@ -79,6 +83,9 @@ class Convolution(nn.Conv2d):
         if stride > 1:
             (top, bottom), (left, right) = (_padding(side, kernel, stride) for side in input.shape[2:])
             input = F.pad(input, (left, right, top, bottom))
+        if stride > 1 and self.groups > 1:
+            with torch.autocast(input.device.type, enabled=False):
+                return super().forward(input.to(self.weight.dtype))
         return super().forward(input)
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from equipoise.errors import Setting, UserError
 from equipoise.nets.dcgan import DCGANDiscriminator, DCGANGenerator
 from equipoise.nets.efficientnet import LITE0, EfficientNetLite
+from equipoise.nets.frozen import freeze_lowest
 from equipoise.nets.mlp import MLPDiscriminator, MLPGenerator
 from equipoise.nets.modern import ModernDiscriminator, ModernGenerator
 from equipoise.nets.projected import AidedDiscriminator, ProjectedDiscriminator
@@ -34,13 +35,20 @@ def make_players(
     """
     generator = make_generator(networks, size=size, channels=channels, num_classes=num_classes)
     discriminator = _own_discriminator(networks, size, channels, num_classes, packing)
+    freeze_lowest(discriminator, networks.frozen)
     if not networks.pretrained:
         return generator, discriminator
     _refuse_beside_pretrained(channels, packing)
     if pretrained is None:
         with torch.device("meta"):
             pretrained = EfficientNetLite(LITE0)
-    projected = ProjectedDiscriminator(pretrained, size=size, num_classes=num_classes, width=networks.width)
+    projected = ProjectedDiscriminator(
+        pretrained,
+        size=size,
+        num_classes=num_classes,
+        width=networks.width,
+        minibatch_deviation=networks.minibatch_deviation,
+    )
     return generator, AidedDiscriminator(discriminator, projected)
 
 

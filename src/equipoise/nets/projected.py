@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equipoise.nets.efficientnet import MAPPED, EfficientNetLite
-from equipoise.nets.layers import SLOPE, NormName, ProjectionHead, add_spectral_norm, make_norm
+from equipoise.nets.layers import SLOPE, MinibatchDeviation, NormName, ProjectionHead, add_spectral_norm, make_norm
 from equipoise.sizes import GivenSize, size_of
 
 LEAST_SIDE = 64  # pixels of the larger side to which smaller images are enlarged: the coarsest scale is 2×2 then
@@ -39,6 +39,7 @@ class ProjectedDiscriminator(nn.Module):
         norm: NormName = "batch",
         spectral_norm: bool = True,
         dropout: float = 0.0,
+        minibatch_deviation: bool = False,
     ):
         super().__init__()
         width_and_height = size_of(size)
@@ -56,7 +57,7 @@ class ProjectedDiscriminator(nn.Module):
             freeze(fixed)
         shapes = [[-(-side // 2 ** (scale + 2)) for side in self.shape] for scale in range(len(mixed))]
         self.judges = nn.ModuleList(
-            ScaleJudge(channels, shape, width, num_classes, norm, dropout)
+            ScaleJudge(channels, shape, width, num_classes, norm, dropout, minibatch_deviation)
             for channels, shape in zip(mixed, shapes, strict=True)
         )
         if spectral_norm:
@@ -97,9 +98,21 @@ class AidedDiscriminator(nn.Module):
 
 
 class ScaleJudge(nn.Module):
-    """Features [N, C, H, W], labels [N] → logits [N]: halved by 4×4 convolutions, then judged as a whole."""
+    """Features [N, C, H, W], labels [N] → logits [N]: halved by 4×4 convolutions, then judged as a whole.
 
-    def __init__(self, channels: int, shape: list[int], width: int, num_classes: int, norm: NormName, dropout: float):
+    With `minibatch_deviation` one more channel says how much the features of a batch differ.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        shape: list[int],
+        width: int,
+        num_classes: int,
+        norm: NormName,
+        dropout: float,
+        minibatch_deviation: bool,
+    ):
         super().__init__()
         layers: list[nn.Module] = []
         after = width
@@ -112,6 +125,9 @@ class ScaleJudge(nn.Module):
             if stride == 1:
                 break
             shape = [side // 2 for side in shape]
+        if minibatch_deviation:
+            layers.append(MinibatchDeviation())
+            channels += 1
         self.downwards = nn.Sequential(*layers)
         self.head = ProjectionHead(channels * math.prod(shape), num_classes)
 

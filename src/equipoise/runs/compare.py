@@ -24,6 +24,7 @@ WORDS = (
     ("other data, or another split of them", (DATA, "data_digest", "split")),
     ("another size or fit", ("size", "channels", "fit", "background", "scale")),
     (ENCODER, ("features", "features_digest", *OF_TEACHING)),
+    ("a generator that learned from features like the judge's", ("features_flatter",)),
     ("another number of examples", ("num_real", "num_generated", "num_photographs", "neighbour_samples", "folds")),
     ("other metrics", (MEASURES, "decides", "neighbours")),
     ("another seed", ("seed",)),

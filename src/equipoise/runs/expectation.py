@@ -20,8 +20,8 @@ def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
     if found is None:
         return f"{text}."
     name, about = found
-    if type(recipe.task) is not type(build(name, Facts()).task):
-        return f"{text}."  # the measured result is of the recipe's own task
+    if about.samples is None or type(recipe.task) is not type(build(name, Facts()).task):
+        return f"{text}."  # nothing was measured on digits, or the result is of the recipe's own task
     seconds = duration(about.samples / samples_per_second)
     return (
         f"{text}. The result of {name} in equipoise recipes came after {about.samples:,} samples of digits: "

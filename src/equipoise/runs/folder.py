@@ -161,6 +161,11 @@ class RunFolder:
         return self.path / "encoder.safetensors"
 
     @property
+    def groups(self) -> Path:
+        """Which group each example belongs to, where networks are told that."""
+        return self.path / "groups.safetensors"
+
+    @property
     def start(self) -> Path:
         """The folder of the weights that the run began with, where they are another run's."""
         return self.path / rules.START

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from equipoise import formatting
+from equipoise.budgets import parsed_budget
 from equipoise.errors import Command, Option, Part, UserError, listed, suggested
 from equipoise.recipe import (
     Budget,
@@ -15,7 +16,6 @@ from equipoise.recipe import (
     Recipe,
     RemedyPolicy,
     checked,
-    parsed_budget,
     refuse_without_probability,
 )
 from equipoise.runs import rules

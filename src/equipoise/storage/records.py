@@ -333,6 +333,8 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     samples: NotNegativeInt  # of the checkpoint that they are from
     seen: NotNegativeInt  # samples that the weights had seen, those of the runs before that one included
     digest: str  # SHA-256 of that checkpoint's tensors.safetensors
+    generator: float = 1.0  # share of the weights that are that run's; the others were drawn anew
+    discriminator: float = 1.0
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -350,6 +352,7 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[Rejected, ...] = ()
     classes: tuple[str, ...] = ()
     class_counts: tuple[NotNegativeInt, ...] = ()  # of the training split
+    group_counts: tuple[NotNegativeInt, ...] = ()  # of the training split, where networks are told groups
     metrics: tuple[Metric, ...] = ()
     encoder: EncoderRecord | None = None  # where one judges
     start: StartRecord | None = None  # None: random weights

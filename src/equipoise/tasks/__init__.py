@@ -68,6 +68,13 @@ class Source(Protocol):
         """
         ...
 
+    def among(self, contents: "np.ndarray", settings: TaskSettings) -> "np.ndarray":
+        """Return which examples, bool [N], are among contents uint64 that these settings of its task have made.
+
+        Raises UserError where the source cannot be read with them.
+        """
+        ...
+
     def as_begun(self, data: "DataRecord") -> "Source":
         """Return the same source under the digest of a run that began with the same contents, by names of their own."""
         ...
@@ -81,6 +88,10 @@ class Source(Protocol):
 
         `weights` is where the run keeps its encoder. Raises msgspec.ValidationError for a damaged record.
         """
+        ...
+
+    def grouped_like(self, data: "DataRecord", path: "Path") -> "Source":
+        """Return the same source in the groups of a run on these data, which it keeps in the file at `path`."""
         ...
 
     def most_compared(self, split: str) -> int:
@@ -208,6 +219,23 @@ def fitting_fields(settings: TaskSettings) -> tuple[str, ...]:
         case SuperResolution():
             return ("scale",)
         case Points() | Custom():
+            return ()
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def are_alike(one: TaskSettings, other: TaskSettings) -> bool:
+    """Return whether two settings of a task make the same of its examples."""
+    fields = fitting_fields(one)
+    return type(one) is type(other) and all(getattr(one, field) == getattr(other, field) for field in fields)
+
+
+def shaping_fields(settings: TaskSettings) -> tuple[str, ...]:
+    """Return the settings that change some layers of a task's networks and leave the others as they are."""
+    match settings:
+        case Images():
+            return ("task.size", "task.channels", "networks.conditional", "networks.groups", "networks.pretrained")
+        case Points() | SuperResolution() | Custom():
             return ()
         case _ as unreachable:
             assert_never(unreachable)

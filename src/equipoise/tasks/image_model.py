@@ -147,6 +147,18 @@ def npy_of(values: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def known_classes(networks: Networks, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a recipe's networks are told of an image: one of these classes, a group's name, or nothing."""
+    if networks.groups:
+        return names_of_groups(networks.groups)
+    return classes if networks.conditional else ()
+
+
+def names_of_groups(num: int) -> tuple[str, ...]:
+    """Return what groups of images are called, as classes are."""
+    return tuple(f"group-{place:0{len(str(num))}}" for place in range(1, num + 1))
+
+
 def scale_in(recipe: Recipe) -> tuple[float, float] | None:
     """Return the numbers that became black and white, where the images of a recipe are deep."""
     task = recipe.task
@@ -158,9 +170,6 @@ def scale_in(recipe: Recipe) -> tuple[float, float] | None:
 def model_of(recipe: Recipe, data: DataRecord) -> ImageModel:
     """Return the generator of a run from what it wrote down; raises msgspec.ValidationError for damage."""
     facts = msgspec.convert(data.facts, ImageFacts)
-    classes: tuple[str, ...] = ()
-    counts: tuple[int, ...] = ()
-    if recipe.networks.conditional:
-        classes = data.classes
-        counts = data.class_counts
+    classes = known_classes(recipe.networks, data.classes)
+    counts = data.group_counts if recipe.networks.groups else data.class_counts
     return ImageModel(recipe.networks, size_of(facts.size), facts.channels, classes, counts, scale_in(recipe))

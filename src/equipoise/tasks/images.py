@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.data.augment import augment, random_flip
+from equipoise.data.cache import default_cache
 from equipoise.data.changes import name_hashes
 from equipoise.data.glance import Glance, glance
 from equipoise.data.pool import (
@@ -34,7 +35,14 @@ from equipoise.data.values import CONVENTIONS
 from equipoise.errors import Part, Setting, UserError, together
 from equipoise.formatting import colours_of, first_few, printable
 from equipoise.game.losses import Loss
-from equipoise.game.terms import StepContext, discriminator_terms, generator_term, with_noise
+from equipoise.game.terms import (
+    StepContext,
+    discriminator_terms,
+    generator_term,
+    mean_distance,
+    variety_term,
+    with_noise,
+)
 from equipoise.game.updates import Players, Terms
 from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge
 from equipoise.metrics.features.kept import RunEncoder
@@ -43,13 +51,15 @@ from equipoise.nets.layers import whole_packs
 from equipoise.nets.made_for import cost_note, size_note
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
-from equipoise.recipe import Data, Images, Recipe
+from equipoise.recipe import Data, Images, Recipe, TaskSettings
 from equipoise.recipes import Facts
 from equipoise.sizes import Size, size_of_shape
 from equipoise.storage.records import DataRecord
+from equipoise.tasks import are_alike
 from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, indices_of
 from equipoise.tasks.idle import refuse_idle_augmentation
 from equipoise.tasks.image_cautions import Seen, image_cautions
+from equipoise.tasks.image_groups import Groups, groups_of, groups_of_run, refuse_too_many
 from equipoise.tasks.image_judging import (
     NUM_NEAREST,
     NUM_REAL,
@@ -64,7 +74,7 @@ from equipoise.tasks.image_judging import (
     num_shown,
     snapshot_of,
 )
-from equipoise.tasks.image_model import ImageModel, scale_in
+from equipoise.tasks.image_model import ImageModel, known_classes, scale_in
 from equipoise.tasks.image_sides import image_side, seen, sheet_hint
 from equipoise.tasks.sides import Caution, Side, halved
 
@@ -75,6 +85,8 @@ LEAST_HELD_OUT = 10
 ENOUGH = 200  # with which no setting has to be changed
 LEAST_AUGMENTED = 0.2  # probability below which a leak would not be seen
 NUM_LEAK = 500  # validation images by which one is looked for
+OF_IMAGENET = ("efficientnet", "inception")  # features that were learned from its classes
+NUM_FOR_SPREAD = 60  # training images of a class by which their distance is known
 LARGE_SHARE = 0.1  # of files left out, in images that are used; said first
 
 
@@ -97,14 +109,14 @@ class ImageTask(Task):
     device: torch.device
     precision: torch.dtype
     num_real: int | None = None  # real images that it is judged by, at most; None: as many as in a training
+    groups: Groups | None = None  # where networks are told them
 
     @cached_property
     def _model(self) -> ImageModel:
         size, channels = shape_of(self.pool)
-        if not self.recipe.networks.conditional:
-            return ImageModel(self.recipe.networks, size, channels, scale=scale_in(self.recipe))
-        classes = (self.pool.classes, self._class_counts)
-        return ImageModel(self.recipe.networks, size, channels, *classes, scale_in(self.recipe))
+        classes = known_classes(self.recipe.networks, self.pool.classes)
+        counts = self._class_counts if self.groups is None else self.groups.counts
+        return ImageModel(self.recipe.networks, size, channels, classes, counts, scale_in(self.recipe))
 
     @property
     def _class_counts(self) -> tuple[int, ...]:
@@ -163,7 +175,38 @@ class ImageTask(Task):
             lambda images: players.discriminator(images, batch.labels),
             self._autocast,
         )
-        return Terms({"adversarial": adversarial})
+        terms = {"adversarial": adversarial}
+        if weight := self.recipe.game.variety:
+            terms["variety"] = weight * self._variety(players.generator, fake, batch, step)
+        return Terms(terms)
+
+    def _variety(self, generator: nn.Module, fake: Tensor, batch: ImageBatch, step: StepContext) -> Tensor:
+        """Return the term of variety, of the first half of a batch and of as many images of other latents."""
+        half = (len(fake) + 1) // 2
+        labels = None if batch.labels is None else batch.labels[:half]
+        with self._autocast():
+            other = generator(self._latents("other latents", step, half), labels)
+        wanted = self._spread if labels is None else self._spread[labels]
+        return variety_term(fake[:half].float(), other.float(), wanted.to(fake.device))
+
+    @cached_property
+    def _spread(self) -> Tensor:
+        """The mean distance `[K]` of two training images of each class, or `[1]` of any two.
+
+        A class of one image, or of copies, takes the mean of the others.
+        """
+        train = self.pool.splits.train
+        labels = self._labels(torch.from_numpy(train))
+        parts = (
+            [train] if labels is None else [train[labels.cpu().numpy() == k] for k in range(len(self._model.classes))]
+        )
+        found = torch.zeros(len(parts))
+        for place, part in enumerate(parts):
+            if len(part) > 1:
+                found[place] = mean_distance(to_float(gather(self.pool, part[:NUM_FOR_SPREAD])))
+        known = found > 0
+        found[~known] = found[known].mean() if known.any() else 1.0
+        return found
 
     def examples(self, split: Split, begin: int, size: int) -> Examples:
         """Return (labels, images `[n, C, H, W]` in [-1, 1]) of one split; its order is random and fixed."""
@@ -233,9 +276,10 @@ class ImageTask(Task):
         return num_shown(self.pool)
 
     def _labels(self, indices: Tensor) -> Tensor | None:
-        if not self._model.classes or self.pool.labels is None:
+        labels = self.pool.labels if self.groups is None else self.groups.groups
+        if not self._model.classes or labels is None:
             return None
-        return torch.from_numpy(self.pool.labels[indices.numpy()]).to(self.device)
+        return torch.from_numpy(labels[indices.numpy()]).to(self.device)
 
     def _latents(self, stream: str, step: StepContext, num: int) -> Tensor:
         return step.randomness.normal(stream, num, self.recipe.networks.latent_size).to(self.device)
@@ -267,6 +311,7 @@ class ImageSource:
     settings: Images = AS_FOUND
     stage: Stage = lambda text, share: None
     encoder: RunEncoder | None = None  # of the run that these images are to be judged for
+    groups: Groups | None = None  # of that run
 
     @property
     def facts(self) -> Facts:
@@ -300,18 +345,41 @@ class ImageSource:
         """
         if not Path(self.name).expanduser().exists() or self.name.lower().endswith(".npz"):
             return None
-        if self.pool.name_hashes is not None:
-            return self.pool.name_hashes
-        return name_hashes(names_of(Data(source=self.name), self.pool))
+        return _names(Data(source=self.name), self.pool)
+
+    def among(self, contents: np.ndarray, settings: TaskSettings) -> np.ndarray:
+        """Return which images, bool [N], are among contents that these settings have made of images.
+
+        With others than these here, the source is read once more: the name of an image says which it is in both.
+        Raises UserError where it cannot be read so.
+        """
+        if are_alike(self._found_settings, settings):
+            return np.isin(self.hashes, contents)
+        assert isinstance(settings, Images)
+        try:
+            other = prepare(Data(source=self.name), settings, progress=told_by(self.stage))
+        except UserError as error:
+            if isinstance(error.subject, Setting) and error.subject.field == "task.channels":
+                return np.zeros(len(self.hashes), bool)  # no run with these settings has read any of them
+            raise
+        data = Data(source=self.name)
+        names = _names(data, other)[np.isin(other.hashes, contents)]
+        return np.isin(_names(data, self.pool), names)
 
     def as_begun(self, data: DataRecord) -> "ImageSource":
         """Return the same images under a run's digest."""
         return replace(self, pool=replace(self.pool, digest=data.digest))
 
+    @property
+    def _found_settings(self) -> Images:
+        """The settings with what was found in the images."""
+        size, channels = shape_of(self.pool)
+        return with_scale(msgspec.structs.replace(self.settings, size=size.given, channels=channels), self.pool.scale)
+
     def players(self, recipe: Recipe) -> Players:
         """Return both networks of a recipe for these images."""
         size, channels = shape_of(self.pool)
-        classes = self.pool.classes if recipe.networks.conditional else ()
+        classes = known_classes(recipe.networks, self.pool.classes)
         return ImageModel(recipe.networks, size, channels, classes).players(recipe.game.packing)
 
     @cached_property
@@ -327,6 +395,10 @@ class ImageSource:
     def judged_like(self, data: DataRecord, weights: Path) -> "ImageSource":
         """Return the same images, judged by a run's evaluation encoder as long as that or the cache has it."""
         return replace(self, encoder=RunEncoder(weights, data.encoder, data.digest))
+
+    def grouped_like(self, data: DataRecord, path: Path) -> "ImageSource":
+        """Return the same images in the groups of a run, which are in a file of its folder."""
+        return replace(self, groups=groups_of_run(self.pool, data, path))
 
     def most_compared(self, split: str) -> int:
         """Return how many images are compared: of the test split as many as after a training, else all."""
@@ -404,13 +476,21 @@ class ImageSource:
     def task(self, recipe: Recipe, loss: Loss, precision: torch.dtype, stage: Stage) -> ImageTask:
         """Return the task; the evaluation encoder is trained here, where the cache has none.
 
-        A generator that learns from features of ImageNet is not judged by other ones, which flatter it.
+        Features of ImageNet flatter a generator that learns from such ones: the protocol says so, which keeps its
+        scores apart from other generators'.
         """
         name = recipe.evaluation.features
-        if name == "auto" and recipe.networks.pretrained:
-            name = "encoder"
         features = features_of(self.pool, name, self.device, stage, self.encoder, _settings(recipe))
-        return ImageTask(recipe, self.pool, features, loss, self.device, precision)
+        if recipe.networks.pretrained and features.name in OF_IMAGENET:
+            features = replace(features, flatters=True)
+        groups = self._grouped(recipe.networks.groups, stage) if recipe.networks.groups else None
+        return ImageTask(recipe, self.pool, features, loss, self.device, precision, groups=groups)
+
+    def _grouped(self, num: int, stage: Stage) -> Groups:
+        """Return the groups of the run if they are known, else new ones."""
+        if self.groups is not None:
+            return self.groups
+        return groups_of(self.pool, num, default_cache(), self.device, stage)
 
 
 def summary_of(pool: Pool, what: str, *more: str) -> str:
@@ -450,6 +530,11 @@ def opened(recipe: Recipe, device: torch.device, stage: Stage) -> ImageSource:
     return ImageSource(pool, device, recipe.data.source, _settings(recipe), stage)
 
 
+def _names(data: Data, pool: Pool) -> np.ndarray:
+    """Return the hashes uint64 [N] of the names of a pool's images; raises UserError where the source has changed."""
+    return name_hashes(names_of(data, pool)) if pool.name_hashes is None else pool.name_hashes
+
+
 def shape_of(pool: Pool) -> tuple[Size, int]:
     """Return the size of a pool's images and their channels."""
     return size_of_shape(pool.images.shape), pool.images.shape[1]
@@ -478,7 +563,8 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
     if missing:
         raise UserError(source, with_left_out("; ".join(missing), pool), *remedies, *together(settings))
     size, channels = shape_of(pool)
-    num_classes = len(pool.classes) if recipe.networks.conditional else 0
+    refuse_too_many(recipe.networks.groups, num_train)
+    num_classes = len(known_classes(recipe.networks, pool.classes))
     with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
         shape = {"size": size.given, "channels": channels, "num_classes": num_classes}
         make_players(recipe.networks, **shape, packing=recipe.game.packing)

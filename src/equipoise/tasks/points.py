@@ -25,7 +25,7 @@ from equipoise.metrics.kid import gaussian_kernel
 from equipoise.nets.layers import whole_packs
 from equipoise.nets.points import PointDiscriminator, PointGenerator
 from equipoise.randomness import Randomness, stream_seed
-from equipoise.recipe import Networks, Points, Recipe
+from equipoise.recipe import Networks, Points, Recipe, TaskSettings
 from equipoise.recipes import Facts
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord, Metric
@@ -235,13 +235,16 @@ class PointSource:
         """What one calls them."""
         return "points"
 
+    def among(self, contents: np.ndarray, settings: TaskSettings) -> np.ndarray:
+        """Return which points, bool [N], are among contents."""
+        return np.isin(self.hashes, contents)
+
     def as_begun(self, data: DataRecord) -> "PointSource":
         """Return the same points under a run's digest."""
         return replace(self, begun_as=data.digest)
 
     def name_hashes(self) -> None:
         """Return nothing: a line has no name."""
-        return
 
     def players(self, recipe: Recipe) -> Players:
         """Return both networks of a recipe."""
@@ -249,6 +252,10 @@ class PointSource:
 
     def judged_like(self, data: DataRecord, weights: Path) -> "PointSource":
         """Return itself: points are compared as they are."""
+        return self
+
+    def grouped_like(self, data: DataRecord, path: Path) -> "PointSource":
+        """Return the same points, which are in no groups."""
         return self
 
     def most_compared(self, split: str) -> int:

@@ -27,7 +27,7 @@ from equipoise.metrics.features.load import Features, load_features
 from equipoise.metrics.pair_judge import PATCH, PairJudge, enlarged_by, make_pair_judge, patches_of
 from equipoise.nets.super_resolution import SuperDiscriminator, SuperGenerator, enlarge, reduce
 from equipoise.randomness import Randomness
-from equipoise.recipe import FeaturesName, Recipe, SuperResolution
+from equipoise.recipe import FeaturesName, Recipe, SuperResolution, TaskSettings
 from equipoise.recipes import Facts
 from equipoise.storage.records import DataRecord
 from equipoise.storage.safe_open import writable_text
@@ -111,6 +111,10 @@ class PhotoSource:
         """What one calls them."""
         return "photographs"
 
+    def among(self, contents: np.ndarray, settings: TaskSettings) -> np.ndarray:
+        """Return which photographs, bool [N], are among contents."""
+        return np.isin(self.hashes, contents)
+
     def as_begun(self, data: DataRecord) -> "PhotoSource":
         """Return the same photographs under a run's digest."""
         return replace(self, begun_as=data.digest)
@@ -130,6 +134,10 @@ class PhotoSource:
         is_own = data.digest == self.digest
         key = _encoder_key(self) if is_own else msgspec.convert(data.facts, PhotoFacts).encoder
         return replace(self, encoder=RunEncoder(weights, data.encoder, key))
+
+    def grouped_like(self, data: DataRecord, path: Path) -> "PhotoSource":
+        """Return the same photographs, which are in no groups."""
+        return self
 
     def most_compared(self, split: str) -> int:
         """Return how many photographs are compared: all."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from equipoise.budgets import parsed_budget
 from equipoise.errors import Command, Option, Setting, UserError, listed, suggested
 from equipoise.host.intervals import Intervals, measured_intervals
 from equipoise.recipe import (
@@ -17,7 +18,6 @@ from equipoise.recipe import (
     Recipe,
     checked,
     listed_settings,
-    parsed_budget,
     to_dict,
     with_settings,
 )

@@ -26,12 +26,15 @@ class Features:
     extract: Callable[[Tensor], Tensor]  # float32 on the CPU, without gradients
     final_samples: int = 5_000  # generated samples of a score at the end of a training, as their cost allows
     searched: int = 100_000  # training samples among which the nearest are looked for, at most, as their cost allows
+    flatters: bool = False  # the generator learns from features of this kind: its score is no other generator's
     taught: Kept | None = None  # the weights of an encoder as they are kept, and which images taught it
 
     @property
     def protocol(self) -> dict[str, Any]:
         """What a score's protocol says of them: name, digest, and what an encoder has learned from other images."""
         found: dict[str, Any] = {"features": self.name, "features_digest": self.digest}
+        if self.flatters:
+            found["features_flatter"] = True
         if self.taught is None:
             return found
         record = self.taught.record
