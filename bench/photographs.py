@@ -2,9 +2,9 @@
 
     python bench/photographs.py NAME RUN … [--tutorial FOLDER] [--num 2000]
 
-For each run: time and samples it took, and the KID of its best generator to all held-out images of its data by
-EfficientNet-Lite2, which no run and no judge uses, by EfficientNet-Lite1, and by the evaluation encoder. `--tutorial`
-adds what `bench/tutorial.py` kept last in a folder. Two halves of the real images give the scale. Writes
+For each run: time and samples it took, and KID and coverage of its best generator against all held-out images of its
+data by EfficientNet-Lite2, which no run and no judge uses, by EfficientNet-Lite1, and by the evaluation encoder.
+`--tutorial` adds what `bench/tutorial.py` kept last in a folder. Two halves of the real images give the scale. Writes
 records/photographs.json under NAME, and docs/images/NAME.png: the first 36 images of each, and real ones.
 """
 
@@ -25,8 +25,10 @@ import equipoise as eq
 from equipoise.data import arrays
 from equipoise.data.cache import default_cache
 from equipoise.data.pool import Pool, gather, prepare, to_float
+from equipoise.metrics.feature_judge import NEIGHBOURS
 from equipoise.metrics.features.load import load_features
 from equipoise.metrics.kid import kid
+from equipoise.metrics.prdc import prdc
 from equipoise.recipe import Images
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.status import read_status
@@ -106,8 +108,15 @@ def main() -> None:
         shown.append(("tutorial", {key: found[key] for key in ("seconds", "samples")}, kept(asked.tutorial)))
     rows = {}
     for name, took, images in shown:
-        distances = {by: kid(of_real[by], extract(images)) for by, extract in by_name.items()}
-        rows[name] = took | {by: [one.value, one.standard_error] for by, one in distances.items()}
+        seen = {by: extract(images) for by, extract in by_name.items()}
+        distances = {by: kid(of_real[by], values) for by, values in seen.items()}
+        num_near = min(len(real), len(images))
+        near = {by: prdc(of_real[by][:num_near], values[:num_near], NEIGHBOURS) for by, values in seen.items()}
+        rows[name] = (
+            took
+            | {by: [one.value, one.standard_error] for by, one in distances.items()}
+            | {"coverage": {by: one.coverage for by, one in near.items()}}
+        )
         print(name, rows[name], flush=True)
     half = len(real) // 2
     halves = {by: kid(values[:half], values[half:]) for by, values in of_real.items()}
