@@ -33,7 +33,6 @@ from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, larger_shares, to_hashes
 from equipoise.data.values import CONVENTIONS
 from equipoise.errors import Part, Setting, UserError, together
-from equipoise.formatting import colours_of, first_few, printable
 from equipoise.game.losses import Loss
 from equipoise.game.terms import (
     StepContext,
@@ -76,6 +75,7 @@ from equipoise.tasks.image_judging import (
 )
 from equipoise.tasks.image_model import ImageModel, known_classes, scale_in
 from equipoise.tasks.image_sides import image_side, seen, sheet_hint
+from equipoise.tasks.image_summary import summary_of, with_left_out
 from equipoise.tasks.sides import Caution, Side, halved
 
 MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
@@ -87,7 +87,6 @@ LEAST_AUGMENTED = 0.2  # probability below which a leak would not be seen
 NUM_LEAK = 500  # validation images by which one is looked for
 OF_IMAGENET = ("efficientnet", "inception")  # features that were learned from its classes
 NUM_FOR_SPREAD = 60  # training images of a class by which their distance is known
-LARGE_SHARE = 0.1  # of files left out, in images that are used; said first
 
 
 @dataclass(frozen=True)
@@ -493,37 +492,6 @@ class ImageSource:
         return groups_of(self.pool, num, default_cache(), self.device, stage)
 
 
-def summary_of(pool: Pool, what: str, *more: str) -> str:
-    """Say what was found and left out, then a line for each thing inferred and for more; `what` the images are."""
-    num, channels, height, width = pool.images.shape
-    kinds = [f"{width}×{height}", colours_of(channels)]
-    if pool.classes:
-        kinds.append(f"{len(pool.classes)} classes")
-    text = f"{num:,} {what} ({', '.join(kinds)}), {len(pool.splits.train):,} to train on"
-    left_out = left_out_of(pool)
-    if left_out and len(pool.rejected) + pool.num_skipped > LARGE_SHARE * num:
-        text = f"{left_out[:1].upper()}{left_out[1:]}. {text}"  # first, as it is more than a detail
-    elif left_out:
-        text = f"{text}; {left_out}"
-    notes = [note for note in (*pool.notes, *more) if note]
-    return "\n".join([printable(text), *(f"  {printable(note[:1].upper() + note[1:])}" for note in notes)])
-
-
-def left_out_of(pool: Pool) -> str:
-    """Say which files could not be used, and which were ignored; empty where there are none."""
-    parts = []
-    every = len(pool.images) + len(pool.rejected) + pool.num_skipped
-    if pool.rejected:
-        shown = first_few([f"{item.name}: {item.reason}" for item in pool.rejected], 3, "; ")
-        parts.append(f"{len(pool.rejected):,} of {every:,} files could not be used ({shown})")
-    if pool.num_skipped:
-        kinds = sorted(pool.skipped.items(), key=lambda item: (-item[1], item[0]))
-        shown = first_few([f"{count:,} {kind}" for kind, count in kinds], 4)
-        why = f": {shown}" if shown else ""
-        parts.append(f"{pool.num_skipped:,} of {every:,} files ignored{why} (equipoise data check lists them)")
-    return "; ".join(parts)
-
-
 def opened(recipe: Recipe, device: torch.device, stage: Stage) -> ImageSource:
     """Read the images of a recipe's source, at most as large as this device trains when no size is asked for."""
     pool = prepare(recipe.data, _settings(recipe), max_size=largest(device), progress=told_by(stage))
@@ -595,12 +563,6 @@ def missing_of(pool: Pool) -> tuple[list[str], list[Setting], int]:
     if not settings:
         return [missing], [], num_train
     return [missing], settings, num_left
-
-
-def with_left_out(problem: str, pool: Pool) -> str:
-    """Return a problem with what was left out, as that may be its cause."""
-    left_out = left_out_of(pool)
-    return f"{problem}; {left_out}" if left_out else problem
 
 
 def _settings(recipe: Recipe) -> Images:

@@ -35,7 +35,8 @@ from equipoise.tasks.image_judging import (
     num_shown,
     snapshot_of,
 )
-from equipoise.tasks.images import ENOUGH, missing_of, refuse_few, summary_of, with_left_out
+from equipoise.tasks.image_summary import summary_of, with_left_out
+from equipoise.tasks.images import ENOUGH, missing_of, refuse_few
 from equipoise.watch.generators import Draw
 from equipoise.watch.reading import read
 from equipoise.watch.torch_settings import usual_settings
