@@ -15,7 +15,7 @@ test-fast: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 -m "not slow and not faults"
 
 test-faults: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 -m faults --timeout 900
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m faults --timeout 900
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
