@@ -340,8 +340,8 @@ ABOUT: dict[RecipeName, About] = {
     ),
     "photos": About(
         paper="arXiv:2111.01007",
-        purpose="photographs in colour on a CPU: also judges by ImageNet's features",
-        whom="those with photographs and an hour; when modern gives blobs of the right colours",
+        purpose="photographs in colour on a CPU: D also sees ImageNet's features",
+        whom="everybody with photographs or drawings in colour; when you have half an hour or more",
         result="not on digits, as it is for colour: docs/recipes.md",
         samples=None,
     ),
@@ -438,7 +438,7 @@ def _width(facts: Facts, at_28: int) -> int:
 
 
 def _groups(facts: Facts) -> int:
-    """Return a number of groups of about a hundred training images each, 0 where there are too few for some."""
+    """Return a number of groups of 80 training images or more each, 0 where there are too few for four."""
     num = min(MOST_GROUPS, facts.num_train // IN_A_GROUP)
     return num if num >= LEAST_GROUPS else 0
 

@@ -181,7 +181,12 @@ def _other_networks(start: Start, recipe: Recipe, error: str) -> UserError:
 
 
 def _other_classes(start: Start, recipe: Recipe, opened: tasks.Source) -> str:
-    """Say which classes networks that know some know of these data alone; empty where they are the very same."""
+    """Say which classes networks that know some know of these data alone; empty where they are the very same.
+
+    Groups are of the images that formed them, whatever their numbers.
+    """
+    if recipe.networks.groups and start.recipe.networks.groups and opened.digest != start.data.digest:
+        return "the groups of these images"
     if not (recipe.networks.conditional and start.recipe.networks.conditional):
         return ""
     now = opened.describe(recipe).classes

@@ -94,9 +94,7 @@ class Values(msgspec.Struct, forbid_unknown_fields=True):
 def start(task: Task, recipe: Recipe, attempt: int = 0) -> TrainingState:
     """Build networks and optimizers with weights drawn from the recipe's seed."""
     players = drawn(task.players, recipe, attempt)
-    generator_ema = drawn(task.players, recipe, attempt).generator
-    generator_ema.load_state_dict(players.generator.state_dict())
-    generator_ema.requires_grad_(False).eval()
+    generator_ema = copy.deepcopy(players.generator).requires_grad_(False).eval()
     intervals = settled_intervals(recipe, samples_per_round(recipe.game))
     return TrainingState(make_update(recipe.game, players), generator_ema, intervals)
 

@@ -103,6 +103,15 @@ def test_a_run_without_a_best_generator_has_no_card(tmp_path, fake_run):
     assert card_of(run) == ""
 
 
+def test_card_and_report_say_where_the_judges_features_flatter_the_generator(tmp_path, fake_run):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    best = run.read_state().best
+    for protocol, is_said in ((best.protocol, False), (best.protocol | {"features_flatter": True}, True)):
+        change_state(run, best=msgspec.structs.replace(best, protocol=protocol))
+        assert ("flatter" in card_of(run)) is is_said
+        assert ("flatter" in rendered(values_of(read(run)))) is is_said
+
+
 def test_of_few_images_the_card_says_that_all_judge_and_what_that_adds(tmp_path, fake_run):
     run = fake_run(tmp_path / "run", num_steps=5)
     state = run.read_state()

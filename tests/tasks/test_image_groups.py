@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
-from trainings import TrainSmall, assert_the_same, copy_at_first_checkpoint, events
+from trainings import TrainSmall, assert_the_same, copy_at_first_checkpoint, events, final_tensors
 
 import equipoise as eq
 from equipoise.data.cache import default_cache
@@ -202,23 +203,25 @@ def test_a_run_draws_its_groups_as_often_as_they_train_it_and_one_by_name(
     assert "group-1" in error.value.problem
 
 
-def test_a_run_with_groups_that_was_killed_is_resumed_to_the_same_end(
-    formed: list[int], train_small: TrainSmall, tmp_path: Path
-) -> None:
+@pytest.fixture
+def whole(formed: list[int], train_small: TrainSmall) -> eq.Run:
+    """Return a run with groups; beside it lies another one, `cut`, that was killed at its first checkpoint."""
     with pytest.MonkeyPatch.context() as patch:
         copy_at_first_checkpoint(patch, "cut")
-        whole = train_small("whole", f"networks.groups={NUM}")
+        return train_small("whole", f"networks.groups={NUM}")
+
+
+def test_a_run_with_groups_that_was_killed_is_resumed_to_the_same_end(
+    formed: list[int], whole: eq.Run, tmp_path: Path
+) -> None:
     forget()
     assert_the_same(whole, eq.resume(tmp_path / "cut"))
     assert formed == [NUM], "the groups of the run are in its folder"
 
 
 def test_groups_that_a_run_has_lost_are_formed_anew_and_told_where_they_are_others(
-    formed: list[int], train_small: TrainSmall, tmp_path: Path
+    whole: eq.Run, tmp_path: Path
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        copy_at_first_checkpoint(patch, "cut")
-        whole = train_small("whole", f"networks.groups={NUM}")
     shutil.copytree(tmp_path / "cut", tmp_path / "other")
     for name in ("cut", "other"):
         (tmp_path / name / "groups.safetensors").unlink()
@@ -249,6 +252,24 @@ def test_a_run_with_groups_is_scored_against_other_images(
     found = eq.evaluate(run.path, others)
     assert found.measured.num
     assert formed == [NUM], "the other images need no groups"
+
+
+def test_a_run_from_the_weights_of_another_one_keeps_its_groups_where_the_images_are_the_same_alone(
+    formed: list[int], train_small: TrainSmall, shapes: Path, tmp_path: Path
+) -> None:
+    first = train_small("first", f"networks.groups={NUM}", budget="160")
+    fewer = tmp_path / "fewer"
+    shutil.copytree(shapes, fewer)
+    for path in sorted((fewer / "lying").iterdir())[:40]:
+        path.unlink()
+    old = final_tensors(first)
+    group = "generator.inputs.embedding.weight"
+    layer = "generator.layers.0.weight"
+    for source, is_same in ((shapes, True), (fewer, False)):
+        run = eq.train(source, start_from=first.path, out=tmp_path / f"second-{is_same}", budget="160")
+        begun = load_file(run.folder.start / "tensors.safetensors")
+        assert torch.equal(begun[layer], old[layer])
+        assert torch.equal(begun[group], old[group]) is is_same
 
 
 # What is refused

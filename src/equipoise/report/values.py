@@ -109,7 +109,9 @@ def protocol_words(protocol: Mapping[str, Any], noun: str) -> str:
     """Say in a phrase how a score was measured, as far as its protocol says so."""
     words = []
     if "features" in protocol:
+        flattered = " (they flatter this generator, which learned from such features)"
         words.append(f"{formatting.shown(protocol['features'])} features")
+        words[-1] += flattered if protocol.get("features_flatter") else ""
     numbers = [protocol.get(name) for name in ("num_generated", "num_real")]
     if all(isinstance(number, int) for number in numbers):
         words.append(f"{numbers[0]:,} generated against {numbers[1]:,} real {noun}")

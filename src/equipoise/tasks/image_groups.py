@@ -7,6 +7,7 @@ its features. The training images alone decide what the groups are; held-out one
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +17,23 @@ from torch import Tensor
 from equipoise.data import checked_arrays
 from equipoise.data.cache import writing_to
 from equipoise.data.channels import in_colour
-from equipoise.data.pool import Pool, gather, to_float
+from equipoise.data.pool import Pool
 from equipoise.errors import Setting, UserError
+from equipoise.metrics.features.load import in_batches
 from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, efficientnet_features, published
 from equipoise.storage.files import write_bytes
 from equipoise.storage.records import DataRecord
-from equipoise.tasks.base import chunks
+from equipoise.tasks.image_judging import Stage, batches
 
 NUM_LEARNED = 20_000  # training images that decide what the groups are, at most; their features lie in memory
 LEAST = 10  # training images for each group
 DIRECTIONS = 64  # principal ones, of the features' 1,280
 MAX_ROUNDS = 100
+BATCH = 50  # images at once
 SEED = 0
 VERSION = 1  # of all that decides the groups of the same images
 STAGE = "looking which images are alike (once for these images)"
 
-Stage = Callable[[str, float], None]
 Extract = Callable[[Tensor], Tensor]  # images [N, C, H, W] in [-1, 1] to features [N, D]
 
 
@@ -83,14 +85,8 @@ def groups_of(pool: Pool, num: int, cache: Path, device: torch.device, stage: St
     if known is not None:
         return replace(known, is_new=True)
     network, _ = published(LITE0_WEIGHTS, LITE0, cache)
-    network = network.to(device)
-
-    @torch.no_grad()
-    def extract(images: Tensor) -> Tensor:
-        return efficientnet_features(network, in_colour(images).to(device)).double().cpu()
-
-    with torch.autocast(device.type, enabled=False):
-        groups = grouped(pool, num, extract, stage)
+    extract = in_batches(partial(efficientnet_features, network.to(device)), BATCH, device)
+    groups = grouped(pool, num, lambda images: extract(in_colour(images)).double(), stage)
     found = Groups(counts_of(pool, groups, num), pool.hashes, groups, is_new=True)
     with writing_to(cache):
         write_bytes(path, found.packed())
@@ -107,27 +103,26 @@ def grouped(pool: Pool, num: int, extract: Extract, stage: Stage) -> np.ndarray:
     splits = pool.splits
     learned = splits.train[:NUM_LEARNED]
     others = np.concatenate([splits.train[NUM_LEARNED:], splits.validation, splits.test])
-    total = len(learned) + len(others)
-    seen = torch.cat([extract(images) for images in _told(pool, learned, 0, total, stage)])
+    done = 0
+
+    def seen_in(indices: np.ndarray) -> Iterator[Tensor]:
+        nonlocal done
+        for images in batches(pool, indices):
+            stage(STAGE, done / len(pool.images))
+            done += len(images)
+            yield extract(images)
+
+    seen = torch.cat(list(seen_in(learned)))
     mean = seen.mean(0)
     axes = directions(seen - mean)
     seen = unit((seen - mean) @ axes)
     centres = spherical_k_means(seen, num)
     found = np.zeros(len(pool.images), np.int64)
     found[learned] = nearest_centre(seen, centres).numpy()
-    begin = 0
-    for images in _told(pool, others, len(learned), total, stage):
-        indices = others[begin : begin + len(images)]
-        found[indices] = nearest_centre(unit((extract(images) - mean) @ axes), centres).numpy()
-        begin += len(images)
+    if len(others):
+        nearest = [nearest_centre(unit((features - mean) @ axes), centres) for features in seen_in(others)]
+        found[others] = torch.cat(nearest).numpy()
     return found
-
-
-def _told(pool: Pool, indices: np.ndarray, done: int, total: int, stage: Stage) -> Iterator[Tensor]:
-    """Yield images in [-1, 1] chunk by chunk, and tell how many of all have been."""
-    for begin, size in chunks(len(indices)):
-        stage(STAGE, (done + begin) / total)
-        yield to_float(gather(pool, indices[begin : begin + size]))
 
 
 def directions(centred: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def load_features(
         case "efficientnet":
             lite, digest = efficientnet.published(efficientnet.LITE1_WEIGHTS, efficientnet.LITE1, cache)
             lite = lite.to(device)
-            extract = _in_batches(lambda images: efficientnet.efficientnet_features(lite, images), 50, device)
+            extract = in_batches(lambda images: efficientnet.efficientnet_features(lite, images), 50, device)
             return Features(
                 "efficientnet", digest, efficientnet.DIMENSION, extract, final_samples=2_000, searched=10_000
             )
@@ -97,24 +97,24 @@ def load_features(
             path = weights.find_or_fetch(inception.WEIGHTS, cache)
             state, digest = weights.read(path, inception.WEIGHTS)
             network = weights.built(inception.load_inception, state, path).to(device)
-            extract = _in_batches(lambda images: inception.inception_features(network, images), 32, device)
+            extract = in_batches(lambda images: inception.inception_features(network, images), 32, device)
             return Features("inception", digest, inception.DIMENSION, extract)
         case "dinov2":
             path = weights.find_or_fetch(dinov2.WEIGHTS, cache)
             state, digest = weights.read(path, dinov2.WEIGHTS)
             vit = weights.built(dinov2.load_dinov2, state, path).to(device)
-            extract = _in_batches(lambda images: dinov2.dinov2_features(vit, images), 32, device)
+            extract = in_batches(lambda images: dinov2.dinov2_features(vit, images), 32, device)
             return Features("dinov2", digest, dinov2.DIMENSION, extract)
         case "encoder":
             found = encoder.load_or_train(train_images(), cache, pool_digest, lesson=lesson, run=run, report=report)
             trained = found.network.to(device)
-            extract = _in_batches(trained, 500, device)
+            extract = in_batches(trained, 500, device)
             return Features("encoder", found.digest, trained.dimension, extract, taught=Kept(found.data, found.record))
         case _:
             typing.assert_never(name)
 
 
-def _in_batches(
+def in_batches(
     network: Callable[[Tensor], Tensor], batch: int, device: torch.device | str
 ) -> Callable[[Tensor], Tensor]:
     """Wrap a network so that it runs in small batches, in float32 and without gradients."""
