@@ -31,14 +31,14 @@ from quoted import cure_cells
 from torch import Tensor
 
 from equipoise import tasks
-from equipoise.api import SILENT, recipe_for
+from equipoise.api import SILENT
 from equipoise.data.pool import gather, prepare, to_float
 from equipoise.game.terms import StepContext
 from equipoise.game.updates import Players, Role, Terms, make_update
 from equipoise.metrics.fid import fid, moments
 from equipoise.randomness import Randomness
 from equipoise.recipe import Data, Points, Recipe, with_settings
-from equipoise.recipes import Facts
+from equipoise.recipes import Facts, recipe_for
 from equipoise.setup import loss_of
 from equipoise.tasks.images import ImageTask
 from equipoise.tasks.points import Mixture, mixture_named, mode_metrics

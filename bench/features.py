@@ -31,11 +31,12 @@ from torch import Tensor, nn
 
 from equipoise.data.cache import default_cache
 from equipoise.data.pool import Pool, gather, prepare, to_float
+from equipoise.host.device import chosen_precision
 from equipoise.metrics.features.encoder import load_or_train
 from equipoise.metrics.fid import fid, moments
 from equipoise.metrics.kid import kernel_within, kid
 from equipoise.nets import efficientnet
-from equipoise.recipe import Data, Images
+from equipoise.recipe import Data, Images, Recipe
 
 RECORD = RECORDS / "features.json"
 SETS = ("flowers-128.zip:64", "emoji-64.zip:32", "cifar10-jpeg.zip:32", "clothing-96.zip:64")
@@ -193,7 +194,7 @@ def summary(found: dict[str, Any]) -> str:
     return f"{found['milliseconds']:5.1f} ms  real {none[0] / none[1]:+.1f}  " + "  ".join(rows)
 
 
-def trained_classifier(pool: Pool, steps: int = 3_000) -> nn.Sequential:
+def trained_classifier(pool: Pool, steps: int = 1_500) -> nn.Sequential:
     """Train a classifier of CIFAR-10 on the training split, or load it from an earlier time."""
     path = default_cache() / "bench" / f"classifier-{pool.digest[:12]}-{steps}.safetensors"
     torch.manual_seed(0)
@@ -203,6 +204,8 @@ def trained_classifier(pool: Pool, steps: int = 3_000) -> nn.Sequential:
             layers += [nn.Conv2d(first, num_out, 3, padding=1, bias=False), nn.BatchNorm2d(num_out), nn.ReLU()]
         layers.append(nn.MaxPool2d(2))
     network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(192, 10))
+    network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]: missing from stubs
+    precision = chosen_precision(Recipe(), torch.device("cpu"))
     if path.exists():
         network.load_state_dict(load_file(path))
         return network.eval()
@@ -216,7 +219,10 @@ def trained_classifier(pool: Pool, steps: int = 3_000) -> nn.Sequential:
         if rng.random() < 0.5:
             images = images.flip(3)
         images = torch.roll(images, tuple(int(shift) for shift in rng.integers(-3, 4, 2)), (2, 3))
-        loss = F.cross_entropy(network(images), torch.from_numpy(pool.labels[indices]).long())
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32):
+            logits = network(images)
+        loss = F.cross_entropy(logits.float(), torch.from_numpy(pool.labels[indices]).long())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

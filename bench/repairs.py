@@ -26,9 +26,8 @@ from common import write_record
 from doctor import GAMES, file_of
 from sick_games import BATCH, DIGITS_BATCH, DIGITS_ROUNDS, EVALUATIONS, ROUNDS, lasting, play
 
-from equipoise.api import recipe_for
 from equipoise.recipe import with_settings
-from equipoise.recipes import Facts
+from equipoise.recipes import Facts, recipe_for
 from equipoise.tasks import task_settings
 
 Way = Literal["nothing", "restart", "act"]

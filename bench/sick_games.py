@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from equipoise import loop, tasks
-from equipoise.api import SILENT, recipe_for
+from equipoise.api import SILENT
 from equipoise.game.terms import StepContext
 from equipoise.game.updates import ROLES, Players, Terms
 from equipoise.recipe import with_settings
-from equipoise.recipes import Facts, RecipeName
+from equipoise.recipes import Facts, RecipeName, recipe_for
 from equipoise.runs.folder import RunFolder
 from equipoise.setup import loss_of, monitor_of
 from equipoise.storage.logs import records

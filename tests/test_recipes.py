@@ -23,7 +23,7 @@ from equipoise.recipe import (
     to_dict,
     with_settings,
 )
-from equipoise.recipes import ABOUT, Facts, RecipeName, build, checked_name, listing, listing_values
+from equipoise.recipes import ABOUT, Facts, RecipeName, build, checked_name, listing, listing_values, recipe_for, usual
 from equipoise.tasks import points
 
 NAMES = get_args(RecipeName)
@@ -108,6 +108,33 @@ def test_photographs_are_told_groups_where_there_are_enough_and_augmented_where_
         assert (recipe.networks.groups, recipe.augment.probability) == (groups, probability)
     assert recipe.networks.pretrained
     assert not build("photos", Facts(channels=4)).networks.pretrained, "it sees no opacity"
+
+
+def test_who_names_no_recipe_gets_the_one_that_was_measured_to_draw_these_images_better() -> None:
+    colour = Facts(size=64, channels=3, num_train=500)
+    assert usual(colour) == usual(dataclasses.replace(colour, size=32), Images()) == "photos"
+    assert recipe_for(None, colour, None) == build("photos", colour)
+    others: list[dict[str, Any]] = [
+        {"channels": 1},
+        {"channels": 4},  # it sees no opacity
+        {"size": 28},
+        {"size": 128},
+        {"is_cpu": False},
+        {"has_pretrained": False},
+    ]
+    for other in others:
+        assert usual(dataclasses.replace(colour, **other)) == "modern", other
+    for task in (Points(), SuperResolution(), Custom(name="mine")):
+        assert usual(colour, task) == "modern"
+
+
+def test_classes_that_are_asked_for_take_the_place_of_groups_and_both_by_name_are_refused() -> None:
+    recipe = build("photos", Facts(size=64, channels=3, num_train=4_000))
+    assert recipe.networks.groups == 50
+    assert with_settings(recipe, ["networks.conditional=true"]).networks.groups == 0
+    assert with_settings(recipe, ["networks.conditional=false"]).networks.groups == 50
+    with pytest.raises(UserError):
+        with_settings(recipe, ["networks.conditional=true", "networks.groups=20"])
 
 
 def test_a_wrong_name_is_refused_with_the_nearest_and_all_others() -> None:

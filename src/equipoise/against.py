@@ -23,6 +23,7 @@ from equipoise.evaluation.choosing import (
     choose,
     chosen_by,
     few_cautions,
+    of_own,
     refuse_few,
 )
 from equipoise.evaluation.evaluate import measure
@@ -207,7 +208,8 @@ def evaluated_own(
     measured = measure(made, judge, generator.to(device_of(made)), judge.seed, NEVER)
     observer.stage("scoring the baselines", 0.0)
     rivals = compared_with(judge_rivals(made.rivals(), judge, NEVER, observer.message, made.chunk), measured)
-    return Evaluation(measured, dict(judge.protocol), judge.metrics, rivals.scores)
+    warnings = of_own(split or "test", made.describe().noun, chose_by_all=False)
+    return Evaluation(measured, dict(judge.protocol), judge.metrics, rivals.scores, warnings=warnings)
 
 
 def concluded(

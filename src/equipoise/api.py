@@ -38,12 +38,11 @@ from equipoise.recipe import (
     PolicyName,
     Recipe,
     RemedyPolicy,
-    TaskSettings,
     listed_settings,
     task_name,
     with_settings,
 )
-from equipoise.recipes import Facts, RecipeName, build, checked_name
+from equipoise.recipes import Facts, RecipeName, recipe_for
 from equipoise.report.report import write_missing_report
 from equipoise.runs import rules
 from equipoise.runs.candidates import score_in
@@ -218,7 +217,8 @@ def train(
     Args:
         source: a folder, `.zip`, `.tar`, `.parquet`, `.npz` or `.csv`, `hub:NAME`, or something embedded (`mnist`,
             `ring`, `grid`, `spiral`); None for the recipe's own, which is `mnist` unless it says otherwise.
-        recipe: the name of a recipe, or a `Recipe` of your own; None for "modern", or that of the run to start from.
+        recipe: the name of a recipe, or a `Recipe` of your own; None for that of the run to start from, else for
+            "photos" where images are in colour, of 32 to 64 pixels a side, and a CPU trains, and "modern" elsewhere.
         task: "images", "points" or "super-resolution"; or an object with the methods of `equipoise.tasks.base.Task`,
             which brings its own data and loss, and computes where its networks are.
         loss: a loss pair of your own, in place of the recipe's.
@@ -253,7 +253,7 @@ def train(
     refuse_no_place(start_from, "start_from")
     kind = tasks.task_settings(task, str(source))
     start = None
-    base = "modern" if recipe is None else recipe
+    base = recipe
     if start_from is not None:
         refuse_with_recipe(Path(start_from), recipe)
         start = read_start(Path(start_from))
@@ -471,7 +471,7 @@ def evaluate(
 
 def check_data(
     source: str | Path,
-    recipe: RecipeName | Recipe = "modern",
+    recipe: RecipeName | Recipe | None = None,
     settings: Sequence[str] = (),
     observer: Observer = SILENT,
 ) -> Check:
@@ -488,7 +488,9 @@ def check_data(
         opened = ImageSource(pool, device)
         return opened.settled(with_options(recipe_for(recipe, opened.facts, None), source, None, options, None))
 
-    return check(first.data, images, largest(device), final, first, observer.stage)
+    found = check(first.data, images, largest(device), final, first, observer.stage)
+    named = recipe.name if isinstance(recipe, Recipe) else recipe
+    return dataclasses.replace(found, named=named)
 
 
 @dataclass(frozen=True)
@@ -569,18 +571,6 @@ def refuse_of_another(recipe: Recipe, task: Task | None, loss: Loss | None) -> N
     if loss is not None and recipe.game.loss != "custom":
         problem = f"this run's loss is {recipe.game.loss}, which its recipe names"
         raise UserError(Option("loss"), problem, "Leave it out")
-
-
-def recipe_for(recipe: RecipeName | Recipe, facts: Facts, task: TaskSettings | None) -> Recipe:
-    """Return the recipe of a name for these facts and this task, or the one given, with this task.
-
-    A recipe that is given keeps its own settings of that task.
-    """
-    if not isinstance(recipe, Recipe):
-        return build(checked_name(recipe), facts, task)
-    if task is None or (type(task) is type(recipe.task) and not tasks.formats_of(task).needs_python):
-        return recipe
-    return dataclasses.replace(recipe, task=task)
 
 
 def with_options(

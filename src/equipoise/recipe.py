@@ -357,9 +357,12 @@ def _refuse_packing(recipe: Recipe) -> None:
     alone = Setting("game.packing", 1)
     if isinstance(recipe.task, Custom):
         raise UserError(given, "a task of your own packs its samples itself", alone)
-    if recipe.networks.conditional or recipe.networks.groups:
-        told = "conditional=true" if recipe.networks.conditional else f"groups={recipe.networks.groups}"
-        raise UserError(given, f"with networks.{told}: the samples of a pack are of several classes", alone)
+    if recipe.networks.conditional:
+        problem = "with networks.conditional=true: the samples of a pack are of several classes"
+        raise UserError(given, problem, alone, Setting("networks.conditional", False))
+    if recipe.networks.groups:
+        problem = f"with networks.groups={recipe.networks.groups}: the samples of a pack are of several groups"
+        raise UserError(given, problem, alone, Setting("networks.groups", 0))
     if game.batch % game.packing or game.batch < 2 * game.packing:
         fitting = game.packing * max(2, round(game.batch / game.packing))
         problem = f"with game.batch={game.batch}: a batch must be two or more whole packs"
@@ -410,7 +413,10 @@ def listed_settings(settings: typing.Any) -> list[str]:
 
 
 def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
-    """Apply settings such as `game.penalty.gamma=0.5`; raises UserError for an unknown field or a wrong value."""
+    """Apply settings such as `game.penalty.gamma=0.5`; raises UserError for an unknown field or a wrong value.
+
+    Classes that are asked for (`networks.conditional=true`) take the place of a recipe's groups.
+    """
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator:
@@ -420,6 +426,9 @@ def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
             problem = "the task is an argument of its own; the settings task.… are those of one task"
             raise UserError(Setting(path.strip()), problem, Option("task", shortened(text.strip())))
         recipe = _with_setting(recipe, path.strip().split("."), text.strip(), path.strip(), recipe)
+    named = {setting.partition("=")[0].strip() for setting in settings}
+    if recipe.networks.conditional and "networks.conditional" in named and "networks.groups" not in named:
+        recipe = dataclasses.replace(recipe, networks=dataclasses.replace(recipe.networks, groups=0))
     return checked(recipe)
 
 

@@ -32,6 +32,7 @@ RecipeName = Literal[
 IN_A_GROUP = 80  # training images, at least, where the networks are told groups
 LEAST_GROUPS = 4
 MOST_GROUPS = 50
+IN_COLOUR = (32, 64)  # pixels a side, from and up to which `photos` was measured against `modern`
 FEW_IMAGES = 10_000  # below this the discriminator learns them by heart, and augmentation helps (arXiv:2006.06676)
 
 
@@ -43,6 +44,7 @@ class Facts:
     channels: int = 1
     num_train: int = 60_000
     is_cpu: bool = True
+    has_pretrained: bool = True  # the weights of ImageNet that `photos` needs are there
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ SETTING = (
     "Fréchet distance of 5,000 samples in an outside classifier's features on MNIST after 90 s of "
     "training on one core, one seed, lower is better; in brackets the share of the rarest class"
 )
+
+
+def usual(facts: Facts, task: TaskSettings | None = None) -> RecipeName:
+    """Return the recipe of those who name none: `photos` for what it was measured to draw better, else `modern`."""
+    least, most = IN_COLOUR
+    in_colour = isinstance(task, None | Images) and facts.channels == 3 and least <= facts.size <= most
+    return "photos" if in_colour and facts.is_cpu and facts.has_pretrained else "modern"
 
 
 def build(name: RecipeName, facts: Facts, task: TaskSettings | None = None) -> Recipe:
@@ -125,6 +134,20 @@ def for_super_resolution(recipe: Recipe, task: SuperResolution) -> Recipe:
     )
     networks = Networks(family="resnet", width=32, latent_size=1)
     return dataclasses.replace(recipe, task=task, networks=networks, game=game, augment=Augment())
+
+
+def recipe_for(recipe: RecipeName | Recipe | None, facts: Facts, task: TaskSettings | None) -> Recipe:
+    """Return the recipe of a name for these facts and this task, or the one given, with this task.
+
+    A recipe that is given keeps its own settings of that task; None is the usual one. Raises UserError.
+    """
+    if recipe is None:
+        return build(usual(facts, task), facts, task)
+    if not isinstance(recipe, Recipe):
+        return build(checked_name(recipe), facts, task)
+    if task is None or (type(task) is type(recipe.task) and not isinstance(task, Custom)):
+        return recipe
+    return dataclasses.replace(recipe, task=task)
 
 
 def modern(facts: Facts) -> Recipe:

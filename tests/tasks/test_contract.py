@@ -597,3 +597,12 @@ def test_a_rival_that_fails_is_an_event_and_ends_nothing(
         assert "ValueError" in str(failures["failing"])
         assert "249" in str(failures["short"])
     assert "failing" in run.report.read_text("utf-8")
+
+
+def test_an_evaluation_by_the_examples_that_chose_the_generator_says_so(
+    example: ModuleType, changed: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = train(example, changed(), tmp_path / "run")
+    by_chosen = eq.evaluate(run.path, "waves", task=changed(), split="validation", num=100)
+    assert [warning.kind for warning in by_chosen.warnings] == ["seen"]
+    assert not eq.evaluate(run.path, "waves", task=changed(), split="test", num=100).warnings

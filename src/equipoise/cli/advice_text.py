@@ -43,8 +43,8 @@ def _command(found: Check, settings: Sequence[str], changes: Sequence[Setting]) 
         return None
     fields = {change.field for change in changes}
     kept = [setting for setting in settings if setting.partition("=")[0].strip() not in fields]
-    short: dict[str, Any] = {"recipe": found.training.recipe.name} if found.training.recipe.name != "modern" else {}
-    words = [typed(Command("train", found.source, **short))]
+    named: dict[str, Any] = {"recipe": found.named} if found.named is not None else {}
+    words = [typed(Command("train", found.source, **named))]
     for setting in [*kept, *(f"{change.field}={change.value}" for change in changes)]:
         if setting.startswith(OF_SIZE):
             words.append(f"--size {shlex.quote(setting.removeprefix(OF_SIZE))}")

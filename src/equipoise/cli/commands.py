@@ -71,17 +71,18 @@ def train(options: Options) -> int:
     """Begin a run, or with --resume continue it."""
     from equipoise.data.cache import default_cache, refuse_unusable
     from equipoise.recipe import with_settings
-    from equipoise.recipes import Facts, build, checked_name
+    from equipoise.recipes import Facts, build, checked_name, usual
     from equipoise.runs import rules
     from equipoise.runs.folder import new_path
     from equipoise.runs.start_rules import refuse_frozen
     from equipoise.tasks import task_settings
 
     settings = _settings(options)
-    name = checked_name(options.recipe or "modern")
+    name = checked_name(options.recipe) if options.recipe is not None else None
     task = task_settings(options.task, options.source)
+    first = build(name or usual(Facts(), task), Facts(), task)
     if options.start_from is None:  # mistakes are reported before torch is imported
-        refuse_frozen(with_settings(build(name, Facts(), task), settings), None)
+        refuse_frozen(with_settings(first, settings), None)
     if options.resume and options.out is None:
         again = Command("train", options.source, out="DIR", resume=None)
         raise UserError(Option("resume"), "it needs the run's folder", again)
@@ -89,13 +90,13 @@ def train(options: Options) -> int:
         return _resume_same(options, settings)
     if options.start_from is not None:
         _refuse_start(options, settings)
-    rules.refuse_taken(options.out or new_path(Path("runs"), name))  # the name may be another, the place is not
+    rules.refuse_taken(options.out or new_path(Path("runs"), first.name))  # the name may be another, the place is not
     _refuse_missing(options.source)
     refuse_unusable(default_cache())
     return _shown(
         lambda api, show: api.train(
             options.source,
-            recipe=name if options.start_from is None else None,
+            recipe=name,
             task=options.task,
             budget=options.budget,
             seed=options.seed,
@@ -495,12 +496,13 @@ def diagnose(options: Options) -> int:
 def check_data(options: Options) -> int:
     """Print what a source holds, and whether a training on it would start."""
     from equipoise.recipe import with_settings
-    from equipoise.recipes import Facts, build, checked_name
+    from equipoise.recipes import Facts, build, checked_name, usual
     from equipoise.tasks import examined, task_settings
 
     settings = _settings(options)
-    name = checked_name(options.recipe or "modern")
-    recipe = build(name, Facts(), task_settings(None, options.source))
+    name = checked_name(options.recipe) if options.recipe is not None else None
+    task = task_settings(None, options.source)
+    recipe = build(name or usual(Facts(), task), Facts(), task)
     examined(recipe.task, options.source)  # mistakes are reported before torch is imported
     with_settings(recipe, settings)
     _refuse_missing(options.source)

