@@ -188,7 +188,7 @@ def _several(stored: dict[str, np.ndarray], names: Sequence[str], subject: str, 
         raise UserError(name, problem)
     notes = []
     if combinations.sets:
-        notes = [told(combinations, " and ".join(stored))]
+        notes = [told(combinations, f"the array {' and '.join(stored)}")]
     if idle := [one for one in names if one not in combinations.classes]:
         notes.append(f"labels that no image has are left out: {shortened(', '.join(idle))}")
     return Labels(combinations.labels, combinations.classes, tuple(notes), combinations.sets)
