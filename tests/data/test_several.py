@@ -15,7 +15,7 @@ from equipoise.data import several, store
 from equipoise.data.label_tables import labels_by_tables
 from equipoise.data.labels import Labels, labels_of
 from equipoise.data.pool import prepare
-from equipoise.data.several import Combined, combined, counts_of, parted, renumbered
+from equipoise.data.several import Combined, combined, counts_of, never_seen, parted, places_of, renumbered
 from equipoise.data.sources import SourceImages, open_source
 from equipoise.errors import UserError
 from equipoise.recipe import Data
@@ -243,6 +243,20 @@ def test_what_no_usable_image_has_is_dropped_and_the_rest_is_renumbered() -> Non
     assert (left.labels.tolist(), left.classes, left.sets) == ([1, 0, 1, 0], ("a", "c"), ((0, 1), (1,)))
     single = renumbered(Combined(np.array([3, 2, 3]), ("a", "b", "c"), ((), (0, 2), (1,), (2,))))
     assert (single.labels.tolist(), single.classes, single.sets) == ([1, 0, 1], ("b", "c"), ())
+
+
+def test_labels_are_asked_for_with_commas_and_a_combination_that_no_picture_has_is_told_with_the_nearest() -> None:
+    classes = ("a", "b, c", "d")
+    assert places_of("d, a", classes) == places_of("a|d", classes) == (0, 2)
+    assert places_of("b, c", classes) == (1,)
+    assert places_of("", classes) == ()
+    with pytest.raises(UserError):
+        places_of("a, e", classes)
+    sets = ((), (0,), (0, 1), (2,))
+    assert never_seen((0, 1), classes, sets, (5, 4, 3, 2)) == ""
+    text = never_seen((0, 2), classes, sets, (5, 4, 0, 2))
+    assert text.endswith("a (4); d (2); no label (5)")
+    assert never_seen((0, 1), classes, sets, (5, 4, 0, 2)) != "", "of held-out pictures alone"
 
 
 def test_a_pool_keeps_the_combinations_and_other_labels_make_another_pool(tmp_path: Path) -> None:

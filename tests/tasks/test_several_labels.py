@@ -123,7 +123,9 @@ def test_samples_of_one_label_of_both_and_of_none_differ_and_each_is_what_was_as
     assert "bright, lying" in refused.value.problem
 
 
-def test_labels_that_no_image_has_together_can_be_asked_for(train_small: TrainSmall, tmp_path: Path) -> None:
+def test_labels_that_no_image_has_together_can_be_asked_for(
+    train_small: TrainSmall, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = np.random.default_rng(0).integers(0, 255, (240, 8, 8), dtype=np.uint8)
     rows = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1]])[np.arange(240) % 3]
     np.savez(tmp_path / "a.npz", images=images, labels=rows, label_names=np.array(["a", "b", "c"]))
@@ -131,6 +133,12 @@ def test_labels_that_no_image_has_together_can_be_asked_for(train_small: TrainSm
     samples = [best.sample(2, label=label) for label in ("a,b", "a,b,c", "c")]
     assert not torch.equal(samples[0], samples[1])
     assert not torch.equal(samples[1], samples[2])
+    told = []
+    for label in ("a,b,c", "a,c"):
+        capsys.readouterr()
+        assert main(["sample", str(tmp_path / "run"), "--label", label, "-o", str(tmp_path / f"{label}.png")]) == 0
+        told.append("Labels:" in capsys.readouterr().err)
+    assert told == [True, False]
 
 
 @pytest.mark.parametrize(

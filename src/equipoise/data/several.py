@@ -1,13 +1,17 @@
 """Several labels a picture: read from cells, lists and columns of 0 and 1; and which combinations of them there are."""
 
 import ast
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
+from equipoise.errors import Option, UserError, suggested
+
 MOST_LABELS = 256
+NUM_NEAREST = 3  # combinations that are told in place of one that no picture has
 NO_LABEL = "no label"  # what a combination of none is called
 STRONG = ";|"  # between words in a cell, whatever the words are
 WEAK = ","  # also within a class of its own, such as "tench, Tinca tinca"
@@ -108,6 +112,32 @@ def doubt(combinations: Combined) -> str:
     if len(combinations.sets) == 1:
         return "all images have the same labels"
     return ""
+
+
+# What a person asks for
+
+
+def places_of(label: str, classes: Sequence[str]) -> tuple[int, ...]:
+    """Return the places of labels typed with commas between, of none for an empty text; raises UserError."""
+    if label.strip() in ("", NO_LABEL):
+        return ()
+    words = [label] if label in classes else [word.strip() for word in re.split("[,;|]", label)]
+    for word in words:
+        if word not in classes:
+            problem = f'"{word}" is none of the labels that this generator knows: {", ".join(classes)}'
+            raise UserError(Option("label", label), problem, *suggested(word, classes), "Put commas between labels")
+    return tuple(sorted({classes.index(word) for word in words}))
+
+
+def never_seen(asked: Sequence[int], classes: Sequence[str], sets: Sets, counts: Sequence[int]) -> str:
+    """Say that no training picture has exactly these labels, and which have nearly; empty where some have."""
+    numbers = dict(zip(sets, counts, strict=True))
+    if not sets or numbers.get(tuple(asked), 0) > 0:
+        return ""
+    seen = [one for one in sets if numbers[one] > 0]
+    nearest = sorted(seen, key=lambda one: (len(set(one) ^ set(asked)), -numbers[one]))[:NUM_NEAREST]
+    shown = "; ".join(f"{called(one, classes)} ({numbers[one]:,})" for one in nearest)
+    return f"no training picture has exactly these labels, so some may not come out. Nearest that some have: {shown}"
 
 
 # What a file says

@@ -1,7 +1,6 @@
 """An image generator without its data: it draws images, and writes them as files."""
 
 import io
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from equipoise.data.cache import default_cache
 from equipoise.data.channels import OPACITY, in_colour, is_measured, plain_colours
 from equipoise.data.pool import to_uint8
-from equipoise.data.several import NO_LABEL, Sets
+from equipoise.data.several import Sets, places_of
 from equipoise.errors import Option, UserError, suggested
 from equipoise.game.updates import Players
 from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, published
@@ -120,25 +119,13 @@ class ImageModel(Model):
             way = "Leave it out, or train another one with the setting networks.conditional=true"
             raise UserError(Option("label", label), problem, way)
         if self.sets:
-            return self._asked_together(label)
+            row = torch.zeros(len(self.classes))
+            row[list(places_of(label, self.classes))] = 1
+            return row
         if label not in self.classes:
             problem = f"this generator knows {', '.join(self.classes)}"
             raise UserError(Option("label", label), problem, *suggested(label, self.classes))
         return torch.tensor(self.classes.index(label))
-
-    def _asked_together(self, label: str) -> Tensor:
-        """Return the labels that are asked for, with commas between, as 0 and 1 `[L]`; raises UserError."""
-        row = torch.zeros(len(self.classes))
-        if label in ("", NO_LABEL):
-            return row
-        words = [label] if label in self.classes else [word.strip() for word in re.split("[,;|]", label)]
-        for word in words:
-            if word not in self.classes:
-                problem = f'"{word}" is none of the labels that this generator knows: {", ".join(self.classes)}'
-                near = suggested(word, self.classes)
-                raise UserError(Option("label", label), problem, *near, "Put commas between several labels")
-            row[self.classes.index(word)] = 1
-        return row
 
 
 def save_each(batches: Iterable[Tensor], folder: Path, scale: tuple[float, float] | None = None) -> int:
