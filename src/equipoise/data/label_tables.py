@@ -85,13 +85,14 @@ def labels_by_tables(names: Sequence[str], tables: Mapping[str, str]) -> Labels 
             return Labels(notes=(*notes, f"{files} were not used: {problem}"))
         found |= table.found
     is_several = any(table.is_several for table in usable)
-    read = _several(names, usable, found) if is_several else _one_each(names, usable, found)
-    if isinstance(read, str):
-        return Labels(notes=(*notes, f"{files} {verb} not used: {read}"))
-    notes += read.notes
-    if num_without := int((read.labels < 0).sum()):
+    labels = _several(names, usable, found) if is_several else _one_each(names, usable, found)
+    if isinstance(labels, str):
+        return Labels(notes=(*notes, f"{files} {verb} not used: {labels}"))
+    assert labels.labels is not None
+    notes += labels.notes
+    if num_without := int((labels.labels < 0).sum()):
         notes.append(f"images without a class there are left out ({num_without:,})")
-    return replace(read, notes=tuple(notes), used=tuple(table.path for table in usable))
+    return replace(labels, notes=tuple(notes), used=tuple(table.path for table in usable))
 
 
 def _one_each(names: Sequence[str], usable: Sequence[Table], found: Mapping[int, Words]) -> Labels | str:

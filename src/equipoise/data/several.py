@@ -149,7 +149,7 @@ def rows_of(values: np.ndarray, names: Sequence[str]) -> list[Words]:
         odd = next((one for one in values.ravel().tolist() if one not in (-1, 0, 1)), None)
         what = "both 0 and -1" if odd is None else f"{odd:g}"
         raise ValueError(f"a row of labels holds 0 and 1, or -1 and 1, and here is {what}")
-    return [frozenset(names[index] for index in np.flatnonzero(row)) for row in values == 1]
+    return [frozenset(names[index] for index in np.flatnonzero(row).tolist()) for row in values == 1]
 
 
 def parted(cells: Sequence[str]) -> list[Words] | None:
