@@ -178,6 +178,14 @@ def test_other_lists_of_a_dataset_json_are_refused_with_a_reason(label: Any) -> 
     assert found.notes[0].startswith("dataset.json")
 
 
+def test_lists_of_one_word_each_are_classes_and_a_word_of_its_own_for_each_image_is_none() -> None:
+    found = labels_of(NAMES, json.dumps({"labels": [[name, ["ab"[i % 2]]] for i, name in enumerate(NAMES)]}))
+    assert (found.classes, found.sets) == (("a", "b"), ())
+    found = labels_of(NAMES, json.dumps({"labels": [[name, [name]] for name in NAMES]}))
+    assert found.labels is None
+    assert "30" in found.notes[0]
+
+
 # Arrays
 
 

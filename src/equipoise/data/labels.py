@@ -343,9 +343,13 @@ def _several_by_dataset(names: Sequence[str], given: Sequence[tuple[str, Any]]) 
         problem = f"it has labels of {len(names) - num_without:,} of {len(names):,} images"
         return Labels(notes=(f"{DATASET} was not used: {problem}; no classes",))
     combinations = combined(found)
-    if problem := doubt(combinations):
+    num_classes = len(combinations.classes)
+    problem = doubt(combinations)
+    if not combinations.sets and are_one_each(num_classes, len(names)):
+        problem = f"it has {num_classes:,} different labels for {len(names):,} images"
+    if problem:
         return Labels(notes=(f"{DATASET} was not used: {problem}; no classes",))
-    notes = [f"the {len(combinations.classes)} classes are those of {DATASET}"]
+    notes = [f"the {num_classes} classes are those of {DATASET}"]
     if combinations.sets:
         notes = [told(combinations, DATASET)]
     if num_without:

@@ -105,7 +105,8 @@ def told(combinations: Combined, place: str) -> str:
 
 def doubt(combinations: Combined) -> str:
     """Say why combinations that were found cannot be used; empty where they can."""
-    if (num := len(combinations.classes)) > MOST_LABELS:
+    num = len(combinations.classes)
+    if combinations.sets and num > MOST_LABELS:
         return f"it has {num:,} different labels, and at most {MOST_LABELS} can be used; keep the most frequent ones"
     if not num:
         return "no image has a label"
