@@ -102,7 +102,7 @@ class Best:
         Args:
             num: how many.
             seed: of the latents.
-            label: a class of a conditional generator; without it, each as often as in the training data.
+            label: a class of a conditional generator, or labels ("glasses, smiling"); without it, as in the data.
 
         Returns:
             For images a tensor `[num, C, H, W]` in [-1, 1], for points `[num, 2]`; for a task whose outputs differ in

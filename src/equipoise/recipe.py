@@ -106,7 +106,7 @@ class Networks:
     family: FamilyName = "modern"
     width: Annotated[int, msgspec.Meta(ge=4, le=4096)] = 64  # the one dial; each family says what it scales
     latent_size: Count = 64
-    conditional: bool = False  # on the class label (sub-folders); projection discriminator
+    conditional: bool = False  # on the class label, or on several labels; projection discriminator
     groups: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0  # of images that are alike, which both networks are told
     generator_norm: Literal["batch", "none"] = "none"
     discriminator_norm: Literal["batch", "layer", "none"] = "none"

@@ -189,15 +189,17 @@ def _other_classes(start: Start, recipe: Recipe, opened: tasks.Source) -> str:
         return "the groups of these images"
     if not (recipe.networks.conditional and start.recipe.networks.conditional):
         return ""
-    now = opened.describe(recipe).classes
+    described = opened.describe(recipe)
+    now = described.classes
     if now == start.data.classes:
         return ""
+    noun = "labels" if described.sets or start.data.sets else "classes"
     new = [name for name in now if name not in start.data.classes]
     gone = [name for name in start.data.classes if name not in now]
     parts = [
-        f"{what} classes {first_few(names, SHOWN)}" for what, names in (("new", new), ("without the", gone)) if names
+        f"{what} {noun} {first_few(names, SHOWN)}" for what, names in (("new", new), ("without the", gone)) if names
     ]
-    return ", ".join(parts) or "classes in another order"
+    return ", ".join(parts) or f"{noun} in another order"
 
 
 def _partly(start: Start, recipe: Recipe, opened: tasks.Source, shaped: dict[str, list[object]], others: str) -> Start:

@@ -1,5 +1,7 @@
 """The pieces that the families share."""
 
+import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -87,6 +89,53 @@ def test_conditional_batch_norm_starts_as_the_plain_one_and_scales_by_label():
     torch.nn.init.constant_(norm.gain.weight[1], 3.0)
     torch.nn.init.constant_(norm.bias.weight[1], 0.5)
     torch.testing.assert_close(norm(features, labels), torch.cat([plain[:3], 3 * plain[3:] + 0.5]))
+
+
+SEVERAL = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 1.0]])  # of three labels
+
+
+def test_projection_of_several_labels_is_the_sum_over_them_and_nothing_of_none():
+    head, features = ProjectionHead(3, 3), torch.randn(3, 3)
+    assert head.embedding is not None
+    a, b, c = head.embedding.weight
+    sums = torch.stack([a + b, torch.zeros(3), b + c])
+    expected = (features * (head.linear.weight + sums)).sum(dim=1) + head.linear.bias
+    torch.testing.assert_close(head(features, SEVERAL), expected)
+
+
+def test_latents_carry_the_sum_of_several_labels_on_the_scale_of_one():
+    inputs, latents = LabelledLatents(3, num_classes=3), torch.randn(3, 3)
+    assert inputs.embedding is not None
+    a, b, c = inputs.embedding.weight
+    expected = torch.stack([(a + b) / math.sqrt(2), torch.zeros(3), (b + c) / math.sqrt(2)])
+    torch.testing.assert_close(inputs(latents, SEVERAL), torch.cat([latents, expected], dim=1))
+
+
+def test_conditional_batch_norm_adds_what_each_label_changes_and_is_the_plain_one_without_any():
+    norm, features = ConditionalBatchNorm(2, num_classes=3), torch.randn(3, 2, 4, 4)
+    plain = torch.nn.functional.batch_norm(features, None, None, training=True)
+    torch.testing.assert_close(norm(features, SEVERAL), plain)
+    assert norm.gain is not None
+    assert norm.bias is not None
+    for label, (gain, bias) in enumerate([(3.0, 0.5), (0.5, -1.0), (1.0, 2.0)]):
+        torch.nn.init.constant_(norm.gain.weight[label], gain)
+        torch.nn.init.constant_(norm.bias.weight[label], bias)
+    expected = torch.stack([2.5 * plain[0] - 0.5, plain[1], 0.5 * plain[2] + 1.0])
+    torch.testing.assert_close(norm(features, SEVERAL), expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "is_spectral"),
+    [(ProjectionHead, False), (ProjectionHead, True), (LabelledLatents, False), (ConditionalBatchNorm, False)],
+)
+def test_one_label_of_several_is_that_class(make: Callable[[int, int], torch.nn.Module], is_spectral: bool):
+    layer = make(4, 3)
+    if is_spectral:
+        add_spectral_norm(layer)
+    layer.eval()  # no iteration of the power method between the two
+    inputs = torch.randn(3, 4, 2, 2) if make is ConditionalBatchNorm else torch.randn(3, 4)
+    labels = torch.tensor([2, 0, 1])
+    torch.testing.assert_close(layer(inputs, torch.eye(3)[labels]), layer(inputs, labels))
 
 
 def test_layer_norm_is_over_everything_but_the_sample():

@@ -157,7 +157,8 @@ def _add_sample(commands: Any) -> None:
     num = _whole("num", 1, 10_000_000, 64)
     add("-n", "--num", metavar="N", type=num, default=64, help="how many samples (default: 64)")
     add("--seed", metavar="N", type=_seed, default=0, help="random seed: the same one, the same samples (default: 0)")
-    add("--label", metavar="CLASS", help="one class of a conditional generator (default: all classes)")
+    text = 'one class of a conditional generator, or labels such as "glasses, smiling" (default: as in the data)'
+    add("--label", metavar="CLASS", help=text)
     text = "images: a .png for all, or a folder; points: a .csv (default: a name that fits the run)"
     add("-o", "--out", metavar="PATH", type=_path("out"), help=text)
     _add_force(sub)

@@ -58,6 +58,7 @@ def check_values(found: Check, settings: Sequence[str] = ()) -> dict[str, Any]:
         "near_copies": [_copies_values(group) for group in found.near],
         "leaks": sum(group.leaks for group in found.near),
         "classes": {writable_text(name): count for name, count in found.class_counts.items()},
+        "combinations": found.num_sets,
         "rare_classes": [writable_text(name) for name in _rare(found.class_counts)],
         "empty_folders": [writable_text(name) for name in found.empty_folders],
         "inferred": [writable_text(note) for note in found.notes],
@@ -94,7 +95,7 @@ def check_text(found: Check, settings: Sequence[str] = ()) -> str:
         _row("sizes", *_sizes_lines(found.headers)),
         _row("exact copies", *_exact_lines(found)),
         _row("near copies", *_near_lines(found.near, _kept(found))),
-        _row("classes", *_classes_lines(found)),
+        _row("labels" if found.num_sets else "classes", *_classes_lines(found)),
         _row("training", *_training_lines(found)),
         _row("transparency", *transparency_lines(found)),
         _row("pixels", *every_pixel_lines(found)),
@@ -248,9 +249,10 @@ def _classes_lines(found: Check) -> Iterator[str]:
     elif not counts:
         yield "none: for classes, put every image into one of at least two sub-folders"
     else:
-        total = sum(counts.values())
+        total = found.num_used if found.num_sets else sum(counts.values())
         rare = _rare(counts)
-        yield f"{len(counts):,}, with {min(counts.values()):,} to {max(counts.values()):,} images"
+        sets = f" in {found.num_sets:,} combinations" if found.num_sets else ""
+        yield f"{len(counts):,}{sets}, with {min(counts.values()):,} to {max(counts.values()):,} images"
         shown = sorted(counts.items(), key=lambda item: item[1])  # the smallest are what one wants to know
         yield from _bars([(_middle(name, 24), count) for name, count in shown[:MOST_CLASSES]], total)
         yield from _and_more(len(counts) - MOST_CLASSES)

@@ -261,6 +261,8 @@ def sample(options: Options) -> int:
     best = api.load(options.run).best
     with _writing(Option("out", out), formats.example):
         _print(best.model.write(best.batches(options.num, options.seed, options.label), out))
+    if options.label is not None:
+        _print_never_seen(folder, options.label)
     _print_quality(folder)
     return 0
 
@@ -284,6 +286,16 @@ def apply(options: Options) -> int:
         _print(best.model.write_applied(best.apply(options.input), options.out))
     _print_quality(folder)
     return 0
+
+
+def _print_never_seen(folder: "RunFolder", label: str) -> None:
+    """Say that no training picture has the labels that were asked for, where that is so."""
+    from equipoise.cli.text import labelled
+    from equipoise.data.several import never_seen, places_of
+
+    data = folder.data()
+    if data.sets and (text := never_seen(places_of(label, data.classes), data.classes, data.sets, data.set_counts)):
+        print("\n".join(labelled("Labels: ", text, 9)), file=sys.stderr)
 
 
 def _print_quality(folder: "RunFolder") -> None:

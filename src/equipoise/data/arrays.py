@@ -4,17 +4,21 @@ import io
 import math
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from equipoise.data import archives
+from equipoise.data.labels import Labels
+from equipoise.data.several import combined, doubt, rows_of, told
 from equipoise.errors import Part, UserError, listed, shortened
 from equipoise.sizes import MAX_CHANNELS
 
 IMAGE_NAMES = ("images", "x", "arr_0")
 LABEL_NAMES = ("labels", "y")
+NAMES_OF_LABELS = ("label_names", "class_names")  # of rows of labels
 PARTS = ("train", "val", "valid", "validation", "test")  # x_train, X_test, train_images, val_labels
 MAX_BYTES = 2**36  # 64 GiB unpacked
 MAX_PICTURE_BYTES = 2**30  # of the array of one picture
@@ -47,7 +51,8 @@ def read_images(path: Path, subject: str) -> tuple[np.ndarray, tuple[str, ...]]:
         notes.append(f"the rows of {parts[0]} are read as images of {height} × {width}")
     if len(parts) > 1:
         notes.append(f"the arrays {', '.join(parts)} are combined and split again")
-    read = {*parts, *_labels_for(keys, found)}
+    labels = _labels_for(keys, found)
+    read = {*parts, *labels, *(name for name in keys if labels and name.lower() in NAMES_OF_LABELS)}
     if unread := [name for name in keys if name not in read]:
         notes.append(f"arrays that are not read: {shortened(', '.join(unread))}")
     return images, tuple(notes)
@@ -144,14 +149,18 @@ def free_name(path: Path) -> Path:
     return found
 
 
-def read_labels(path: Path, subject: str, num_images: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return labels int64 [N] and the classes, or None where the archive has no labels; raises UserError."""
+def read_labels(path: Path, subject: str, num_images: int) -> Labels:
+    """Return the labels of the images and the classes, without any where the archive has none; raises UserError."""
     keys = _keys(path, subject)
     found = _labels_for(keys, _parts(keys, IMAGE_NAMES))
     if not found:
-        return None, ()
+        return Labels()
     key = found[0]
-    values = np.concatenate([_one_each(_read(path, name, subject), _array(subject, name)) for name in found])
+    stored = {name: _read(path, name, subject) for name in found}
+    if all(_is_table(values) for values in stored.values()) and not all(map(_is_one_hot, stored.values())):
+        names = _label_names(path, keys, stored[key].shape[1], subject)
+        return _several(stored, names, subject, num_images)
+    values = np.concatenate([_one_each(one, _array(subject, name)) for name, one in stored.items()])
     if len(values) != num_images:
         problem = f"shape {values.shape}; expected one label for each of {num_images} images"
         raise UserError(_array(subject, key), problem)
@@ -160,7 +169,41 @@ def read_labels(path: Path, subject: str, num_images: int) -> tuple[np.ndarray |
         classes = tuple(str(name).encode(errors="replace").decode() for name in names)
     except (ValueError, SystemError):  # NumPy's text may hold numbers that stand for no letter
         raise UserError(_array(subject, key), "not valid text; allowed are whole numbers or text") from None
-    return labels.astype(np.int64), classes
+    return Labels(labels.astype(np.int64), classes)
+
+
+def _several(stored: dict[str, np.ndarray], names: Sequence[str], subject: str, num_images: int) -> Labels:
+    """Return the combinations of labels of rows [N, L] of 0 and 1, or of −1 and 1; raises UserError for others."""
+    name = _array(subject, next(iter(stored)))
+    if len({values.shape[1] for values in stored.values()}) > 1:
+        raise UserError(name, f"the arrays {', '.join(stored)} have rows of different lengths")
+    values = np.concatenate(list(stored.values()))
+    if len(values) != num_images:
+        raise UserError(name, f"shape {values.shape}; expected one row of labels for each of {num_images} images")
+    try:
+        combinations = combined(rows_of(values, names), names)
+    except ValueError as error:
+        raise UserError(name, f"shape {values.shape}; {error}", "Give one label for each image, or such rows") from None
+    if problem := doubt(combinations):
+        raise UserError(name, problem)
+    notes = []
+    if combinations.sets:
+        notes = [told(combinations, f"the array {' and '.join(stored)}")]
+    if idle := [one for one in names if one not in combinations.classes]:
+        notes.append(f"labels that no image has are left out: {shortened(', '.join(idle))}")
+    return Labels(combinations.labels, combinations.classes, tuple(notes), combinations.sets)
+
+
+def _label_names(path: Path, keys: list[str], num: int, subject: str) -> list[str]:
+    """Return what the labels of rows [N, L] are called: by an array of names, else by their numbers."""
+    key = next((key for key in keys if key.lower() in NAMES_OF_LABELS), None)
+    if key is None:
+        return [str(index) for index in range(num)]
+    values = _read(path, key, subject)
+    if values.shape != (num,) or values.dtype.kind != "U" or len(set(values.tolist())) < num:
+        problem = f"it is to hold {num} different names, one for each column of the labels"
+        raise UserError(_array(subject, key), problem)
+    return [str(name).encode(errors="replace").decode() for name in values]
 
 
 def _array(subject: str, key: str) -> str:
@@ -184,8 +227,11 @@ def _one_each(values: np.ndarray, subject: str) -> np.ndarray:
 
 
 def _is_one_hot(values: np.ndarray) -> bool:
-    is_table = values.ndim == 2 and values.shape[1] > 1 and values.dtype.kind in "biuf"
-    return is_table and bool(((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all())
+    return _is_table(values) and bool(((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all())
+
+
+def _is_table(values: np.ndarray) -> bool:
+    return values.ndim == 2 and values.shape[1] > 1 and values.dtype.kind in "biuf"
 
 
 def _keys(path: Path, subject: str) -> list[str]:

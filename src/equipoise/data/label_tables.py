@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from equipoise.data.labels import Labels, are_too_many, indexed
+from equipoise.data.several import Words, columns, combined, doubt, parted, told
 from equipoise.errors import shortened
 
 TABLES = (".csv", ".tsv")
@@ -31,12 +32,14 @@ DELIMITERS = ",;\t|"
 
 @dataclass(frozen=True)
 class Table:
-    """What a table says of the images: the class of each by its place; why it cannot be used, where it cannot."""
+    """What a table says of the images: the labels of each by its place; why it cannot be used, where it cannot."""
 
     path: str
-    found: Mapping[int, str] = field(default_factory=dict)
+    found: Mapping[int, Words] = field(default_factory=dict)
     column: str = ""  # of the classes
     problem: str = ""
+    is_several: bool = False  # whether an image may have several labels, or none
+    order: tuple[str, ...] = ()  # of labels that have a column each
 
 
 def with_tables(found: Labels, names: Sequence[str], tables: Mapping[str, str]) -> Labels:
@@ -75,26 +78,57 @@ def labels_by_tables(names: Sequence[str], tables: Mapping[str, str]) -> Labels 
         return Labels(notes=tuple(notes)) if notes else None
     files = " and ".join(table.path for table in usable)
     verb = "was" if len(usable) == 1 else "were"
-    found: dict[int, str] = {}
+    found: dict[int, Words] = {}
     for table in usable:
-        if any(found.get(place, label) != label for place, label in table.found.items()):
-            told = "they have two classes for one image; keep the file that counts"
-            return Labels(notes=(*notes, f"{files} were not used: {told}"))
+        if any(found.get(place, words) != words for place, words in table.found.items()):
+            problem = "they have two classes for one image; keep the file that counts"
+            return Labels(notes=(*notes, f"{files} were not used: {problem}"))
         found |= table.found
+    is_several = any(table.is_several for table in usable)
+    labels = _several(names, usable, found) if is_several else _one_each(names, usable, found)
+    if isinstance(labels, str):
+        return Labels(notes=(*notes, f"{files} {verb} not used: {labels}"))
+    assert labels.labels is not None
+    notes += labels.notes
+    if num_without := int((labels.labels < 0).sum()):
+        notes.append(f"images without a class there are left out ({num_without:,})")
+    return replace(labels, notes=tuple(notes), used=tuple(table.path for table in usable))
+
+
+def _one_each(names: Sequence[str], usable: Sequence[Table], found: Mapping[int, Words]) -> Labels | str:
+    """Return the one class of each image, or why there are no classes."""
+    named = ["".join(found.get(place, ())) for place in range(len(names))]
     try:
-        numbers = [_class_of(found.get(place, "")) for place in range(len(names))]
+        numbers = [_class_of(one) for one in named]
     except ValueError as error:
-        return Labels(notes=(*notes, f"{files} {verb} not used: {error}"))
+        return str(error)
     if len({type(one) for one in numbers if one is not None}) > 1:
-        numbers = [found.get(place) or None for place in range(len(names))]
+        numbers = [one or None for one in named]
     classes, labels = indexed(numbers)
     if problem := _doubt(names, labels.tolist(), len(classes)):
-        return Labels(notes=(*notes, f"{files} {verb} not used: {problem}"))
+        return problem
+    return Labels(labels, tuple(map(str, classes)), (f"the {len(classes)} classes are those of {_place(usable)}",))
+
+
+def _several(names: Sequence[str], usable: Sequence[Table], found: Mapping[int, Words]) -> Labels | str:
+    """Return the combination of labels of each image, or why there are none."""
+    order = [name for table in usable for name in table.order]
+    combinations = combined([found.get(place) for place in range(len(names))], order)
+    if not combinations.sets:
+        return _one_each(names, usable, found)
+    num_classes = len(combinations.classes)
+    if problem := doubt(combinations) or _doubt(names, combinations.labels.tolist(), max(2, num_classes)):
+        return problem
+    notes = [told(combinations, _place(usable))]
+    if idle := [name for name in dict.fromkeys(order) if name not in combinations.classes]:
+        notes.append(f"labels that no image has are left out: {shortened(', '.join(idle))}")
+    return Labels(combinations.labels, combinations.classes, tuple(notes), combinations.sets)
+
+
+def _place(usable: Sequence[Table]) -> str:
+    """Say where the classes are from."""
     named = f'the column "{usable[0].column}" of ' if usable[0].column else ""
-    notes.append(f"the {len(classes)} classes are those of {named}{files}")
-    if num_without := int((labels < 0).sum()):
-        notes.append(f"images without a class there are left out ({num_without:,})")
-    return Labels(labels, tuple(map(str, classes)), tuple(notes), used=tuple(table.path for table in usable))
+    return named + " and ".join(table.path for table in usable)
 
 
 def _class_of(label: str) -> int | str | None:
@@ -259,9 +293,15 @@ def _objects(text: str) -> list[list[str]]:
     found = [json.loads(line) for line in text.splitlines() if line.strip()]
     if not all(isinstance(one, dict) for one in found):
         raise ValueError("not objects")
-    plain = [{name: value for name, value in one.items() if isinstance(value, str | int | float)} for one in found]
+    plain = [{name: value for name, value in one.items() if _is_cell(value)} for one in found]
     head = list(dict.fromkeys(name for one in plain for name in one))
     return [head, *([str(one.get(name, "")) for name in head] for one in plain)]
+
+
+def _is_cell(value: object) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(one, str | int) for one in value)
+    return isinstance(value, str | int | float)
 
 
 def _column_of_names(rows: Sequence[Sequence[str]], places: Places, folder: str) -> int | None:
@@ -294,21 +334,36 @@ def _of_other_images(path: str, rows: Sequence[Sequence[str]], places: Places) -
 
 
 def _read(path: str, head: list[str], body: list[list[str]], column: int, found: list[int | None]) -> Table:
-    """Return the classes of the images that a table names, or why there are none."""
-    labels, name = _classes(head, body, column)
-    if labels is None:
-        return Table(path, problem=name)
-    classes: dict[int, str] = {}
-    for place, label in zip(found, labels, strict=True):
+    """Return the labels of the images that a table names, or why there are none."""
+    read = _classes(head, body, column)
+    if isinstance(read, str):
+        return Table(path, problem=read)
+    labels: dict[int, Words] = {}
+    twice = set[int]()
+    for place, words in zip(found, read.labels, strict=True):
         if place is None:
             continue
-        if classes.setdefault(place, label) != label:
-            return Table(path, problem="it names an image more than once, with different classes")
-    return Table(path, classes, column=name)
+        if labels.setdefault(place, words) != words:
+            twice.add(place)
+            labels[place] |= words
+    # A line for each label of an image names many images more than once; a slip names few.
+    if twice and (read.order or not are_too_many(len(twice), len(labels))):
+        return Table(path, problem="it names an image more than once, with different classes")
+    return Table(path, labels, read.name, is_several=read.is_several or bool(twice), order=read.order)
 
 
-def _classes(head: list[str], body: list[list[str]], column: int) -> tuple[list[str] | None, str]:
-    """Return the class of each line with the name of its column; or None, and why there is none."""
+@dataclass(frozen=True)
+class Read:
+    """The labels of each line of a table; the name of their column, or the names of several."""
+
+    labels: Sequence[Words]
+    name: str = ""
+    is_several: bool = False
+    order: tuple[str, ...] = ()
+
+
+def _classes(head: list[str], body: list[list[str]], column: int) -> Read | str:
+    """Return the labels of each line; or why there are none."""
     others = [place for place in range(len(head)) if place != column and not _counts_up(head[place], body, place)]
     named = [place for place in others if _plain(head[place]) in OF_CLASSES]
     if len(named) > 1:
@@ -316,14 +371,18 @@ def _classes(head: list[str], body: list[list[str]], column: int) -> tuple[list[
     if not named and len(others) == 1 and not any(_is_number(row[others[0]]) for row in body):
         named = others
     if len(named) == 1:
-        return [row[named[0]].strip() for row in body], head[named[0]]
+        cells = [row[named[0]].strip() for row in body]
+        if (lists := parted(cells)) is not None:
+            return Read(lists, head[named[0]], is_several=True)
+        return Read([frozenset([cell] if cell else []) for cell in cells], head[named[0]])
     if not others:
-        return None, "it has no column of classes"
-    if not named and len(others) > 1 and (hot := _one_hot(head, body, others)) is not None:
-        return hot, ""
+        return "it has no column of classes"
+    if not named and (read := columns(head, body, others)) is not None:
+        labels, problem = read
+        return problem or Read(labels, is_several=True, order=tuple(head[place] for place in others))
     shown = shortened(", ".join(head[place] or "without a name" for place in (named or others)))
     remedy = 'call the one of classes "label", and no other so'
-    return None, f"which column has the classes cannot be told ({shown}); {remedy}"
+    return f"which column has the classes cannot be told ({shown}); {remedy}"
 
 
 def _is_number(cell: str) -> bool:
@@ -349,17 +408,6 @@ def _one_of_equals(body: Sequence[Sequence[str]], named: list[int]) -> list[int]
         return named
     words = [place for place in named if not all(row[place].strip().isdecimal() for row in body)]
     return (words or named)[:1]
-
-
-def _one_hot(head: Sequence[str], body: Sequence[Sequence[str]], others: Sequence[int]) -> list[str] | None:
-    """Return the class of each line where each class has a column of its own with 0 or 1; None where it is not so."""
-    labels = []
-    for row in body:
-        hot = [place for place in others if row[place].strip() in ("1", "1.0")]
-        if len(hot) != 1 or any(row[place].strip() not in ("0", "1", "0.0", "1.0") for place in others):
-            return None
-        labels.append(head[hot[0]])
-    return labels
 
 
 def _plain(cell: str) -> str:

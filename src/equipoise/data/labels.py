@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from equipoise.data.several import Sets, Words, combined, doubt, rows_of, told
+
 SPLIT_WORDS = frozenset((
     "train", "training", "trn", "test", "testing", "tst", "val", "valid", "validation", "validate", "trainval", "dev",
     "eval", "evaluation", "pred", "prediction", "holdout", "fold", "entrainement", "entraînement", "apprentissage",
@@ -45,6 +47,7 @@ class Labels:
     labels: np.ndarray | None = None  # int64 [N]
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    sets: Sets = ()  # of several labels an image the combinations, which `labels` are places of then
     used: tuple[str, ...] = ()  # files that the classes are read from
     combined: tuple[str, ...] = ()  # those of the notes that hold wherever the classes come from
 
@@ -297,11 +300,14 @@ def _by_dataset(names: Sequence[str], text: str) -> Labels | None:
     if pairs is None:
         return Labels(notes=(f"{DATASET} has no classes, and the folders beside it are none",))
     try:
-        items = [(_plain(str(name)), _class_of(label)) for name, label in _items(pairs)]
+        given = [(_plain(str(name)), label) for name, label in _items(pairs, names)]
+        if any(isinstance(label, list) and not _is_one_hot(label) for _, label in given):
+            return _several_by_dataset(names, given)
+        items = [(name, _class_of(label)) for name, label in given]
         numbers = dict(items)
     except (ValueError, TypeError, OverflowError):
-        told = "its labels are neither whole numbers, names nor one-hot vectors"
-        return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
+        reason = "its labels are neither whole numbers, names nor lists of 0 and 1 of one length"
+        return Labels(notes=(f"{DATASET} was not used: {reason}; no classes",))
     if twice := next((name for name, label in items if numbers[name] != label), None):
         return Labels(notes=(f"{DATASET} was not used: it has two labels for {twice[:40]}; no classes",))
     found = [numbers.get(_plain(name)) for name in names]
@@ -309,14 +315,14 @@ def _by_dataset(names: Sequence[str], text: str) -> Labels | None:
         return Labels(notes=(f"{DATASET} was not used: it has both numbers and names as labels; no classes",))
     num_without = sum(label is None for label in found)
     if are_too_many(num_without, len(names)):
-        told = f"it has labels of {len(names) - num_without:,} of {len(names):,} images"
+        reason = f"it has labels of {len(names) - num_without:,} of {len(names):,} images"
         if num_without == len(names) and numbers and names:
-            told += f"; it names {next(iter(numbers))[:40]}, and an image here is {names[0][:40]}"
-        return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
+            reason += f"; it names {next(iter(numbers))[:40]}, and an image here is {names[0][:40]}"
+        return Labels(notes=(f"{DATASET} was not used: {reason}; no classes",))
     classes, labels = indexed(found)
     if are_one_each(len(classes), len(names)):
-        told = f"it has {len(classes):,} different labels for {len(names):,} images"
-        return Labels(notes=(f"{DATASET} was not used: {told}; no classes",))
+        reason = f"it has {len(classes):,} different labels for {len(names):,} images"
+        return Labels(notes=(f"{DATASET} was not used: {reason}; no classes",))
     notes = [f"the {len(classes)} classes are those of {DATASET}"]
     if len(classes) == 1:
         notes = [f"{DATASET} has one class alone, {str(classes[0])[:40]}"]
@@ -325,13 +331,57 @@ def _by_dataset(names: Sequence[str], text: str) -> Labels | None:
     return Labels(labels, tuple(map(str, classes)), tuple(notes), used=(DATASET,))
 
 
-def _items(pairs: Any) -> Iterable[tuple[Any, Any]]:
-    """Return the pairs of names and labels, also of {class: [names]}; raises TypeError or ValueError for others."""
+def _several_by_dataset(names: Sequence[str], given: Sequence[tuple[str, Any]]) -> Labels:
+    """Return combinations of the labels of a dataset.json; raises ValueError where these are none."""
+    items = list(zip((name for name, _ in given), _words_of([label for _, label in given]), strict=True))
+    words = dict(items)
+    if twice := next((name for name, one in items if words[name] != one), None):
+        return Labels(notes=(f"{DATASET} was not used: it has two labels for {twice[:40]}; no classes",))
+    found = [words.get(_plain(name)) for name in names]
+    num_without = sum(one is None for one in found)
+    if are_too_many(num_without, len(names)):
+        problem = f"it has labels of {len(names) - num_without:,} of {len(names):,} images"
+        return Labels(notes=(f"{DATASET} was not used: {problem}; no classes",))
+    combinations = combined(found)
+    num_classes = len(combinations.classes)
+    problem = doubt(combinations)
+    if not combinations.sets and are_one_each(num_classes, len(names)):
+        problem = f"it has {num_classes:,} different labels for {len(names):,} images"
+    if problem:
+        return Labels(notes=(f"{DATASET} was not used: {problem}; no classes",))
+    notes = [f"the {num_classes} classes are those of {DATASET}"]
+    if combinations.sets:
+        notes = [told(combinations, DATASET)]
+    if num_without:
+        notes.append(f"images that it does not name are left out ({num_without:,})")
+    return Labels(combinations.labels, combinations.classes, tuple(notes), combinations.sets, used=(DATASET,))
+
+
+def _words_of(labels: Sequence[Any]) -> list[Words | None]:
+    """Return the labels of each image, of lists of words or of 0 and 1; raises ValueError for others."""
+    labels = [[label] if isinstance(label, str) else label for label in labels]
+    lists = [label for label in labels if label is not None]
+    if all(map(_are_names, lists)):
+        return [None if label is None else frozenset(label) for label in labels]
+    if any(isinstance(one, str) for label in lists for one in label):
+        raise ValueError("words beside numbers")
+    values = np.array(lists, dtype=np.float64)  # raises ValueError for lists of different lengths
+    if values.ndim != 2:
+        raise ValueError("lists of lists")
+    rows = iter(rows_of(values, [str(index) for index in range(values.shape[1])]))
+    return [None if label is None else next(rows) for label in labels]
+
+
+def _items(pairs: Any, names: Sequence[str]) -> Iterable[tuple[Any, Any]]:
+    """Return pairs of names and labels, also of {class: [names]}; raises TypeError or ValueError for others.
+
+    {name: [labels]} is told from that by the names that images have.
+    """
     if not isinstance(pairs, dict):
         if any(isinstance(pair, dict) for pair in pairs):
             raise TypeError("a dict is no pair")
         return [(name, label) for name, label in pairs]
-    if pairs and all(map(_are_names, pairs.values())):
+    if pairs and all(map(_are_names, pairs.values())) and {_plain(str(name)) for name in pairs}.isdisjoint(names):
         return [(name, label) for label, names in pairs.items() for name in names]
     return pairs.items()
 
@@ -351,6 +401,10 @@ def _class_of(label: object) -> int | str | None:
         return label
     if isinstance(label, int | float) and int(label) == label:
         return int(label)
-    if isinstance(label, list) and sorted(label) == [0] * (len(label) - 1) + [1]:
+    if isinstance(label, list) and _is_one_hot(label):
         return label.index(1)
     raise ValueError(f"{label!r} is no class")
+
+
+def _is_one_hot(label: list[Any]) -> bool:
+    return label.count(1) == 1 and label.count(0) == len(label) - 1

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from equipoise.data.decode import BrokenImage
+from equipoise.data.several import Sets
 from equipoise.storage.safe_open import open_regular
 
 SUFFIXES = frozenset(
@@ -44,6 +45,7 @@ class SourceImages:
     read: Callable[[int], bytes | np.ndarray]
     labels: np.ndarray | None = None  # int64 [N]
     classes: tuple[str, ...] = ()
+    sets: Sets = ()  # of several labels an image the combinations, which `labels` are places of then
     num_skipped: int = 0  # files ignored because of their names
     array: np.ndarray | None = None  # all images at once, [N, H, W, C], where they lie in memory; `reading` scales them
     skipped: Mapping[str, int] = field(default_factory=dict)  # what was ignored, by suffix or by why

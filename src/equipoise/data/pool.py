@@ -40,6 +40,7 @@ from equipoise.data.decode import (
     stack_values,
 )
 from equipoise.data.listing import Numbered
+from equipoise.data.several import Sets
 from equipoise.data.sources import PAGED, PICTURE_ARRAYS, Source, SourceImages, labelled, open_source, subject_of
 from equipoise.data.splits import Splits, num_copies, split
 from equipoise.data.values import Scale, array_to_uint8, doubts_of_bytes, notes_of, scale_of, scale_of_array
@@ -50,6 +51,7 @@ from equipoise.storage.records import Rejected
 
 MAX_REJECTED = 3  # broken files that are tolerated in any case
 MAX_REJECTED_SHARE = 0.1
+LABELLING = 2  # version of what labels are found in a source; a change has it read again, to the same pool if it can be
 _NUM_SCANNED = 1_000  # images that decide on the size
 _NUM_CHECKED = 16  # images checked for colour at once
 _NUM_DARK = 32  # images of 8 bits by which it is said that a set is nearly black
@@ -84,7 +86,7 @@ class Pool:
     """All usable images of a source, prepared and split."""
 
     images: np.ndarray  # uint8 [N, C, H, W], a read-only memory map
-    labels: np.ndarray | None  # int64 [N]
+    labels: np.ndarray | None  # int64 [N]: places of classes, or of sets where there are such
     classes: tuple[str, ...]
     splits: Splits
     digest: str  # SHA-256 over pixels, labels, shape and splits
@@ -96,6 +98,7 @@ class Pool:
     skipped: Mapping[str, int] = field(default_factory=dict)  # what was ignored, by suffix or by why
     hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))  # uint64 [N], by which it is split
     name_hashes: np.ndarray | None = None  # uint64 [N]; None where nobody has noted them
+    sets: Sets = ()  # of several labels an image the combinations: places of classes
 
 
 def prepare(
@@ -193,7 +196,7 @@ def _wanted(images: recipe.Images, max_size: int) -> int | tuple[int, int] | str
 def _key(content: str, images: recipe.Images, size: int | tuple[int, int] | str, channels: int | None) -> str:
     """Return under what the cache keeps a source of this stamp or fingerprint, read with these settings."""
     background = parse_background(images.background)
-    options = (store.VERSION, content, size, channels, images.fit, background, images.black, images.white)
+    options = (store.VERSION, LABELLING, content, size, channels, images.fit, background, images.black, images.white)
     return hashlib.sha256(repr(options).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -257,6 +260,7 @@ def _pool(stored: store.Stored, listing: store.Listing, data: recipe.Data) -> Po
         scale=None if listing.scale is None else tuple(listing.scale),
         skipped=listing.skipped,
         hashes=stored.hashes,
+        sets=stored.sets,
     )
 
 
@@ -319,7 +323,7 @@ def _build(
 ) -> None:
     counts = Counts(Tally(parse_background(images.background)))
     with reading(source, images, max_size, progress, counting(counts)) as read:
-        content = store.write(cache, read.batches, read.images.labels, read.images.classes)
+        content = store.write(cache, read.batches, read.images.labels, read.images.classes, read.images.sets)
     notes = [*read.images.notes, *loss_notes(counts, read.target, images.background)]
     scale = None if read.target.scale is None else [read.target.scale.low, read.target.scale.high]
     listed = read.images

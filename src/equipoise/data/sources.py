@@ -177,9 +177,10 @@ def _file_fingerprint(path: Path) -> str:
 
 def _load_npz(path: Path, subject: str) -> SourceImages:
     array, notes = arrays.read_images(path, subject)
-    labels, classes = arrays.read_labels(path, subject, len(array))
+    found = arrays.read_labels(path, subject, len(array))
     names = [f"image {index}" for index in range(len(array))]
-    return SourceImages(names, array.__getitem__, labels, classes, array=array, notes=notes)
+    images = SourceImages(names, array.__getitem__, array=array, notes=(*notes, *found.notes))
+    return replace(images, labels=found.labels, classes=found.classes, sets=found.sets)
 
 
 # Choosing files by name
@@ -344,6 +345,7 @@ def _with_labels(
         images,
         labels=found.labels,
         classes=found.classes,
+        sets=found.sets,
         notes=found.notes,
         skipped=skipped,
         num_skipped=skipped.total(),

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from equipoise.data.arrays import read_array
+from equipoise.data.several import Combined, Sets, renumbered
 from equipoise.data.splits import content_digests, to_hashes
 from equipoise.storage.files import aside_in, sync, sync_all
 from equipoise.storage.safe_open import open_regular, read_bytes
@@ -53,6 +54,7 @@ class Stored:
     hashes: np.ndarray  # uint64 [N]
     labels: np.ndarray | None  # int64 [N]
     classes: tuple[str, ...]
+    sets: Sets = ()  # of several labels an image the combinations, which `labels` are places of then
 
 
 def find(cache: Path, key: str) -> tuple[Stored, Listing] | None:
@@ -78,6 +80,7 @@ def write(
     batches: Iterable[tuple[np.ndarray, np.ndarray]],
     labels: np.ndarray | None,
     classes: tuple[str, ...],
+    sets: Sets = (),
 ) -> str:
     """Write batches of (positions [n], uint8 [n, C, H, W]) as one pool; return its digest; raises OSError.
 
@@ -85,8 +88,9 @@ def write(
     """
     with _aside(cache / "pools") as aside:
         positions, digests, shape = _write_images(aside / "images.bin", batches)
-        kept, names = kept_labels(labels, classes, positions)
-        meta = json.dumps({"version": VERSION, "shape": [len(positions), *shape], "classes": list(names)})
+        kept, names, left = kept_labels(labels, classes, sets, positions)
+        described = {"version": VERSION, "shape": [len(positions), *shape], "classes": names}
+        meta = json.dumps(described | ({"sets": left} if left else {}))
         (aside / "pool.json").write_text(meta, encoding="utf-8")
         content = hashlib.sha256(meta.encode() + digests)
         hashes = np.frombuffer(digests, ">u8").reshape(len(positions), -1)[:, 0]  # as `to_hashes` takes them
@@ -182,15 +186,18 @@ def _write_images(
 
 
 def kept_labels(
-    labels: np.ndarray | None, classes: tuple[str, ...], positions: np.ndarray
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return labels of the usable images, numbered over the classes that still have any."""
+    labels: np.ndarray | None, classes: tuple[str, ...], sets: Sets, positions: np.ndarray
+) -> tuple[np.ndarray | None, tuple[str, ...], Sets]:
+    """Return labels of the usable images, numbered over the classes, or the combinations, that still have any."""
     if labels is None:
-        return None, ()
-    present, kept = np.unique(labels[positions], return_inverse=True)
+        return None, (), ()
+    present, numbers = np.unique(labels[positions], return_inverse=True)
     if len(present) < 2:
-        return None, ()
-    return kept.astype(np.int64), tuple(classes[index] for index in present)
+        return None, (), ()
+    if not sets:
+        return numbers.astype(np.int64), tuple(classes[index] for index in present), ()
+    left = renumbered(Combined(labels[positions], classes, sets))
+    return left.labels, left.classes, left.sets
 
 
 def _publish(aside: Path, folder: Path) -> None:
@@ -217,6 +224,7 @@ def _opened(folder: Path) -> Stored | None:
         meta = json.loads(read_bytes(folder / "pool.json", _MAX_JSON_BYTES))
         num, *shape = meta["shape"]
         classes = tuple(map(str, meta["classes"]))
+        sets = tuple(tuple(map(int, one)) for one in meta.get("sets", ()))
         is_shape = len(shape) == 3 and all(type(length) is int and length > 0 for length in meta["shape"])
         if meta["version"] != VERSION or not is_shape:
             return None
@@ -230,9 +238,11 @@ def _opened(folder: Path) -> Stored | None:
     sample = np.linspace(0, num - 1, min(num, _NUM_VERIFIED)).astype(np.int64)
     if (to_hashes(content_digests(images[sample])) != hashes[sample]).any():
         return None
-    if labels is not None and (labels.min() < 0 or labels.max() >= len(classes)):
+    if labels is not None and (labels.min() < 0 or labels.max() >= len(sets or classes)):
         return None
-    return Stored(folder, images, hashes, labels, classes)
+    if any(not 0 <= index < len(classes) for one in sets for index in one):
+        return None
+    return Stored(folder, images, hashes, labels, classes, sets)
 
 
 def _loaded(path: Path, dtype: np.dtype, num: int) -> np.ndarray:

@@ -99,7 +99,10 @@ class MinibatchDeviation(nn.Module):
 
 
 class LabelledLatents(nn.Module):
-    """Latents [N, Z] → [N, `size`]: with classes, a learned vector of the label is appended."""
+    """Latents [N, Z] → [N, `size`]: with classes, a learned vector of the label is appended.
+
+    Of m labels it is the sum of their vectors divided by √m, on the scale of one.
+    """
 
     def __init__(self, latent_size: int, num_classes: int):
         super().__init__()
@@ -112,11 +115,18 @@ class LabelledLatents(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         if self.embedding is None:
             return latents
-        return torch.cat([latents, self.embedding(needed(labels))], dim=1)
+        labels = needed(labels)
+        vectors = embedded(self.embedding, labels)
+        if labels.ndim == 2:  # a sum of many is larger than one
+            vectors = vectors / labels.sum(1, keepdim=True).clamp(min=1).sqrt()
+        return torch.cat([latents, vectors], dim=1)
 
 
 class ProjectionHead(nn.Module):
-    """Features [N, F] → logits [N]: w·h + b, with classes + ⟨embedding(label), h⟩ (arXiv:1802.05637, Eq. 3)."""
+    """Features [N, F] → logits [N]: w·h + b, with classes + ⟨embedding(label), h⟩ (arXiv:1802.05637, Eq. 3).
+
+    Of several labels it is the sum over them, as log-likelihood ratios of independent ones add up.
+    """
 
     def __init__(self, num_features: int, num_classes: int):
         super().__init__()
@@ -129,11 +139,14 @@ class ProjectionHead(nn.Module):
         logits = self.linear(features).squeeze(1)
         if self.embedding is None:
             return logits
-        return logits + (self.embedding(needed(labels)) * features).sum(dim=1)
+        return logits + (embedded(self.embedding, needed(labels)) * features).sum(dim=1)
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm of [N, C, H, W]; with classes, gain and bias belong to the label (arXiv:1610.07629)."""
+    """Batch norm of [N, C, H, W]; with classes, gain and bias belong to the label (arXiv:1610.07629).
+
+    Of several labels what each adds to a gain of 1 and a bias of 0 is summed.
+    """
 
     def __init__(self, channels: int, num_classes: int):
         super().__init__()
@@ -150,13 +163,21 @@ class ConditionalBatchNorm(nn.Module):
         if self.gain is None or self.bias is None:
             return features
         labels = needed(labels)
-        return features * self.gain(labels)[:, :, None, None] + self.bias(labels)[:, :, None, None]
+        gain = embedded(self.gain, labels)
+        if labels.ndim == 2:
+            gain = gain + (1 - labels.sum(1, keepdim=True))
+        return features * gain[:, :, None, None] + embedded(self.bias, labels)[:, :, None, None]
+
+
+def embedded(embedding: nn.Embedding, labels: Tensor) -> Tensor:
+    """Return the vectors [N, D] of labels, int64 [N]; or of several labels each, 0 and 1 [N, L], the vectors' sum."""
+    return embedding(labels) if labels.ndim == 1 else labels.to(embedding.weight.dtype) @ embedding.weight
 
 
 def needed(labels: Tensor | None) -> Tensor:
-    """Return the labels [N]; raises ValueError where a class-conditional network is called without them."""
+    """Return the labels, [N] or [N, L]; raises ValueError where a class-conditional network is called without them."""
     if labels is None:
-        raise ValueError("this network is class-conditional: call it with labels, int64 [N]")
+        raise ValueError("this network is class-conditional: call it with labels, int64 [N], or 0 and 1 [N, L]")
     return labels
 
 

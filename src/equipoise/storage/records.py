@@ -352,6 +352,8 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[Rejected, ...] = ()
     classes: tuple[str, ...] = ()
     class_counts: tuple[NotNegativeInt, ...] = ()  # of the training split
+    sets: tuple[tuple[NotNegativeInt, ...], ...] = ()  # of several labels a picture: places of classes
+    set_counts: tuple[NotNegativeInt, ...] = ()  # of the training split, of each combination
     group_counts: tuple[NotNegativeInt, ...] = ()  # of the training split, where networks are told groups
     metrics: tuple[Metric, ...] = ()
     encoder: EncoderRecord | None = None  # where one judges

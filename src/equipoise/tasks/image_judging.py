@@ -14,6 +14,7 @@ from equipoise.data.cache import default_cache, writing_to
 from equipoise.data.channels import OPACITY, in_colour, is_measured
 from equipoise.data.decode import parse_background
 from equipoise.data.pool import AS_FOUND, Pool, gather, to_float
+from equipoise.data.several import counts_of
 from equipoise.data.splits import Splits, judge_together
 from equipoise.formatting import colours_of
 from equipoise.metrics.crossfit import NUM_FOLDS
@@ -246,8 +247,11 @@ def describe(pool: Pool, source: str) -> DataRecord:
     if source != "mnist" and not source.startswith("hub:"):
         path = writable_text(str(Path(source).expanduser().resolve()))
     counts: tuple[int, ...] = ()
+    set_counts: tuple[int, ...] = ()
     if pool.labels is not None:
-        counts = tuple(np.bincount(pool.labels[pool.splits.train]).tolist())
+        labels = pool.labels[pool.splits.train]
+        counts = counts_of(labels, pool.classes, pool.sets)
+        set_counts = tuple(np.bincount(labels, minlength=len(pool.sets)).tolist()) if pool.sets else ()
     _, channels, height, width = pool.images.shape
     return DataRecord(
         source=source,
@@ -262,6 +266,8 @@ def describe(pool: Pool, source: str) -> DataRecord:
         rejected=pool.rejected,
         classes=tuple(writable_text(name) for name in pool.classes),
         class_counts=counts,
+        sets=pool.sets,
+        set_counts=set_counts,
         metrics=METRICS,
         facts={"size": Size(width, height).plain, "channels": channels},
     )

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from equipoise.data.cache import default_cache
 from equipoise.data.channels import OPACITY, in_colour, is_measured, plain_colours
 from equipoise.data.pool import to_uint8
+from equipoise.data.several import Sets, places_of
 from equipoise.errors import Option, UserError, suggested
 from equipoise.game.updates import Players
 from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, published
@@ -36,14 +38,18 @@ class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class ImageModel(Model):
-    """An image generator without its data: `[N, C, H, W]` in [-1, 1] from latents `[N, Z]` and labels `[N]`."""
+    """An image generator without its data: `[N, C, H, W]` in [-1, 1] from latents `[N, Z]` and labels `[N]`.
+
+    Where an image has several labels, the networks are told them all at once, as 0 and 1 `[N, L]`.
+    """
 
     networks: Networks
     size: Size
     channels: int
     classes: tuple[str, ...] = ()  # that the generator knows of
-    class_counts: tuple[int, ...] = ()
+    class_counts: tuple[int, ...] = ()  # how often each is drawn; of several labels an image, each of `sets`
     scale: tuple[float, float] | None = None  # numbers of the real images that became black and white
+    sets: Sets = ()  # the combinations of several labels: places of classes
 
     def network(self) -> nn.Module:
         """Build the generator."""
@@ -60,11 +66,20 @@ class ImageModel(Model):
     def _shape(self) -> dict[str, Any]:
         return {"size": self.size.given, "channels": self.channels, "num_classes": len(self.classes)}
 
+    @cached_property
+    def rows(self) -> Tensor:
+        """The combinations of labels as 0 and 1, `[K, L]`."""
+        rows = torch.zeros(len(self.sets), len(self.classes))
+        for row, one in zip(rows, self.sets, strict=True):
+            row[list(one)] = 1
+        return rows
+
     @torch.no_grad()
-    def draw(self, generator: nn.Module, randomness: Randomness, num: int, label: int | None = None) -> Tensor:
+    def draw(self, generator: nn.Module, randomness: Randomness, num: int, asked: Tensor | None = None) -> Tensor:
         """Draw `num` images `[num, C, H, W]` in [-1, 1] in float32: a function of the randomness alone.
 
-        With classes, labels come as often as in the training split, unless `label` names one.
+        With classes, labels come as often as in the training split, unless all are `asked` to be of one class, `[]`,
+        or of several labels, `[L]`.
         """
         device = next(generator.parameters()).device
         latents = randomness.normal("latents", num, self.networks.latent_size)
@@ -72,18 +87,21 @@ class ImageModel(Model):
         if self.classes:
             weights = torch.tensor(self.class_counts, dtype=torch.float64)
             labels = torch.multinomial(weights, num, replacement=True, generator=randomness.generator("labels"))
-            if label is not None:
-                labels = torch.full((num,), label)
+            if self.sets:
+                labels = self.rows[labels]
+            if asked is not None:
+                labels = asked.expand(num, *asked.shape)
             labels = labels.to(device)
         return generator(latents.to(device), labels).float().clamp(-1, 1)
 
     def samples(self, generator: nn.Module, num: int, seed: int, label: str | None) -> Iterator[Tensor]:
-        """Yield `num` images in batches; `label` names a class. Raises UserError for one that is not known."""
-        index = None
-        if label is not None:
-            index = self._index(label)
+        """Yield `num` images in batches; `label` names a class, or several labels with commas between.
+
+        Raises UserError for one that is not known.
+        """
+        asked = None if label is None else self._asked(label)
         for begin, size in chunks(num):
-            yield self.draw(generator, Randomness(seed, begin), size, index).cpu()
+            yield self.draw(generator, Randomness(seed, begin), size, asked).cpu()
 
     def write(self, batches: Iterable[Tensor], out: Path) -> str:
         """Write images as one PNG grid where `out` ends in .png, else as a folder of PNG files."""
@@ -95,15 +113,19 @@ class ImageModel(Model):
             return f"{out}{how}"
         return f"{save_each(batches, out, self.scale)} images in {out}"
 
-    def _index(self, label: str) -> int:
+    def _asked(self, label: str) -> Tensor:
         if not self.classes:
             problem = "this generator was not trained with classes"
             way = "Leave it out, or train another one with the setting networks.conditional=true"
             raise UserError(Option("label", label), problem, way)
+        if self.sets:
+            row = torch.zeros(len(self.classes))
+            row[list(places_of(label, self.classes))] = 1
+            return row
         if label not in self.classes:
             problem = f"this generator knows {', '.join(self.classes)}"
             raise UserError(Option("label", label), problem, *suggested(label, self.classes))
-        return self.classes.index(label)
+        return torch.tensor(self.classes.index(label))
 
 
 def save_each(batches: Iterable[Tensor], folder: Path, scale: tuple[float, float] | None = None) -> int:
@@ -154,6 +176,11 @@ def known_classes(networks: Networks, classes: tuple[str, ...]) -> tuple[str, ..
     return classes if networks.conditional else ()
 
 
+def known_sets(networks: Networks, sets: Sets) -> Sets:
+    """Return the combinations of labels that a recipe's networks are told."""
+    return sets if networks.conditional and not networks.groups else ()
+
+
 def names_of_groups(num: int) -> tuple[str, ...]:
     """Return what groups of images are called, as classes are."""
     return tuple(f"group-{place:0{len(str(num))}}" for place in range(1, num + 1))
@@ -171,5 +198,7 @@ def model_of(recipe: Recipe, data: DataRecord) -> ImageModel:
     """Return the generator of a run from what it wrote down; raises msgspec.ValidationError for damage."""
     facts = msgspec.convert(data.facts, ImageFacts)
     classes = known_classes(recipe.networks, data.classes)
-    counts = data.group_counts if recipe.networks.groups else data.class_counts
-    return ImageModel(recipe.networks, size_of(facts.size), facts.channels, classes, counts, scale_in(recipe))
+    sets = known_sets(recipe.networks, data.sets)
+    counts = data.group_counts if recipe.networks.groups else data.set_counts if sets else data.class_counts
+    size = size_of(facts.size)
+    return ImageModel(recipe.networks, size, facts.channels, classes, counts, scale_in(recipe), sets)

@@ -10,7 +10,9 @@ def summary_of(pool: Pool, what: str, *more: str) -> str:
     """Say what was found and left out, then a line for each thing inferred and for more; `what` the images are."""
     num, channels, height, width = pool.images.shape
     kinds = [f"{width}×{height}", colours_of(channels)]
-    if pool.classes:
+    if pool.sets:
+        kinds.append(f"{len(pool.classes)} labels in {len(pool.sets):,} combinations")
+    elif pool.classes:
         kinds.append(f"{len(pool.classes)} classes")
     text = f"{num:,} {what} ({', '.join(kinds)}), {len(pool.splits.train):,} to train on"
     left_out = left_out_of(pool)

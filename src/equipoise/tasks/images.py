@@ -75,7 +75,7 @@ from equipoise.tasks.image_judging import (
     num_shown,
     snapshot_of,
 )
-from equipoise.tasks.image_model import ImageModel, known_classes, scale_in
+from equipoise.tasks.image_model import ImageModel, known_classes, known_sets, scale_in
 from equipoise.tasks.image_sides import image_side, seen, sheet_hint
 from equipoise.tasks.image_summary import summary_of, with_left_out
 from equipoise.tasks.sides import Caution, Side, halved
@@ -117,14 +117,16 @@ class ImageTask(Task):
         size, channels = shape_of(self.pool)
         classes = known_classes(self.recipe.networks, self.pool.classes)
         counts = self._class_counts if self.groups is None else self.groups.counts
-        return ImageModel(self.recipe.networks, size, channels, classes, counts, scale_in(self.recipe))
+        sets = known_sets(self.recipe.networks, self.pool.sets)
+        return ImageModel(self.recipe.networks, size, channels, classes, counts, scale_in(self.recipe), sets)
 
     @property
     def _class_counts(self) -> tuple[int, ...]:
-        """The training images of each class."""
+        """The training images of each class, or of each combination of labels."""
         if self.pool.labels is None:
             return ()
-        counts = np.bincount(self.pool.labels[self.pool.splits.train], minlength=len(self.pool.classes))
+        kinds = self.pool.sets or self.pool.classes
+        counts = np.bincount(self.pool.labels[self.pool.splits.train], minlength=len(kinds))
         return tuple(counts.tolist())
 
     def model(self) -> ImageModel:
@@ -153,13 +155,14 @@ class ImageTask(Task):
         """Return the adversarial term and, when it is due, the gradient penalty."""
         with torch.no_grad(), self._autocast():
             latents = self._latents("discriminator latents", step, len(batch.real))
-            fake = players.generator(latents, batch.labels)
+            told = self._told(batch.labels)
+            fake = players.generator(latents, told)
         return discriminator_terms(
             self.recipe.game,
             self.loss,
             self._seen(batch.real, "real", step),
             self._seen(fake.float(), "fake", step),
-            lambda images: players.discriminator(images, batch.labels),
+            lambda images: players.discriminator(images, told),
             step,
             self._autocast,
         )
@@ -168,12 +171,13 @@ class ImageTask(Task):
         """Return the adversarial term; relativistic losses compare with the batch's real images."""
         with self._autocast():
             latents = self._latents("generator latents", step, len(batch.real))
-            fake = players.generator(latents, batch.labels)
+            told = self._told(batch.labels)
+            fake = players.generator(latents, told)
         adversarial = generator_term(
             self.loss,
             self._seen(fake.float(), "generated", step),
             lambda: self._seen(batch.real, "compared", step),
-            lambda images: players.discriminator(images, batch.labels),
+            lambda images: players.discriminator(images, told),
             self._autocast,
         )
         terms = {"adversarial": adversarial}
@@ -186,21 +190,24 @@ class ImageTask(Task):
         half = (len(fake) + 1) // 2
         labels = None if batch.labels is None else batch.labels[:half]
         with self._autocast():
-            other = generator(self._latents("other latents", step, half), labels)
+            other = generator(self._latents("other latents", step, half), self._told(labels))
         wanted = self._spread if labels is None else self._spread[labels]
         return variety_term(fake[:half].float(), other.float(), wanted.to(fake.device))
 
     @cached_property
     def _spread(self) -> Tensor:
-        """The mean distance `[K]` of two training images of each class, or `[1]` of any two.
+        """The mean distance `[K]` of two training images of each class or combination, or `[1]` of any two.
 
-        A class of one image, or of copies, takes the mean of the others.
+        One of a single image, or of copies, takes the mean of the others.
         """
         train = self.pool.splits.train
         labels = self._labels(torch.from_numpy(train))
-        parts = (
-            [train] if labels is None else [train[labels.cpu().numpy() == k] for k in range(len(self._model.classes))]
-        )
+        parts = [train]
+        if labels is not None:
+            numbers = labels.cpu().numpy()
+            num = len(self._model.sets or self._model.classes)
+            ends = np.cumsum(np.bincount(numbers, minlength=num))[:-1]
+            parts = np.split(train[np.argsort(numbers, kind="stable")], ends)
         found = torch.zeros(len(parts))
         for place, part in enumerate(parts):
             if len(part) > 1:
@@ -221,7 +228,8 @@ class ImageTask(Task):
 
     def logits(self, discriminator: nn.Module, inputs: Tensor | None, outputs: Tensor) -> Tensor:
         """Return the discriminator's logits `[N]` of images with their labels, or of packs; the mean of several."""
-        logits = discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), inputs)
+        told = self._told(inputs)
+        logits = discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), told)
         return logits if logits.ndim == 1 else logits.mean(1)
 
     def augmentation_leak(self, generator: nn.Module, randomness: Randomness, more: float) -> float:
@@ -281,6 +289,14 @@ class ImageTask(Task):
         if not self._model.classes or labels is None:
             return None
         return torch.from_numpy(labels[indices.numpy()]).to(self.device)
+
+    def _told(self, labels: Tensor | None) -> Tensor | None:
+        """Return what the networks are told of images with these labels `[N]`: 0 and 1 `[N, L]` if they are of sets."""
+        return labels if labels is None or not self._model.sets else self._rows[labels]
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        return self._model.rows.to(self.device)  # once, as a step shall not wait for it
 
     def _latents(self, stream: str, step: StepContext, num: int) -> Tensor:
         return step.randomness.normal(stream, num, self.recipe.networks.latent_size).to(self.device)
@@ -528,7 +544,8 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
         settings.append(Setting("game.batch", max(2, num_train // 2)))
     remedies = ["Add images"] if missing else []
     if recipe.networks.conditional and not pool.classes:
-        why = next((note for note in pool.notes if "class" in note), "there are no sub-folders with images")
+        whys = (note for note in pool.notes if "class" in note or "not used" in note)
+        why = next(whys, "there are no sub-folders with images")
         missing.append(f"networks.conditional needs classes, and {why}")
         settings.append(Setting("networks.conditional", False))
         remedies.append("Sort the images into one folder for each class, or train without classes")

@@ -16,6 +16,7 @@ from equipoise.data.audit.sizes import Keeping, Sizes, is_enlarged, keeping, num
 from equipoise.data.audit.transparency import Tally, Transparency
 from equipoise.data.decode import Header, Target, parse_background
 from equipoise.data.pool import Pool, Reading, reading, told_by
+from equipoise.data.several import counts_of
 from equipoise.data.sources import MAX_DEPTH, SourceImages, open_source
 from equipoise.data.splits import content_digests, split, to_hashes
 from equipoise.errors import UserError
@@ -79,6 +80,7 @@ class Check:
     near: tuple[Copies, ...]  # with at least two different contents; exact copies of these are among them
     transparency: Transparency
     class_counts: Mapping[str, int]
+    num_sets: int  # combinations, where an image has several labels
     empty_folders: tuple[str, ...]
     training: Training
     notes: tuple[str, ...] = ()  # what was inferred, such as classes
@@ -125,6 +127,7 @@ def check(
         near=near,
         transparency=counts.tally.found(is_grey=read.target.channels == 1),
         class_counts=_class_counts(read.images, content.positions),
+        num_sets=len(pool.sets),
         empty_folders=tuple(_empty_folders(data.source, read.images.names, names)),
         training=_training(recipe, read.target, pool, counts.sizes, max_size, refusal),
         notes=read.images.notes,
@@ -162,7 +165,7 @@ def _pool(read: Reading, content: _Content, data: Data) -> Pool:
     """Return what the training would find, with pixels that take no memory."""
     num = len(content.positions)
     positions = np.array(content.positions, dtype=np.int64)
-    labels, classes = store.kept_labels(read.images.labels, read.images.classes, positions)
+    labels, classes, sets = store.kept_labels(read.images.labels, read.images.classes, read.images.sets, positions)
     return Pool(
         images=np.broadcast_to(np.uint8(0), (num, *content.shape)),
         labels=labels,
@@ -174,6 +177,7 @@ def _pool(read: Reading, content: _Content, data: Data) -> Pool:
         num_skipped=read.images.num_skipped,
         skipped=read.images.skipped,
         hashes=content.hashes,
+        sets=sets,
     )
 
 
@@ -186,8 +190,8 @@ def _array_headers(array: np.ndarray) -> Counter[Header]:
 def _class_counts(images: SourceImages, positions: list[int]) -> dict[str, int]:
     if images.labels is None:
         return {}
-    counts = np.bincount(images.labels[positions], minlength=len(images.classes))
-    return dict(zip(images.classes, counts.tolist(), strict=True))
+    counts = counts_of(images.labels[positions], images.classes, images.sets)
+    return dict(zip(images.classes, counts, strict=True))
 
 
 def _empty_folders(source: str, names: Sequence[str], used: Iterable[str]) -> Iterator[str]:
