@@ -175,6 +175,19 @@ def test_the_deviation_of_a_minibatch_is_the_mean_over_features_and_places_of_th
     torch.testing.assert_close(MinibatchDeviation()(maps)[:, 2], torch.full((2, 3, 3), 0.5))
 
 
+def test_with_labels_the_deviation_is_that_of_the_samples_of_the_same_label_by_hand():
+    features = torch.tensor([[1.0, 10.0], [7.0, 7.0], [3.0, 10.0], [7.0, 7.0], [5.0, 16.0], [9.0, 9.0]])
+    found = MinibatchDeviation()(features, torch.tensor([4, 0, 4, 0, 4, 1]))[:, 2]
+    by_hand = ((8 / 3) ** 0.5 + 8**0.5) / 2  # of 1, 3, 5 and of 10, 10, 16
+    torch.testing.assert_close(found, torch.tensor([by_hand, 0, by_hand, 0, by_hand, 0]), atol=2e-3, rtol=1e-4)
+    maps = features[:, :, None, None].repeat(1, 1, 2, 3)
+    of_maps = MinibatchDeviation()(maps, torch.tensor([4, 0, 4, 0, 4, 1]))
+    torch.testing.assert_close(of_maps[:, 2], found[:, None, None].expand(6, 2, 3))
+    values = torch.randn(4, 3).double().requires_grad_()
+    labels = torch.tensor([0, 1, 0, 1])
+    assert torch.autograd.gradcheck(lambda values: MinibatchDeviation()(values, labels), values)
+
+
 def test_the_gradient_of_a_minibatchs_deviation_is_finite_where_all_samples_are_alike():
     features = torch.ones(4, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(

@@ -79,6 +79,21 @@ def test_the_logit_of_an_image_depends_on_how_much_its_batch_differs_where_that_
         assert torch.allclose(plain(images)[0], plain(same)[0], atol=1e-5)
 
 
+def test_the_logit_shows_where_the_images_of_a_class_are_all_alike_though_the_batch_is_not(pretrained):
+    given = copy.deepcopy(pretrained)
+    network = ProjectedDiscriminator(given, size=32, width=4, num_classes=2, norm="none", minibatch_deviation=True)
+    network.eval()  # whose spectral norms stay what they are
+    images = _images()
+    labels = torch.tensor([0, 1, 0, 1])
+    alike = torch.stack([images[0], images[1], images[0], images[3]])
+    with torch.no_grad():
+        found, of_alike = network(images, labels), network(alike, labels)
+        assert not torch.allclose(found[0], of_alike[0], atol=1e-6), "two of its class are the same now"
+        assert torch.allclose(found[1], of_alike[1], atol=1e-6), "its own class is what it was"
+        rows = torch.nn.functional.one_hot(labels, 2).float()
+        assert torch.isfinite(network(images, rows)).all(), "of several labels"
+
+
 def test_a_penalty_is_on_the_pixels_discriminator_alone_and_the_generator_learns_from_both(pretrained):
     torch.manual_seed(0)
     given = copy.deepcopy(pretrained)

@@ -711,6 +711,18 @@ def test_the_generators_images_of_a_class_are_to_differ_as_much_as_real_ones_of_
     assert made(pool, "game.variety=3")._spread.shape == (1,)
 
 
+def test_a_discriminator_that_sees_how_much_a_class_differs_is_shown_two_of_each(pool: Pool) -> None:
+    deviation = ("networks.conditional=true", "networks.minibatch_deviation=true")
+    first = made(pool, *deviation).batch(Randomness(4), 16)
+    pairs = made(pool, *deviation, "networks.pretrained=true").batch(Randomness(4), 16)
+    assert first.labels is not None
+    assert pairs.labels is not None
+    assert pairs.labels[:8].tolist() == pairs.labels[8:].tolist() == first.labels[:8].tolist()
+    assert first.labels[8:].tolist() != first.labels[:8].tolist(), "without it a batch is what comes"
+    assert torch.equal(pairs.real[:8], first.real[:8])
+    assert not torch.equal(pairs.real[8:], pairs.real[:8])
+
+
 def test_a_class_of_one_image_takes_the_spread_of_the_others(pool: Pool) -> None:
     labels = np.zeros(len(pool.images), np.int64)
     labels[pool.splits.train[0]] = 1

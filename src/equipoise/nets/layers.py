@@ -88,14 +88,26 @@ def whole_packs(samples: Tensor, num: int) -> Tensor:
 class MinibatchDeviation(nn.Module):
     """[N, C, …] → [N, C + 1, …]: the last channel says how much the samples differ (arXiv:1710.10196, section 3).
 
-    It is one number: the standard deviation of each feature over the batch, averaged over all features and places.
+    It is the standard deviation of each feature over the batch, averaged over all features and places: one number. With
+    labels [N] it is that of the samples of the same label: else a class whose samples are all alike would not show.
     """
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         values = features if features.dtype == torch.float64 else features.float()
-        deviation = (values.var(0, correction=0) + 1e-8).sqrt().mean()
-        channel = deviation.to(features.dtype).expand(len(features), 1, *features.shape[2:])
-        return torch.cat([features, channel], dim=1)
+        if labels is None:
+            deviation = (values.var(0, correction=0) + 1e-8).sqrt().mean().expand(len(features))
+        else:
+            deviation = (_variance_within(values.flatten(1), labels) + 1e-8).sqrt().mean(1)
+        channel = deviation.to(features.dtype).view(-1, 1, *(1 for _ in features.shape[2:]))
+        return torch.cat([features, channel.expand(-1, 1, *features.shape[2:])], dim=1)
+
+
+def _variance_within(values: Tensor, labels: Tensor) -> Tensor:
+    """Return the variance [N, F] of values [N, F] among those of the same label [N]; 0 where there is one alone."""
+    same = (labels[:, None] == labels).to(values.dtype)
+    same = same / same.sum(1, keepdim=True)
+    mean = same @ values
+    return (same @ values.square() - mean.square()).relu()
 
 
 class LabelledLatents(nn.Module):

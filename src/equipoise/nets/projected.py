@@ -100,7 +100,8 @@ class AidedDiscriminator(nn.Module):
 class ScaleJudge(nn.Module):
     """Features [N, C, H, W], labels [N] → logits [N]: halved by 4×4 convolutions, then judged as a whole.
 
-    With `minibatch_deviation` one more channel says how much the features of a batch differ.
+    With `minibatch_deviation` one more channel says how much the features of a batch differ: of the same label, where
+    there are such; where an image has several labels, of all.
     """
 
     def __init__(
@@ -125,14 +126,16 @@ class ScaleJudge(nn.Module):
             if stride == 1:
                 break
             shape = [side // 2 for side in shape]
-        if minibatch_deviation:
-            layers.append(MinibatchDeviation())
-            channels += 1
+        self.deviation = MinibatchDeviation() if minibatch_deviation else None
+        channels += minibatch_deviation
         self.downwards = nn.Sequential(*layers)
         self.head = ProjectionHead(channels * math.prod(shape), num_classes)
 
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
-        return self.head(self.downwards(features).flatten(1), labels)
+        features = self.downwards(features)
+        if self.deviation is not None:
+            features = self.deviation(features, labels if labels is not None and labels.ndim == 1 else None)
+        return self.head(features.flatten(1), labels)
 
 
 def drawn(layer: nn.Conv2d) -> nn.Conv2d:

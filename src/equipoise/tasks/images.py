@@ -76,6 +76,7 @@ from equipoise.tasks.image_judging import (
     snapshot_of,
 )
 from equipoise.tasks.image_model import ImageModel, known_classes, known_sets, scale_in
+from equipoise.tasks.image_pairs import Kinds, in_pairs, kinds_of, sees_pairs
 from equipoise.tasks.image_sides import image_side, seen, sheet_hint
 from equipoise.tasks.image_summary import summary_of, with_left_out
 from equipoise.tasks.sides import Caution, Side, halved
@@ -146,6 +147,8 @@ class ImageTask(Task):
     def batch(self, randomness: Randomness, num: int) -> ImageBatch:
         """Gather the `num` real training images at this position, flipped if the recipe says so."""
         indices = train_indices(self.pool, randomness, num)
+        if self._kinds is not None and sees_pairs(self.recipe.networks) and not self._model.sets:
+            indices = in_pairs(indices, self._kinds, randomness)
         images = to_float(gather(self.pool, indices).to(self.device, non_blocking=True))
         if _settings(self.recipe).flip:
             images = random_flip(images, randomness.generator("flip"))
@@ -200,14 +203,7 @@ class ImageTask(Task):
 
         One of a single image, or of copies, takes the mean of the others.
         """
-        train = self.pool.splits.train
-        labels = self._labels(torch.from_numpy(train))
-        parts = [train]
-        if labels is not None:
-            numbers = labels.cpu().numpy()
-            num = len(self._model.sets or self._model.classes)
-            ends = np.cumsum(np.bincount(numbers, minlength=num))[:-1]
-            parts = np.split(train[np.argsort(numbers, kind="stable")], ends)
+        parts = [self.pool.splits.train] if self._kinds is None else self._kinds.parts
         found = torch.zeros(len(parts))
         for place, part in enumerate(parts):
             if len(part) > 1:
@@ -289,6 +285,14 @@ class ImageTask(Task):
         if not self._model.classes or labels is None:
             return None
         return torch.from_numpy(labels[indices.numpy()]).to(self.device)
+
+    @cached_property
+    def _kinds(self) -> Kinds | None:
+        """The class, combination of labels or group of each image, where the networks are told them."""
+        labels = self._labels(torch.arange(len(self.pool.images)))
+        if labels is None:
+            return None
+        return kinds_of(labels.cpu().numpy(), self.pool.splits.train, len(self._model.sets or self._model.classes))
 
     def _told(self, labels: Tensor | None) -> Tensor | None:
         """Return what the networks are told of images with these labels `[N]`: 0 and 1 `[N, L]` if they are of sets."""
