@@ -78,6 +78,17 @@ OF_IMAGES = [
         ["augment.kinds=flip,translation,color,cutout", "augment.probability=0.6"], id="augmented", marks=SLOW
     ),
     pytest.param([*CONVOLUTIONS, "game.packing=2", "networks.minibatch_deviation=true"], id="packs-deviation"),
+    pytest.param(
+        [
+            *CONVOLUTIONS,
+            "networks.conditional=true",
+            "networks.pretrained=true",
+            "networks.minibatch_deviation=true",
+            "game.variety=2",
+        ],
+        id="pretrained-pairs",
+        marks=SLOW,
+    ),
     pytest.param([*CONVOLUTIONS, "game.update=simultaneous"], id="simultaneous"),
     pytest.param([*CONVOLUTIONS, "game.update=extragradient"], id="extragradient"),
 ]
