@@ -1,11 +1,13 @@
 """Runs on photographs beside each other: pictures of each, not picked by hand, and distances by features of nobody.
 
     python bench/photographs.py NAME RUN … [--tutorial FOLDER] [--num 2000]
+    python bench/photographs.py
 
 For each run: time and samples it took, and KID and coverage of its best generator against all held-out images of its
 data by EfficientNet-Lite2, which no run and no judge uses, by EfficientNet-Lite1, and by the evaluation encoder.
 `--tutorial` adds what `bench/tutorial.py` kept last in a folder. Two halves of the real images give the scale. Writes
-records/photographs.json under NAME, and docs/images/NAME.png: the first 36 images of each, and real ones.
+records/photographs.json under NAME, and docs/images/NAME.png: the first 36 images of each, and real ones. Without
+arguments it prints what is in the record as the table of docs/pictures.md.
 """
 
 import argparse
@@ -36,6 +38,7 @@ from equipoise.tasks.exhibits import grid
 
 RECORD = RECORDS / "photographs.json"
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
+OUTSIDE = ("EfficientNet-Lite2", "encoder")  # features that judged no run
 NUM_SHOWN = 36
 GAP = 12
 
@@ -87,14 +90,34 @@ def sheet(rows: list[Tensor], path: Path) -> None:
     whole.save(path)
 
 
+def table(record: dict[str, Any]) -> str:
+    """Return what was measured, as a table in Markdown: a row a generator."""
+    lines = [
+        "| pictures | drawn by | training | KID, EfficientNet-Lite2 | KID, encoder | coverage, Lite2 and encoder |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in record.items():
+        for who, row in found["rows"].items():
+            took, coverage = "", ""
+            if "samples" in row:
+                took = f"{row['seconds'] / 60:.0f} min, {row['samples']:,} samples"
+                coverage = " and ".join(f"{row['coverage'][by]:.2f}" for by in OUTSIDE)
+            distances = " | ".join(f"{value:.2f} ± {error:.2f}" for value, error in (row[by] for by in OUTSIDE))
+            lines.append(f"| {name} | {who} | {took} | {distances} | {coverage} |".replace("  ", " "))
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Measure, draw, and write."""
+    """Measure, draw, and write; or print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name")
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("runs", type=Path, nargs="*")
     parser.add_argument("--tutorial", type=Path)
     parser.add_argument("--num", type=int, default=2_000)
     asked = parser.parse_args()
+    if asked.name is None:
+        print(table(json.loads(RECORD.read_text())))
+        return
     recipe = RunFolder.open(asked.runs[0]).recipe()
     assert isinstance(recipe.task, Images)
     pool = prepare(recipe.data, recipe.task)

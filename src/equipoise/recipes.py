@@ -292,7 +292,7 @@ def conv_28(_: Facts) -> Recipe:
 ABOUT: dict[RecipeName, About] = {
     "modern": About(
         paper="R3GAN, arXiv:2501.05441",
-        purpose="the default: relativistic pairs, R1 + R2, averaged generator",
+        purpose="the default for all but photos' images: relativistic pairs, R1 + R2, averaged generator",
         whom="everybody with images of their own; when you have no reason to take another one",
         result="90.9 (8.0 %)",
         samples=89_664,
@@ -363,7 +363,7 @@ ABOUT: dict[RecipeName, About] = {
     ),
     "photos": About(
         paper="arXiv:2111.01007",
-        purpose="photographs in colour on a CPU: D also sees ImageNet's features",
+        purpose="the default for colour, 32 to 64 pixels, on a CPU: D also sees ImageNet's features",
         whom="everybody with photographs or drawings in colour; when you have half an hour or more",
         result="not on digits, as it is for colour: docs/recipes.md",
         samples=None,

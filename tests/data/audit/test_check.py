@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
+from equipoise import api
 from equipoise.cli.audit_text import MOST_SHOWN, check_text, check_values
 from equipoise.data import pool as pool_module
 from equipoise.data.audit.check import Check, Copies, check
@@ -463,3 +464,15 @@ def test_the_outline_of_a_pool_takes_no_memory_for_pixels(tmp_path: Path):
     assert seen[0].images.base is not None
     assert seen[0].images.strides == (0, 0, 0, 0)
     assert torch.is_tensor(pool_module.gather(seen[0], np.array([0])))
+
+
+def test_where_no_recipe_is_named_it_goes_by_the_images_and_the_advised_command_names_none(tmp_path: Path):
+    folder = photos(tmp_path / "photos", 300, width=40, height=32)
+    found = api.check_data(folder, settings=["device=cpu"])
+    assert (found.training.recipe.name, found.named) == ("photos", None)
+    assert "--recipe" not in str(check_values(found)["command"])
+    smaller = api.check_data(folder, settings=["device=cpu", "task.size=24"])
+    assert smaller.training.recipe.name == "modern"
+    named = api.check_data(folder, "lsgan", settings=["device=cpu"])
+    assert (named.training.recipe.name, named.named) == ("lsgan", "lsgan")
+    assert "--recipe lsgan" in str(check_values(named)["command"])
