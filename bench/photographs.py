@@ -21,6 +21,7 @@ import outside
 import torch
 from common import RECORDS, hardware
 from PIL import Image
+from quoted import table_of_pictures
 from torch import Tensor
 
 import equipoise as eq
@@ -38,7 +39,6 @@ from equipoise.tasks.exhibits import grid
 
 RECORD = RECORDS / "photographs.json"
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
-OUTSIDE = ("EfficientNet-Lite2", "encoder")  # features that judged no run
 NUM_SHOWN = 36
 GAP = 12
 
@@ -90,23 +90,6 @@ def sheet(rows: list[Tensor], path: Path) -> None:
     whole.save(path)
 
 
-def table(record: dict[str, Any]) -> str:
-    """Return what was measured, as a table in Markdown: a row a generator."""
-    lines = [
-        "| pictures | drawn by | training | KID, EfficientNet-Lite2 | KID, encoder | coverage, Lite2 and encoder |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, found in record.items():
-        for who, row in found["rows"].items():
-            took, coverage = "", ""
-            if "samples" in row:
-                took = f"{row['seconds'] / 60:.0f} min, {row['samples']:,} samples"
-                coverage = " and ".join(f"{row['coverage'][by]:.2f}" for by in OUTSIDE)
-            distances = " | ".join(f"{value:.2f} ± {error:.2f}" for value, error in (row[by] for by in OUTSIDE))
-            lines.append(f"| {name} | {who} | {took} | {distances} | {coverage} |".replace("  ", " "))
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measure, draw, and write; or print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,7 +99,7 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=2_000)
     asked = parser.parse_args()
     if asked.name is None:
-        print(table(json.loads(RECORD.read_text())))
+        print(table_of_pictures())
         return
     recipe = RunFolder.open(asked.runs[0]).recipe()
     assert isinstance(recipe.task, Images)

@@ -245,6 +245,24 @@ def fill(path: Path, found: dict[str, str]) -> None:
     path.write_text(re.sub(r"\{\{([\w.-]+)\}\}", lambda match: found[match[1]], path.read_text()))
 
 
+def table_of_pictures() -> str:
+    """Return what was measured of pictures in colour, as a table in Markdown: a row a generator."""
+    outside = ("EfficientNet-Lite2", "encoder")  # features that judged no run
+    lines = [
+        "| pictures | drawn by | training | KID, EfficientNet-Lite2 | KID, encoder | coverage, Lite2 and encoder |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in _read("photographs").items():
+        for who, row in found["rows"].items():
+            took, coverage = "", ""
+            if "samples" in row:
+                took = f"{row['seconds'] / 60:.0f} min, {row['samples']:,} samples"
+                coverage = " and ".join(f"{row['coverage'][by]:.2f}" for by in outside)
+            distances = (f"{row[by][0]:.2f} ± {row[by][1]:.2f}".replace("-", "−") for by in outside)
+            lines.append(f"| {name} | {who} | {took} | {' | '.join(distances)} | {coverage} |")
+    return "\n".join(lines)
+
+
 def _read(name: str) -> dict[str, Any]:
     return json.loads((RECORDS / f"{name}.json").read_text())
 

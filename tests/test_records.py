@@ -99,3 +99,8 @@ def test_the_recipes_command_quotes_the_records() -> None:
     assert found["recipes.setting"] == SETTING
     runs = json.loads((ROOT / "bench" / "records" / "recipes.json").read_text())["runs"]
     assert {run["recipe"]: run["samples"] for run in runs} == {name: about.samples for name, about in on_digits.items()}
+
+
+def test_the_page_of_pictures_has_the_table_that_was_measured() -> None:
+    page = (ROOT / "docs" / "pictures.md").read_text("utf-8")
+    assert bench("quoted").table_of_pictures() in page
