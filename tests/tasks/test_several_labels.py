@@ -216,3 +216,11 @@ def test_why_a_table_of_labels_was_not_used_stands_in_the_refusal_of_a_condition
     error = capsys.readouterr().err
     assert "striped" in error
     assert '"7"' in error
+
+
+def test_a_group_is_drawn_where_the_images_have_several_labels_that_the_networks_are_not_told(
+    train_small: TrainSmall, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_small("run", "networks.groups=2", source=labelled, budget="80")
+    assert main(["sample", str(tmp_path / "run"), "--label", "group-1", "-o", str(tmp_path / "a.png")]) == 0
+    assert "Labels:" not in capsys.readouterr().err
