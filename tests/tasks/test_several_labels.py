@@ -224,3 +224,19 @@ def test_a_group_is_drawn_where_the_images_have_several_labels_that_the_networks
     train_small("run", "networks.groups=2", source=labelled, budget="80")
     assert main(["sample", str(tmp_path / "run"), "--label", "group-1", "-o", str(tmp_path / "a.png")]) == 0
     assert "Labels:" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["no labels", "other labels", "classes"])
+def test_a_run_is_evaluated_against_other_images_with_the_labels_that_it_learned(
+    run: eq.Run, tmp_path: Path, kind: str
+) -> None:
+    images = np.random.default_rng(9).integers(0, 255, (60, 8, 8), dtype=np.uint8)
+    labels = {
+        "no labels": {},
+        "other labels": {"labels": np.arange(60)[:, None] >> np.arange(3) & 1},
+        "classes": {"labels": np.arange(60) % 5},
+    }
+    np.savez(tmp_path / "other.npz", images=images, **labels[kind])
+    np.savez(tmp_path / "plain.npz", images=images)
+    found = [eq.evaluate(run.path, tmp_path / name, num=50) for name in ("other.npz", "plain.npz")]
+    assert found[0].measured.values == found[1].measured.values
