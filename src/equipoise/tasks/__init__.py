@@ -91,7 +91,7 @@ class Source(Protocol):
         ...
 
     def grouped_like(self, data: "DataRecord", path: "Path") -> "Source":
-        """Return the same source in the groups of a run, which it keeps in the file at `path`, and drawn by its classes.
+        """Return the same source in the groups of a run, kept in the file at `path`, and drawn by its classes.
 
         Where the source holds other examples than the run's, its own classes are not those that a generator knows.
         """
