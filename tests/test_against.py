@@ -351,3 +351,20 @@ def test_of_other_points_a_run_meets_all(train_small: TrainSmall, tmp_path: Path
     found = eq.evaluate(run.path, points(tmp_path / "b.csv", 300, 2), num=50)
     assert (found.protocol["num_real"], found.protocol["split"]) == (300, "all")
     assert eq.evaluate(run.path, "ring", num=50).protocol["split"] == "test"
+
+
+def test_a_table_of_labels_that_came_or_is_read_since_leaves_a_runs_own_test_split_in_use(
+    train_small: TrainSmall, tmp_path: Path
+) -> None:
+    folder = bars(tmp_path / "bars", 240, seed=0)
+    run = train_small("run", source=folder, budget="80")
+    before = eq.evaluate(run.path, folder)
+    names = sorted(path.name for path in folder.iterdir())
+    lines = [f"{name},{index % 2},{index // 2 % 2}" for index, name in enumerate(names)]
+    (folder / "attributes.csv").write_text("\n".join(["file,a,b", *lines]), encoding="utf-8")
+    after = eq.evaluate(run.path, folder)
+    assert after.is_own
+    assert before.real is not None
+    assert after.real is not None
+    assert (after.real.split, after.real.num_compared) == (before.real.split, before.real.num_compared)
+    assert after.measured.values == before.measured.values

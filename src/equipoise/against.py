@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from equipoise import tasks
+from equipoise.changed import is_as_begun
 from equipoise.errors import Option, UserError
 from equipoise.evaluation.choosing import (
     HELD_OUT,
@@ -77,6 +78,8 @@ def evaluated_run(
     against = recipe.data.source
     data = folder.data()
     opened = tasks.opened(recipe, device, observer.stage)
+    if opened.digest != data.digest and is_as_begun(folder, recipe, data, opened):
+        opened = opened.as_begun(data)
     if opened.digest != data.digest:
         opened = opened.on_own_scale(recipe)
     trained = trained_on(folder, data, opened, device, observer)

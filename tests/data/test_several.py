@@ -15,7 +15,7 @@ from equipoise.data import several, store
 from equipoise.data.label_tables import labels_by_tables
 from equipoise.data.labels import Labels, labels_of
 from equipoise.data.pool import prepare
-from equipoise.data.several import Combined, combined, counts_of, never_seen, parted, places_of, renumbered
+from equipoise.data.several import Combined, called, combined, counts_of, never_seen, parted, places_of, renumbered
 from equipoise.data.sources import SourceImages, open_source
 from equipoise.errors import UserError
 from equipoise.recipe import Data
@@ -126,10 +126,68 @@ def test_a_class_with_a_comma_in_its_name_stays_one(cells: list[str]) -> None:
     assert parted(cells * 5) is None
 
 
+def in_lines(write: Callable[[int], Any], head: str = "label") -> str:
+    return written(["file", head], [[name, write(index)] for index, name in enumerate(NAMES)])
+
+
+def as_metadata(name: str, write: Callable[[int], Any]) -> Labels:
+    lines = [json.dumps({"file_name": file, name: write(index)}) for index, file in enumerate(NAMES)]
+    return of_table("\n".join(lines), "metadata.jsonl")
+
+
+@pytest.mark.parametrize("between", [";", "|", ", "])
+def test_a_number_for_each_label_in_a_cell_is_a_label_where_it_is_1(between: str) -> None:
+    found = of_table(in_lines(lambda index: between.join(str(index >> bit & 1) for bit in range(3))))
+    assert words_of(found) == [frozenset(str(bit) for bit in range(3) if index >> bit & 1) for index in range(30)]
+    assert words_of(as_metadata("label", lambda index: [index & 1, index >> 1 & 1])) == [
+        frozenset(str(bit) for bit in range(2) if index >> bit & 1) for index in range(30)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (of_table(in_lines(lambda index: f"{index % 5},{index % 4}")), '"0,0"'),
+        (of_table(in_lines(lambda index: f"{index % 5},{index % 4}" if index % 3 else "7")), ";"),
+        (of_table(in_lines(lambda index: f"{index % 5},{index % 4},9,3")), ",9,3"),
+        (of_table(in_lines(lambda index: f"{index % 5}.5;{index % 4}.5")), ".5"),
+        (of_table(in_lines(lambda index: f"{index % 5};{index % 4};9", "bbox")), '"labels"'),
+        (as_metadata("bbox", lambda index: [index % 5, index % 4, 9, 3]), '"labels"'),
+    ],
+)
+def test_boxes_points_and_decimal_commas_are_never_read_as_labels(found: Labels, told: str) -> None:
+    assert found.labels is None
+    assert told in found.notes[0]
+
+
+def test_numbers_of_labels_are_read_where_the_column_says_that_they_are_such() -> None:
+    found = as_metadata("labels", lambda index: [index % 3, 3 + index % 2])
+    assert words_of(found) == [frozenset((str(index % 3), str(3 + index % 2))) for index in range(30)]
+    found = of_table(in_lines(lambda index: ["01;2", "1.0;2", "2"][index % 3]))
+    assert words_of(found) == [frozenset(("12", "12", "2")[index % 3]) for index in range(30)]
+
+
+def test_one_label_each_written_as_a_list_is_a_class_without_brackets_and_signs() -> None:
+    for found in (
+        as_metadata("label", lambda index: ["ab"[index % 2]]),
+        of_table(in_lines(lambda index: str(["ab"[index % 2]]))),
+        of_table(in_lines(lambda index: "ab"[index % 2] + ";")),
+    ):
+        assert (found.classes, found.sets) == (("a", "b"), ())
+
+
+def test_a_column_of_the_split_is_no_label() -> None:
+    rows = [[name, index % 2, *(int(word in words) for word in ("hat", "smile"))]
+            for index, (name, words) in enumerate(zip(NAMES, FOUND, strict=True))]  # fmt: skip
+    assert words_of(of_table(written(["file", "is_train", "hat", "smile"], rows))) == FOUND
+    assert of_table(in_lines(lambda index: ["train", "test"][index % 2], "split")).labels is None
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         (in_columns(more=["0"]), "beard"),
+        (in_columns(more=[""]), "empty"),
         (in_columns(more=["2"]), '"2"'),
         (in_columns("1", "0", ["-1"]), "-1"),
         (written(["f", "hat", "smile"], [[name, "0", "0"] for name in NAMES]), "no image has a label"),
@@ -161,6 +219,7 @@ def test_more_labels_than_networks_are_told_are_refused_with_the_number(monkeypa
         [[name, [1 if index % 2 else -1, 1]] for index, name in enumerate(NAMES, 1)],
         [[name, words] for name, words in zip(NAMES, [["0", "1"], ["1"]] * 15, strict=True)],
         [[name, words] for name, words in zip(NAMES, [["0", "1"], "1"] * 15, strict=True)],
+        [[name, words] for name, words in zip(NAMES, [["0 ", " 1", ""], ["1"]] * 15, strict=True)],
         dict(zip(NAMES, [["0", "1"], ["1"]] * 15, strict=True)),
     ],
 )
@@ -227,9 +286,10 @@ def test_rows_of_an_npz_that_are_no_labels_are_refused_in_words(tmp_path: Path, 
     assert told in refused.value.problem
 
 
-def test_names_of_another_number_than_the_labels_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "a"], ["a", "b", " "]])
+def test_names_of_another_number_than_the_labels_are_refused(tmp_path: Path, names: list[str]) -> None:
     with pytest.raises(UserError) as refused:
-        open_source(str(saved(tmp_path / "a.npz", labels=hot(), label_names=np.array(["a", "b"])))).load()
+        open_source(str(saved(tmp_path / "a.npz", labels=hot(), label_names=np.array(names)))).load()
     assert "3" in refused.value.problem
 
 
@@ -257,7 +317,11 @@ def test_labels_are_asked_for_with_commas_and_a_combination_that_no_picture_has_
     classes = ("a", "b, c", "d")
     assert places_of("d, a", classes) == places_of("a|d", classes) == (0, 2)
     assert places_of("b, c", classes) == (1,)
-    assert places_of("", classes) == ()
+    assert places_of("b, c; a", classes) == places_of("a, b, c,", classes) == (0, 1)
+    assert places_of("", classes) == places_of("no label", classes) == ()
+    assert places_of("no label", ("no label", "e;f")) == (0,)
+    assert places_of("e;f", ("no label", "e;f")) == (1,)
+    assert places_of(called((0, 1), classes), classes) == (0, 1)
     with pytest.raises(UserError):
         places_of("a, e", classes)
     sets = ((), (0,), (0, 1), (2,))

@@ -228,3 +228,12 @@ def _unevenness(smooth: bool) -> float:
 
 def test_the_four_pixels_of_a_transposed_convolution_differ_less_with_it():
     assert _unevenness(smooth=True) < 0.5 * _unevenness(smooth=False)
+
+
+def test_a_class_that_is_always_the_same_shows_in_bfloat16_as_well() -> None:
+    features = 1 + 0.05 * torch.rand(8, 5, 4, 4)
+    features[4:] = features[:4]
+    labels = torch.arange(4).repeat(2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        deviation = MinibatchDeviation()(features, labels)[:, -1]
+    torch.testing.assert_close(deviation, torch.full_like(deviation, 1e-4), atol=1e-6, rtol=0.0)

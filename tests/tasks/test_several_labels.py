@@ -216,3 +216,27 @@ def test_why_a_table_of_labels_was_not_used_stands_in_the_refusal_of_a_condition
     error = capsys.readouterr().err
     assert "striped" in error
     assert '"7"' in error
+
+
+def test_a_group_is_drawn_where_the_images_have_several_labels_that_the_networks_are_not_told(
+    train_small: TrainSmall, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_small("run", "networks.groups=2", source=labelled, budget="80")
+    assert main(["sample", str(tmp_path / "run"), "--label", "group-1", "-o", str(tmp_path / "a.png")]) == 0
+    assert "Labels:" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["no labels", "other labels", "classes"])
+def test_a_run_is_evaluated_against_other_images_with_the_labels_that_it_learned(
+    run: eq.Run, tmp_path: Path, kind: str
+) -> None:
+    images = np.random.default_rng(9).integers(0, 255, (60, 8, 8), dtype=np.uint8)
+    labels = {
+        "no labels": {},
+        "other labels": {"labels": np.arange(60)[:, None] >> np.arange(3) & 1},
+        "classes": {"labels": np.arange(60) % 5},
+    }
+    np.savez(tmp_path / "other.npz", images=images, **labels[kind])
+    np.savez(tmp_path / "plain.npz", images=images)
+    found = [eq.evaluate(run.path, tmp_path / name, num=50) for name in ("other.npz", "plain.npz")]
+    assert found[0].measured.values == found[1].measured.values

@@ -200,10 +200,11 @@ def _label_names(path: Path, keys: list[str], num: int, subject: str) -> list[st
     if key is None:
         return [str(index) for index in range(num)]
     values = _read(path, key, subject)
-    if values.shape != (num,) or values.dtype.kind != "U" or len(set(values.tolist())) < num:
+    names = [str(name).encode(errors="replace").decode().strip() for name in values.ravel()[: num + 1]]
+    if values.shape != (num,) or values.dtype.kind != "U" or len(set(names) - {""}) < num:
         problem = f"it is to hold {num} different names, one for each column of the labels"
         raise UserError(_array(subject, key), problem)
-    return [str(name).encode(errors="replace").decode() for name in values]
+    return names
 
 
 def _array(subject: str, key: str) -> str:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from equipoise.data.labels import Labels, are_too_many, indexed
-from equipoise.data.several import Words, columns, combined, doubt, parted, told
+from equipoise.data.several import Words, columns, combined, doubt, is_number, parted, told
 from equipoise.errors import shortened
 
 TABLES = (".csv", ".tsv")
@@ -24,6 +24,9 @@ OF_NAMES = frozenset((  # columns of images
 OF_CLASSES = frozenset((
     "label", "labels", "class", "classes", "class_name", "classname", "class_id", "label_name", "target", "category",
     "category_name", "breed", "species", "tag", "type", "y",
+))  # fmt: skip
+OF_SPLITS = frozenset((  # columns that say for what an image is, and not what it is
+    "split", "partition", "fold", "subset", "is_train", "is_training", "is_val", "is_valid", "is_validation", "is_test",
 ))  # fmt: skip
 NO_TABLES = ("submission", "sample")  # of an answer that is to be given: its labels are none
 NUM_TRIED = 50  # lines by which it is seen whether a table is of the images
@@ -113,6 +116,11 @@ def _one_each(names: Sequence[str], usable: Sequence[Table], found: Mapping[int,
 def _several(names: Sequence[str], usable: Sequence[Table], found: Mapping[int, Words]) -> Labels | str:
     """Return the combination of labels of each image, or why there are none."""
     order = [name for table in usable for name in table.order]
+    if not order:
+        try:
+            found = _in_whole_numbers(found)
+        except ValueError as error:
+            return str(error)
     combinations = combined([found.get(place) for place in range(len(names))], order)
     if not combinations.sets:
         return _one_each(names, usable, found)
@@ -123,6 +131,14 @@ def _several(names: Sequence[str], usable: Sequence[Table], found: Mapping[int, 
     if idle := [name for name in dict.fromkeys(order) if name not in combinations.classes]:
         notes.append(f"labels that no image has are left out: {shortened(', '.join(idle))}")
     return Labels(combinations.labels, combinations.classes, tuple(notes), combinations.sets)
+
+
+def _in_whole_numbers(found: Mapping[int, Words]) -> Mapping[int, Words]:
+    """Return labels that are all numbers as whole ones, so that 01 and 1.0 are 1; raises ValueError for others."""
+    number = {word: _class_of(word) for words in set(found.values()) for word in words}
+    if not all(isinstance(one, int) for one in number.values()):
+        return found
+    return {place: frozenset(str(number[word]) for word in words) for place, words in found.items()}
 
 
 def _place(usable: Sequence[Table]) -> str:
@@ -138,7 +154,7 @@ def _class_of(label: str) -> int | str | None:
     """
     if not label:
         return None
-    if not _is_number(label) or not math.isfinite(float(label)):
+    if not is_number(label) or not math.isfinite(float(label)):
         return label
     if not float(label).is_integer():
         raise ValueError(f"it has numbers such as {label[:20]}, which are no classes")
@@ -301,7 +317,7 @@ def _objects(text: str) -> list[list[str]]:
 def _is_cell(value: object) -> bool:
     if isinstance(value, list):
         return all(isinstance(one, str | int) for one in value)
-    return isinstance(value, str | int | float)
+    return isinstance(value, str | int) or (isinstance(value, float) and not math.isnan(value))  # pandas' empty cell
 
 
 def _column_of_names(rows: Sequence[Sequence[str]], places: Places, folder: str) -> int | None:
@@ -364,15 +380,23 @@ class Read:
 
 def _classes(head: list[str], body: list[list[str]], column: int) -> Read | str:
     """Return the labels of each line; or why there are none."""
-    others = [place for place in range(len(head)) if place != column and not _counts_up(head[place], body, place)]
+    others = [
+        place
+        for place in range(len(head))
+        if place != column and _plain(head[place]) not in OF_SPLITS and not _counts_up(head[place], body, place)
+    ]
     named = [place for place in others if _plain(head[place]) in OF_CLASSES]
     if len(named) > 1:
         named = _one_of_equals(body, named)
-    if not named and len(others) == 1 and not any(_is_number(row[others[0]]) for row in body):
+    if not named and len(others) == 1 and not any(is_number(row[others[0]]) for row in body):
         named = others
     if len(named) == 1:
         cells = [row[named[0]].strip() for row in body]
-        if (lists := parted(cells)) is not None:
+        try:
+            lists = parted(cells, is_named=_plain(head[named[0]]) in OF_CLASSES)
+        except ValueError as error:
+            return str(error)
+        if lists is not None:
             return Read(lists, head[named[0]], is_several=True)
         return Read([frozenset([cell] if cell else []) for cell in cells], head[named[0]])
     if not others:
@@ -383,14 +407,6 @@ def _classes(head: list[str], body: list[list[str]], column: int) -> Read | str:
     shown = shortened(", ".join(head[place] or "without a name" for place in (named or others)))
     remedy = 'call the one of classes "label", and no other so'
     return f"which column has the classes cannot be told ({shown}); {remedy}"
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _counts_up(name: str, body: Sequence[Sequence[str]], place: int) -> bool:

@@ -362,7 +362,7 @@ def _words_of(labels: Sequence[Any]) -> list[Words | None]:
     labels = [[label] if isinstance(label, str) else label for label in labels]
     lists = [label for label in labels if label is not None]
     if all(map(_are_names, lists)):
-        return [None if label is None else frozenset(label) for label in labels]
+        return [None if label is None else frozenset(filter(None, map(str.strip, label))) for label in labels]
     if any(isinstance(one, str) for label in lists for one in label):
         raise ValueError("words beside numbers")
     values = np.array(lists, dtype=np.float64)  # raises ValueError for lists of different lengths

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -88,7 +88,8 @@ def counts_of(labels: np.ndarray, classes: Sequence[str], sets: Sets) -> tuple[i
 
 def called(one: Iterable[int], classes: Sequence[str]) -> str:
     """Return what a combination is called, as one types it."""
-    return ", ".join(classes[index] for index in one) or NO_LABEL
+    names = [classes[index] for index in one]
+    return ("; " if any("," in name for name in names) else ", ").join(names) or NO_LABEL
 
 
 def told(combinations: Combined, place: str) -> str:
@@ -97,10 +98,13 @@ def told(combinations: Combined, place: str) -> str:
     counts = np.bincount(labels[labels >= 0], minlength=len(combinations.sets))
     most = int(counts.argmax())
     name = called(combinations.sets[most], combinations.classes)
-    return (
-        f"several labels a picture, from {place}: {len(combinations.classes):,} labels in {len(combinations.sets):,} "
-        f"combinations, most often {name[:80]} ({counts[most]:,} images)"
-    )
+    labels_in = f"{_number(len(combinations.classes), 'label')} in {len(combinations.sets):,} combinations"
+    often = f"most often {name[:80]} ({_number(int(counts[most]), 'image')})"
+    return f"several labels a picture, from {place}: {labels_in}, {often}"
+
+
+def _number(num: int, noun: str) -> str:
+    return f"{num:,} {noun}" if num == 1 else f"{num:,} {noun}s"
 
 
 def doubt(combinations: Combined) -> str:
@@ -120,14 +124,22 @@ def doubt(combinations: Combined) -> str:
 
 def places_of(label: str, classes: Sequence[str]) -> tuple[int, ...]:
     """Return the places of labels typed with commas between, of none for an empty text; raises UserError."""
-    if label.strip() in ("", NO_LABEL):
+    if label.strip() == NO_LABEL and NO_LABEL not in classes:
         return ()
-    words = [label] if label in classes else [word.strip() for word in re.split("[,;|]", label)]
-    for word in words:
-        if word not in classes:
+    parts = re.split("([,;|])", label)  # words, and between them what parts them
+    places = set[int]()
+    begin = 0
+    while begin < len(parts):
+        tried = [("".join(parts[begin:end]).strip(), end) for end in range(len(parts), begin, -2)]
+        known = next(((word, end) for word, end in tried if word in classes), None)  # the longest, as "tench, Tinca"
+        word, end = known or tried[-1]
+        if known is not None:
+            places.add(classes.index(word))
+        elif word:
             problem = f'"{word}" is none of the labels that this generator knows: {", ".join(classes)}'
             raise UserError(Option("label", label), problem, *suggested(word, classes), "Put commas between labels")
-    return tuple(sorted({classes.index(word) for word in words}))
+        begin = end + 1
+    return tuple(sorted(places))
 
 
 def never_seen(asked: Sequence[int], classes: Sequence[str], sets: Sets, counts: Sequence[int]) -> str:
@@ -153,32 +165,63 @@ def rows_of(values: np.ndarray, names: Sequence[str]) -> list[Words]:
     return [frozenset(names[index] for index in np.flatnonzero(row).tolist()) for row in values == 1]
 
 
-def parted(cells: Sequence[str]) -> list[Words] | None:
+def parted(cells: Sequence[str], *, is_named: bool = True) -> list[Words] | None:
     """Return the words of each cell of a column where cells hold lists; None where each is a class by itself.
 
-    A list is in brackets, or has ; or | between its words, or commas where words recur in other cells.
+    A list is in brackets, or has ; or | between its words, or commas where words recur in other cells. Raises
+    ValueError for lists of numbers that may be something else, above all where no name says that these are classes.
     """
     distinct = set(cells)
     are_bracketed = all(cell[:1] == "[" and cell[-1:] == "]" for cell in distinct if cell)
     for between in ("[" if are_bracketed else "", *STRONG, WEAK):
         if not between or not any(between in cell for cell in distinct):
             continue
-        words = {cell: _words(cell, between) for cell in distinct}
-        num = len(set(chain.from_iterable(words.values())))
-        are_lists = between == "[" or num < len(distinct) or (between in STRONG and num == len(distinct))
-        if are_lists and any(len(one) > 1 for one in words.values()):
+        lists = {cell: _list(cell, between) for cell in distinct}
+        num = len(set(chain.from_iterable(lists.values())))
+        if between == "[" or num < len(distinct) or (between in STRONG and num == len(distinct)):
+            words = _words(lists, between, is_named=is_named)
             return [words[cell] for cell in cells]
     return None
 
 
-def _words(cell: str, between: str) -> Words:
+def _list(cell: str, between: str) -> list[str]:
     if between == "[":
         try:
             found = ast.literal_eval(cell)  # of literals only; JSON's lists of words and numbers are such
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             found = cell.strip("[]").split(",")
-        return frozenset(word for one in found if (word := str(one).strip().strip("'\"")))
-    return frozenset(word for one in cell.split(between) if (word := one.strip()))
+        return [word for one in found if (word := str(one).strip().strip("'\""))]
+    return [word for one in cell.split(between) if (word := one.strip())]
+
+
+def _words(lists: Mapping[str, Sequence[str]], between: str, *, is_named: bool) -> dict[str, Words]:
+    """Return the labels that the list of each cell means; raises ValueError where that cannot be told."""
+    words = {cell: frozenset(one) for cell, one in lists.items()}
+    if not all(map(is_number, chain.from_iterable(lists.values()))):
+        return words
+    full = {cell: one for cell, one in lists.items() if one}
+    lengths = set(map(len, full.values()))
+    if len(lengths) == 1 and max(lengths) > 1:
+        values = np.array(list(full.values()), dtype=np.float64)
+        if np.isin(values, (-1, 0, 1)).all():  # a number for each label, as rows of arrays have
+            return words | dict(zip(full, rows_of(values, list(map(str, range(values.shape[1])))), strict=True))
+    example = max(sorted(full), key=len)[:40]
+    if between == WEAK and (len(lengths) == 1 or max(lengths) == 2):
+        raise ValueError(f'its cells, such as "{example}", may be labels or other numbers; put ; between labels')
+    if not is_named:
+        raise ValueError(
+            f'its lists of numbers, such as "{example}", may be no labels; if they are, call them "labels"'
+        )
+    return words
+
+
+def is_number(cell: str) -> bool:
+    """Return whether a cell holds a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def columns(
@@ -195,8 +238,9 @@ def columns(
     if len({head[place] for place in places} - {""}) < len(places):
         return [], "its columns of 0 and 1 need a name each, in the first line"
     if odd:
-        value = min(values[odd[0]] - OFF - ON)
-        problem = f'its column "{head[odd[0]]}" holds "{value[:20]}", where the others hold 0 and 1'
+        value = max(values[odd[0]] - OFF - ON)[:20]
+        what = f'holds "{value}"' if value else "has empty cells"
+        problem = f'its column "{head[odd[0]]}" {what}, where the others hold 0 and 1'
         return [], f"{problem}; take it out, or write 1 for a label and 0 for none"
     every = set().union(*values.values())
     if every & OF_MINUS and every & (OFF - OF_MINUS):

@@ -106,8 +106,8 @@ def _variance_within(values: Tensor, labels: Tensor) -> Tensor:
     """Return the variance [N, F] of values [N, F] among those of the same label [N]; 0 where there is one alone."""
     same = (labels[:, None] == labels).to(values.dtype)
     same = same / same.sum(1, keepdim=True)
-    mean = same @ values
-    return (same @ values.square() - mean.square()).relu()
+    with torch.autocast(values.device.type, enabled=False):  # else their products are too coarse to show it
+        return same @ (values - same @ values).square()
 
 
 class LabelledLatents(nn.Module):

@@ -91,7 +91,10 @@ class Source(Protocol):
         ...
 
     def grouped_like(self, data: "DataRecord", path: "Path") -> "Source":
-        """Return the same source in the groups of a run on these data, which it keeps in the file at `path`."""
+        """Return the same source in the groups of a run, kept in the file at `path`, and drawn by its classes.
+
+        Where the source holds other examples than the run's, its own classes are not those that a generator knows.
+        """
         ...
 
     def most_compared(self, split: str) -> int:

@@ -75,7 +75,7 @@ from equipoise.tasks.image_judging import (
     num_shown,
     snapshot_of,
 )
-from equipoise.tasks.image_model import ImageModel, known_classes, known_sets, scale_in
+from equipoise.tasks.image_model import ImageModel, known_classes, model_of
 from equipoise.tasks.image_pairs import Kinds, in_pairs, kinds_of, sees_pairs
 from equipoise.tasks.image_sides import image_side, seen, sheet_hint
 from equipoise.tasks.image_summary import summary_of, with_left_out
@@ -112,23 +112,14 @@ class ImageTask(Task):
     precision: torch.dtype
     num_real: int | None = None  # real images that it is judged by, at most; None: as many as in a training
     groups: Groups | None = None  # where networks are told them
+    trained_on: DataRecord | None = None  # of other images, which a generator that is judged by these learned from
 
     @cached_property
     def _model(self) -> ImageModel:
-        size, channels = shape_of(self.pool)
-        classes = known_classes(self.recipe.networks, self.pool.classes)
-        counts = self._class_counts if self.groups is None else self.groups.counts
-        sets = known_sets(self.recipe.networks, self.pool.sets)
-        return ImageModel(self.recipe.networks, size, channels, classes, counts, scale_in(self.recipe), sets)
-
-    @property
-    def _class_counts(self) -> tuple[int, ...]:
-        """The training images of each class, or of each combination of labels."""
-        if self.pool.labels is None:
-            return ()
-        kinds = self.pool.sets or self.pool.classes
-        counts = np.bincount(self.pool.labels[self.pool.splits.train], minlength=len(kinds))
-        return tuple(counts.tolist())
+        data = self.trained_on or self.describe()
+        if self.groups is not None:
+            data = msgspec.structs.replace(data, group_counts=self.groups.counts)
+        return model_of(self.recipe, data)
 
     def model(self) -> ImageModel:
         """Return what can be done with the generator without the data."""
@@ -282,7 +273,7 @@ class ImageTask(Task):
 
     def _labels(self, indices: Tensor) -> Tensor | None:
         labels = self.pool.labels if self.groups is None else self.groups.groups
-        if not self._model.classes or labels is None:
+        if not self._model.classes or labels is None or self.trained_on is not None:
             return None
         return torch.from_numpy(labels[indices.numpy()]).to(self.device)
 
@@ -333,6 +324,7 @@ class ImageSource:
     stage: Stage = lambda text, share: None
     encoder: RunEncoder | None = None  # of the run that these images are to be judged for
     groups: Groups | None = None  # of that run
+    trained_on: DataRecord | None = None  # by that run, where these images are others
 
     @property
     def facts(self) -> Facts:
@@ -420,8 +412,9 @@ class ImageSource:
         return replace(self, encoder=RunEncoder(weights, data.encoder, data.digest))
 
     def grouped_like(self, data: DataRecord, path: Path) -> "ImageSource":
-        """Return the same images in the groups of a run, which are in a file of its folder."""
-        return replace(self, groups=groups_of_run(self.pool, data, path))
+        """Return the same images in the groups of a run, which are in a file of its folder, drawn by its classes."""
+        others = data if data.digest != self.pool.digest else None
+        return replace(self, groups=groups_of_run(self.pool, data, path), trained_on=others)
 
     def most_compared(self, split: str) -> int:
         """Return how many images are compared: of the test split as many as after a training, else all."""
@@ -507,7 +500,8 @@ class ImageSource:
         if recipe.networks.pretrained and features.name in OF_IMAGENET:
             features = replace(features, flatters=True)
         groups = self._grouped(recipe.networks.groups, stage) if recipe.networks.groups else None
-        return ImageTask(recipe, self.pool, features, loss, self.device, precision, groups=groups)
+        task = ImageTask(recipe, self.pool, features, loss, self.device, precision)
+        return replace(task, groups=groups, trained_on=self.trained_on)
 
     def _grouped(self, num: int, stage: Stage) -> Groups:
         """Return the groups of the run if they are known, else new ones."""
