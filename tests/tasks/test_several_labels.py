@@ -198,7 +198,7 @@ def test_a_check_counts_images_of_each_label_and_calls_no_combination_rare(
     assert main(["data", "check", str(labelled)]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
     first = next(place for place, line in enumerate(lines) if line.startswith("labels"))
-    assert "2 in 4 combinations, with 120 to 120 images" in lines[first]
+    assert "2 in 4 combinations, with 120 images each" in lines[first]
     assert "50.0 %" in lines[first + 1]
     assert not any("rare" in line for line in lines)
 

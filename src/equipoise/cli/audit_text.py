@@ -252,7 +252,9 @@ def _classes_lines(found: Check) -> Iterator[str]:
         total = found.num_used if found.num_sets else sum(counts.values())
         rare = _rare(counts)
         sets = f" in {found.num_sets:,} combinations" if found.num_sets else ""
-        yield f"{len(counts):,}{sets}, with {min(counts.values()):,} to {max(counts.values()):,} images"
+        least, most = min(counts.values()), max(counts.values())
+        each = f"{least:,} to {most:,} images" if least < most else f"{most:,} images each"
+        yield f"{len(counts):,}{sets}, with {each}"
         shown = sorted(counts.items(), key=lambda item: item[1])  # the smallest are what one wants to know
         yield from _bars([(_middle(name, 24), count) for name, count in shown[:MOST_CLASSES]], total)
         yield from _and_more(len(counts) - MOST_CLASSES)
