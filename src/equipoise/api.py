@@ -281,6 +281,8 @@ def train(
     if start is not None:
         start = fitted(start, final, opened)
     observer.message(opened.summary(final))
+    if base is None and final.name != first.name:
+        observer.message(f"The recipe is {final.name}, as these images are in colour; --recipe takes another one.")
     make = partial(opened.task, final, loss_of(final, loss), chosen_precision(final, chosen))
     beginning = Beginning(final, opened.describe(final), start, listed(opened, start))
     return begun(out, beginning, make, chosen, observer)

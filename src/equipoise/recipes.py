@@ -292,7 +292,7 @@ def conv_28(_: Facts) -> Recipe:
 ABOUT: dict[RecipeName, About] = {
     "modern": About(
         paper="R3GAN, arXiv:2501.05441",
-        purpose="the default for all but photos' images: relativistic pairs, R1 + R2, averaged generator",
+        purpose="the default where photos is not: relativistic pairs, R1 + R2, averaged generator",
         whom="everybody with images of their own; when you have no reason to take another one",
         result="90.9 (8.0 %)",
         samples=89_664,
