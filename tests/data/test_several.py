@@ -100,6 +100,17 @@ def test_a_line_for_each_label_of_an_image_is_read_and_a_slip_is_not() -> None:
     assert of_table(written(["file", "label"], slip)).labels is None
 
 
+@pytest.mark.parametrize("nothing", ["NaN", "nan", "<NA>", "NULL", ""])
+def test_a_cell_that_says_that_it_holds_nothing_is_no_label(nothing: str) -> None:
+    text = written(["file", "labels"], [[n, ";".join(sorted(w)) or nothing] for n, w in zip(NAMES, FOUND, strict=True)])
+    assert words_of(of_table(text)) == FOUND
+
+
+def test_a_table_of_a_spreadsheet_is_read_with_its_mark_its_line_ends_and_a_comma_too_many() -> None:
+    text = in_columns(more=["0"]).replace("beard", "a; b").replace("\n", ",\r\n")
+    assert words_of(of_table("\ufeff" + text)) == FOUND
+
+
 def test_the_lists_of_an_image_folders_metadata_are_read() -> None:
     lines = [json.dumps({"file_name": name, "tags": sorted(words)}) for name, words in zip(NAMES, FOUND, strict=True)]
     assert words_of(of_table("\n".join(lines), "metadata.jsonl")) == FOUND
