@@ -342,6 +342,15 @@ def test_labels_are_asked_for_with_commas_and_a_combination_that_no_picture_has_
     assert never_seen((0, 1), classes, sets, (5, 4, 0, 2)) != "", "of held-out pictures alone"
 
 
+def test_names_beside_one_label_for_each_image_are_told_to_be_unread(tmp_path: Path) -> None:
+    images = np.zeros((30, 8, 8), np.uint8)
+    for labels in (np.arange(30) % 3, np.eye(3, dtype=int)[np.arange(30) % 3]):
+        np.savez(tmp_path / "a.npz", images=images, labels=labels, class_names=np.array(["a", "b", "c"]))
+        found = open_source(str(tmp_path / "a.npz")).load()
+        assert (found.classes, found.sets) == (("0", "1", "2"), ())
+        assert "class_names" in " ".join(found.notes)
+
+
 def test_a_pool_keeps_the_combinations_and_other_labels_make_another_pool(tmp_path: Path) -> None:
     for index, name in enumerate(NAMES):
         Image.fromarray(np.random.default_rng(index).integers(0, 255, (8, 8), dtype=np.uint8)).save(tmp_path / name)
