@@ -99,6 +99,7 @@ def test_an_error_about_something_else_keeps_its_kind_and_its_other_parts() -> N
 
 def test_the_nearest_word_is_suggested_and_none_where_nothing_is_near_or_all_is_long() -> None:
     assert suggested("patiense", ["patience", "budget"]) == (Near("patience"),)
+    assert suggested("GLASSES", ["classes", "glasses"]) == (Near("glasses"),)
     assert suggested("zzz", ["patience", "budget"]) == ()
     assert suggested("patience" * 20, ["patience" * 20]) == ()
 

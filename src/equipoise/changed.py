@@ -8,12 +8,15 @@ from equipoise import tasks
 from equipoise.data import changes
 from equipoise.data.changes import Changes
 from equipoise.errors import Command, Part, UserError
+from equipoise.formatting import first_few
 from equipoise.game.losses import Loss
 from equipoise.recipe import Recipe
 from equipoise.runs.folder import RunFolder
 from equipoise.sizes import size_of
 from equipoise.starting import fitted, listed, read_start
 from equipoise.storage.records import DataRecord
+
+SHOWN = 6  # labels in a sentence
 
 
 def changed_data(
@@ -38,7 +41,7 @@ def changed_data(
         if is_moved:
             problem = f"holds other {data.noun} than those that this run began with"
         return UserError(source, problem, *ways, *begin)
-    return UserError(source, _problem(data, opened, found), *ways, *begin)
+    return UserError(source, _problem(recipe, data, opened, found), *ways, *begin)
 
 
 def is_as_begun(run: RunFolder, recipe: Recipe, data: DataRecord, opened: tasks.Source) -> bool:
@@ -60,7 +63,7 @@ def _sizes(opened: tasks.Source) -> tuple[int, ...]:
     return tuple(map(len, (opened.splits.train, opened.splits.validation, opened.splits.test)))
 
 
-def _problem(data: DataRecord, opened: tasks.Source, found: Changes) -> str:
+def _problem(recipe: Recipe, data: DataRecord, opened: tasks.Source, found: Changes) -> str:
     """Say what changed."""
     if not found.num_same and (found.num_gone or found.num_changed):
         num = found.num_gone + found.num_changed
@@ -81,7 +84,12 @@ def _problem(data: DataRecord, opened: tasks.Source, found: Changes) -> str:
         return f"{problem}validation and test, before {splits}; data.validation and data.test in recipe.json say how"
     if found.num_renamed:
         return f"{since} {found.num_renamed:,} have another name or folder; their contents are the same"
-    return f"holds the same {data.noun} as when this run began, in another order or with other labels"
+    same = f"holds the same {data.noun} as when this run began"
+    now = opened.describe(recipe).classes
+    if now != data.classes:
+        shown = [first_few(classes, SHOWN) or "none" for classes in (now, data.classes)]
+        return f"{same}, with other labels: {shown[0]}, and before {shown[1]}; `equipoise data check` says what is read"
+    return f"{same}, in another order or with other labels"
 
 
 def _ways(run: RunFolder, data: DataRecord, found: Changes | None, *, is_moved: bool) -> tuple[Part, ...]:

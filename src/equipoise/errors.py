@@ -121,8 +121,11 @@ def together(settings: Sequence[Setting]) -> tuple[Part, ...]:
 
 def suggested(word: str, allowed: Iterable[str]) -> tuple[Near, ...]:
     """Return the nearest allowed word as a remedy, or none where nothing is near."""
-    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6) if len(word) <= LONGEST else []
-    return tuple(map(Near, near))
+    if len(word) > LONGEST:
+        return ()
+    words = list(allowed)
+    of_same_letters = [one for one in words if one.lower() == word.lower()]
+    return tuple(map(Near, of_same_letters[:1] or difflib.get_close_matches(word, words, n=1, cutoff=0.6)))
 
 
 def listed(words: Iterable[str]) -> str:

@@ -26,6 +26,30 @@ def found_in(names: list[str], tables: dict[str, str]) -> tuple[list[int] | None
 
 
 @pytest.mark.parametrize(
+    ("head", "kinds"),
+    [
+        ("file,x,y", ["1,7", "5,3", "9,9"]),
+        ("file,patient_id", ["P001", "P002", "P003"]),
+        ("file,Subject ID", ["a1", "b2", "c3"]),
+        ("file,caption", ["a dog", "a cat", "a dog in the sun"]),
+        ("file,taken", ["2020-01-05", "2020-02-05", "2020-03-05 10:00"]),
+        ("file,taken", ["5.1.2020", "6.1.2020", "7.1.2020"]),
+    ],
+)
+def test_points_ids_captions_and_dates_are_no_classes(head: str, kinds: list[str]) -> None:
+    labels, _, note = found_in(NAMES, {"labels.csv": table(head, NAMES, kinds=kinds)})
+    assert labels is None
+    assert head.rpartition(",")[2] in note
+    labels, _, _ = found_in(NAMES, {"labels.csv": table(f"{head.rpartition(',')[0]},label", NAMES, kinds=kinds)})
+    assert labels is not None, "called a label, it is one"
+
+
+def test_a_point_beside_a_class_does_not_make_it_ambiguous() -> None:
+    found = found_in(NAMES, {"labels.csv": table("file,x,y,label", NAMES, kinds=["1,7,cat", "5,3,dog", "9,9,eel"])})
+    assert found[:2] == ([0, 1, 2] * 10, ("cat", "dog", "eel"))
+
+
+@pytest.mark.parametrize(
     ("path", "text"),
     [
         ("labels.csv", table("filename,label", NAMES)),

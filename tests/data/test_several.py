@@ -100,6 +100,17 @@ def test_a_line_for_each_label_of_an_image_is_read_and_a_slip_is_not() -> None:
     assert of_table(written(["file", "label"], slip)).labels is None
 
 
+@pytest.mark.parametrize("nothing", ["NaN", "nan", "<NA>", "NULL", ""])
+def test_a_cell_that_says_that_it_holds_nothing_is_no_label(nothing: str) -> None:
+    text = written(["file", "labels"], [[n, ";".join(sorted(w)) or nothing] for n, w in zip(NAMES, FOUND, strict=True)])
+    assert words_of(of_table(text)) == FOUND
+
+
+def test_a_table_of_a_spreadsheet_is_read_with_its_mark_its_line_ends_and_a_comma_too_many() -> None:
+    text = in_columns(more=["0"]).replace("beard", "a; b").replace("\n", ",\r\n")
+    assert words_of(of_table("\ufeff" + text)) == FOUND
+
+
 def test_the_lists_of_an_image_folders_metadata_are_read() -> None:
     lines = [json.dumps({"file_name": name, "tags": sorted(words)}) for name, words in zip(NAMES, FOUND, strict=True)]
     assert words_of(of_table("\n".join(lines), "metadata.jsonl")) == FOUND
@@ -329,6 +340,15 @@ def test_labels_are_asked_for_with_commas_and_a_combination_that_no_picture_has_
     text = never_seen((0, 2), classes, sets, (5, 4, 0, 2))
     assert text.endswith("a (4); d (2); no label (5)")
     assert never_seen((0, 1), classes, sets, (5, 4, 0, 2)) != "", "of held-out pictures alone"
+
+
+def test_names_beside_one_label_for_each_image_are_told_to_be_unread(tmp_path: Path) -> None:
+    images = np.zeros((30, 8, 8), np.uint8)
+    for labels in (np.arange(30) % 3, np.eye(3, dtype=int)[np.arange(30) % 3]):
+        np.savez(tmp_path / "a.npz", images=images, labels=labels, class_names=np.array(["a", "b", "c"]))
+        found = open_source(str(tmp_path / "a.npz")).load()
+        assert (found.classes, found.sets) == (("0", "1", "2"), ())
+        assert "class_names" in " ".join(found.notes)
 
 
 def test_a_pool_keeps_the_combinations_and_other_labels_make_another_pool(tmp_path: Path) -> None:

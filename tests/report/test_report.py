@@ -303,6 +303,14 @@ def test_the_data_are_described_and_long_lists_are_cut(tmp_path, fake_run, page)
     assert re.search(r"1000: 0, 1, .* 39 …", section.text)
 
 
+def test_several_labels_a_picture_are_not_called_classes(tmp_path, fake_run, page):
+    run = fake_run(tmp_path / "run", num_steps=5)
+    run.write_data(data_record(classes=("hat", "smile"), class_counts=(3, 4), sets=((0,), (0, 1)), set_counts=(2, 1)))
+    cells = page(run).one("section", id="data").all("table")[0].cells()
+    assert ["labels", "2: hat, smile"] in cells
+    assert "classes" not in [name for name, _ in cells]
+
+
 def test_only_what_differs_from_the_default_is_emphasised(tmp_path, fake_run, page):
     run = fake_run(tmp_path / "run", "game.penalty.kind=r1", "game.penalty.gamma=0.5", "task.flip=true")
     section = page(run).one("section", id="recipe")

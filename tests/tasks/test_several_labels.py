@@ -1,5 +1,6 @@
 """A training with several labels a picture, from a folder with a table to samples of labels that are asked for."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -156,6 +157,21 @@ def test_a_run_with_several_labels_is_resumed_exactly(
         copy_at_first_checkpoint(patch, "cut")
         whole = train_small("whole", CONDITIONAL, *settings, source=labelled, budget="320")
     assert_the_same(whole, eq.resume(tmp_path / "cut"))
+
+
+def test_a_resume_tells_which_labels_were_read_before_and_which_are_now(
+    train_small: TrainSmall, labelled: Path, tmp_path: Path
+) -> None:
+    source = shutil.copytree(labelled, tmp_path / "source")
+    run = train_small("begun", CONDITIONAL, source=source, budget="160")
+    table = source / "attributes.csv"
+    text = table.read_text(encoding="utf-8")
+    for head, told in (("file,light,lying,striped", "light, lying"), ("file,bright,bright,striped", "none")):
+        table.write_text(text.replace("file,bright,lying,striped", head), encoding="utf-8")
+        with pytest.raises(UserError, match=f": {told}, and before bright, lying"):
+            eq.resume(run.path, budget="320")
+    table.write_text(text, encoding="utf-8")
+    assert eq.resume(run.path, budget="320").folder.data().classes == ("bright", "lying")
 
 
 def test_labels_of_the_same_name_keep_what_was_learned(train_small: TrainSmall, run: eq.Run, tmp_path: Path) -> None:

@@ -169,7 +169,10 @@ def read_labels(path: Path, subject: str, num_images: int) -> Labels:
         classes = tuple(str(name).encode(errors="replace").decode() for name in names)
     except (ValueError, SystemError):  # NumPy's text may hold numbers that stand for no letter
         raise UserError(_array(subject, key), "not valid text; allowed are whole numbers or text") from None
-    return Labels(labels.astype(np.int64), classes)
+    # Not used: a run knows its classes by what they are called, and older ones know them by their numbers.
+    unread = [name for name in keys if name.lower() in NAMES_OF_LABELS]
+    told = f"arrays that are not read, as each image has one label: {shortened(', '.join(unread))}"
+    return Labels(labels.astype(np.int64), classes, (told,) if unread else ())
 
 
 def _several(stored: dict[str, np.ndarray], names: Sequence[str], subject: str, num_images: int) -> Labels:
@@ -202,7 +205,7 @@ def _label_names(path: Path, keys: list[str], num: int, subject: str) -> list[st
     values = _read(path, key, subject)
     names = [str(name).encode(errors="replace").decode().strip() for name in values.ravel()[: num + 1]]
     if values.shape != (num,) or values.dtype.kind != "U" or len(set(names) - {""}) < num:
-        problem = f"it is to hold {num} different names, one for each column of the labels"
+        problem = f"it is to hold {num} different names as text, one for each column of the labels"
         raise UserError(_array(subject, key), problem)
     return names
 

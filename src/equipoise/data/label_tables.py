@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,12 @@ OF_CLASSES = frozenset((
 OF_SPLITS = frozenset((  # columns that say for what an image is, and not what it is
     "split", "partition", "fold", "subset", "is_train", "is_training", "is_val", "is_valid", "is_validation", "is_test",
 ))  # fmt: skip
+OF_OTHERS = frozenset((  # columns of words that tell of an image, and are not what it is
+    "caption", "captions", "text", "prompt", "description", "comment", "comments", "url", "link", "date", "time",
+    "datetime", "timestamp", "created", "author", "photographer", "license", "hash", "md5", "sha1", "sha256",
+))  # fmt: skip
+EMPTY = frozenset(("nan", "<na>", "null"))  # as pandas and databases write a cell that holds nothing
+DATE = re.compile(r"\d{1,4}([-/.:])\d{1,2}\1\d{1,4}\b.*")  # or a time of day
 NO_TABLES = ("submission", "sample")  # of an answer that is to be given: its labels are none
 NUM_TRIED = 50  # lines by which it is seen whether a table is of the images
 DELIMITERS = ",;\t|"
@@ -289,7 +296,8 @@ def _table(path: str, text: str, places: Places) -> Table | None:
     head = [cell.strip() for cell in rows[0]] if has_head else [""] * len(rows[0])
     body = rows[1:] if has_head else rows
     if num_odd := sum(len(row) != len(head) for row in body):
-        return Table(path, problem=f"{num_odd:,} of its lines have another number of cells than the first")
+        problem = f"{num_odd:,} of its lines have another number of cells than the first"
+        return Table(path, problem=f"{problem}; put quotes around cells with commas")
     is_named = _plain(head[column]) in OF_NAMES
     found = [_place_of(row[column], folder, places, is_named=is_named) for row in body]
     return _read(path, head, body, column, found)
@@ -384,14 +392,16 @@ def _classes(head: list[str], body: list[list[str]], column: int) -> Read | str:
         place
         for place in range(len(head))
         if place != column and _plain(head[place]) not in OF_SPLITS and not _counts_up(head[place], body, place)
+        if head[place] or any(row[place].strip() for row in body)  # else a comma too many at the end of the lines
     ]
-    named = [place for place in others if _plain(head[place]) in OF_CLASSES]
+    of_classes = OF_CLASSES - {"y"} if "x" in map(_plain, head) else OF_CLASSES  # x and y: a point
+    named = [place for place in others if _plain(head[place]) in of_classes]
     if len(named) > 1:
         named = _one_of_equals(body, named)
-    if not named and len(others) == 1 and not any(is_number(row[others[0]]) for row in body):
+    if not named and len(others) == 1 and _may_be_classes(head[others[0]], [row[others[0]] for row in body]):
         named = others
     if len(named) == 1:
-        cells = [row[named[0]].strip() for row in body]
+        cells = [_filled(row[named[0]]) for row in body]
         try:
             lists = parted(cells, is_named=_plain(head[named[0]]) in OF_CLASSES)
         except ValueError as error:
@@ -407,6 +417,19 @@ def _classes(head: list[str], body: list[list[str]], column: int) -> Read | str:
     shown = shortened(", ".join(head[place] or "without a name" for place in (named or others)))
     remedy = 'call the one of classes "label", and no other so'
     return f"which column has the classes cannot be told ({shown}); {remedy}"
+
+
+def _filled(cell: str) -> str:
+    """Return what a cell holds, empty where it says that it holds nothing."""
+    cell = cell.strip()
+    return "" if cell.lower() in EMPTY else cell
+
+
+def _may_be_classes(name: str, cells: Sequence[str]) -> bool:
+    """Return whether a column that is not called like one of classes may hold some: words, but no dates and no ids."""
+    plain = _plain(name)
+    is_other = plain in OF_OTHERS or plain.rpartition("_")[2] in ("id", "ids", "uuid")
+    return not is_other and not any(is_number(cell) or DATE.fullmatch(cell.strip()) for cell in cells)
 
 
 def _counts_up(name: str, body: Sequence[Sequence[str]], place: int) -> bool:

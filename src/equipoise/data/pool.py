@@ -51,7 +51,7 @@ from equipoise.storage.records import Rejected
 
 MAX_REJECTED = 3  # broken files that are tolerated in any case
 MAX_REJECTED_SHARE = 0.1
-LABELLING = 2  # version of what labels are found in a source; a change has it read again, to the same pool if it can be
+LABELLING = 3  # version of what labels are found in a source; a change has it read again, to the same pool if it can be
 _NUM_SCANNED = 1_000  # images that decide on the size
 _NUM_CHECKED = 16  # images checked for colour at once
 _NUM_DARK = 32  # images of 8 bits by which it is said that a set is nearly black
