@@ -342,6 +342,23 @@ def test_labels_are_asked_for_with_commas_and_a_combination_that_no_picture_has_
     assert never_seen((0, 1), classes, sets, (5, 4, 0, 2)) != "", "of held-out pictures alone"
 
 
+def test_a_table_of_several_labels_that_names_other_images_is_not_passed_over_in_silence() -> None:
+    others = in_columns().replace(".png", "-gone.png")
+    found = of_table(others)
+    assert found.labels is None
+    assert "labels.csv" in found.notes[0]
+    assert "image_id" in found.notes[0]
+    assert labels_by_tables(NAMES, {"prices.csv": "id,price,weight\n900,3,7\n901,4,8\n"}) is None
+
+
+def test_names_of_no_image_are_told_where_images_seem_to_have_no_labels() -> None:
+    misspelt = in_columns().replace("003.png", "3a.png").replace("004.png", "4a.png")
+    (note,) = of_table(misspelt).notes
+    assert "28 of 30" in note
+    assert "2 names" in note
+    assert "3a.png" in note
+
+
 def test_names_beside_one_label_for_each_image_are_told_to_be_unread(tmp_path: Path) -> None:
     images = np.zeros((30, 8, 8), np.uint8)
     for labels in (np.arange(30) % 3, np.eye(3, dtype=int)[np.arange(30) % 3]):

@@ -71,7 +71,7 @@ def train(options: Options) -> int:
     """Begin a run, or with --resume continue it."""
     from equipoise.data.cache import default_cache, refuse_unusable
     from equipoise.recipe import with_settings
-    from equipoise.recipes import Facts, build, checked_name, usual
+    from equipoise.recipes import Facts, checked_name, recipe_for
     from equipoise.runs import rules
     from equipoise.runs.folder import new_path
     from equipoise.runs.start_rules import refuse_frozen
@@ -80,7 +80,7 @@ def train(options: Options) -> int:
     settings = _settings(options)
     name = checked_name(options.recipe) if options.recipe is not None else None
     task = task_settings(options.task, options.source)
-    first = build(name or usual(Facts(), task), Facts(), task)
+    first = recipe_for(name, Facts(), task)
     if options.start_from is None:  # mistakes are reported before torch is imported
         refuse_frozen(with_settings(first, settings), None)
     if options.resume and options.out is None:
@@ -508,13 +508,12 @@ def diagnose(options: Options) -> int:
 def check_data(options: Options) -> int:
     """Print what a source holds, and whether a training on it would start."""
     from equipoise.recipe import with_settings
-    from equipoise.recipes import Facts, build, checked_name, usual
+    from equipoise.recipes import Facts, checked_name, recipe_for
     from equipoise.tasks import examined, task_settings
 
     settings = _settings(options)
     name = checked_name(options.recipe) if options.recipe is not None else None
-    task = task_settings(None, options.source)
-    recipe = build(name or usual(Facts(), task), Facts(), task)
+    recipe = recipe_for(name, Facts(), task_settings(None, options.source))
     examined(recipe.task, options.source)  # mistakes are reported before torch is imported
     with_settings(recipe, settings)
     _refuse_missing(options.source)

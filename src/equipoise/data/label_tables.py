@@ -50,6 +50,7 @@ class Table:
     problem: str = ""
     is_several: bool = False  # whether an image may have several labels, or none
     order: tuple[str, ...] = ()  # of labels that have a column each
+    strangers: tuple[str, ...] = ()  # names that no image here has
 
 
 def with_tables(found: Labels, names: Sequence[str], tables: Mapping[str, str]) -> Labels:
@@ -97,12 +98,18 @@ def labels_by_tables(names: Sequence[str], tables: Mapping[str, str]) -> Labels 
     is_several = any(table.is_several for table in usable)
     labels = _several(names, usable, found) if is_several else _one_each(names, usable, found)
     if isinstance(labels, str):
-        return Labels(notes=(*notes, f"{files} {verb} not used: {labels}"))
+        return Labels(notes=(*notes, f"{files} {verb} not used: {labels}{_strangers(usable)}"))
     assert labels.labels is not None
     notes += labels.notes
     if num_without := int((labels.labels < 0).sum()):
         notes.append(f"images without a class there are left out ({num_without:,})")
     return replace(labels, notes=tuple(notes), used=tuple(table.path for table in usable))
+
+
+def _strangers(usable: Sequence[Table]) -> str:
+    """Say which names are those of no image, as they may be why images seem to have no class; empty without any."""
+    names = [name for table in usable for name in table.strangers]
+    return f"; {len(names):,} names there are of no image here, such as {names[0][:40]}" if names else ""
 
 
 def _one_each(names: Sequence[str], usable: Sequence[Table], found: Mapping[int, Words]) -> Labels | str:
@@ -179,7 +186,7 @@ def _doubt(names: Sequence[str], labels: Sequence[int], num_classes: int) -> str
         if len(tops) == 1 and "" not in tops and not tops & outside:
             (top,) = tops
             return f"{problem}, all in {top}/; put it there, and train on that folder"
-        return f"{problem}; give the others one, or leave them out"
+        return f"{problem}; give the others one, or take them out of the folder"
     if num_classes < 2:
         return "it has one class alone"
     if num_classes > len(named) / 2:
@@ -347,14 +354,23 @@ def _column_of_names(rows: Sequence[Sequence[str]], places: Places, folder: str)
 def _of_other_images(path: str, rows: Sequence[Sequence[str]], places: Places) -> Table | None:
     """Return a table of names and classes none of which are those of the images; None where it is of something else."""
     head = [_plain(cell) for cell in rows[0]]
-    if not OF_NAMES.isdisjoint(head) and not OF_CLASSES.isdisjoint(head):
-        column = next(name for name in head if name in OF_NAMES)
-        place = head.index(column)
-        if any(row[place].strip() in places.shared for row in rows[1:] if place < len(row)):
-            told = f'the names in its column "{column}" are those of several images, in different folders'
-            return Table(path, problem=f"{told}; write their paths, such as train/1.png")
-        return Table(path, problem=f'hardly any name in its column "{column}" is that of an image here')
-    return None
+    column = next((name for name in head if name in OF_NAMES), None)
+    if column is None:
+        return None
+    place = head.index(column)
+    if OF_CLASSES.isdisjoint(head) and not _has_several(rows, place):
+        return None
+    if any(row[place].strip() in places.shared for row in rows[1:] if place < len(row)):
+        told = f'the names in its column "{column}" are those of several images, in different folders'
+        return Table(path, problem=f"{told}; write their paths, such as train/1.png")
+    return Table(path, problem=f'hardly any name in its column "{column}" is that of an image here')
+
+
+def _has_several(rows: Sequence[Sequence[str]], column: int) -> bool:
+    """Return whether the lines below the first hold several labels beside a column of names."""
+    head, *body = ([cell.strip() for cell in row] for row in rows)
+    read = _classes(head, body, column) if all(len(row) == len(head) for row in body) else ""
+    return isinstance(read, Read) and read.is_several
 
 
 def _read(path: str, head: list[str], body: list[list[str]], column: int, found: list[int | None]) -> Table:
@@ -373,7 +389,10 @@ def _read(path: str, head: list[str], body: list[list[str]], column: int, found:
     # A line for each label of an image names many images more than once; a slip names few.
     if twice and (read.order or not are_too_many(len(twice), len(labels))):
         return Table(path, problem="it names an image more than once, with different classes")
-    return Table(path, labels, read.name, is_several=read.is_several or bool(twice), order=read.order)
+    strangers = tuple(row[column] for row, place in zip(body, found, strict=True) if place is None)
+    return Table(
+        path, labels, read.name, is_several=read.is_several or bool(twice), order=read.order, strangers=strangers
+    )
 
 
 @dataclass(frozen=True)
