@@ -258,7 +258,8 @@ def table_of_pictures() -> str:
             if "samples" in row:
                 took = f"{row['seconds'] / 60:.0f} min, {row['samples']:,} samples"
                 coverage = " and ".join(f"{row['coverage'][by]:.2f}" for by in outside)
-            distances = (f"{row[by][0]:.2f} ± {row[by][1]:.2f}".replace("-", "−") for by in outside)
+            pairs = ((round(row[by][0], 2) + 0.0, row[by][1]) for by in outside)  # + 0.0: no −0.00
+            distances = (f"{value:.2f} ± {error:.2f}".replace("-", "−") for value, error in pairs)
             lines.append(f"| {name} | {who} | {took} | {' | '.join(distances)} | {coverage} |")
     return "\n".join(lines)
 
