@@ -319,13 +319,6 @@ def _refuse_contradictions(recipe: Recipe) -> None:
             f"with data.test={recipe.data.test:g}, {100 * held_out:.0f} % are held out and nothing is left to train on",
             *(remedies or ["Give smaller shares to both"]),
         )
-    if recipe.networks.conditional and recipe.networks.groups:
-        raise UserError(
-            Setting("networks.groups", recipe.networks.groups),
-            "with networks.conditional=true: the networks are told classes or groups, not both",
-            Setting("networks.groups", 0),
-            Setting("networks.conditional", False),
-        )
     if recipe.networks.groups == 1:
         problem = "one group holds all images; give two or more, or 0 for none"
         raise UserError(Setting("networks.groups", 1), problem, Setting("networks.groups", 20))
@@ -413,10 +406,7 @@ def listed_settings(settings: typing.Any) -> list[str]:
 
 
 def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
-    """Apply settings such as `game.penalty.gamma=0.5`; raises UserError for an unknown field or a wrong value.
-
-    Classes that are asked for (`networks.conditional=true`) take the place of a recipe's groups.
-    """
+    """Apply settings such as `game.penalty.gamma=0.5`; raises UserError for an unknown field or a wrong value."""
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator:
@@ -426,9 +416,6 @@ def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
             problem = "the task is an argument of its own; the settings task.… are those of one task"
             raise UserError(Setting(path.strip()), problem, Option("task", shortened(text.strip())))
         recipe = _with_setting(recipe, path.strip().split("."), text.strip(), path.strip(), recipe)
-    named = {setting.partition("=")[0].strip() for setting in settings}
-    if recipe.networks.conditional and "networks.conditional" in named and "networks.groups" not in named:
-        recipe = dataclasses.replace(recipe, networks=dataclasses.replace(recipe.networks, groups=0))
     return checked(recipe)
 
 

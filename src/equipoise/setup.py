@@ -157,7 +157,7 @@ def note_groups(training: Training) -> None:
         folder.log_event(0, 0.0, "environment changed", text)
         training.observer.message(f"{text[:1].upper()}{text[1:]}: this run is no longer what it would have been.")
     write_bytes(folder.groups, groups.packed())
-    folder.write_data(msgspec.structs.replace(data, group_counts=groups.counts))
+    folder.write_data(msgspec.structs.replace(data, group_counts=groups.counts, group_classes=groups.classes))
 
 
 def origin_of(record: EncoderRecord) -> str:

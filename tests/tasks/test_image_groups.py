@@ -22,10 +22,13 @@ from equipoise.storage.records import DataRecord
 from equipoise.tasks import image_groups
 from equipoise.tasks.image_groups import (
     Groups,
+    classes_of,
     counts_of,
     grouped,
     groups_of_run,
     nearest_centre,
+    read,
+    shares_of,
     spherical_k_means,
     unit,
 )
@@ -57,9 +60,11 @@ def formed(small: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     real = grouped
     forget()
 
-    def with_bars(pool: Pool, num: int, extract: image_groups.Extract, stage: image_groups.Stage) -> np.ndarray:
-        calls.append(num)
-        return real(pool, num, bars, stage)
+    def with_bars(
+        pool: Pool, shares: tuple[int, ...], extract: image_groups.Extract, stage: image_groups.Stage
+    ) -> np.ndarray:
+        calls.append(sum(shares))
+        return real(pool, shares, bars, stage)
 
     monkeypatch.setattr(image_groups, "grouped", with_bars)
     return calls
@@ -93,7 +98,7 @@ def test_a_centre_that_has_lost_all_its_features_moves_to_the_one_worst_served()
 
 def test_every_image_of_a_pool_is_in_the_group_of_those_that_look_alike(pool: Pool) -> None:
     groups = grouped(
-        pool, 2, lambda images: torch.cat([images.mean(3).var(2), images.mean(2).var(2)], 1).double(), nothing
+        pool, (2,), lambda images: torch.cat([images.mean(3).var(2), images.mean(2).var(2)], 1).double(), nothing
     )
     assert pool.labels is not None
     agreement = (groups == pool.labels).mean()
@@ -107,16 +112,55 @@ def test_held_out_images_do_not_decide_what_the_groups_are(pool: Pool) -> None:
     changed[held_out] = 255 - changed[held_out]
     train = pool.splits.train
     assert np.array_equal(
-        grouped(pool, NUM, bars, nothing)[train], grouped(replace(pool, images=changed), NUM, bars, nothing)[train]
+        grouped(pool, (NUM,), bars, nothing)[train],
+        grouped(replace(pool, images=changed), (NUM,), bars, nothing)[train],
     )
 
 
 def test_progress_is_told_of_all_images(pool: Pool) -> None:
     told: list[float] = []
-    grouped(pool, NUM, bars, lambda _, share: told.append(share))
+    grouped(pool, (NUM,), bars, lambda _, share: told.append(share))
     assert told[0] == 0
     assert told == sorted(told)
     assert told[-1] < 1
+
+
+# Within classes
+
+
+def test_each_class_has_groups_of_its_own_by_its_training_images_and_one_at_least(pool: Pool) -> None:
+    assert pool.labels is not None
+    train = pool.splits.train
+    few = np.flatnonzero(pool.labels[train] == 0)[:15]
+    many = np.flatnonzero(pool.labels[train] == 1)[:85]
+    splits = replace(pool.splits, train=train[np.concatenate([few, many])])
+    assert shares_of(replace(pool, splits=splits), 10) == (1, 8), "two of the few would have 7 images each"
+    assert shares_of(replace(pool, splits=splits), 2) == (1, 2)
+    splits = replace(pool.splits, train=train[many])
+    assert shares_of(replace(pool, splits=splits), 4) == (1, 4), "held-out images may be of a class without others"
+
+
+def test_no_group_within_classes_holds_images_of_two_classes_in_whatever_split(pool: Pool) -> None:
+    assert pool.labels is not None
+    groups = grouped(pool, (2, 3), bars, nothing)
+    assert set(groups[pool.labels == 0].tolist()) == {0, 1}
+    assert set(groups[pool.labels == 1].tolist()) == {2, 3, 4}
+    assert classes_of(pool, groups, 5) == (0, 0, 1, 1, 1)
+    none = replace(pool, splits=replace(pool.splits, train=pool.splits.train[pool.labels[pool.splits.train] == 1]))
+    assert set(grouped(none, (1, 2), bars, nothing)[pool.labels == 0].tolist()) == {0}
+
+
+def test_groups_within_classes_that_are_not_those_of_the_labels_are_not_believed(pool: Pool, tmp_path: Path) -> None:
+    assert pool.labels is not None
+    groups = grouped(pool, (2, 3), bars, nothing)
+    path = tmp_path / "groups.safetensors"
+    path.write_bytes(Groups(counts_of(pool, groups, 5), (0, 0, 1, 1, 1), pool.hashes, groups).packed())
+    found = read(path, pool, 5, within=True)
+    assert found is not None
+    assert found.classes == (0, 0, 1, 1, 1)
+    other = pool.labels.copy()
+    other[pool.splits.test[0]] = 1 - other[pool.splits.test[0]]
+    assert read(path, replace(pool, labels=other), 5, within=True) is None
 
 
 # Keeping them
@@ -124,8 +168,8 @@ def test_progress_is_told_of_all_images(pool: Pool) -> None:
 
 def kept(pool: Pool, folder: Path) -> tuple[Groups, DataRecord, Path]:
     """Return groups of a pool, the record of a run that has them, and their file."""
-    groups = grouped(pool, NUM, bars, nothing)
-    found = Groups(counts_of(pool, groups, NUM), pool.hashes, groups)
+    groups = grouped(pool, (NUM,), bars, nothing)
+    found = Groups(counts_of(pool, groups, NUM), (), pool.hashes, groups)
     path = folder / "groups.safetensors"
     path.write_bytes(found.packed())
     sizes = (len(pool.splits.train), len(pool.splits.validation), len(pool.splits.test))
@@ -195,7 +239,7 @@ def test_a_run_draws_its_groups_as_often_as_they_train_it_and_one_by_name(
     model = run.best.model
     assert isinstance(model, ImageModel)
     assert model.classes == names_of_groups(NUM)
-    assert model.class_counts == data.group_counts
+    assert model.counts == data.group_counts
     one = run.best.sample(4, label="group-1")
     assert not torch.equal(one, run.best.sample(4, label="group-2"))
     with pytest.raises(UserError) as error:
@@ -241,10 +285,11 @@ def test_the_same_images_are_grouped_once(formed: list[int], train_small: TrainS
     assert first.folder.groups.read_bytes() == second.folder.groups.read_bytes()
 
 
+@pytest.mark.parametrize("conditional", ["true", "false"])
 def test_a_run_with_groups_is_scored_against_other_images(
-    formed: list[int], train_small: TrainSmall, shapes: Path, tmp_path: Path
+    formed: list[int], train_small: TrainSmall, shapes: Path, tmp_path: Path, conditional: str
 ) -> None:
-    run = train_small("run", f"networks.groups={NUM}", budget="160")
+    run = train_small("run", f"networks.groups={NUM}", f"networks.conditional={conditional}", budget="160")
     others = tmp_path / "others"
     others.mkdir()
     for path in sorted((shapes / "lying").iterdir())[:60]:
@@ -272,14 +317,47 @@ def test_a_run_from_the_weights_of_another_one_keeps_its_groups_where_the_images
         assert torch.equal(begun[group], old[group]) is is_same
 
 
+def test_a_run_told_classes_in_groups_draws_a_class_by_name_from_its_groups_and_resumes(
+    formed: list[int], train_small: TrainSmall, shapes: Path, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        copy_at_first_checkpoint(patch, "cut")
+        run = train_small("run", f"networks.groups={NUM}", "networks.conditional=true")
+    data = run.folder.data()
+    assert len(data.group_counts) == NUM
+    assert data.group_classes == (0, 0, 1, 1)
+    model = run.best.model
+    assert isinstance(model, ImageModel)
+    assert model.classes == data.classes == ("lying", "standing")
+    assert model.num_told == NUM
+    assert run.best.generator.state_dict()["inputs.embedding.weight"].shape[0] == NUM
+    told: list[Tensor] = []
+    with torch.no_grad():
+        run.best.generator.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1]))
+        run.best.sample(200, label="standing")
+    drawn = torch.bincount(torch.cat(told), minlength=NUM).double()
+    assert drawn[:2].sum() == 0
+    counts = torch.tensor(data.group_counts[2:], dtype=torch.float64)
+    assert (drawn[2:] / 200 - counts / counts.sum()).abs().max() < 0.15
+    with pytest.raises(UserError) as error:
+        run.best.sample(4, label="group-1")
+    assert "lying" in error.value.problem
+    assert_the_same(run, eq.resume(tmp_path / "cut"))
+    assert formed == [NUM]
+    second = eq.train(shapes, start_from=run.path, out=tmp_path / "second", budget="160")
+    begun = load_file(second.folder.start / "tensors.safetensors")
+    assert torch.equal(
+        begun["generator.inputs.embedding.weight"], final_tensors(run)["generator.inputs.embedding.weight"]
+    )
+
+
 # What is refused
 
 
-def test_groups_beside_classes_packs_or_too_few_images_are_refused_with_what_to_type(
+def test_groups_beside_packs_or_too_few_images_are_refused_with_what_to_type(
     train_small: TrainSmall, tmp_path: Path
 ) -> None:
     for settings, remedy in (
-        (["networks.groups=4", "networks.conditional=true"], Setting("networks.conditional", False)),
         (["networks.groups=4", "game.packing=2"], Setting("game.packing", 1)),
         (["networks.groups=1"], Setting("networks.groups", 20)),
     ):
@@ -298,4 +376,5 @@ def test_networks_are_told_a_group_a_class_or_nothing() -> None:
     assert known_classes(Networks(), classes) == ()
     assert known_classes(Networks(conditional=True), classes) == classes
     assert known_classes(Networks(groups=2), classes) == ("group-1", "group-2")
+    assert known_classes(Networks(conditional=True, groups=2), classes) == classes
     assert names_of_groups(12)[8:] == ("group-09", "group-10", "group-11", "group-12")

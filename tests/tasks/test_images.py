@@ -292,8 +292,8 @@ def test_classes_are_drawn_as_often_as_they_are_trained_on_and_in_every_chunk(po
 
     assert pool.labels is not None
     model = task.model()
-    assert list(model.class_counts) == np.bincount(pool.labels[pool.splits.train]).tolist()
-    uneven = dataclasses.replace(model, class_counts=(30, 10))
+    assert list(model.counts) == np.bincount(pool.labels[pool.splits.train]).tolist()
+    uneven = dataclasses.replace(model, counts=(30, 10))
     means = [(uneven.draw(Telling(), Randomness(0, begin), 2_000) > 0).float().mean() for begin in (0, 2_000)]
     for mean in means:
         assert abs(mean - 0.25) < 0.05

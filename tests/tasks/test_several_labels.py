@@ -102,8 +102,8 @@ def test_images_are_drawn_with_the_combinations_of_the_training_images(run: eq.R
 
     model.draw(Telling(), Randomness(0), 4_000)
     found = Counter(tuple(row.nonzero().flatten().tolist()) for row in seen[0])
-    for one, num in zip(model.sets, model.class_counts, strict=True):
-        assert abs(found[one] / 4_000 - num / sum(model.class_counts)) < 0.04, called(one, model.classes)
+    for one, num in zip(model.sets, model.counts, strict=True):
+        assert abs(found[one] / 4_000 - num / sum(model.counts)) < 0.04, called(one, model.classes)
 
 
 def test_samples_of_one_label_of_both_and_of_none_differ_and_each_is_what_was_asked(run: eq.Run) -> None:
@@ -240,6 +240,11 @@ def test_a_group_is_drawn_where_the_images_have_several_labels_that_the_networks
     train_small("run", "networks.groups=2", source=labelled, budget="80")
     assert main(["sample", str(tmp_path / "run"), "--label", "group-1", "-o", str(tmp_path / "a.png")]) == 0
     assert "Labels:" not in capsys.readouterr().err
+
+
+def test_several_labels_take_the_place_of_groups(train_small: TrainSmall, labelled: Path) -> None:
+    run = train_small("run", "networks.groups=2", CONDITIONAL, source=labelled, budget="80")
+    assert run.folder.recipe().networks.groups == 0
 
 
 @pytest.mark.parametrize("kind", ["no labels", "other labels", "classes"])

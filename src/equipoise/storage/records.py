@@ -355,6 +355,7 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     sets: tuple[tuple[NotNegativeInt, ...], ...] = ()  # of several labels a picture: places of classes
     set_counts: tuple[NotNegativeInt, ...] = ()  # of the training split, of each combination
     group_counts: tuple[NotNegativeInt, ...] = ()  # of the training split, where networks are told groups
+    group_classes: tuple[NotNegativeInt, ...] = ()  # of each group within a class, the place of that class
     metrics: tuple[Metric, ...] = ()
     encoder: EncoderRecord | None = None  # where one judges
     start: StartRecord | None = None  # None: random weights

@@ -1,11 +1,13 @@
 """Groups of images that are alike; networks that are told them cannot leave one out (arXiv:2006.10728).
 
 Alike is what EfficientNet-Lite0 sees alike: spherical k-means (10.1023/A:1007612920971) on the principal directions of
-its features. The training images alone decide what the groups are; held-out ones belong to the nearest.
+its features. The training images alone decide what the groups are; held-out ones belong to the nearest. Where the
+networks are to know classes, each class is parted into groups of its own, and a group stands for its class.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +47,7 @@ class Groups:
     """
 
     counts: tuple[int, ...]
+    classes: tuple[int, ...]  # the place of the class that each group is part of; empty where classes do not matter
     contents: np.ndarray
     groups: np.ndarray | None
     is_new: bool = False  # formed now, and in no file of a run yet
@@ -69,28 +72,37 @@ def groups_of_run(pool: Pool, data: DataRecord, path: Path) -> Groups | None:
     """Return the groups of a run's images, out of its file; None where it has none, or they are not whole."""
     counts = data.group_counts
     if counts and data.digest != pool.digest:
-        return Groups(counts, pool.hashes, None)
-    found = read(path, pool, len(counts)) if counts else None
-    return found if found is not None and found.counts == counts else None
+        return Groups(counts, data.group_classes, pool.hashes, None)
+    found = read(path, pool, len(counts), within=bool(data.group_classes)) if counts else None
+    return found if found is not None and (found.counts, found.classes) == (counts, data.group_classes) else None
 
 
-def groups_of(pool: Pool, num: int, cache: Path, device: torch.device, stage: Stage) -> Groups:
-    """Part the images of a pool into groups, or take those of the cache.
+def groups_of(pool: Pool, num: int, within: bool, cache: Path, device: torch.device, stage: Stage) -> Groups:
+    """Part the images of a pool into about `num` groups, each `within` a class or not, or take those of the cache.
 
     Raises UserError where EfficientNet's weights cannot be had.
     """
-    key = hashlib.sha256(f"{VERSION} {pool.digest} {num}".encode()).hexdigest()[:16]
+    shares = shares_of(pool, num) if within else (num,)
+    of_labels = hashlib.sha256(pool.labels.tobytes()).hexdigest() if within and pool.labels is not None else ""
+    key = hashlib.sha256(f"{VERSION} {pool.digest} {num}{of_labels}".encode()).hexdigest()[:16]
     path = cache / f"groups-{key}.safetensors"
-    known = read(path, pool, num)
+    known = read(path, pool, sum(shares), within)
     if known is not None:
         return replace(known, is_new=True)
     network, _ = published(LITE0_WEIGHTS, LITE0, cache)
     extract = in_batches(partial(efficientnet_features, network.to(device)), BATCH, device)
-    groups = grouped(pool, num, lambda images: extract(in_colour(images)).double(), stage)
-    found = Groups(counts_of(pool, groups, num), pool.hashes, groups, is_new=True)
+    groups = grouped(pool, shares, lambda images: extract(in_colour(images)).double(), stage)
+    classes = classes_of(pool, groups, sum(shares)) if within else ()
+    found = Groups(counts_of(pool, groups, sum(shares)), classes, pool.hashes, groups, is_new=True)
     with writing_to(cache):
         write_bytes(path, found.packed())
     return found
+
+
+def shares_of(pool: Pool, num: int) -> tuple[int, ...]:
+    """Return how many of about `num` groups each class has: by its training images, and one at least."""
+    counts = np.bincount(_labels(pool)[pool.splits.train[:NUM_LEARNED]], minlength=len(pool.classes))
+    return tuple(max(1, min(round(num * count / counts.sum()), count // LEAST)) for count in counts.tolist())
 
 
 def counts_of(pool: Pool, groups: np.ndarray, num: int) -> tuple[int, ...]:
@@ -98,11 +110,22 @@ def counts_of(pool: Pool, groups: np.ndarray, num: int) -> tuple[int, ...]:
     return tuple(np.bincount(groups[pool.splits.train], minlength=num).tolist())
 
 
-def grouped(pool: Pool, num: int, extract: Extract, stage: Stage) -> np.ndarray:
-    """Return the groups int64 [N] of a pool's images by what `extract` sees in them."""
+def classes_of(pool: Pool, groups: np.ndarray, num: int) -> tuple[int, ...]:
+    """Return the class of each of `num` groups, whose images are all of one; of a group without images the first."""
+    found = np.zeros(num, np.int64)
+    found[groups] = _labels(pool)
+    return tuple(found.tolist())
+
+
+def grouped(pool: Pool, shares: Sequence[int], extract: Extract, stage: Stage) -> np.ndarray:
+    """Return the groups int64 [N] of a pool's images by what `extract` sees in them.
+
+    Each class has as many groups of its own as `shares` says, one after the other; one share is of all images.
+    """
     splits = pool.splits
     learned = splits.train[:NUM_LEARNED]
     others = np.concatenate([splits.train[NUM_LEARNED:], splits.validation, splits.test])
+    labels = torch.from_numpy(_labels(pool)) if len(shares) > 1 else torch.zeros(len(pool.images), dtype=torch.int64)
     done = 0
 
     def seen_in(indices: np.ndarray) -> Iterator[Tensor]:
@@ -116,13 +139,26 @@ def grouped(pool: Pool, num: int, extract: Extract, stage: Stage) -> np.ndarray:
     mean = seen.mean(0)
     axes = directions(seen - mean)
     seen = unit((seen - mean) @ axes)
-    centres = spherical_k_means(seen, num)
+    parts = [seen[labels[learned] == place] for place in range(len(shares))]
+    centres = torch.cat([spherical_k_means(part, num) for part, num in zip(parts, shares, strict=True)])
+    class_of_centre = torch.repeat_interleave(torch.arange(len(shares)), torch.tensor(shares))
     found = np.zeros(len(pool.images), np.int64)
-    found[learned] = nearest_centre(seen, centres).numpy()
-    if len(others):
-        nearest = [nearest_centre(unit((features - mean) @ axes), centres) for features in seen_in(others)]
-        found[others] = torch.cat(nearest).numpy()
+
+    def nearest(directed: Tensor, indices: np.ndarray) -> np.ndarray:
+        return nearest_centre(directed, centres, labels[indices][:, None] == class_of_centre).numpy()
+
+    found[learned] = nearest(seen, learned)
+    begin = 0
+    for features in seen_in(others):
+        part = others[begin : begin + len(features)]
+        found[part] = nearest(unit((features - mean) @ axes), part)
+        begin += len(part)
     return found
+
+
+def _labels(pool: Pool) -> np.ndarray:
+    assert pool.labels is not None
+    return pool.labels
 
 
 def directions(centred: Tensor) -> Tensor:
@@ -137,17 +173,25 @@ def unit(features: Tensor) -> Tensor:
     return features / features.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 
-def nearest_centre(seen: Tensor, centres: Tensor) -> Tensor:
-    """Return the index int64 [N] of the centre [K, D] of the largest cosine, of features [N, D] of length 1."""
-    return (seen @ centres.T).argmax(1)
+def nearest_centre(seen: Tensor, centres: Tensor, may_be: Tensor | None = None) -> Tensor:
+    """Return the index int64 [N] of the centre [K, D] of the largest cosine, of features [N, D] of length 1.
+
+    `may_be`, bool [N, K], says which centres come into question.
+    """
+    cosines = seen @ centres.T
+    if may_be is not None:
+        cosines = cosines.masked_fill(~may_be, -math.inf)
+    return cosines.argmax(1)
 
 
 def spherical_k_means(seen: Tensor, num: int) -> Tensor:
     """Return `num` centres [K, D] of length 1 of features [N, D] of length 1, the same for the same features.
 
     The first centres are drawn as k-means++ does (ACM 1283383.1283494): each far from those before. A centre that has
-    lost all its features moves to the one that is worst served.
+    lost all its features moves to the one that is worst served. Without features, all centres are 0.
     """
+    if not len(seen):
+        return seen.new_zeros(num, seen.shape[1])
     generator = torch.Generator().manual_seed(SEED)
     centres = seen[torch.randint(len(seen), (1,), generator=generator)]
     for _ in range(num - 1):
@@ -169,8 +213,11 @@ def spherical_k_means(seen: Tensor, num: int) -> Tensor:
 # Their file
 
 
-def read(path: Path, pool: Pool, num: int) -> Groups | None:
-    """Read the groups of a pool's images; None where the file does not know all of them, or is damaged."""
+def read(path: Path, pool: Pool, num: int, within: bool) -> Groups | None:
+    """Read the groups of a pool's images, each `within` a class or not.
+
+    None where the file does not know all of them, or is damaged.
+    """
     arrays = checked_arrays.read(path)
     if arrays is None or arrays.keys() != {"contents", "groups"}:
         return None
@@ -182,4 +229,7 @@ def read(path: Path, pool: Pool, num: int) -> Groups | None:
     groups = groups[found]
     if not np.array_equal(contents[found], pool.hashes) or not ((groups >= 0) & (groups < num)).all():
         return None
-    return Groups(counts_of(pool, groups, num), pool.hashes, groups)
+    classes = classes_of(pool, groups, num) if within else ()
+    if within and not np.array_equal(np.array(classes)[groups], _labels(pool)):
+        return None
+    return Groups(counts_of(pool, groups, num), classes, pool.hashes, groups)

@@ -28,6 +28,8 @@ from equipoise.storage.records import DataRecord
 from equipoise.tasks.base import Model, chunks
 from equipoise.tasks.exhibits import as_picture, grid
 
+ONE = torch.ones(1, dtype=torch.float64)
+
 
 class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a generator is built from without its data; kept in `data.json`."""
@@ -36,20 +38,30 @@ class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
     channels: int
 
 
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What a generator can be told of an image, int64 [K] or 0 and 1 [K, L], and how often each is drawn, [K]."""
+
+    labels: Tensor
+    weights: Tensor
+
+
 @dataclass(frozen=True)
 class ImageModel(Model):
     """An image generator without its data: `[N, C, H, W]` in [-1, 1] from latents `[N, Z]` and labels `[N]`.
 
-    Where an image has several labels, the networks are told them all at once, as 0 and 1 `[N, L]`.
+    Where an image has several labels, the networks are told them all at once, as 0 and 1 `[N, L]`. Where classes are
+    parted into groups, they are told the group, which says the class.
     """
 
     networks: Networks
     size: Size
     channels: int
     classes: tuple[str, ...] = ()  # that the generator knows of
-    class_counts: tuple[int, ...] = ()  # how often each is drawn; of several labels an image, each of `sets`
+    counts: tuple[int, ...] = ()  # how often each kind is drawn: a class, one of `sets`, or a group
     scale: tuple[float, float] | None = None  # numbers of the real images that became black and white
     sets: Sets = ()  # the combinations of several labels: places of classes
+    group_classes: tuple[int, ...] = ()  # of groups within classes, the place of the class of each
 
     def network(self) -> nn.Module:
         """Build the generator."""
@@ -64,7 +76,17 @@ class ImageModel(Model):
 
     @property
     def _shape(self) -> dict[str, Any]:
-        return {"size": self.size.given, "channels": self.channels, "num_classes": len(self.classes)}
+        return {"size": self.size.given, "channels": self.channels, "num_classes": self.num_told}
+
+    @property
+    def num_told(self) -> int:
+        """Return how many classes, labels or groups the networks are told apart."""
+        return len(self.group_classes or self.classes)
+
+    @property
+    def num_kinds(self) -> int:
+        """Return how many kinds of images there are by what the networks are told."""
+        return len(self.sets) or self.num_told
 
     @cached_property
     def rows(self) -> Tensor:
@@ -75,23 +97,18 @@ class ImageModel(Model):
         return rows
 
     @torch.no_grad()
-    def draw(self, generator: nn.Module, randomness: Randomness, num: int, asked: Tensor | None = None) -> Tensor:
+    def draw(self, generator: nn.Module, randomness: Randomness, num: int, asked: Told | None = None) -> Tensor:
         """Draw `num` images `[num, C, H, W]` in [-1, 1] in float32: a function of the randomness alone.
 
-        With classes, labels come as often as in the training split, unless all are `asked` to be of one class, `[]`,
-        or of several labels, `[L]`.
+        With classes, labels come as often as in the training split, unless all are `asked` to be of some kinds.
         """
         device = next(generator.parameters()).device
         latents = randomness.normal("latents", num, self.networks.latent_size)
         labels = None
         if self.classes:
-            weights = torch.tensor(self.class_counts, dtype=torch.float64)
-            labels = torch.multinomial(weights, num, replacement=True, generator=randomness.generator("labels"))
-            if self.sets:
-                labels = self.rows[labels]
-            if asked is not None:
-                labels = asked.expand(num, *asked.shape)
-            labels = labels.to(device)
+            told = self._told if asked is None else asked
+            drawn = torch.multinomial(told.weights, num, replacement=True, generator=randomness.generator("labels"))
+            labels = told.labels[drawn].to(device)
         return generator(latents.to(device), labels).float().clamp(-1, 1)
 
     def samples(self, generator: nn.Module, num: int, seed: int, label: str | None) -> Iterator[Tensor]:
@@ -103,6 +120,11 @@ class ImageModel(Model):
         for begin, size in chunks(num):
             yield self.draw(generator, Randomness(seed, begin), size, asked).cpu()
 
+    @cached_property
+    def _told(self) -> Told:
+        labels = self.rows if self.sets else torch.arange(self.num_kinds)
+        return Told(labels, torch.tensor(self.counts, dtype=torch.float64))
+
     def write(self, batches: Iterable[Tensor], out: Path) -> str:
         """Write images as one PNG grid where `out` ends in .png, else as a folder of PNG files."""
         if out.suffix.lower() == ".png" and not out.is_dir():
@@ -113,7 +135,7 @@ class ImageModel(Model):
             return f"{out}{how}"
         return f"{save_each(batches, out, self.scale)} images in {out}"
 
-    def _asked(self, label: str) -> Tensor:
+    def _asked(self, label: str) -> Told:
         if not self.classes:
             problem = "this generator was not trained with classes"
             way = "Leave it out, or train another one with the setting networks.conditional=true"
@@ -121,11 +143,15 @@ class ImageModel(Model):
         if self.sets:
             row = torch.zeros(len(self.classes))
             row[list(places_of(label, self.classes))] = 1
-            return row
+            return Told(row[None], ONE)
         if label not in self.classes:
             problem = f"this generator knows {', '.join(self.classes)}"
             raise UserError(Option("label", label), problem, *suggested(label, self.classes))
-        return torch.tensor(self.classes.index(label))
+        place = self.classes.index(label)
+        if not self.group_classes:
+            return Told(torch.tensor([place]), ONE)
+        groups = torch.tensor(self.group_classes) == place
+        return Told(groups.nonzero()[:, 0], self._told.weights[groups])
 
 
 def save_each(batches: Iterable[Tensor], folder: Path, scale: tuple[float, float] | None = None) -> int:
@@ -170,15 +196,10 @@ def npy_of(values: np.ndarray) -> bytes:
 
 
 def known_classes(networks: Networks, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what a recipe's networks are told of an image: one of these classes, a group's name, or nothing."""
-    if networks.groups:
-        return names_of_groups(networks.groups)
-    return classes if networks.conditional else ()
-
-
-def known_sets(networks: Networks, sets: Sets) -> Sets:
-    """Return the combinations of labels that a recipe's networks are told."""
-    return sets if networks.conditional and not networks.groups else ()
+    """Return what a recipe's networks know of these images: their classes, groups by name, or nothing."""
+    if networks.conditional:
+        return classes
+    return names_of_groups(networks.groups)
 
 
 def names_of_groups(num: int) -> tuple[str, ...]:
@@ -198,7 +219,7 @@ def model_of(recipe: Recipe, data: DataRecord) -> ImageModel:
     """Return the generator of a run from what it wrote down; raises msgspec.ValidationError for damage."""
     facts = msgspec.convert(data.facts, ImageFacts)
     classes = known_classes(recipe.networks, data.classes)
-    sets = known_sets(recipe.networks, data.sets)
+    sets = data.sets if recipe.networks.conditional else ()
     counts = data.group_counts if recipe.networks.groups else data.set_counts if sets else data.class_counts
-    size = size_of(facts.size)
-    return ImageModel(recipe.networks, size, facts.channels, classes, counts, scale_in(recipe), sets)
+    size, scale = size_of(facts.size), scale_in(recipe)
+    return ImageModel(recipe.networks, size, facts.channels, classes, counts, scale, sets, data.group_classes)

@@ -52,7 +52,7 @@ from equipoise.nets.layers import whole_packs
 from equipoise.nets.made_for import cost_note, size_note
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
-from equipoise.recipe import Data, Images, Recipe, TaskSettings
+from equipoise.recipe import Data, Images, Networks, Recipe, TaskSettings
 from equipoise.recipes import Facts
 from equipoise.sizes import Size, size_of_shape
 from equipoise.storage.records import DataRecord
@@ -60,7 +60,7 @@ from equipoise.tasks import are_alike
 from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, indices_of
 from equipoise.tasks.idle import refuse_idle_augmentation
 from equipoise.tasks.image_cautions import Seen, image_cautions
-from equipoise.tasks.image_groups import Groups, groups_of, groups_of_run, refuse_too_many
+from equipoise.tasks.image_groups import Groups, groups_of, groups_of_run, refuse_too_many, shares_of
 from equipoise.tasks.image_judging import (
     NUM_NEAREST,
     NUM_REAL,
@@ -118,7 +118,7 @@ class ImageTask(Task):
     def _model(self) -> ImageModel:
         data = self.trained_on or self.describe()
         if self.groups is not None:
-            data = msgspec.structs.replace(data, group_counts=self.groups.counts)
+            data = msgspec.structs.replace(data, group_counts=self.groups.counts, group_classes=self.groups.classes)
         return model_of(self.recipe, data)
 
     def model(self) -> ImageModel:
@@ -283,7 +283,7 @@ class ImageTask(Task):
         labels = self._labels(torch.arange(len(self.pool.images)))
         if labels is None:
             return None
-        return kinds_of(labels.cpu().numpy(), self.pool.splits.train, len(self._model.sets or self._model.classes))
+        return kinds_of(labels.cpu().numpy(), self.pool.splits.train, self._model.num_kinds)
 
     def _told(self, labels: Tensor | None) -> Tensor | None:
         """Return what the networks are told of images with these labels `[N]`: 0 and 1 `[N, L]` if they are of sets."""
@@ -393,9 +393,7 @@ class ImageSource:
 
     def players(self, recipe: Recipe) -> Players:
         """Return both networks of a recipe for these images."""
-        size, channels = shape_of(self.pool)
-        classes = known_classes(recipe.networks, self.pool.classes)
-        return ImageModel(recipe.networks, size, channels, classes).players(recipe.game.packing)
+        return planned(recipe.networks, self.pool).players(recipe.game.packing)
 
     @cached_property
     def found(self) -> Glance:
@@ -466,10 +464,13 @@ class ImageSource:
         return image_cautions(real, other, size_of_shape(self.pool.images.shape))
 
     def fitted(self, recipe: Recipe) -> Recipe:
-        """Return the recipe with the size and channels that were found."""
+        """Return the recipe with the size and channels that were found; several labels leave no room for groups."""
         size, channels = shape_of(self.pool)
         task = msgspec.structs.replace(_settings(recipe), size=size.given, channels=channels)
-        return replace(recipe, task=with_scale(task, self.pool.scale))
+        networks = recipe.networks
+        if networks.conditional and self.pool.sets:
+            networks = replace(networks, groups=0)
+        return replace(recipe, task=with_scale(task, self.pool.scale), networks=networks)
 
     def settled(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the size and channels that were found; raises UserError where it does not fit."""
@@ -499,15 +500,15 @@ class ImageSource:
         features = features_of(self.pool, name, self.device, stage, self.encoder, _settings(recipe))
         if recipe.networks.pretrained and features.name in OF_IMAGENET:
             features = replace(features, flatters=True)
-        groups = self._grouped(recipe.networks.groups, stage) if recipe.networks.groups else None
+        groups = self._grouped(recipe.networks, stage) if recipe.networks.groups else None
         task = ImageTask(recipe, self.pool, features, loss, self.device, precision)
         return replace(task, groups=groups, trained_on=self.trained_on)
 
-    def _grouped(self, num: int, stage: Stage) -> Groups:
+    def _grouped(self, networks: Networks, stage: Stage) -> Groups:
         """Return the groups of the run if they are known, else new ones."""
         if self.groups is not None:
             return self.groups
-        return groups_of(self.pool, num, default_cache(), self.device, stage)
+        return groups_of(self.pool, networks.groups, networks.conditional, default_cache(), self.device, stage)
 
 
 def opened(recipe: Recipe, device: torch.device, stage: Stage) -> ImageSource:
@@ -519,6 +520,15 @@ def opened(recipe: Recipe, device: torch.device, stage: Stage) -> ImageSource:
 def _names(data: Data, pool: Pool) -> np.ndarray:
     """Return the hashes uint64 [N] of the names of a pool's images; raises UserError where the source has changed."""
     return name_hashes(names_of(data, pool)) if pool.name_hashes is None else pool.name_hashes
+
+
+def planned(networks: Networks, pool: Pool) -> ImageModel:
+    """Return the generator of these images as far as it is known before they are in groups."""
+    size, channels = shape_of(pool)
+    shares = shares_of(pool, networks.groups) if networks.conditional and networks.groups else ()
+    group_classes = tuple(place for place, share in enumerate(shares) for _ in range(share))
+    classes = known_classes(networks, pool.classes)
+    return ImageModel(networks, size, channels, classes, group_classes=group_classes)
 
 
 def shape_of(pool: Pool) -> tuple[Size, int]:
@@ -549,11 +559,10 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
         remedies.append("Sort the images into one folder for each class, or train without classes")
     if missing:
         raise UserError(source, with_left_out("; ".join(missing), pool), *remedies, *together(settings))
-    size, channels = shape_of(pool)
     refuse_too_many(recipe.networks.groups, num_train)
-    num_classes = len(known_classes(recipe.networks, pool.classes))
+    model = planned(recipe.networks, pool)
     with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
-        shape = {"size": size.given, "channels": channels, "num_classes": num_classes}
+        shape = {"size": model.size.given, "channels": model.channels, "num_classes": model.num_told}
         make_players(recipe.networks, **shape, packing=recipe.game.packing)
 
 
