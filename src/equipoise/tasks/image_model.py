@@ -1,6 +1,7 @@
 """An image generator without its data: it draws images, and writes them as files."""
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -145,7 +146,8 @@ class ImageModel(Model):
             row[list(places_of(label, self.classes))] = 1
             return Told(row[None], ONE)
         if label not in self.classes:
-            problem = f"this generator knows {', '.join(self.classes)}"
+            one = "one class a picture: " if re.search("[,;|]", label) else ""
+            problem = f"this generator knows {one}{', '.join(self.classes)}"
             raise UserError(Option("label", label), problem, *suggested(label, self.classes))
         place = self.classes.index(label)
         if not self.group_classes:

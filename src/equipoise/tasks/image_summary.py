@@ -2,6 +2,7 @@
 
 from equipoise.data.pool import Pool
 from equipoise.formatting import colours_of, first_few, printable
+from equipoise.recipe import Networks
 
 LARGE_SHARE = 0.1  # of files left out, in images that are used; said first
 
@@ -22,6 +23,14 @@ def summary_of(pool: Pool, what: str, *more: str) -> str:
         text = f"{text}; {left_out}"
     notes = [note for note in (*pool.notes, *more) if note]
     return "\n".join([printable(text), *(f"  {printable(note[:1].upper() + note[1:])}" for note in notes)])
+
+
+def untold_note(networks: Networks, pool: Pool) -> str:
+    """Say that labels that were found are not used, and what uses them; empty where there are none, or they are."""
+    if networks.conditional or not pool.classes:
+        return ""
+    what = "labels" if pool.sets else "classes"
+    return f"the networks are not told these {what}; the setting networks.conditional=true tells them"
 
 
 def left_out_of(pool: Pool) -> str:

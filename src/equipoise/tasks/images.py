@@ -78,7 +78,7 @@ from equipoise.tasks.image_judging import (
 from equipoise.tasks.image_model import ImageModel, known_classes, model_of
 from equipoise.tasks.image_pairs import Kinds, in_pairs, kinds_of, sees_pairs
 from equipoise.tasks.image_sides import image_side, seen, sheet_hint
-from equipoise.tasks.image_summary import summary_of, with_left_out
+from equipoise.tasks.image_summary import summary_of, untold_note, with_left_out
 from equipoise.tasks.sides import Caution, Side, halved
 
 MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
@@ -485,7 +485,7 @@ class ImageSource:
     def summary(self, recipe: Recipe) -> str:
         """Say in a line what was found."""
         size, channels = shape_of(self.pool)
-        notes = [size_note(recipe, size)]
+        notes = [size_note(recipe, size), untold_note(recipe.networks, self.pool)]
         if self.device.type == "cpu":
             notes.append(cost_note(recipe.networks, size, channels))
         return summary_of(self.pool, f"images of {recipe.data.source}", *notes)
