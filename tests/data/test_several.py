@@ -71,6 +71,9 @@ def of_table(text: str, path: str = "labels.csv") -> Labels:
         in_columns("1", "-1"),
         in_columns("1.0", "0.0"),
         in_columns("True", "False"),
+        in_columns("Yes", "No"),
+        in_columns("1", ""),
+        in_columns("x", ""),
         in_cells(";"),
         in_cells("|"),
         in_cells(","),
@@ -199,6 +202,7 @@ def test_a_column_of_the_split_is_no_label() -> None:
     [
         (in_columns(more=["0"]), "beard"),
         (in_columns(more=[""]), "empty"),
+        (in_columns("1", "", [""]), "empty"),
         (in_columns(more=["2"]), '"2"'),
         (in_columns("1", "0", ["-1"]), "-1"),
         (written(["f", "hat", "smile"], [[name, "0", "0"] for name in NAMES]), "no image has a label"),

@@ -339,9 +339,10 @@ def test_a_run_told_classes_in_groups_draws_a_class_by_name_from_its_groups_and_
     assert drawn[:2].sum() == 0
     counts = torch.tensor(data.group_counts[2:], dtype=torch.float64)
     assert (drawn[2:] / 200 - counts / counts.sum()).abs().max() < 0.15
-    with pytest.raises(UserError) as error:
-        run.best.sample(4, label="group-1")
-    assert "lying" in error.value.problem
+    for label, told in (("group-1", "knows lying, standing"), ("lying, standing", "one class a picture")):
+        with pytest.raises(UserError) as error:
+            run.best.sample(4, label=label)
+        assert told in error.value.problem
     assert_the_same(run, eq.resume(tmp_path / "cut"))
     assert formed == [NUM]
     second = eq.train(shapes, start_from=run.path, out=tmp_path / "second", budget="160")

@@ -619,6 +619,16 @@ def test_each_thing_that_was_inferred_is_a_line_of_its_own_whatever_name_it_quot
     assert [line.split()[-1] for line in lines[1:3]] == ["a?b?[1m", "scale"]
 
 
+def test_classes_that_are_not_used_or_differ_in_capitals_alone_are_told(pool: Pool) -> None:
+    source = ImageSource(dataclasses.replace(pool, classes=("Cat", "cat")), CPU)
+    told = source.summary(with_settings(Recipe(), SMALL))
+    assert "Cat and cat differ in capitals" in told
+    assert "networks.conditional=true" in told
+    assert "networks.conditional=true" not in source.summary(with_settings(Recipe(), ["networks.conditional=true"]))
+    assert "networks.conditional=true" not in ImageSource(dataclasses.replace(pool, classes=()), CPU).summary(Recipe())
+    assert "capitals" not in ImageSource(pool, CPU).summary(Recipe())
+
+
 def few(pool: Pool, train: int, validation: int, test: int, distinct: int) -> ImageSource:
     """Return a source with so many images of each split, of which some are distinct."""
     splits = dataclasses.replace(

@@ -15,8 +15,8 @@ NUM_NEAREST = 3  # combinations that are told in place of one that no picture ha
 NO_LABEL = "no label"  # what a combination of none is called
 STRONG = ";|"  # between words in a cell, whatever the words are
 WEAK = ","  # also within a class of its own, such as "tench, Tinca tinca"
-OFF = frozenset(("0", "0.0", "-1", "-1.0", "false"))
-ON = frozenset(("1", "1.0", "true"))
+OFF = frozenset(("0", "0.0", "-1", "-1.0", "false", "no"))
+ON = frozenset(("1", "1.0", "true", "yes", "x"))
 OF_MINUS = frozenset(("-1", "-1.0"))
 
 Words = frozenset[str]
@@ -229,16 +229,18 @@ def columns(
 ) -> tuple[list[Words], str] | None:
     """Return the labels of each line where each label has a column of 0 and 1, or −1 and 1, or why that cannot be told.
 
-    None where hardly any column is of this kind.
+    Where no cell says that a picture lacks a label, an empty one does. None where hardly any column is of this kind.
     """
     values = {place: {row[place].strip().lower() for row in body} for place in places}
-    odd = [place for place in places if not values[place] <= OFF | ON]
+    are_marks = not any(found & OFF for found in values.values())
+    off = frozenset(("",)) if are_marks else OFF
+    odd = [place for place in places if not values[place] <= off | ON or values[place] == {""}]
     if len(odd) > len(places) / 2 or len(places) - len(odd) < 2:
         return None
     if len({head[place] for place in places} - {""}) < len(places):
         return [], "its columns of 0 and 1 need a name each, in the first line"
     if odd:
-        value = max(values[odd[0]] - OFF - ON)[:20]
+        value = max(values[odd[0]] - off - ON, default="")[:20]
         what = f'holds "{value}"' if value else "has empty cells"
         problem = f'its column "{head[odd[0]]}" {what}, where the others hold 0 and 1'
         return [], f"{problem}; take it out, or write 1 for a label and 0 for none"

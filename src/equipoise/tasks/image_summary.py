@@ -1,5 +1,7 @@
 """What was found in a source of images, in words."""
 
+from collections.abc import Sequence
+
 from equipoise.data.pool import Pool
 from equipoise.formatting import colours_of, first_few, printable
 from equipoise.recipe import Networks
@@ -21,8 +23,17 @@ def summary_of(pool: Pool, what: str, *more: str) -> str:
         text = f"{left_out[:1].upper()}{left_out[1:]}. {text}"  # first, as it is more than a detail
     elif left_out:
         text = f"{text}; {left_out}"
-    notes = [note for note in (*pool.notes, *more) if note]
+    notes = [note for note in (*pool.notes, capitals_note(pool.classes), *more) if note]
     return "\n".join([printable(text), *(f"  {printable(note[:1].upper() + note[1:])}" for note in notes)])
+
+
+def capitals_note(classes: Sequence[str]) -> str:
+    """Say which classes may be one that was written in two ways; empty where there are none."""
+    ways: dict[str, list[str]] = {}
+    for name in classes:
+        ways.setdefault(name.casefold(), []).append(name)
+    alike = [" and ".join(names) for names in ways.values() if len(names) > 1]
+    return f"{first_few(alike, 3)} differ in capitals alone, and are taken as different" if alike else ""
 
 
 def untold_note(networks: Networks, pool: Pool) -> str:
