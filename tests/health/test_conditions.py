@@ -107,6 +107,16 @@ def test_a_condition_of_scores_needs_the_last_two_of_them(
     assert examine(line(stats, WINDOW), with_values(scores[:1], name, ill[-1])) == ()
 
 
+def test_samples_that_resemble_nothing_yet_are_no_copies(stats: Stats, kids: Kids) -> None:
+    scores = with_values(kids(0.5, 0.5, 0.5), "copying", -9.0, -9.0, -9.0)
+    for recall, found in (((0.0, 0.0, 0.04), []), ((0.0, 0.06, 0.0), ["memorization"]), ((0.5, 0.0, 0.0), [])):
+        told = [
+            changed(score, values={**score.values, "recall": value})
+            for score, value in zip(scores, recall, strict=True)
+        ]
+        assert [name for name in names(examine(line(stats, WINDOW), told)) if name == "memorization"] == found
+
+
 def test_an_averaged_generator_is_worse_where_it_is_so_surely_and_by_half_twice(stats: Stats, kids: Kids) -> None:
     def found(*pairs: tuple[float, float], kid: float = 0.5) -> list[Condition]:
         scores = kids(*[kid] * len(pairs))

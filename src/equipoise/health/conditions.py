@@ -54,6 +54,7 @@ LEFT = 0.4  # of the best coverage or recall
 SOME = 0.3  # coverage or recall below which there is little to lose
 UNEVEN = 0.5  # divergence of the shares by mode, where modes are known
 ENDS = 0.4  # share of values at the ends of their range, more than in real samples
+RESEMBLES = 0.05  # recall below which samples resemble no real ones, and a blur lies near to all
 COPIED = -3.0  # of the test for copying, in standard deviations (arXiv:2004.05675)
 LEAKED = -3.0  # of the comparison with augmented real images, likewise
 LARGE = 0.04  # ‖Δw‖ / ‖w‖ of one step; 1.4 times that is clear
@@ -420,7 +421,8 @@ def _fall(view: View, name: str) -> tuple[float, float] | None:
 def memorization(view: View) -> Sign | None:
     """Generated samples nearer to training samples than held-out ones are (arXiv:2004.05675)."""
     found = view.late("copying")
-    if not found:
+    recall = view.late("recall")
+    if not found or (recall and max(recall) < RESEMBLES):
         return None
     told = f"generated samples are nearer to training samples than held-out ones are (C_T {max(found):.1f})"
     return Sign(max(found) / COPIED, _sentence(told))

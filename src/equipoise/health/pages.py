@@ -211,7 +211,8 @@ PAGES: dict[Subject, Page] = {
     "memorization": Page(
         "The generator copies training samples in place of making new ones.",
         "Generated samples have a training sample that is almost the same.",
-        f"The test for copying, C_T, is below {by.COPIED:g} in the last two evaluations.",
+        f"The test for copying, C_T, is below {by.COPIED:g} in the last two evaluations, with a recall of "
+        f"{by.RESEMBLES:g} or more in one of them: a blur lies near to every training sample.",
         "Few training samples and long training; duplicates in the data.",
         (MORE_DATA, Help("stop earlier; an earlier generator may copy less", ("stopping.policy=evidence",))),
         "arXiv:2004.05675",
