@@ -2,9 +2,8 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 import equipoise
 
@@ -62,6 +61,7 @@ WITHOUT_TORCH = {
     "runs",
 }
 WITHOUT_TORCH |= {"report", "host", "watch", "cli"}  # but for what is imported once there is something to compute
+HEAVY = {"torch", "numpy", "PIL", "rich"}
 WITH_TORCH = {
     ROOT / "watch" / "images.py",
     ROOT / "watch" / "leaks.py",
@@ -75,14 +75,25 @@ WITH_TORCH = {
 }
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
 def part(path: Path) -> str:
     """Return the first folder, or the module, that a file belongs to."""
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+def called(path: Path) -> str:
+    """Return a file's path below the package."""
+    return path.relative_to(ROOT).as_posix()
+
+
 def imported(path: Path, top_level_only: bool = False) -> Iterator[str]:
     """Yield the modules that a file imports, by their full names."""
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     nodes = tree.body if top_level_only else list(ast.walk(tree))
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -94,19 +105,19 @@ def imported(path: Path, top_level_only: bool = False) -> Iterator[str]:
                 yield node.module
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_one_way(path: Path) -> None:
-    own = part(path)
-    parts = {name.split(".")[1] for name in imported(path) if name.startswith("equipoise.")} - {own, "__version__"}
-    assert own in ORDER, f"say where {own} stands"
-    later = {name for name in parts if ORDER.index(name) > ORDER.index(own)}
-    assert not later, f"{own} must not import {later}"
+def test_imports_go_one_way() -> None:
+    for path in FILES:
+        own = part(path)
+        parts = {name.split(".")[1] for name in imported(path) if name.startswith("equipoise.")} - {own, "__version__"}
+        assert own in ORDER, f"say where {own} stands"
+        later = {name for name in parts if ORDER.index(name) > ORDER.index(own)}
+        assert not later, f"{called(path)}: {own} must not import {later}"
 
 
 def named(path: Path) -> set[str]:
     """Return every name that a file imports, or reads as a variable or an attribute."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.Attribute):
@@ -116,45 +127,43 @@ def named(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in FILES if part(p) not in OF_TASKS], ids=lambda p: p.relative_to(ROOT).as_posix()
-)
-def test_a_task_is_a_branch_nowhere_but_in_tasks(path: Path) -> None:
-    allowed = {"Images"} if path.relative_to(ROOT).as_posix() in READ_IMAGES else set[str]()
-    assert not named(path) & TASKS - allowed
+def test_a_task_is_a_branch_nowhere_but_in_tasks() -> None:
+    for path in FILES:
+        if part(path) in OF_TASKS:
+            continue
+        allowed = {"Images"} if called(path) in READ_IMAGES else set[str]()
+        branches = named(path) & TASKS - allowed
+        assert not branches, f"{called(path)}: {branches}"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in FILES if part(p) in WITHOUT_TORCH and p not in WITH_TORCH],
-    ids=lambda p: str(p.relative_to(ROOT)),
-)
-def test_what_must_start_at_once_imports_no_torch_or_numpy(path: Path) -> None:
-    heavy = {name.split(".")[0] for name in imported(path, top_level_only=True)} & {"torch", "numpy", "PIL", "rich"}
-    assert not heavy
+def test_what_must_start_at_once_imports_no_torch_or_numpy() -> None:
+    for path in FILES:
+        if part(path) in WITHOUT_TORCH and path not in WITH_TORCH:
+            heavy = {name.split(".")[0] for name in imported(path, top_level_only=True)} & HEAVY
+            assert not heavy, f"{called(path)}: {heavy}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_and_functions_stay_short(path: Path) -> None:
-    text = path.read_text()
-    assert text.count("\n") < 600, f"{path.name} is {text.count(chr(10))} lines long"
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
-            limit = 150 if (path.name, node.name) == ("loop.py", "train") else 100
-            assert length <= limit, f"{path.name}: {node.name} is {length} lines long"
+def test_files_and_functions_stay_short() -> None:
+    for path in FILES:
+        text = path.read_text()
+        assert text.count("\n") < 600, f"{called(path)} is {text.count(chr(10))} lines long"
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                limit = 150 if (path.name, node.name) == ("loop.py", "train") else 100
+                assert length <= limit, f"{called(path)}: {node.name} is {length} lines long"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_public_things_have_docstrings(path: Path) -> None:
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
+def test_public_things_have_docstrings() -> None:
+    for path in FILES:
+        for node in tree_of(path).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{called(path)}: {node.name} has no docstring"
 
 
 def test_only_safe_files_are_loaded() -> None:
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
                 owner = node.func.value
                 name = owner.id if isinstance(owner, ast.Name) else ""

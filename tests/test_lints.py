@@ -74,10 +74,10 @@ def found(text: str) -> Iterator[str]:
                     yield f"{keyword.arg}="
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_nothing_that_could_carry_code_is_loaded(path: Path) -> None:
-    ways = [way for way in found(path.read_text("utf-8")) if (path.name, way) not in EXCEPTIONS]
-    assert not ways, f"{path.relative_to(ROOT)}: {ways}"
+def test_nothing_that_could_carry_code_is_loaded() -> None:
+    for path in FILES:
+        ways = [way for way in found(path.read_text("utf-8")) if (path.name, way) not in EXCEPTIONS]
+        assert not ways, f"{path.relative_to(ROOT)}: {ways}"
 
 
 def test_the_one_exception_takes_tensors_only_and_comes_after_the_digest() -> None:
