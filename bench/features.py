@@ -232,6 +232,19 @@ def trained_classifier(pool: Pool, steps: int = 1_500) -> nn.Sequential:
     return network.eval()
 
 
+def classifier_features(data: Path) -> Extract:
+    """Return the last features [N, 192] of the classifier of CIFAR-10, which sees images at 32 × 32."""
+    pool = prepare(Data(source=str(data / "cifar10-jpeg.zip")), Images(size=32, channels=3))
+    body = trained_classifier(pool)[:-1]
+
+    def extract(images: Tensor) -> Tensor:
+        if images.shape[-2:] != (32, 32):
+            images = F.interpolate(images, (32, 32), mode="bilinear", antialias=True, align_corners=False)
+        return in_batches(body, images)
+
+    return extract
+
+
 def agree(data: Path, num: int) -> dict[str, Any]:
     """Return the Fréchet distance by a classifier's features of all that `see` compares on CIFAR-10."""
     pool = prepare(Data(source=str(data / "cifar10-jpeg.zip")), Images(size=32, channels=3))
@@ -292,7 +305,7 @@ def main() -> None:
             record = {**record, **hardware(), "num": asked.num}
             RECORD.write_text(json.dumps(record, indent=1) + "\n")
     elif asked.what == "agree":
-        record = {**record, **hardware(), "agree": agree(asked.data, asked.num)}
+        record["agree"] = {**hardware(), **agree(asked.data, asked.num)}
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
     table(record)
 

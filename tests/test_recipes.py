@@ -128,6 +128,14 @@ def test_who_names_no_recipe_gets_the_one_that_was_measured_to_draw_these_images
         assert usual(colour, task) == "modern"
 
 
+def test_classes_that_are_asked_for_take_the_place_of_groups_unless_both_are() -> None:
+    recipe = build("photos", Facts(size=64, channels=3, num_train=4_000))
+    assert recipe.networks.groups == 50
+    assert with_settings(recipe, ["networks.conditional=true"]).networks.groups == 0
+    assert with_settings(recipe, ["networks.conditional=false"]).networks.groups == 50
+    assert with_settings(recipe, ["networks.conditional=true", "networks.groups=20"]).networks.groups == 20
+
+
 def test_a_wrong_name_is_refused_with_the_nearest_and_all_others() -> None:
     assert checked_name("wgan-gp") == "wgan-gp"
     with pytest.raises(UserError) as caught:

@@ -406,7 +406,10 @@ def listed_settings(settings: typing.Any) -> list[str]:
 
 
 def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
-    """Apply settings such as `game.penalty.gamma=0.5`; raises UserError for an unknown field or a wrong value."""
+    """Apply settings such as `game.penalty.gamma=0.5`; raises UserError for an unknown field or a wrong value.
+
+    Classes that are asked for (`networks.conditional=true`) take the place of a recipe's groups, unless these are, too.
+    """
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator:
@@ -416,6 +419,9 @@ def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
             problem = "the task is an argument of its own; the settings task.… are those of one task"
             raise UserError(Setting(path.strip()), problem, Option("task", shortened(text.strip())))
         recipe = _with_setting(recipe, path.strip().split("."), text.strip(), path.strip(), recipe)
+    named = {setting.partition("=")[0].strip() for setting in settings}
+    if recipe.networks.conditional and "networks.conditional" in named and "networks.groups" not in named:
+        recipe = dataclasses.replace(recipe, networks=dataclasses.replace(recipe.networks, groups=0))
     return checked(recipe)
 
 
