@@ -385,6 +385,29 @@ def test_a_run_told_classes_in_groups_draws_a_class_by_name_from_its_groups_and_
     )
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (["networks.groups=4"], ["networks.conditional=true", "networks.groups=4"]),
+        (["networks.conditional=true", "networks.groups=4"], ["networks.conditional=false"]),
+        (["networks.conditional=true"], ["networks.conditional=true", "networks.groups=4"]),
+        (["networks.conditional=true"], ["networks.conditional=false", "networks.groups=2"]),
+        (["networks.conditional=true", "networks.groups=4"], ["networks.groups=8"]),
+        (["networks.conditional=true", "networks.groups=4"], ["networks.conditional=true"]),
+    ],
+)
+def test_what_a_group_has_learned_is_not_taken_for_another_group_or_a_class(
+    formed: list[int], train_small: TrainSmall, shapes: Path, tmp_path: Path, before: list[str], now: list[str]
+) -> None:
+    first = train_small("first", *before, budget="160")
+    run = eq.train(shapes, start_from=first.path, out=tmp_path / "second", budget="160", settings=now)
+    old = final_tensors(first)
+    begun = load_file(run.folder.start / "tensors.safetensors")
+    assert torch.equal(begun["generator.layers.0.weight"], old["generator.layers.0.weight"])
+    name = "generator.inputs.embedding.weight"
+    assert not (begun[name][:, None] == old[name]).all(2).any()
+
+
 # What is refused
 
 
