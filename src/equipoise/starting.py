@@ -183,11 +183,15 @@ def _other_networks(start: Start, recipe: Recipe, error: str) -> UserError:
 def _other_classes(start: Start, recipe: Recipe, opened: tasks.Source) -> str:
     """Say which classes networks that know some know of these data alone; empty where they are the very same.
 
-    Groups are of the images that formed them, whatever their numbers.
+    Groups are of the images that formed them, whatever their numbers, and others within classes.
     """
-    if recipe.networks.groups and start.recipe.networks.groups and opened.digest != start.data.digest:
+    networks, before = recipe.networks, start.recipe.networks
+    is_told_otherwise = networks.conditional != before.conditional
+    if networks.groups and before.groups and (is_told_otherwise or opened.digest != start.data.digest):
         return "the groups of these images"
-    if not (recipe.networks.conditional and start.recipe.networks.conditional):
+    if is_told_otherwise and (networks.groups or before.groups):
+        return "classes in place of groups" if networks.conditional else "groups in place of classes"
+    if not (networks.conditional and before.conditional):
         return ""
     described = opened.describe(recipe)
     now = described.classes
@@ -239,12 +243,17 @@ def _carried(start: Start, recipe: Recipe, opened: tasks.Source, module: str, fr
         if name.startswith(f"{module}.")
     }
     classes: list[tuple[int, int]] = []
-    if recipe.networks.conditional and start.recipe.networks.conditional:
+    if _have_rows(recipe) and _have_rows(start.recipe):
         before = {name: index for index, name in enumerate(start.data.classes)}
         now = opened.describe(recipe).classes
         classes = [(index, before[name]) for index, name in enumerate(now) if name in before]
     player = "discriminator" if module == "discriminator" else "generator"
     return carried(old, fresh.state_dict(), player, classes)
+
+
+def _have_rows(recipe: Recipe) -> bool:
+    """Return whether a layer by class has a row for each class, and not for each group."""
+    return recipe.networks.conditional and not recipe.networks.groups
 
 
 def remembering(start: Start, recipe: Recipe, opened: tasks.Source) -> Start:

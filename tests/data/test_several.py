@@ -202,7 +202,8 @@ def test_a_column_of_the_split_is_no_label() -> None:
     [
         (in_columns(more=["0"]), "beard"),
         (in_columns(more=[""]), "empty"),
-        (in_columns("1", "", [""]), "empty"),
+        (in_columns("1", "", [""]), "is empty, where the others hold a mark or nothing"),
+        (in_columns("1", "", ["7"]).replace(",7\n", ",0\n", 3), 'holds "7", where the others hold a mark or nothing'),
         (in_columns(more=["2"]), '"2"'),
         (in_columns("1", "0", ["-1"]), "-1"),
         (written(["f", "hat", "smile"], [[name, "0", "0"] for name in NAMES]), "no image has a label"),

@@ -18,6 +18,7 @@ from equipoise.data.cache import default_cache
 from equipoise.data.pool import Pool
 from equipoise.errors import Setting, UserError
 from equipoise.recipe import Networks, Recipe, with_settings
+from equipoise.sizes import size_of
 from equipoise.storage.records import DataRecord
 from equipoise.tasks import image_groups
 from equipoise.tasks.image_groups import (
@@ -145,7 +146,7 @@ def test_no_group_within_classes_holds_images_of_two_classes_in_whatever_split(p
     groups = grouped(pool, (2, 3), bars, nothing)
     assert set(groups[pool.labels == 0].tolist()) == {0, 1}
     assert set(groups[pool.labels == 1].tolist()) == {2, 3, 4}
-    assert classes_of(pool, groups, 5) == (0, 0, 1, 1, 1)
+    assert classes_of((2, 3)) == (0, 0, 1, 1, 1)
     none = replace(pool, splits=replace(pool.splits, train=pool.splits.train[pool.labels[pool.splits.train] == 1]))
     assert set(grouped(none, (1, 2), bars, nothing)[pool.labels == 0].tolist()) == {0}
 
@@ -155,12 +156,48 @@ def test_groups_within_classes_that_are_not_those_of_the_labels_are_not_believed
     groups = grouped(pool, (2, 3), bars, nothing)
     path = tmp_path / "groups.safetensors"
     path.write_bytes(Groups(counts_of(pool, groups, 5), (0, 0, 1, 1, 1), pool.hashes, groups).packed())
-    found = read(path, pool, 5, within=True)
+    found = read(path, pool, 5, (0, 0, 1, 1, 1))
     assert found is not None
     assert found.classes == (0, 0, 1, 1, 1)
+    assert read(path, pool, 4, (0, 0, 1, 1)) is None
     other = pool.labels.copy()
     other[pool.splits.test[0]] = 1 - other[pool.splits.test[0]]
-    assert read(path, replace(pool, labels=other), 5, within=True) is None
+    assert read(path, replace(pool, labels=other), 5, (0, 0, 1, 1, 1)) is None
+
+
+def test_the_same_picture_in_two_classes_is_in_a_group_of_each(pool: Pool, tmp_path: Path) -> None:
+    assert pool.labels is not None
+    hashes = pool.hashes.copy()
+    images = pool.images.copy()
+    train = pool.splits.train
+    one, other = (train[pool.labels[train] == place][0] for place in (0, 1))
+    images[other], hashes[other] = images[one], hashes[one]
+    twice = replace(pool, images=images, hashes=hashes)
+    groups = grouped(twice, (2, 3), bars, nothing)
+    path = tmp_path / "groups.safetensors"
+    path.write_bytes(Groups(counts_of(twice, groups, 5), (0, 0, 1, 1, 1), hashes, groups).packed())
+    found = read(path, twice, 5, (0, 0, 1, 1, 1))
+    assert found is not None
+    assert found.groups is not None
+    assert np.array_equal(found.groups, groups)
+
+
+def test_a_class_of_held_out_images_alone_can_be_asked_for_as_without_groups() -> None:
+    told: list[Tensor] = []
+
+    class Telling(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+            told.append(labels)
+            return latents.new_zeros(len(latents), 1, 8, 8)
+
+    networks = Networks(conditional=True, groups=3)
+    model = ImageModel(networks, size_of(8), 1, ("cat", "dog"), (0, 30, 10), group_classes=(0, 1, 1))
+    assert len(torch.cat(list(model.samples(Telling(), 5, 0, "cat")))) == 5
+    assert torch.cat(told).tolist() == [0] * 5
 
 
 # Keeping them
@@ -339,10 +376,10 @@ def test_a_run_told_classes_in_groups_draws_a_class_by_name_from_its_groups_and_
     assert drawn[:2].sum() == 0
     counts = torch.tensor(data.group_counts[2:], dtype=torch.float64)
     assert (drawn[2:] / 200 - counts / counts.sum()).abs().max() < 0.15
-    for label, told in (("group-1", "knows lying, standing"), ("lying, standing", "one class a picture")):
+    for label, problem in (("group-1", "knows lying, standing"), ("lying, standing", "one class a picture")):
         with pytest.raises(UserError) as error:
             run.best.sample(4, label=label)
-        assert told in error.value.problem
+        assert problem in error.value.problem
     assert_the_same(run, eq.resume(tmp_path / "cut"))
     assert formed == [NUM]
     second = eq.train(shapes, start_from=run.path, out=tmp_path / "second", budget="160")
@@ -350,6 +387,29 @@ def test_a_run_told_classes_in_groups_draws_a_class_by_name_from_its_groups_and_
     assert torch.equal(
         begun["generator.inputs.embedding.weight"], final_tensors(run)["generator.inputs.embedding.weight"]
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (["networks.groups=4"], ["networks.conditional=true", "networks.groups=4"]),
+        (["networks.conditional=true", "networks.groups=4"], ["networks.conditional=false"]),
+        (["networks.conditional=true"], ["networks.conditional=true", "networks.groups=4"]),
+        (["networks.conditional=true"], ["networks.conditional=false", "networks.groups=2"]),
+        (["networks.conditional=true", "networks.groups=4"], ["networks.groups=8"]),
+        (["networks.conditional=true", "networks.groups=4"], ["networks.conditional=true"]),
+    ],
+)
+def test_what_a_group_has_learned_is_not_taken_for_another_group_or_a_class(
+    formed: list[int], train_small: TrainSmall, shapes: Path, tmp_path: Path, before: list[str], now: list[str]
+) -> None:
+    first = train_small("first", *before, budget="160")
+    run = eq.train(shapes, start_from=first.path, out=tmp_path / "second", budget="160", settings=now)
+    old = final_tensors(first)
+    begun = load_file(run.folder.start / "tensors.safetensors")
+    assert torch.equal(begun["generator.layers.0.weight"], old["generator.layers.0.weight"])
+    name = "generator.inputs.embedding.weight"
+    assert not (begun[name][:, None] == old[name]).all(2).any()
 
 
 # What is refused

@@ -627,6 +627,7 @@ def test_classes_that_are_not_used_or_differ_in_capitals_alone_are_told(pool: Po
     assert "networks.conditional=true" not in source.summary(with_settings(Recipe(), ["networks.conditional=true"]))
     assert "networks.conditional=true" not in ImageSource(dataclasses.replace(pool, classes=()), CPU).summary(Recipe())
     assert "capitals" not in ImageSource(pool, CPU).summary(Recipe())
+    assert "capitals" not in ImageSource(dataclasses.replace(pool, classes=("Maße", "Masse")), CPU).summary(Recipe())
 
 
 def few(pool: Pool, train: int, validation: int, test: int, distinct: int) -> ImageSource:

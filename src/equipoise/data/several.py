@@ -17,6 +17,7 @@ STRONG = ";|"  # between words in a cell, whatever the words are
 WEAK = ","  # also within a class of its own, such as "tench, Tinca tinca"
 OFF = frozenset(("0", "0.0", "-1", "-1.0", "false", "no"))
 ON = frozenset(("1", "1.0", "true", "yes", "x"))
+NOTHING = frozenset(("",))
 OF_MINUS = frozenset(("-1", "-1.0"))
 
 Words = frozenset[str]
@@ -232,18 +233,19 @@ def columns(
     Where no cell says that a picture lacks a label, an empty one does. None where hardly any column is of this kind.
     """
     values = {place: {row[place].strip().lower() for row in body} for place in places}
-    are_marks = not any(found & OFF for found in values.values())
-    off = frozenset(("",)) if are_marks else OFF
-    odd = [place for place in places if not values[place] <= off | ON or values[place] == {""}]
+    are_marks = not any(found & OFF for found in values.values() if found <= OFF | ON | NOTHING)
+    off = NOTHING if are_marks else OFF
+    odd = [place for place in places if not values[place] <= off | ON or values[place] == NOTHING]
     if len(odd) > len(places) / 2 or len(places) - len(odd) < 2:
         return None
     if len({head[place] for place in places} - {""}) < len(places):
         return [], "its columns of 0 and 1 need a name each, in the first line"
     if odd:
         value = max(values[odd[0]] - off - ON, default="")[:20]
-        what = f'holds "{value}"' if value else "has empty cells"
-        problem = f'its column "{head[odd[0]]}" {what}, where the others hold 0 and 1'
-        return [], f"{problem}; take it out, or write 1 for a label and 0 for none"
+        what = f'holds "{value}"' if value else "is empty" if are_marks else "has empty cells"
+        others = "a mark or nothing" if are_marks else "0 and 1"
+        write = "mark in it what has the label" if are_marks else "write 1 for a label and 0 for none"
+        return [], f'its column "{head[odd[0]]}" {what}, where the others hold {others}; take it out, or {write}'
     every = set().union(*values.values())
     if every & OF_MINUS and every & (OFF - OF_MINUS):
         return [], "its columns hold both 0 and -1; write 1 for a label and 0 for none"

@@ -34,6 +34,7 @@ MAX_ROUNDS = 100
 BATCH = 50  # images at once
 SEED = 0
 VERSION = 1  # of all that decides the groups of the same images
+SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd: each class changes contents in another way
 STAGE = "looking which images are alike (once for these images)"
 
 Extract = Callable[[Tensor], Tensor]  # images [N, C, H, W] in [-1, 1] to features [N, D]
@@ -73,8 +74,8 @@ def groups_of_run(pool: Pool, data: DataRecord, path: Path) -> Groups | None:
     counts = data.group_counts
     if counts and data.digest != pool.digest:
         return Groups(counts, data.group_classes, pool.hashes, None)
-    found = read(path, pool, len(counts), within=bool(data.group_classes)) if counts else None
-    return found if found is not None and (found.counts, found.classes) == (counts, data.group_classes) else None
+    found = read(path, pool, len(counts), data.group_classes) if counts else None
+    return found if found is not None and found.counts == counts else None
 
 
 def groups_of(pool: Pool, num: int, within: bool, cache: Path, device: torch.device, stage: Stage) -> Groups:
@@ -83,16 +84,16 @@ def groups_of(pool: Pool, num: int, within: bool, cache: Path, device: torch.dev
     Raises UserError where EfficientNet's weights cannot be had.
     """
     shares = shares_of(pool, num) if within else (num,)
+    classes = classes_of(shares) if within else ()
     of_labels = hashlib.sha256(pool.labels.tobytes()).hexdigest() if within and pool.labels is not None else ""
     key = hashlib.sha256(f"{VERSION} {pool.digest} {num}{of_labels}".encode()).hexdigest()[:16]
     path = cache / f"groups-{key}.safetensors"
-    known = read(path, pool, sum(shares), within)
+    known = read(path, pool, sum(shares), classes)
     if known is not None:
         return replace(known, is_new=True)
     network, _ = published(LITE0_WEIGHTS, LITE0, cache)
     extract = in_batches(partial(efficientnet_features, network.to(device)), BATCH, device)
     groups = grouped(pool, shares, lambda images: extract(in_colour(images)).double(), stage)
-    classes = classes_of(pool, groups, sum(shares)) if within else ()
     found = Groups(counts_of(pool, groups, sum(shares)), classes, pool.hashes, groups, is_new=True)
     with writing_to(cache):
         write_bytes(path, found.packed())
@@ -110,11 +111,9 @@ def counts_of(pool: Pool, groups: np.ndarray, num: int) -> tuple[int, ...]:
     return tuple(np.bincount(groups[pool.splits.train], minlength=num).tolist())
 
 
-def classes_of(pool: Pool, groups: np.ndarray, num: int) -> tuple[int, ...]:
-    """Return the class of each of `num` groups, whose images are all of one; of a group without images the first."""
-    found = np.zeros(num, np.int64)
-    found[groups] = _labels(pool)
-    return tuple(found.tolist())
+def classes_of(shares: Sequence[int]) -> tuple[int, ...]:
+    """Return the class of each group, where each class has as many as `shares` says, one after the other."""
+    return tuple(place for place, share in enumerate(shares) for _ in range(share))
 
 
 def grouped(pool: Pool, shares: Sequence[int], extract: Extract, stage: Stage) -> np.ndarray:
@@ -141,7 +140,7 @@ def grouped(pool: Pool, shares: Sequence[int], extract: Extract, stage: Stage) -
     seen = unit((seen - mean) @ axes)
     parts = [seen[labels[learned] == place] for place in range(len(shares))]
     centres = torch.cat([spherical_k_means(part, num) for part, num in zip(parts, shares, strict=True)])
-    class_of_centre = torch.repeat_interleave(torch.arange(len(shares)), torch.tensor(shares))
+    class_of_centre = torch.tensor(classes_of(shares))
     found = np.zeros(len(pool.images), np.int64)
 
     def nearest(directed: Tensor, indices: np.ndarray) -> np.ndarray:
@@ -213,10 +212,10 @@ def spherical_k_means(seen: Tensor, num: int) -> Tensor:
 # Their file
 
 
-def read(path: Path, pool: Pool, num: int, within: bool) -> Groups | None:
-    """Read the groups of a pool's images, each `within` a class or not.
+def read(path: Path, pool: Pool, num: int, classes: Sequence[int]) -> Groups | None:
+    """Read the groups of a pool's images; of groups within classes, `classes` says the class of each.
 
-    None where the file does not know all of them, or is damaged.
+    None where the file does not know all images, or is damaged.
     """
     arrays = checked_arrays.read(path)
     if arrays is None or arrays.keys() != {"contents", "groups"}:
@@ -224,12 +223,20 @@ def read(path: Path, pool: Pool, num: int, within: bool) -> Groups | None:
     contents, groups = arrays["contents"], arrays["groups"]
     if contents.dtype != np.uint64 or groups.dtype != np.int64 or contents.shape != groups.shape or not len(contents):
         return None
+    if not ((groups >= 0) & (groups < num)).all():
+        return None
+    wanted = pool.hashes
+    if classes:
+        contents = _in_class(contents, np.array(classes)[groups])
+        wanted = _in_class(wanted, _labels(pool))
     order = np.argsort(contents)
-    found = order[np.searchsorted(contents[order], pool.hashes).clip(max=len(order) - 1)]
+    found = order[np.searchsorted(contents[order], wanted).clip(max=len(order) - 1)]
+    if not np.array_equal(contents[found], wanted):
+        return None
     groups = groups[found]
-    if not np.array_equal(contents[found], pool.hashes) or not ((groups >= 0) & (groups < num)).all():
-        return None
-    classes = classes_of(pool, groups, num) if within else ()
-    if within and not np.array_equal(np.array(classes)[groups], _labels(pool)):
-        return None
-    return Groups(counts_of(pool, groups, num), classes, pool.hashes, groups)
+    return Groups(counts_of(pool, groups, num), tuple(classes), pool.hashes, groups)
+
+
+def _in_class(contents: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return other contents, by which the same pixels in two classes are told apart."""
+    return contents ^ (places.astype(np.uint64) * SPREAD)

@@ -153,7 +153,10 @@ class ImageModel(Model):
         if not self.group_classes:
             return Told(torch.tensor([place]), ONE)
         groups = torch.tensor(self.group_classes) == place
-        return Told(groups.nonzero()[:, 0], self._told.weights[groups])
+        weights = self._told.weights[groups]
+        if not weights.any():  # held-out images alone are of this class
+            weights = torch.ones_like(weights)
+        return Told(groups.nonzero()[:, 0], weights)
 
 
 def save_each(batches: Iterable[Tensor], folder: Path, scale: tuple[float, float] | None = None) -> int:

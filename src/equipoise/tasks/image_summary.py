@@ -31,7 +31,7 @@ def capitals_note(classes: Sequence[str]) -> str:
     """Say which classes may be one that was written in two ways; empty where there are none."""
     ways: dict[str, list[str]] = {}
     for name in classes:
-        ways.setdefault(name.casefold(), []).append(name)
+        ways.setdefault(name.lower(), []).append(name)
     alike = [" and ".join(names) for names in ways.values() if len(names) > 1]
     return f"{first_few(alike, 3)} differ in capitals alone, and are taken as different" if alike else ""
 

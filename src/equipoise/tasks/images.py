@@ -60,7 +60,7 @@ from equipoise.tasks import are_alike
 from equipoise.tasks.base import Examples, Exhibit, JudgedSplit, Rival, Split, Task, indices_of
 from equipoise.tasks.idle import refuse_idle_augmentation
 from equipoise.tasks.image_cautions import Seen, image_cautions
-from equipoise.tasks.image_groups import Groups, groups_of, groups_of_run, refuse_too_many, shares_of
+from equipoise.tasks.image_groups import Groups, classes_of, groups_of, groups_of_run, refuse_too_many, shares_of
 from equipoise.tasks.image_judging import (
     NUM_NEAREST,
     NUM_REAL,
@@ -526,9 +526,8 @@ def planned(networks: Networks, pool: Pool) -> ImageModel:
     """Return the generator of these images as far as it is known before they are in groups."""
     size, channels = shape_of(pool)
     shares = shares_of(pool, networks.groups) if networks.conditional and networks.groups else ()
-    group_classes = tuple(place for place, share in enumerate(shares) for _ in range(share))
     classes = known_classes(networks, pool.classes)
-    return ImageModel(networks, size, channels, classes, group_classes=group_classes)
+    return ImageModel(networks, size, channels, classes, group_classes=classes_of(shares))
 
 
 def shape_of(pool: Pool) -> tuple[Size, int]:
