@@ -129,7 +129,13 @@ def _share(run: eq.Run, taken: dict[str, str], player: str) -> float:
 
 def test_a_grey_run_is_gone_on_from_in_colour(begun: eq.Run, tmp_path: Path) -> None:
     source = drawn(tmp_path / "other.npz", size=8, channels=3)
-    run = eq.train(source, start_from=begun.path, out=tmp_path / "second", settings=["task.channels=3"], budget="160")
+    run = eq.train(
+        source,
+        start_from=begun.path,
+        out=tmp_path / "second",
+        settings=["task.channels=3", "evaluation.features=encoder"],
+        budget="160",
+    )
     assert run.best.sample(2).shape == (2, 3, 8, 8)
     tensors = began_with(run)
     before = final_tensors(begun)

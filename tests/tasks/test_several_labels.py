@@ -15,7 +15,7 @@ from trainings import CONVOLUTIONS, TrainSmall, assert_the_same, copy_at_first_c
 import equipoise as eq
 from equipoise.cli import main
 from equipoise.data.several import called
-from equipoise.errors import Near, Option, UserError
+from equipoise.errors import Near, Option, Setting, UserError
 from equipoise.randomness import Randomness
 from equipoise.storage import checkpoints
 from equipoise.tasks.images import ImageBatch, ImageTask
@@ -242,9 +242,13 @@ def test_a_group_is_drawn_where_the_images_have_several_labels_that_the_networks
     assert "Labels:" not in capsys.readouterr().err
 
 
-def test_several_labels_take_the_place_of_groups(train_small: TrainSmall, labelled: Path) -> None:
-    run = train_small("run", "networks.groups=2", CONDITIONAL, source=labelled, budget="80")
-    assert run.folder.recipe().networks.groups == 0
+def test_groups_within_several_labels_are_refused_with_what_to_type(
+    train_small: TrainSmall, labelled: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as error:
+        train_small("run", "networks.groups=2", CONDITIONAL, source=labelled, budget="80")
+    assert Setting("networks.groups", 0) in error.value.remedies
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("kind", ["no labels", "other labels", "classes"])

@@ -464,13 +464,10 @@ class ImageSource:
         return image_cautions(real, other, size_of_shape(self.pool.images.shape))
 
     def fitted(self, recipe: Recipe) -> Recipe:
-        """Return the recipe with the size and channels that were found; several labels leave no room for groups."""
+        """Return the recipe with the size and channels that were found."""
         size, channels = shape_of(self.pool)
         task = msgspec.structs.replace(_settings(recipe), size=size.given, channels=channels)
-        networks = recipe.networks
-        if networks.conditional and self.pool.sets:
-            networks = replace(networks, groups=0)
-        return replace(recipe, task=with_scale(task, self.pool.scale), networks=networks)
+        return replace(recipe, task=with_scale(task, self.pool.scale))
 
     def settled(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the size and channels that were found; raises UserError where it does not fit."""
@@ -559,6 +556,10 @@ def refuse_impossible(recipe: Recipe, pool: Pool) -> None:
     if missing:
         raise UserError(source, with_left_out("; ".join(missing), pool), *remedies, *together(settings))
     refuse_too_many(recipe.networks.groups, num_train)
+    if pool.sets and recipe.networks.conditional and recipe.networks.groups:
+        problem = "with networks.conditional=true on images with several labels: these have no groups within them"
+        ways = (Setting("networks.groups", 0), Setting("networks.conditional", False))
+        raise UserError(Setting("networks.groups", recipe.networks.groups), problem, *ways)
     model = planned(recipe.networks, pool)
     with torch.device("meta"):  # takes no memory; refuses what a family of networks cannot do
         shape = {"size": model.size.given, "channels": model.channels, "num_classes": model.num_told}
