@@ -1,10 +1,11 @@
 """Runs on photographs beside each other: pictures of each, not picked by hand, and distances by features of nobody.
 
-    python bench/photographs.py NAME RUN … [--tutorial FOLDER] [--num 2000]
+    python bench/photographs.py NAME RUN … --data DATA [--tutorial FOLDER] [--num 2000]
     python bench/photographs.py
 
 For each run: time and samples it took, and KID and coverage of its best generator against all held-out images of its
-data by EfficientNet-Lite2, which no run and no judge uses, by EfficientNet-Lite1, and by the evaluation encoder.
+data by EfficientNet-Lite2, which no run and no judge uses, by EfficientNet-Lite1, by the evaluation encoder, and by a
+classifier of CIFAR-10 (bench/features.py trains it on DATA/cifar10-jpeg.zip), which knows nothing of ImageNet.
 `--tutorial` adds what `bench/tutorial.py` kept last in a folder. Two halves of the real images give the scale. Writes
 records/photographs.json under NAME, and docs/images/NAME.png: the first 36 images of each, and real ones. Without
 arguments it prints what is in the record as the table of docs/pictures.md.
@@ -13,6 +14,7 @@ arguments it prints what is in the record as the table of docs/pictures.md.
 import argparse
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import numpy as np
 import outside
 import torch
 from common import RECORDS, hardware
+from features import classifier_features
 from PIL import Image
 from quoted import table_of_pictures
 from torch import Tensor
@@ -43,9 +46,9 @@ NUM_SHOWN = 36
 GAP = 12
 
 
-def features_of(pool: Pool) -> dict[str, Any]:
+def features_of(pool: Pool, data: Path) -> dict[str, Any]:
     """Return the features to measure by."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"classifier": classifier_features(data)}
     lite2 = outside.network()
     found["EfficientNet-Lite2"] = lambda images: outside.features(lite2, images)
     for name in ("efficientnet", "encoder"):
@@ -95,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?")
     parser.add_argument("runs", type=Path, nargs="*")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("EQUIPOISE_DATA", ".")))
     parser.add_argument("--tutorial", type=Path)
     parser.add_argument("--num", type=int, default=2_000)
     asked = parser.parse_args()
@@ -106,7 +110,7 @@ def main() -> None:
     pool = prepare(recipe.data, recipe.task)
     held_out = np.concatenate([pool.splits.validation, pool.splits.test])
     real = to_float(gather(pool, held_out))
-    by_name = features_of(pool)
+    by_name = features_of(pool, asked.data)
     of_real = {name: extract(real) for name, extract in by_name.items()}
     shown = [(path.name, facts(path), drawn(path, asked.num)) for path in asked.runs]
     if asked.tutorial is not None:

@@ -247,18 +247,19 @@ def fill(path: Path, found: dict[str, str]) -> None:
 
 def table_of_pictures() -> str:
     """Return what was measured of pictures in colour, as a table in Markdown: a row a generator."""
-    outside = ("EfficientNet-Lite2", "encoder")  # features that judged no run
+    outside = ("EfficientNet-Lite2", "classifier", "encoder")  # features that judged no run
     lines = [
-        "| pictures | drawn by | training | KID, EfficientNet-Lite2 | KID, encoder | coverage, Lite2 and encoder |",
-        "|---|---|---|---|---|---|",
+        "| pictures | drawn by | training | KID, Lite2 | 1,000 KID, classifier | KID, encoder | coverage by each |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, found in _read("photographs").items():
         for who, row in found["rows"].items():
             took, coverage = "", ""
             if "samples" in row:
                 took = f"{row['seconds'] / 60:.0f} min, {row['samples']:,} samples"
-                coverage = " and ".join(f"{row['coverage'][by]:.2f}" for by in outside)
-            pairs = ((round(row[by][0], 2) + 0.0, row[by][1]) for by in outside)  # + 0.0: no −0.00
+                coverage = ", ".join(f"{row['coverage'][by]:.2f}" for by in outside)
+            scaled = ((by, 1000 if by == "classifier" else 1) for by in outside)
+            pairs = ((round(times * row[by][0], 2) + 0.0, times * row[by][1]) for by, times in scaled)  # no −0.00
             distances = (f"{value:.2f} ± {error:.2f}".replace("-", "−") for value, error in pairs)
             lines.append(f"| {name} | {who} | {took} | {' | '.join(distances)} | {coverage} |")
     return "\n".join(lines)
