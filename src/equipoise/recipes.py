@@ -12,6 +12,7 @@ from typing import Any, Literal, assert_never, get_args
 from equipoise.errors import Option, UserError, listed, suggested
 from equipoise.recipe import (
     Augment,
+    AugmentationName,
     Custom,
     Evaluation,
     Game,
@@ -189,9 +190,7 @@ def photos(facts: Facts) -> Recipe:
         minibatch_deviation=True,
         groups=_groups(facts),
     )
-    augment = base.augment
-    if augment.kinds:
-        augment = dataclasses.replace(augment, probability=1.0)
+    augment = Augment(kinds=_kinds(facts), probability=1.0)  # else 48,000 are learned by heart
     game = dataclasses.replace(base.game, variety=2.0)
     return dataclasses.replace(base, networks=networks, game=game, augment=augment)
 
@@ -470,5 +469,9 @@ def _augment(facts: Facts) -> Augment:
     """Return DiffAugment's kinds where images are few, none where they are many."""
     if facts.num_train >= FEW_IMAGES:
         return Augment()
-    kinds = ("translation", "cutout") if facts.channels == 1 else ("color", "translation", "cutout")
-    return Augment(kinds=kinds, probability=0.5)
+    return Augment(kinds=_kinds(facts), probability=0.5)
+
+
+def _kinds(facts: Facts) -> tuple[AugmentationName, ...]:
+    """Return DiffAugment's kinds for colour, or for grey."""
+    return ("translation", "cutout") if facts.channels == 1 else ("color", "translation", "cutout")
