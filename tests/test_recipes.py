@@ -112,12 +112,12 @@ def test_photographs_are_told_groups_where_there_are_enough_and_always_augmented
 
 def test_who_names_no_recipe_gets_the_one_that_was_measured_to_draw_these_images_better() -> None:
     colour = Facts(size=64, channels=3, num_train=500)
-    assert usual(colour) == usual(dataclasses.replace(colour, size=48), Images()) == "photos"
+    assert usual(colour) == usual(dataclasses.replace(colour, size=32), Images()) == "photos"
     assert recipe_for(None, colour, None) == build("photos", colour)
     others: list[dict[str, Any]] = [
         {"channels": 1},
         {"channels": 4},  # it sees no opacity
-        {"size": 32},
+        {"size": 28},
         {"size": 128},
         {"is_cpu": False},
         {"has_pretrained": False},

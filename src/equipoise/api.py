@@ -218,7 +218,7 @@ def train(
         source: a folder, `.zip`, `.tar`, `.parquet`, `.npz` or `.csv`, `hub:NAME`, or something embedded (`mnist`,
             `ring`, `grid`, `spiral`); None for the recipe's own, which is `mnist` unless it says otherwise.
         recipe: the name of a recipe, or a `Recipe` of your own; None for that of the run to start from, else for
-            "photos" where images are in colour, of 48 to 64 pixels a side, and a CPU trains, and "modern" elsewhere.
+            "photos" where images are in colour, of 32 to 64 pixels a side, and a CPU trains, and "modern" elsewhere.
         task: "images", "points" or "super-resolution"; or an object with the methods of `equipoise.tasks.base.Task`,
             which brings its own data and loss, and computes where its networks are.
         loss: a loss pair of your own, in place of the recipe's.

@@ -348,7 +348,7 @@ def _add_source(sub: Parser, allowed: str) -> None:
     """Add what says which examples a training sees, and how."""
     add = sub.add_argument
     add("source", metavar="SOURCE", help=allowed)
-    text = "see `equipoise recipes` (default: photos for colour of 48 to 64 pixels on a CPU, else modern)"
+    text = "see `equipoise recipes` (default: photos for colour of 32 to 64 pixels on a CPU, else modern)"
     add("--recipe", metavar="NAME", type=_recipe, help=text)
     text = "pixels: 64 (a square) or 40x30 (width x height), 8 to 1024 a side (default: found from the images)"
     add("--size", metavar="SIZE", type=_size, help=text)
