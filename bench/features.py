@@ -232,10 +232,14 @@ def trained_classifier(pool: Pool, steps: int = 1_500) -> nn.Sequential:
     return network.eval()
 
 
+def of_cifar(data: Path) -> Pool:
+    """Return the images of CIFAR-10, which the classifier learns from."""
+    return prepare(Data(source=str(data / "cifar10-jpeg.zip")), Images(size=32, channels=3))
+
+
 def classifier_features(data: Path) -> Extract:
     """Return the last features [N, 192] of the classifier of CIFAR-10, which sees images at 32 × 32."""
-    pool = prepare(Data(source=str(data / "cifar10-jpeg.zip")), Images(size=32, channels=3))
-    body = trained_classifier(pool)[:-1]
+    body = trained_classifier(of_cifar(data))[:-1]
 
     def extract(images: Tensor) -> Tensor:
         if images.shape[-2:] != (32, 32):
@@ -247,7 +251,7 @@ def classifier_features(data: Path) -> Extract:
 
 def agree(data: Path, num: int) -> dict[str, Any]:
     """Return the Fréchet distance by a classifier's features of all that `see` compares on CIFAR-10."""
-    pool = prepare(Data(source=str(data / "cifar10-jpeg.zip")), Images(size=32, channels=3))
+    pool = of_cifar(data)
     other = prepare(Data(source=str(data / "flowers-128.zip")), Images(size=32, channels=3))
     network = trained_classifier(pool)
     assert pool.labels is not None
@@ -305,7 +309,7 @@ def main() -> None:
             record = {**record, **hardware(), "num": asked.num}
             RECORD.write_text(json.dumps(record, indent=1) + "\n")
     elif asked.what == "agree":
-        record["agree"] = {**hardware(), **agree(asked.data, asked.num)}
+        record["agree"] = {**hardware(), "num": asked.num, **agree(asked.data, asked.num)}
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
     table(record)
 

@@ -510,7 +510,9 @@ def test_evaluate_a_run_and_a_folder(output: Command, trained: Path, shapes: Pat
     assert rows["KID"][1] == "±"
     assert {"FID", "precision", "recall", "density", "coverage", "Quality:"} <= rows.keys()
     assert "held" in " ".join(rows["real"]), "so few that all of them judge"
-    assert max(len(line) for line in text.splitlines() if str(tmp_path.parent) not in line) <= 80
+    for path in (trained, shapes):  # which may be longer than a line, and are not broken
+        text = text.replace(str(path), path.name)
+    assert max(map(len, text.splitlines())) <= 80
     values = json.loads(output("evaluate", trained, "--against", shapes, "-n", "200", "--json"))
     assert values["metric"] == "kid"
     assert values["loss"] == values["values"]["kid"]
