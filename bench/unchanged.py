@@ -20,7 +20,7 @@ import torch
 from checkouts import ROOT, Order, Trained, trained
 from common import write_record
 
-from equipoise.recipes import ABOUT
+from equipoise.recipes import NAMES
 
 NUM_EVALUATIONS = 3
 SETTINGS = ("evaluation.num_samples=200", "stopping.policy=budget", "device=cpu")
@@ -39,7 +39,7 @@ def main() -> None:
     """Train all, compare, write the record, and say what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, required=True, metavar="PATH")
-    parser.add_argument("--recipes", nargs="+", choices=list(ABOUT), default=list(ABOUT))
+    parser.add_argument("--recipes", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--samples", type=int, default=3_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

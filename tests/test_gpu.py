@@ -25,7 +25,7 @@ from equipoise.metrics.features.load import load_features
 from equipoise.nets.players import make_players
 from equipoise.randomness import Randomness
 from equipoise.recipe import AugmentationName, FamilyName, Networks, Recipe
-from equipoise.recipes import RecipeName
+from equipoise.recipes import NAMES, RecipeName
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
@@ -142,7 +142,7 @@ def test_auto_takes_the_gpu_and_bfloat16_where_it_has_that() -> None:
 # Trainings
 
 
-@pytest.mark.parametrize("name", get_args(RecipeName))
+@pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_trains_evaluates_and_ends(small: None, shapes: Path, tmp_path: Path, name: RecipeName) -> None:
     run = eq.train(shapes, recipe=name, budget="512", out=tmp_path / "run", settings=[*AT, "game.batch=32", *FEW])
     assert run.state.status == "finished", run.state.message

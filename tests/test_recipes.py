@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,10 +23,20 @@ from equipoise.recipe import (
     to_dict,
     with_settings,
 )
-from equipoise.recipes import ABOUT, Facts, RecipeName, build, checked_name, listing, listing_values, recipe_for, usual
+from equipoise.recipes import (
+    NAMES,
+    Facts,
+    RecipeName,
+    build,
+    checked_name,
+    listing,
+    listing_values,
+    named,
+    recipe_for,
+    usual,
+)
 from equipoise.tasks import points
 
-NAMES = get_args(RecipeName)
 SIZES = (8, 9, 17, 28, 32, 64, 100, 256)
 
 
@@ -42,14 +52,13 @@ def every_recipe(name: RecipeName) -> list[tuple[Facts, Recipe]]:
 
 
 def test_every_name_is_listed_with_its_paper_purpose_and_result() -> None:
-    assert tuple(ABOUT) == NAMES
     text = listing()
     for name in NAMES:
         assert f"\n\n{name}\n" in f"\n\n{text}"
-        assert ABOUT[name].paper in " ".join(text.split())
-        assert ABOUT[name].purpose
-        assert ABOUT[name].whom in " ".join(text.split())
-        assert ABOUT[name].result
+        assert named(name).about.paper in " ".join(text.split())
+        assert named(name).about.purpose
+        assert named(name).about.whom in " ".join(text.split())
+        assert named(name).about.result
     assert max(map(len, text.splitlines())) <= 80
     assert [values["name"] for values in json.loads(json.dumps(listing_values()))] == list(NAMES)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from equipoise.recipes import ABOUT, SETTING
+from equipoise.recipes import NAMES, SETTING, named
 
 ROOT = Path(__file__).parent.parent
 TEXTS = ("README.md", "README.zh-CN.md", "docs/stopping.md", "docs/promises.md", "docs/collapse.md")
@@ -93,7 +93,7 @@ def test_no_text_has_a_number_left_open() -> None:
 
 def test_the_recipes_command_quotes_the_records() -> None:
     found = numbers()
-    on_digits = {name: about for name, about in ABOUT.items() if about.samples is not None}
+    on_digits = {name: named(name).about for name in NAMES if named(name).about.samples is not None}
     for name, about in on_digits.items():
         assert about.result == found[f"recipes.{name}"], f"{name}: {about.result}"
     assert found["recipes.setting"] == SETTING

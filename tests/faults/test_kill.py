@@ -23,7 +23,7 @@ import torch
 from killing import Case
 
 from equipoise.recipe import BoundaryName, FamilyName, LossName, OptimizerName, PenaltyName, PolicyName, UpdateName
-from equipoise.recipes import RecipeName
+from equipoise.recipes import NAMES, RecipeName
 from equipoise.storage import checkpoints
 from equipoise.storage.logs import records
 
@@ -375,7 +375,7 @@ def test_a_kill_leaves_no_trace_whatever_is_trained(case: Case, tmp_path: Path, 
 
 @pytest.mark.faults
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", get_args(RecipeName))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_kill_leaves_no_trace_in_any_named_recipe(case: Case, tmp_path: Path, name: RecipeName, seed: int) -> None:
     """With the recipe's own game, and small networks."""
     names = ("evaluation.", "saving.", "data.", "networks.latent_size=", "game.batch=")

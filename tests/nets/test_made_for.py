@@ -7,7 +7,7 @@ import pytest
 from equipoise.nets.made_for import cost_note, size_note, step_cost
 from equipoise.nets.players import make_players
 from equipoise.recipe import Networks
-from equipoise.recipes import ABOUT, Facts, RecipeName, build
+from equipoise.recipes import NAMES, Facts, RecipeName, build, named
 from equipoise.sizes import Size, size_of
 
 
@@ -15,9 +15,9 @@ def note(name: RecipeName, size: int) -> str:
     return size_note(build(name, Facts(size=size)), size_of(size))
 
 
-@pytest.mark.parametrize("name", ABOUT)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_says_what_it_was_made_for_at_other_sizes_alone(name: RecipeName) -> None:
-    sizes = ABOUT[name].sizes
+    sizes = named(name).about.sizes
     assert [note(name, size) for size in sizes] == [""] * len(sizes)
     assert bool(note(name, 40)) == bool(sizes)
     assert name in note(name, 40) or not sizes

@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from equipoise.recipe import Budget, Points, Recipe
-from equipoise.recipes import ABOUT, Facts, build
+from equipoise.recipes import Facts, build, named
 from equipoise.runs.expectation import expectation, expectation_of_rest
 
 
@@ -15,7 +15,7 @@ def numbers(text: str) -> list[str]:
 
 def test_of_a_time_budget_it_says_the_samples_and_when_the_result_of_the_table_is_reached():
     recipe = dataclasses.replace(build("modern", Facts(), None), budget=Budget(samples=None, seconds=300.0))
-    shown = ABOUT["modern"].samples
+    shown = named("modern").about.samples
     assert shown is not None
     minutes, seconds = divmod(round(shown / 1149.0), 60)
     found = numbers(expectation(recipe, 1149.0, 327_450))
@@ -35,7 +35,7 @@ def test_of_a_recipe_without_a_measured_result_it_says_nothing_more():
 
 
 def test_of_a_recipe_that_is_not_for_digits_it_names_no_result_on_them():
-    assert ABOUT["photos"].samples is None
+    assert named("photos").about.samples is None
     recipe = dataclasses.replace(build("photos", Facts(), None), budget=Budget(samples=3_000, seconds=None))
     assert numbers(expectation(recipe, 10.0, 3_000)) == ["10", "3,000", "5:00"]
 

@@ -3,12 +3,11 @@
 import math
 import re
 from collections.abc import Callable
-from typing import get_args
 
 import pytest
 
 from equipoise.recipe import Budget, Remedies, with_settings
-from equipoise.recipes import Facts, RecipeName, build
+from equipoise.recipes import NAMES, Facts, RecipeName, build
 from equipoise.stopping.verdicts import (
     NUM_STUCK,
     Continue,
@@ -65,7 +64,7 @@ def test_a_diverged_game_gets_as_many_remedies_as_are_allowed_and_then_an_honest
         assert is_told == (allowed > 0), "how often it was tried"
 
 
-@pytest.mark.parametrize("name", get_args(RecipeName))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("attempts", "factor"), [(0, 0.5), (1, 0.5), (3, 0.125)])
 def test_the_rates_that_are_advised_are_the_recipes_own_as_low_as_any_that_was_tried(
     name: RecipeName, attempts: int, factor: float

@@ -14,10 +14,10 @@ from equipoise.sizes import LARGE_SIDE, Size, size_of
 
 def size_note(recipe: Recipe, size: Size) -> str:
     """Say what a recipe of images was made for, and what its networks are at this size; empty where nothing differs."""
-    found = about_of(recipe.name)
-    if found is None:
+    about = about_of(recipe.name)
+    if about is None:
         return ""
-    name, about = found
+    name = recipe.name
     made = build(name, Facts())
     family = recipe.networks.family
     if not about.sizes or size.given in about.sizes or made.networks.family != family:

@@ -16,10 +16,10 @@ def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
         text += "and for fewer where other programs run beside it"
     else:
         text += f"{horizon:,} samples take about {duration(horizon / samples_per_second)}, and the evaluations more"
-    found = about_of(recipe.name)
-    if found is None:
+    about = about_of(recipe.name)
+    if about is None:
         return f"{text}."
-    name, about = found
+    name = recipe.name
     if about.samples is None or type(recipe.task) is not type(build(name, Facts()).task):
         return f"{text}."  # nothing was measured on digits, or the result is of the recipe's own task
     seconds = duration(about.samples / samples_per_second)

@@ -1,0 +1,24 @@
+"""A small convolutional GAN on 28×28 with dropout, stopped by patience on a validation score."""
+
+from equipoise.recipe import Game, Images, Networks, OptimizerSettings, Recipe, Stopping
+from equipoise.recipes.base import About, Facts
+
+about = About(
+    paper="arXiv:1406.2661",
+    purpose="teaches: dropout, and patience on a validation score",
+    whom="beginners; when you want to see a training that stops by patience",
+    result="6240 (0.0 %)",
+    samples=28_928,
+    sizes=(28,),
+)
+
+
+def recipe(_: Facts) -> Recipe:
+    """Return the recipe for these facts."""
+    player = OptimizerSettings(rate=1e-4, beta1=0.9, beta2=0.999)
+    return Recipe(
+        task=Images(size=28),
+        networks=Networks(family="dcgan", width=64, latent_size=100, generator_norm="batch", dropout=0.3),
+        game=Game(loss="non-saturating", generator=player, discriminator=player, batch=256, ema_half_life=0),
+        stopping=Stopping(policy="patience"),
+    )

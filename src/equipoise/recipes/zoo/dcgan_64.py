@@ -1,0 +1,25 @@
+"""The DCGAN as it was published: 100 latents, 512-256-128-64 channels, 64×64 pixels (arXiv:1511.06434)."""
+
+from equipoise.recipe import Game, Images, Networks, OptimizerSettings, Recipe
+from equipoise.recipes.base import About, Facts
+
+about = About(
+    paper="arXiv:1511.06434",
+    purpose="teaches: the DCGAN as published, 64×64; wants a GPU",
+    whom="readers of the paper who have a GPU; when you want its networks and settings as they were",
+    result="2682 (0.0 %)",
+    samples=6_144,
+    sizes=(64,),
+)
+
+
+def recipe(_: Facts) -> Recipe:
+    """Return the recipe for these facts."""
+    player = OptimizerSettings(rate=2e-4, beta1=0.5, beta2=0.999)
+    return Recipe(
+        task=Images(size=64),
+        networks=Networks(
+            family="dcgan", width=64, latent_size=100, generator_norm="batch", discriminator_norm="batch"
+        ),
+        game=Game(loss="non-saturating", generator=player, discriminator=player, batch=128, ema_half_life=0),
+    )

@@ -1,0 +1,24 @@
+"""Hinge loss, residual networks and a spectrally normalised discriminator (arXiv:1802.05957)."""
+
+from equipoise.recipe import Game, Networks, OptimizerSettings, Recipe
+from equipoise.recipes.base import About, Facts, width_for
+
+about = About(
+    paper="arXiv:1802.05957",
+    purpose="residual networks under spectral normalisation",
+    whom="those whose images have classes; when you ask for one of them, with networks.conditional=true",
+    result="831 (1.6 %)",
+    samples=36_736,
+    sizes=(32, 128),
+)
+
+
+def recipe(facts: Facts) -> Recipe:
+    """Return the recipe for these facts."""
+    player = OptimizerSettings(rate=2e-4, beta1=0.0, beta2=0.9)
+    return Recipe(
+        networks=Networks(
+            family="resnet", width=width_for(facts, 16), latent_size=128, generator_norm="batch", spectral_norm=True
+        ),
+        game=Game(loss="hinge", generator=player, discriminator=player, ema_half_life=10_000),
+    )

@@ -1,0 +1,22 @@
+"""The perceptrons of most tutorials: 784-1024-512-256, cross-entropy, Adam (arXiv:1406.2661)."""
+
+from equipoise.recipe import Game, Networks, OptimizerSettings, Recipe
+from equipoise.recipes.base import About, Facts
+
+about = About(
+    paper="arXiv:1406.2661",
+    purpose="teaches: the perceptron GAN of most tutorials",
+    whom="beginners; when you follow a tutorial, or want to see what every other recipe should beat",
+    result="848 (0.1 %)",
+    samples=215_232,
+    sizes=(28,),
+)
+
+
+def recipe(_: Facts) -> Recipe:
+    """Return the recipe for these facts."""
+    player = OptimizerSettings(rate=2e-4, beta1=0.5, beta2=0.999)
+    return Recipe(
+        networks=Networks(family="mlp", width=1024, latent_size=100, dropout=0.3),
+        game=Game(loss="non-saturating", generator=player, discriminator=player, ema_half_life=0),
+    )

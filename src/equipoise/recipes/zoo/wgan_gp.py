@@ -1,0 +1,29 @@
+"""Wasserstein distance with a gradient penalty instead of clipping (arXiv:1704.00028)."""
+
+from equipoise.recipe import Game, OptimizerSettings, Penalty, Recipe
+from equipoise.recipes.base import About, Facts, dcgan_networks
+
+about = About(
+    paper="arXiv:1704.00028",
+    purpose="a gradient penalty in place of clipping; five critic steps",
+    whom="students of gradient penalties, with time; when you compare with wgan",
+    result="1593 (0.0 %)",
+    samples=93_440,
+    sizes=(64,),
+)
+
+
+def recipe(facts: Facts) -> Recipe:
+    """Return the recipe for these facts."""
+    player = OptimizerSettings(rate=1e-4, beta1=0.0, beta2=0.9)
+    return Recipe(
+        networks=dcgan_networks(facts, discriminator_norm="none"),
+        game=Game(
+            loss="wasserstein",
+            penalty=Penalty(kind="wgan-gp", gamma=10.0),
+            generator=player,
+            discriminator=player,
+            discriminator_steps=5,
+            ema_half_life=0,
+        ),
+    )
