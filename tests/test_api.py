@@ -21,6 +21,7 @@ from small import FOR_PHOTOS, SETTLED, SMALL
 from trainings import Recorder, TrainSmall
 
 import equipoise as eq
+import equipoise.game
 from equipoise import api, tasks
 from equipoise.data import pool
 from equipoise.errors import Command, Near, Option, Setting, Together, UserError
@@ -603,6 +604,9 @@ def test_names_that_are_asked_for_exist_and_say_what_they_are() -> None:
     assert set(eq.__all__) <= set(dir(eq))
     for name in eq.__all__:
         assert inspect.getdoc(getattr(eq, name))
+    assert set(equipoise.game.__all__) == set(dir(equipoise.game))
+    for name in equipoise.game.__all__:
+        assert inspect.getdoc(getattr(equipoise.game, name))
     with pytest.raises(AttributeError, match="trian"):
         eq.trian  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -611,6 +615,7 @@ def examples() -> list[doctest.DocTest]:
     """Return the examples in the docstrings of all public names."""
     finder = doctest.DocTestFinder(exclude_empty=True)
     found = [test for name in eq.__all__ for test in finder.find(getattr(eq, name), f"equipoise.{name}", globs={})]
+    found += finder.find(equipoise.game, "equipoise.game", module=False, globs={})
     return [test for test in found if test.examples]
 
 

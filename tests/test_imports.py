@@ -23,6 +23,7 @@ ORDER = (
         "errors",
         "randomness",
         "sizes",
+        "fields",
         "recipe",
         "budgets",
         "recipes",
@@ -51,6 +52,7 @@ ORDER = (
 WITHOUT_TORCH = {
     "errors",
     "sizes",
+    "fields",
     "recipe",
     "budgets",
     "recipes",

@@ -272,6 +272,8 @@ def test_what_is_no_setting_is_refused_by_its_name(setting: str, subject: Settin
 # Values that do not go together
 
 
+COMPETITIVE = ("game.loss=wasserstein", "game.generator.optimizer=sgd", "game.discriminator.optimizer=rmsprop")
+COMPETITIVE += ("game.update=competitive",)
 CONTRADICTIONS = [
     (["data.validation=0.6", "data.test=0.4"], "data.validation", "data.test=0.1"),
     (["game.penalty.kind=r1", "networks.discriminator_norm=batch"], "game.penalty.kind", None),
@@ -285,6 +287,17 @@ CONTRADICTIONS = [
     (["game.batch=4", "game.packing=4"], "game.packing", "game.batch=8"),
     (["game.batch=4", "game.packing=100"], "game.packing", "game.packing=1"),
     (["networks.conditional=true", "game.packing=2"], "game.packing", "game.packing=1"),
+    (
+        ["game.correction.kind=consensus", "game.correction.weight=0"],
+        "game.correction.kind",
+        "game.correction.weight=1",
+    ),
+    (["game.update=competitive"], "game.loss", "game.loss=minimax"),
+    (["game.update=competitive", "game.loss=minimax"], "game.generator.optimizer", "game.generator.optimizer=rmsprop"),
+    ([*COMPETITIVE, "game.generator.beta1=0.5"], "game.generator.beta1", "game.generator.beta1=0"),
+    ([*COMPETITIVE, "game.discriminator.weight_decay=0.1"], "game.discriminator.weight_decay", None),
+    ([*COMPETITIVE, "game.discriminator.clip_norm=1"], "game.discriminator.clip_norm", "game.update=extragradient"),
+    ([*COMPETITIVE, "game.correction.kind=symplectic"], "game.correction.kind", "game.correction.kind=none"),
 ]
 
 

@@ -32,7 +32,7 @@ from equipoise.evaluation.choosing import SplitName, checked_split
 from equipoise.game.losses import Loss
 from equipoise.host.device import chosen_device, chosen_precision, threads_of
 from equipoise.host.stages import interruptible, preparing
-from equipoise.loop import Observer, Progress
+from equipoise.loop import Observer, Progress, refuse_impossible_update
 from equipoise.recipe import (
     FeaturesName,
     PolicyName,
@@ -538,6 +538,7 @@ def begun(
         try:
             with preparing(folder, recipe, observer.stage, observer.message) as stage:
                 task = make(stage)
+                refuse_impossible_update(task, recipe)
         except UserError:
             folder.take_back()
             raise

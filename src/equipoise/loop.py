@@ -19,6 +19,7 @@ from equipoise.evaluation.scoring import adopt_protocol, take_score
 from equipoise.game.ema import ema_decay, update_ema
 from equipoise.game.schedules import scheduled
 from equipoise.game.signals import look_at_round
+from equipoise.game.steps import needs_graph, refuse_without_second_derivatives
 from equipoise.game.terms import StepContext
 from equipoise.game.updates import Role, Terms, samples_per_round, step_index
 from equipoise.health.stats import interval_stats, present_rate
@@ -36,7 +37,7 @@ from equipoise.repair import adapt_augmentation, repair_due, repaired
 from equipoise.runs.candidates import prune, score_of_best
 from equipoise.runs.expectation import expectation, expectation_of_rest
 from equipoise.runs.folder import RunFolder
-from equipoise.state import TrainingState, first_nonfinite, restore, save
+from equipoise.state import TrainingState, first_nonfinite, restore, save, start
 from equipoise.stopping.monitor import LEAST_PRICE, Monitor
 from equipoise.stopping.verdicts import Continue, Remedy, Stop, Verdict, diverged, nonfinite_cause
 from equipoise.storage.records import Pace, Score
@@ -510,11 +511,21 @@ def terms_of(task: Task, state: TrainingState, recipe: Recipe, progress: float, 
     torch.default_generator.manual_seed(seed)  # torch.manual_seed does the same in ten times the time
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
-    step = StepContext(randomness, progress, step_index(recipe.game, state.samples, draw), state.adjustments)
+    index = step_index(recipe.game, state.samples, draw)
+    step = StepContext(randomness, progress, index, state.adjustments, needs_graph(recipe.game))
     batch = task.batch(randomness, recipe.game.batch)
     if role == "discriminator":
         return task.discriminator_terms(state.players, batch, step)
     return task.generator_terms(state.players, batch, step)
+
+
+def refuse_impossible_update(task: Task, recipe: Recipe) -> None:
+    """Raise UserError where the update needs second derivatives that the task's players do not have."""
+    if not needs_graph(recipe.game):
+        return
+    state = start(task, recipe)
+    with torch.random.fork_rng():  # at the end of the budget, as some terms come in later
+        refuse_without_second_derivatives(state.update, partial(terms_of, task, state, recipe, 1.0))
 
 
 def log(state: TrainingState, recipe: Recipe, monitor: Monitor, run: RunFolder, host: Host) -> Progress:

@@ -6,17 +6,34 @@ A recipe is checked by `checked`, written and read as JSON, and changed by `with
 
 import dataclasses
 import math
-import re
-import types
+import pkgutil
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from equipoise.errors import LONGEST, Near, Option, Part, Setting, UserError, listed, shortened, suggested
-from equipoise.sizes import MAX_CHANNELS, GivenSize, parsed_size, refuse_size
+from equipoise.errors import Near, Option, Part, Setting, UserError, listed, shortened, suggested
+from equipoise.fields import (
+    hints_of,
+    is_group,
+    is_text,
+    leaves,
+    parsed,
+    plain,
+    refuse_unknown_keys,
+    replaced,
+)
+from equipoise.sizes import MAX_CHANNELS, GivenSize, refuse_size
+
+
+def _files(folder: str) -> tuple[str, ...]:
+    """Return the names of the modules in a folder of the package, which are those that a setting may have."""
+    found = pkgutil.iter_modules([str(Path(__file__).parent / folder)])
+    return tuple(module.name.replace("_", "-") for module in found)
+
 
 LossName = Literal[
     "minimax",
@@ -30,7 +47,11 @@ LossName = Literal[
 ]
 PenaltyName = Literal["none", "r1", "r2", "r1+r2", "wgan-gp"]
 OptimizerName = Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"]
-UpdateName = Literal["alternating", "simultaneous", "extragradient"]
+if typing.TYPE_CHECKING:
+    UpdateName: TypeAlias = str
+else:
+    UpdateName = Literal[_files("game/rules")]
+CorrectionName = Literal["none", "consensus", "symplectic"]
 FamilyName = Literal["mlp", "dcgan", "resnet", "modern"]
 AugmentationName = Literal["flip", "translation", "rotation", "scale", "crop", "color", "cutout"]
 FeaturesName = Literal["auto", "encoder", "efficientnet", "inception", "dinov2"]
@@ -40,6 +61,7 @@ BoundaryName = Literal["alpha-spending", "normal-mixture"]
 TaskName = Literal["images", "points", "super-resolution", "custom"]
 
 PROBABILISTIC: tuple[LossName, ...] = ("minimax", "non-saturating", "least-squares")  # D's output is a probability
+ZERO_SUM: tuple[LossName, ...] = ("minimax", "wasserstein", "custom")  # G loses what D wins; custom ones may be
 SMOOTHED: tuple[LossName, ...] = ("minimax", "non-saturating")  # there is a label to smooth
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -143,6 +165,14 @@ class OptimizerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Correction:
+    """A correction of both players' gradients by second derivatives."""
+
+    kind: CorrectionName = "none"
+    weight: NotNegative = 1.0  # consensus: γ of γ/2 · ‖v‖² (arXiv:1705.10461); symplectic: λ (arXiv:1802.05642)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Game:
     """Generator against discriminator: losses, penalty, optimizers and the order of their steps."""
 
@@ -151,6 +181,9 @@ class Game:
     generator: OptimizerSettings = field(default_factory=OptimizerSettings)
     discriminator: OptimizerSettings = field(default_factory=OptimizerSettings)
     update: UpdateName = "alternating"
+    correction: Correction = field(default_factory=Correction)
+    lookahead: Annotated[int, msgspec.Meta(ge=0, le=MAX_BUDGET)] = 0  # rounds between two averages; 0: none
+    lookahead_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5  # α: of the way from the slow weights
     batch: Annotated[int, msgspec.Meta(ge=2, le=MAX_BUDGET)] = 64
     packing: Count = 1  # samples that the discriminator judges together, as one
     discriminator_steps: Count = 1  # per generator step, of the alternating update
@@ -274,7 +307,7 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 def from_dict(values: dict[str, Any]) -> Recipe:
     """Build a recipe from plain values; raises UserError on an unknown key or a wrong type."""
-    _refuse_unknown_keys(values, Recipe, "")
+    refuse_unknown_keys(values, Recipe, "")
     return checked(_converted(values))
 
 
@@ -282,14 +315,14 @@ def _converted(values: dict[str, Any]) -> Recipe:
     try:
         return msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
-        raise UserError("recipe", _plain(str(error))) from None
+        raise UserError("recipe", plain(str(error))) from None
 
 
 def checked(recipe: Recipe) -> Recipe:
     """Return the recipe if every value is allowed; raises UserError that names the field."""
     values = to_dict(recipe)
-    for path, value in _leaves(values):
-        if isinstance(value, str) and not _is_text(value):
+    for path, value in leaves(values):
+        if isinstance(value, str) and not is_text(value):
             problem = f"{shortened(ascii(value))} is not text in UTF-8"
             raise UserError(Setting(path), problem, "Rename what it names, or link to it")
         if isinstance(value, float) and not math.isfinite(value):
@@ -336,9 +369,41 @@ def _refuse_contradictions(recipe: Recipe) -> None:
             Setting("game.discriminator_steps", 1),
             Setting("game.update", "alternating"),
         )
+    _refuse_second_order(recipe.game)
     if (recipe.budget.samples is None) == (recipe.budget.seconds is None):
         raise UserError("budget", "give either samples or seconds", Option("budget", "10m"), Option("budget", "200k"))
     refuse_without_probability(recipe.stopping.policy, recipe.game.loss)
+
+
+def _refuse_second_order(game: Game) -> None:
+    """Raise UserError where competitive gradient descent, or a correction, cannot be what was asked for."""
+    kind = Setting("game.correction.kind", game.correction.kind)
+    without = Setting("game.correction.kind", "none")
+    if game.correction.kind != "none" and not game.correction.weight:
+        raise UserError(
+            kind, "without effect, as game.correction.weight=0", Setting("game.correction.weight", 1), without
+        )
+    if game.update != "competitive":
+        return
+    other = Setting("game.update", "extragradient")
+    if game.correction.kind != "none":
+        raise UserError(kind, "with game.update=competitive: it has mixed derivatives of its own", without, other)
+    if game.loss not in ZERO_SUM:
+        problem = f"with game.update=competitive, for games in which one wins what the other loses: {listed(ZERO_SUM)}"
+        raise UserError(Setting("game.loss", game.loss), problem, Setting("game.loss", "minimax"), other)
+    for role, player in (("generator", game.generator), ("discriminator", game.discriminator)):
+        if player.optimizer not in ("sgd", "rmsprop"):
+            problem = "with game.update=competitive: it takes sgd (plain) and rmsprop (adaptive)"
+            name = f"game.{role}.optimizer"
+            raise UserError(Setting(name, player.optimizer), problem, Setting(name, "rmsprop"), other)
+        for part, without_it in (("beta1", 0.0), ("weight_decay", 0.0), ("clip_norm", None)):
+            value = getattr(player, part)
+            if value != without_it:
+                name = f"game.{role}.{part}"
+                problem = "with game.update=competitive, whose steps solve a system and have none of it"
+                raise UserError(
+                    Setting(name, value), problem, Setting(name, 0 if without_it is not None else "none"), other
+                )
 
 
 def _refuse_packing(recipe: Recipe) -> None:
@@ -426,7 +491,7 @@ def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
 
 
 def _with_setting(node: Any, keys: list[str], text: str, path: str, recipe: Recipe) -> Any:
-    hints = _hints(type(node))
+    hints = hints_of(type(node))
     key, rest = keys[0], keys[1:]
     if key not in hints:
         groups = path.split(".")[: -len(keys)]
@@ -434,15 +499,15 @@ def _with_setting(node: Any, keys: list[str], text: str, path: str, recipe: Reci
         problem = f'there is no field "{shortened(key)}" here; there are {listed(prefix + name for name in hints)}'
         raise UserError(Setting(shortened(path)), problem, *_meant(path, recipe))
     child = getattr(node, key)
-    if _is_group(child):
+    if is_group(child):
         if not rest:
-            fields = listed(f"{path}.{name}" for name in _hints(type(child)))
+            fields = listed(f"{path}.{name}" for name in hints_of(type(child)))
             raise UserError(Setting(path), f"this is a group; set one of {fields}")
-        return _replaced(node, key, _with_setting(child, rest, text, path, recipe))
+        return replaced(node, key, _with_setting(child, rest, text, path, recipe))
     if rest:
         problem = f'"{key}" is a single value and has no field "{shortened(rest[0])}"'
         raise UserError(Setting(shortened(path)), problem)
-    return _replaced(node, key, _parsed(text, hints[key], path))
+    return replaced(node, key, parsed(text, hints[key], path))
 
 
 def _meant(path: str, recipe: Recipe) -> tuple[Part, ...]:
@@ -453,99 +518,8 @@ def _meant(path: str, recipe: Recipe) -> tuple[Part, ...]:
         return (f"It belongs to the task {listed(tasks)}, and {recipe.data.source} is one of points: leave it out",)
     if group == "task" and tasks:
         return (f"It belongs to the task {listed(tasks)}", Option("task", tasks[0]))
-    every = [name for name, _ in _leaves(to_dict(recipe)) if name != TAG]
+    every = [name for name, _ in leaves(to_dict(recipe)) if name != TAG]
     same = [name for name in every if name.rpartition(".")[2] == last]
     near = suggested(path, same) or tuple(map(Near, same[:1])) or suggested(path, every)
     others = [name for name in same if Near(name) not in near]
     return (*near, f"There is also {' and '.join(others)}") if others else near
-
-
-def _is_group(value: Any) -> bool:
-    return dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct)
-
-
-def _hints(kind: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return {name: hint for name, hint in hints.items() if not name.startswith("_")}
-
-
-def _replaced(node: Any, key: str, value: Any) -> Any:
-    if isinstance(node, msgspec.Struct):
-        return msgspec.structs.replace(node, **{key: value})
-    return dataclasses.replace(node, **{key: value})
-
-
-def _parsed(text: str, kind: Any, path: str) -> Any:
-    subject = Setting(path, shortened(text))
-    value: Any = text
-    if kind == GivenSize | None and text.lower() != "none":
-        return parsed_size(text, subject)
-    if typing.get_origin(kind) is tuple:
-        value = [part.strip() for part in text.split(",") if part.strip()]
-    elif type(None) in typing.get_args(kind) and text.lower() == "none":
-        value = None
-    try:
-        value = msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError as error:
-        if choices := _choices(kind):
-            raise UserError(subject, f"allowed are {listed(choices)}", *suggested(text, choices)) from None
-        raise UserError(subject, _plain(str(error))) from None
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(subject, "must be a finite number")
-    return value
-
-
-def _choices(kind: Any) -> list[str]:
-    """Return the words a Literal allows, wherever it hides inside Optional, tuple or Annotated."""
-    if typing.get_origin(kind) is Literal:
-        return [str(choice) for choice in typing.get_args(kind)]
-    if typing.get_origin(kind) in (typing.Union, types.UnionType, tuple, Annotated):
-        return [choice for part in typing.get_args(kind) for choice in _choices(part)]
-    return []
-
-
-def _leaves(values: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
-    if not isinstance(values, dict):
-        yield prefix, values
-        return
-    for key, value in values.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else key)
-
-
-def _refuse_unknown_keys(values: Any, kind: Any, prefix: str) -> None:
-    if isinstance(values, dict) and typing.get_origin(kind) is types.UnionType:  # a task: its tag says which
-        named = {type_.__struct_config__.tag: type_ for type_ in typing.get_args(kind) if _is_struct(type_)}
-        kind = named.get(str(values.get("kind")))
-        values = {name: value for name, value in values.items() if name != "kind"}
-    if not isinstance(values, dict) or not (dataclasses.is_dataclass(kind) or _is_struct(kind)):
-        return
-    hints = _hints(typing.cast(type, kind))
-    for key, value in values.items():
-        if key not in hints:
-            problem = f'there is no field "{prefix}{shortened(str(key))}"'
-            raise UserError("recipe", problem, *suggested(str(key), hints))
-        _refuse_unknown_keys(value, hints[key], f"{prefix}{key}.")
-
-
-def _is_struct(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
-def _plain(message: str) -> str:
-    """Turn a msgspec message into words: types by their plain names, the field by its path."""
-    for python, plain in (("`int`", "a whole number"), ("`float`", "a number"), ("`bool`", "true or false")):
-        message = message.replace(python, plain)
-    message = re.sub(r"`str` matching regex '\^\(auto\|.*\\Z'", "auto, cpu, mps, cuda or cuda:N", message)
-    message = message.replace("`str`", "text").replace(" - at `$.", " at `").replace("`null`", "none")
-    message = re.sub(r"^Expected", "expected", message)
-    if len(message) <= 2 * LONGEST:
-        return message
-    return f"{message[:LONGEST]} … {message[-LONGEST:]}"
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

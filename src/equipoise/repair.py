@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import torch
 
-from equipoise.game.optimizers import make_optimizer
 from equipoise.health.remedies import (
     MOST_AUGMENTED,
     WAITING,
@@ -121,7 +120,7 @@ def renew_discriminator(state: TrainingState, task: Task, recipe: Recipe) -> Non
     kept = frozen_names(discriminator, recipe.networks.frozen)
     weights = {name: tensor for name, tensor in fresh.state_dict().items() if name not in kept}
     discriminator.load_state_dict(weights, strict=not kept)
-    state.update.optimizers["discriminator"] = make_optimizer(recipe.game.discriminator, discriminator.parameters())
+    state.update.renew("discriminator")
     adjust(state, state.adjustments)  # its momentum
     state.sketch = None  # of a joint update by other weights
 

@@ -22,7 +22,16 @@ import pytest
 import torch
 from killing import Case
 
-from equipoise.recipe import BoundaryName, FamilyName, LossName, OptimizerName, PenaltyName, PolicyName, UpdateName
+from equipoise.recipe import (
+    BoundaryName,
+    CorrectionName,
+    FamilyName,
+    LossName,
+    OptimizerName,
+    PenaltyName,
+    PolicyName,
+    UpdateName,
+)
 from equipoise.recipes import NAMES, RecipeName
 from equipoise.storage import checkpoints
 from equipoise.storage.logs import records
@@ -82,7 +91,12 @@ def test_kills_leave_no_trace_in_a_run_that_started_from_another_ones_weights(
 
 
 OTHER_TASKS = ("points", "super-resolution", "own")
-UPDATES = {name: (f"game.update={name}",) for name in get_args(UpdateName)}
+UPDATES: dict[str, tuple[str, ...]] = {name: (f"game.update={name}",) for name in get_args(UpdateName)}
+PLAIN = tuple(
+    f"game.{player}.{one}" for player in ("generator", "discriminator") for one in ("optimizer=rmsprop", "beta1=0")
+)
+UPDATES["competitive"] += (*PLAIN, "game.loss=minimax")
+UPDATES["consensus"] = ("game.update=simultaneous", "game.correction.kind=consensus", "game.lookahead=7")
 IN_TASKS = {
     "points": UPDATES,
     "super-resolution": {"alternating": ()},
@@ -348,6 +362,10 @@ for _name in get_args(PenaltyName):
     SETTINGS[f"penalty {_name}"] = (f"game.penalty.kind={_name}",)
 for _name in get_args(UpdateName):
     SETTINGS[f"update {_name}"] = (*CONVOLUTIONS, f"game.update={_name}")
+SETTINGS["update competitive"] += (*PLAIN, "game.loss=minimax")
+for _name in get_args(CorrectionName):
+    SETTINGS[f"correction {_name}"] = (f"game.correction.kind={_name}", "game.update=simultaneous")
+SETTINGS["lookahead"] = ("game.lookahead=7", "game.update=optimistic")
 for _name in get_args(OptimizerName):
     SETTINGS[f"optimizer {_name}"] = tuple(
         f"game.{player}.{setting}"
@@ -390,7 +408,8 @@ def test_every_name_is_tried() -> None:
     """A name that is new has a case in `SETTINGS`."""
     tried = " ".join(setting for settings in SETTINGS.values() for setting in settings)
     names = (*get_args(BoundaryName)[1:], *get_args(OptimizerName), *get_args(LossName), *get_args(FamilyName))
-    for name in (*names, *get_args(UpdateName), *get_args(PenaltyName), *get_args(PolicyName)):
+    names += (*get_args(UpdateName), *get_args(CorrectionName), *get_args(PenaltyName), *get_args(PolicyName))
+    for name in names:
         assert f"={name}" in tried or name == "custom"
     assert set(IN_QUICK) <= set(SETTINGS)
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import equipoise as eq
 from equipoise import loop
 from equipoise.errors import UserError
-from equipoise.game import updates
+from equipoise.game import steps
 from equipoise.game.terms import StepContext
 from equipoise.game.updates import Players, Role, Terms
 from equipoise.recipe import Recipe
@@ -75,7 +75,7 @@ def check_nothing_poisoned(run: eq.Run) -> None:
 
 def poison_gradient(monkeypatch: pytest.MonkeyPatch, player: Role, value: float, *, whole: bool, until: int) -> None:
     """Let one number of one gradient, or all of them, be `value` from some samples on."""
-    real = updates.gradient_norm
+    real = steps.gradient_norm
     calls = iter(range(10**6))  # the discriminator's of a round, then the generator's
 
     def norm(parameters: Iterator[torch.nn.Parameter], clip: float | None = None) -> torch.Tensor:
@@ -85,7 +85,7 @@ def poison_gradient(monkeypatch: pytest.MonkeyPatch, player: Role, value: float,
             spoil(every, value, whole=whole)
         return real(every, clip)
 
-    monkeypatch.setattr(updates, "gradient_norm", norm)
+    monkeypatch.setattr(steps, "gradient_norm", norm)
 
 
 def spoil(parameters: list[torch.nn.Parameter], value: float, *, whole: bool) -> None:

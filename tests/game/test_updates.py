@@ -18,14 +18,22 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from equipoise.errors import UserError
-from equipoise.game import updates
+from equipoise.game import steps as shared_steps
 from equipoise.game.losses import loss_named
 from equipoise.game.updates import ROLES, STATS, Numbers, Players, Role, Terms, Update, make_update, samples_per_round
-from equipoise.recipe import Game, OptimizerName, OptimizerSettings, UpdateName
+from equipoise.recipe import Correction, Game, OptimizerName, OptimizerSettings, UpdateName
 
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 UPDATES: tuple[UpdateName, ...] = get_args(UpdateName)
+BY_STEPS = tuple(rule for rule in UPDATES if rule != "competitive")  # which each optimizer takes; its own form: below
 Place = tuple[Role, int]  # a role and a draw
+CORRECTED: dict[str, dict[str, Any]] = {
+    "consensus": {"update": "simultaneous", "correction": Correction(kind="consensus", weight=0.1)},
+    "symplectic": {"update": "alternating", "correction": Correction(kind="symplectic", weight=0.1)},
+    "extragradient, consensus": {"update": "extragradient", "correction": Correction(kind="consensus", weight=0.1)},
+}
+AHEAD: dict[str, dict[str, Any]] = {"lookahead": {"update": "alternating", "lookahead": 2}}
+WAYS: dict[str, dict[str, Any]] = {**{rule: {"update": rule} for rule in UPDATES}, **CORRECTED, **AHEAD}
 
 
 def make_players() -> Players:
@@ -36,9 +44,9 @@ def make_players() -> Players:
     return Players(generator, nn.Sequential(*layers))
 
 
-def make_game(update: UpdateName = "alternating", optimizer: OptimizerName = "adam", **changes: Any) -> Game:
+def make_game(way: str = "alternating", optimizer: OptimizerName = "adam", **changes: Any) -> Game:
     both = OptimizerSettings(optimizer=optimizer, rate=0.01, beta1=0.5, beta2=0.9, weight_decay=0.01)
-    return replace(Game(loss="non-saturating", update=update, generator=both, discriminator=both), **changes)
+    return replace(Game(loss="non-saturating", generator=both, discriminator=both), **WAYS[way], **changes)
 
 
 def made(*given: Any, **changes: Any) -> Update:
@@ -100,6 +108,9 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         ("alternating", 1, [("discriminator", 0), ("discriminator", 1), ("discriminator", 2), ("generator", 3)]),
         ("simultaneous", 3, [("generator", 0), ("discriminator", 0)]),
         ("extragradient", 3, [("generator", 0), ("discriminator", 0), ("generator", 1), ("discriminator", 1)]),
+        ("past-extragradient", 3, [("generator", 0), ("discriminator", 0)]),
+        ("optimistic", 3, [("generator", 0), ("discriminator", 0)]),
+        ("competitive", 3, [("discriminator", 0), ("generator", 0)]),
     ],
 )
 def test_terms_are_asked_for_in_the_order_of_the_rule_each_at_a_draw_of_its_own(
@@ -109,7 +120,8 @@ def test_terms_are_asked_for_in_the_order_of_the_rule_each_at_a_draw_of_its_own(
     numbers = asked.round(terms_of(asked, 1, seen=seen), more)
     assert seen == order
     final = [role for role, draw in order if update != "extragradient" or draw == 1]
-    assert [[role for role in ROLES if f"{role}_loss" in found] for found in numbers] == [[role] for role in final]
+    told = [role for found in numbers for role in ROLES if f"{role}_loss" in found]
+    assert told == final if update == "alternating" else sorted(told) == sorted(final)
     most = max(draw for _, draw in order) if update == "alternating" else order[-1][1] + 1
     assert samples_per_round(replace(asked.game, batch=8), more) == 8 * most
 
@@ -130,6 +142,8 @@ def by_hand(players: Players, name: OptimizerName, rule: UpdateName, num: int) -
     """Play rounds of two discriminator steps, or of one for both, with torch's own optimizers."""
     optimizers = reference(players, name)
     stand_in: Any = type("Stand", (), {"players": players})
+    every = [parameter for role in ROLES for parameter in players.of(role).parameters()]
+    last = [torch.zeros_like(parameter) for parameter in every]
 
     def differentiate(number: int, role: Role, draw: int) -> None:
         values = terms_of(stand_in, number)(role, draw).losses["adversarial"]
@@ -145,19 +159,32 @@ def by_hand(players: Players, name: OptimizerName, rule: UpdateName, num: int) -
                 optimizers[role].step()
             continue
         before = [parameter.detach().clone() for role in ROLES for parameter in players.of(role).parameters()]
+        if rule == "past-extragradient":
+            move(players, last)
         for draw in range(2 if rule == "extragradient" else 1):
             for role in ROLES:
                 differentiate(number, role, draw)
-            if draw:
+            if draw or rule == "past-extragradient":
                 with torch.no_grad():
-                    every = [parameter for role in ROLES for parameter in players.of(role).parameters()]
                     for parameter, value in zip(every, before, strict=True):
                         parameter.copy_(value)
             for role in ROLES:
                 optimizers[role].step()
+        steps = [parameter.detach() - value for parameter, value in zip(every, before, strict=True)]
+        if rule == "optimistic" and number:
+            move(players, [step - old for step, old in zip(steps, last, strict=True)])
+        last = steps
 
 
-@pytest.mark.parametrize("rule", UPDATES)
+@torch.no_grad()
+def move(players: Players, steps: list[Tensor]) -> None:
+    """Add a step to each parameter of both players."""
+    every = [parameter for role in ROLES for parameter in players.of(role).parameters()]
+    for parameter, step in zip(every, steps, strict=True):
+        parameter.add_(step)
+
+
+@pytest.mark.parametrize("rule", BY_STEPS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_round_is_that_of_a_loop_by_hand(name: OptimizerName, rule: UpdateName):
     update, hand = made(rule, name, discriminator_steps=2 if rule == "alternating" else 1), make_players()
@@ -169,7 +196,7 @@ def test_a_round_is_that_of_a_loop_by_hand(name: OptimizerName, rule: UpdateName
             torch.testing.assert_close(value, expected[key], msg=f"{role} {key}")
 
 
-@pytest.mark.parametrize("rule", UPDATES)
+@pytest.mark.parametrize("rule", BY_STEPS)
 def test_a_players_terms_leave_no_gradient_in_the_other(rule: UpdateName):
     update = made(rule)
 
@@ -226,8 +253,8 @@ def test_gradients_are_clipped_player_by_player():
     assert found["generator_gradient"] > 1e-3
 
 
-@pytest.mark.parametrize("rule", UPDATES)
-def test_weights_of_the_discriminator_alone_are_clipped(rule: UpdateName):
+@pytest.mark.parametrize("rule", WAYS)
+def test_weights_of_the_discriminator_alone_are_clipped(rule: str):
     update = made(rule, weight_clip=0.05)
     play(update, [1])
     largest = {role: max(p.abs().max().item() for p in update.players.of(role).parameters()) for role in ROLES}
@@ -243,9 +270,11 @@ def test_rates_are_set_player_by_player():
 
 # Steps that are refused
 
-BAD: list[tuple[UpdateName, tuple[Place, ...]]] = [
+TOGETHER = ("simultaneous", "past-extragradient", "optimistic", "competitive", "consensus")
+BAD: list[tuple[str, tuple[Place, ...]]] = [
     ("alternating", (("discriminator", 0), ("generator", 1))),
-    *(("simultaneous", (place,)) for place in itertools.product(ROLES, (0,))),
+    *((rule, (place,)) for rule in TOGETHER for place in itertools.product(ROLES, (0,))),
+    ("symplectic", (("discriminator", 0), ("generator", 1))),
     *(("extragradient", (place,)) for place in itertools.product(ROLES, (0, 1))),
 ]
 
@@ -255,7 +284,7 @@ BAD: list[tuple[UpdateName, tuple[Place, ...]]] = [
 @pytest.mark.parametrize(("rule", "bad"), BAD)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_refused_round_changes_nothing_and_the_next_is_that_of_a_run_without_it(
-    name: OptimizerName, rule: UpdateName, bad: tuple[Place, ...], how: str, num_before: int
+    name: OptimizerName, rule: str, bad: tuple[Place, ...], how: str, num_before: int
 ):
     update, without = made(rule, name), made(rule, name)
     play(update, range(num_before))
@@ -300,8 +329,8 @@ def test_a_step_may_be_refused_in_the_middle_of_a_round():
     assert_same(snapshot(update), snapshot(without))
 
 
-@pytest.mark.parametrize("rule", UPDATES)
-def test_a_refused_first_step_clips_no_weight(rule: UpdateName):
+@pytest.mark.parametrize("rule", WAYS)
+def test_a_refused_first_step_clips_no_weight(rule: str):
     update = made(rule, weight_clip=0.01)
     before = snapshot(update)
     update.round(terms_of(update, 1, set(itertools.product(ROLES, (0, 1)))))
@@ -312,9 +341,9 @@ def test_a_refused_first_step_clips_no_weight(rule: UpdateName):
 
 
 @pytest.mark.parametrize("resting", ROLES)
-@pytest.mark.parametrize("rule", UPDATES)
+@pytest.mark.parametrize("rule", WAYS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_player_without_loss_terms_rests(name: OptimizerName, rule: UpdateName, resting: Role):
+def test_a_player_without_loss_terms_rests(name: OptimizerName, rule: str, resting: Role):
     update = made(rule, name)
     for num_before in range(2):  # before its first step, and after one
         before = snapshot(update)
@@ -353,9 +382,9 @@ def test_the_watch_for_reading_sees_what_reads():
 
 
 @pytest.mark.parametrize("bad", [(), tuple(itertools.product(ROLES, (0, 1)))], ids=["good", "refused"])
-@pytest.mark.parametrize("rule", UPDATES)
+@pytest.mark.parametrize("rule", WAYS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_round_reads_no_value_from_the_device(name: OptimizerName, rule: UpdateName, bad: tuple[Place, ...]):
+def test_a_round_reads_no_value_from_the_device(name: OptimizerName, rule: str, bad: tuple[Place, ...]):
     clipped = replace(make_game(rule, name).generator, clip_norm=0.1)
     update = made(rule, name, generator=clipped, weight_clip=0.5)
     for number in range(2):  # moments are made in the first
@@ -367,9 +396,9 @@ def test_a_round_reads_no_value_from_the_device(name: OptimizerName, rule: Updat
 # A checkpoint
 
 
-@pytest.mark.parametrize("rule", UPDATES)
+@pytest.mark.parametrize("rule", WAYS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_state_of_an_update_survives_safetensors_and_json_bit_for_bit(name: OptimizerName, rule: UpdateName):
+def test_state_of_an_update_survives_safetensors_and_json_bit_for_bit(name: OptimizerName, rule: str):
     straight = made(rule, name)
     play(straight, range(3))
     straight.set_rates(0.02, 0.005)
@@ -385,9 +414,9 @@ def test_state_of_an_update_survives_safetensors_and_json_bit_for_bit(name: Opti
     assert_same(snapshot(resumed), snapshot(straight))
 
 
-@pytest.mark.parametrize("rule", UPDATES)
+@pytest.mark.parametrize("rule", WAYS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_state_before_the_first_round_survives_too(name: OptimizerName, rule: UpdateName):
+def test_state_before_the_first_round_survives_too(name: OptimizerName, rule: str):
     straight, resumed = made(rule, name), made(rule, name)
     resumed.load(load(save(straight.tensors())), json.loads(json.dumps(straight.values(), allow_nan=False)))
     play(straight, (4, 5))
@@ -435,7 +464,7 @@ def test_a_flag_is_the_largest_of_all_processes(monkeypatch: pytest.MonkeyPatch)
             assert op == torch.distributed.ReduceOp.MAX
             flag.clamp_(min=1.0)
 
-    monkeypatch.setattr(updates, "distributed", Elsewhere)
+    monkeypatch.setattr(shared_steps, "distributed", Elsewhere)
     update = made()
     before = snapshot(update)
     for numbers in update.round(terms_of(update, 1)):

@@ -7,7 +7,7 @@ step by itself, then come 499 rounds, then D's step. The golden radii were compu
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from equipoise.game.losses import loss_named
 from equipoise.game.penalties import wgan_gp, zero_centered
 from equipoise.game.updates import Players, Role, Terms, Update, make_update
-from equipoise.recipe import Game, LossName, OptimizerSettings, UpdateName
+from equipoise.recipe import Correction, Game, LossName, OptimizerSettings, UpdateName
 
 STEP = 0.2
 NUM_UPDATES = 500
@@ -40,7 +40,9 @@ class Dirac:
     gamma: float = 0.0
     weight_clip: float | None = None
 
-    def update(self, rule: UpdateName, theta: float, psi: float, *, step: float = STEP, num_steps: int = 1) -> Update:
+    def update(
+        self, rule: UpdateName, theta: float, psi: float, *, step: float = STEP, num_steps: int = 1, **options: Any
+    ) -> Update:
         """Return the update of this game at a point."""
         settings = OptimizerSettings(optimizer="sgd", rate=step)
         game = Game(
@@ -49,6 +51,7 @@ class Dirac:
             discriminator=settings,
             discriminator_steps=num_steps,
             weight_clip=self.weight_clip,
+            **options,
         )
         return make_update(game, Players(Number(theta), Number(psi)))
 
@@ -61,7 +64,7 @@ class Dirac:
         if role == "generator":
             return Terms({"adversarial": loss.generator(psi * REAL, psi * theta)}, {})
         real = REAL.clone().requires_grad_()
-        losses = {"adversarial": loss.discriminator(psi * real, psi * theta.detach())}
+        losses = {"adversarial": loss.discriminator(psi * real, psi * theta)}
         if self.penalty == "r1":
             losses["r1"] = zero_centered(psi * real, real, self.gamma)
         elif self.penalty == "wgan-gp":
@@ -82,8 +85,8 @@ def point(update: Update) -> list[float]:
     return [next(update.players.of(role).parameters()).item() for role in ("generator", "discriminator")]
 
 
-def final_radius(game: Dirac, rule: UpdateName, num_steps: int = 1) -> float:
-    update = game.update(rule, 1.0, -1.0, num_steps=num_steps)
+def final_radius(game: Dirac, rule: UpdateName, num_steps: int = 1, **options: Any) -> float:
+    update = game.update(rule, 1.0, -1.0, num_steps=num_steps, **options)
     if rule == "alternating":
         game.play(update, 1, only="generator")
         game.play(update, NUM_UPDATES - 1)
@@ -124,11 +127,55 @@ def test_five_discriminator_steps_end_at_the_golden_radius(name: str):
     assert rounded(final_radius(game, "alternating", num_steps=5), golden) == golden
 
 
-@pytest.mark.parametrize(
-    ("rule", "golden"), [("simultaneous", "25636"), ("alternating", "1.39786"), ("extragradient", "7.92736e-05")]
-)
-def test_the_bilinear_game_ends_at_the_golden_radius_of_each_update(rule: UpdateName, golden: str):
-    assert rounded(final_radius(Dirac("wasserstein"), rule), golden) == golden
+# Of the bilinear game, Dirac's WGAN without any bound.
+OF_UPDATES: dict[str, tuple[UpdateName, dict[str, Any], str]] = {
+    "simultaneous": ("simultaneous", {}, "25636"),
+    "alternating": ("alternating", {}, "1.39786"),
+    "extragradient": ("extragradient", {}, "7.92736e-05"),
+    "optimistic": ("optimistic", {}, "3.47074e-05"),
+    "competitive": ("competitive", {}, "7.80154e-05"),
+    "lookahead on simultaneous": ("simultaneous", {"lookahead": 5}, "0.000674544"),
+}
+
+
+@pytest.mark.parametrize("name", OF_UPDATES)
+def test_the_bilinear_game_ends_at_the_golden_radius_of_each_update(name: str):
+    rule, options, golden = OF_UPDATES[name]
+    assert rounded(final_radius(Dirac("wasserstein"), rule, **options), golden) == golden
+
+
+def test_past_extragradient_ends_at_the_golden_radius():
+    """The golden first half step is taken with the field at the start; ours begins with a step of nothing."""
+    game = Dirac("wasserstein")
+    update = game.update("past-extragradient", 1.0, -1.0)
+    update.memory["generator.direction.0"] = torch.tensor([STEP * -1.0], dtype=torch.float64)  # θ' = ψ
+    update.memory["discriminator.direction.0"] = torch.tensor([-STEP * 1.0], dtype=torch.float64)  # ψ' = −θ
+    game.play(update, NUM_UPDATES)
+    assert rounded(math.hypot(*point(update)), "3.32586e-05") == "3.32586e-05"
+
+
+def test_lookahead_on_alternating_play_ends_at_the_golden_radius():
+    """The golden alternation moves G first; in this game the players' names can be exchanged, θ → −ψ and ψ → θ."""
+    game = Dirac("wasserstein")
+    update = game.update("alternating", 1.0, 1.0, lookahead=5)
+    game.play(update, NUM_UPDATES)
+    assert rounded(math.hypot(*point(update)), "2.8717e-06") == "2.8717e-06"
+
+
+def test_consensus_ends_where_the_gradient_of_half_the_fields_square_leads():
+    """By formulas: v = (−σ(ψθ) ψ, σ(ψθ) θ), and ½‖v‖² = ½ σ² (θ² + ψ²); radii near 1e-10 after 500 updates."""
+    game = Dirac("minimax")
+    update = game.update("simultaneous", 1.0, -1.0, correction=Correction(kind="consensus", weight=1.0))
+    theta, psi = 1.0, -1.0
+    for _ in range(NUM_UPDATES):
+        share = 1 / (1 + math.exp(-psi * theta))
+        slope = share**2 * (1 - share) * (theta**2 + psi**2)  # of ½ σ² (θ² + ψ²), by ψθ
+        of_theta = -share * psi + share**2 * theta + slope * psi
+        of_psi = share * theta + share**2 * psi + slope * theta
+        theta, psi = theta - STEP * of_theta, psi - STEP * of_psi
+    game.play(update, NUM_UPDATES)
+    assert point(update) == pytest.approx([theta, psi], rel=1e-6)
+    assert math.hypot(*point(update)) == pytest.approx(2.57855e-10, rel=1e-5)
 
 
 def test_linearised_r1_game_contracts_at_the_published_eigenvalues():

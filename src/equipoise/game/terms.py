@@ -33,6 +33,11 @@ class StepContext:
     progress: float = 0.0  # 0 at the start, 1 at the end of the budget
     index: int = 0  # discriminator steps taken so far; lazy penalties count them
     adjustments: Adjustments = field(default_factory=Adjustments)
+    needs_graph: bool = False  # in D's turn, too, the generated batch keeps its graph: the update differentiates it
+
+    def graph_of_generator(self) -> AbstractContextManager:
+        """Return the context in which D's turn draws from G: without a graph, unless the update needs it."""
+        return nullcontext() if self.needs_graph else torch.no_grad()
 
 
 def discriminator_terms(
@@ -46,14 +51,16 @@ def discriminator_terms(
 ) -> Terms:
     """Return the adversarial term and, when it is due, the gradient penalty, with what the logits say.
 
-    `real` and `fake` are samples `[N, …]` as the discriminator shall see them, without a graph. A critic of packs
+    `real` and `fake` are samples `[N, …]` as the discriminator shall see them, without a graph unless the update needs
+    that of the generator. A critic of packs
     returns a logit for each. Where several judge, their losses are added.
     """
     penalty = penalty_of(game, step.adjustments)
     kind = penalty.kind
     due = kind != "none" and step.index % penalty.every == 0
     real.requires_grad_(due and kind in ("r1", "r1+r2"))
-    fake.requires_grad_(due and kind in ("r2", "r1+r2"))
+    if not fake.requires_grad:
+        fake.requires_grad_(due and kind in ("r2", "r1+r2"))
     with autocast():
         real_logits = critic(real).float()
         fake_logits = critic(fake).float()

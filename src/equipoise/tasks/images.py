@@ -147,7 +147,7 @@ class ImageTask(Task):
 
     def discriminator_terms(self, players: Players, batch: ImageBatch, step: StepContext) -> Terms:
         """Return the adversarial term and, when it is due, the gradient penalty."""
-        with torch.no_grad(), self._autocast():
+        with step.graph_of_generator(), self._autocast():
             latents = self._latents("discriminator latents", step, len(batch.real))
             told = self._told(batch.labels)
             fake = players.generator(latents, told)

@@ -400,7 +400,7 @@ class PointTask(Task):
 
     def discriminator_terms(self, players: Players, batch: Tensor, step: StepContext) -> Terms:
         """Return the adversarial term and, when it is due, the gradient penalty."""
-        with torch.no_grad():
+        with step.graph_of_generator():
             fake = players.generator(self._latents("discriminator latents", step, len(batch)))
         real = self._seen(batch, "real", step)
         fake = self._seen(fake, "fake", step)

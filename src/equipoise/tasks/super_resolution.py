@@ -288,7 +288,7 @@ class SuperTask(Task):
         """Return the adversarial term in pairs; none as long as the generator has no use of it."""
         if self.settings.adversarial == 0 or step.progress < self.settings.faithful - WARM_UP:
             return Terms({})
-        with torch.no_grad(), self._autocast():
+        with step.graph_of_generator(), self._autocast():
             fake = players.generator(batch.small).float()
         enlarged = enlarge(batch.small, batch.large.shape[-2:])
         return discriminator_terms(
