@@ -34,7 +34,7 @@ PLAYER = OptimizerSettings(rate=1e-4, beta1=0.8, beta2=0.999)
 
 
 class Maxout(nn.Module):
-    """Features [N, F] to the largest of five linear maps, unit by unit [N, 200] (arXiv:1302.4389, Eq. 2)."""
+    """Features [N, F] to the largest of five linear maps, unit by unit [N, 200] (arXiv:1302.4389)."""
 
     def __init__(self, num_in: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Published tables again, by the losses, packs and updates of Equipoise; the page is docs/published.md.
 
     python bench/published.py pacgan --shape ring --packing 1 2 3 4 --seeds 0 1 2 --epochs 6 --out ring.jsonl
-    python bench/published.py stacked-mnist --loss minimax r1 r1+r2-relativistic --seeds 0 1 --reduced --out stacks.jsonl
+    python bench/published.py stacked-mnist --loss minimax r1 r1+r2-relativistic --reduced --out stacks.jsonl
     python bench/published.py golden --seeds 0 1 2 --out golden.jsonl
     python bench/published.py table ring.jsonl stacks.jsonl golden.jsonl
 
@@ -41,7 +41,7 @@ class Value:
     words: str = ""
 
 
-# By row and measure. PacGAN: arXiv:1712.04086, Tables 1 and 2. R3GAN: arXiv:2501.05441, Table 1.
+# By row and measure. PacGAN: arXiv:1712.04086, Tables 1 and 2. R3GAN: arXiv:2501.05441.
 PUBLISHED: dict[str, dict[str, Value]] = {
     "ring, packing 1": {"modes": Value(6.3, 0.5), "good": Value(0.982, 0.002), "kl": Value(0.45, 0.09)},
     "ring, packing 2": {"modes": Value(7.9, 0.1), "good": Value(0.956, 0.020), "kl": Value(0.07, 0.03)},
@@ -62,6 +62,7 @@ PUBLISHED: dict[str, dict[str, Value]] = {
     "vendi": {"score": Value(2.9999)},
 }
 MEASURES = {"modes": "modes", "good": "good points", "kl": "KL", "sure": "stacks that are sure", "score": "score"}
+SHOWN = {"modes": (1, 1, ""), "good": (100, 1, " %"), "kl": (1, 2, ""), "sure": (100, 1, " %")}  # times, digits, unit
 ROWS = {
     "dcgan": "stacked MNIST, DCGAN",
     "pacdcgan2": "stacked MNIST, DCGAN, packing 2",
@@ -73,6 +74,7 @@ ROWS = {
     "r1+r2-minimax": "stacked MNIST, minimax, R1 + R2",
     "r1+r2-non-saturating": "stacked MNIST, non-saturating, R1 + R2",
     "r1+r2-relativistic": "stacked MNIST, relativistic, R1 + R2",
+    "real stacks": "stacked MNIST, real stacks",
     "prdc": "two samples of one Gaussian",
     "vendi": "six numbers in three pairs",
 }
@@ -88,6 +90,7 @@ def golden(seeds: list[int], out: Path) -> None:
     done = [line["setting"] for line in finished(out)]
     settings: list[Setting] = [{"experiment": "golden", "row": "prdc", "seed": seed} for seed in seeds]
     settings.append({"experiment": "golden", "row": "vendi", "seed": 0})
+    settings += [{"experiment": "golden", "row": "real stacks", "seed": seed} for seed in seeds]
     for setting in settings:
         if setting not in done:
             begin = time.perf_counter()
@@ -101,6 +104,8 @@ def golden_score(setting: Setting) -> dict[str, float]:
     if setting["row"] == "vendi":
         values = torch.tensor([0.0, 0, 10, 10, 20, 20])
         return {"score": vendi(torch.exp(-(values[:, None] - values).abs()))}
+    if setting["row"] == "real stacks":
+        return stacked_mnist.score_of_real(setting["seed"])
     randomness = Randomness(setting["seed"])
     return vars(prdc(randomness.normal("real", 10_000, 1_000), randomness.normal("fake", 10_000, 1_000)))
 
@@ -134,10 +139,20 @@ def rows_of(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "row": row_of(setting),
             "setting": setting,
             "seeds": sorted(run["setting"]["seed"] for run in found),
+            "hours": hours_of(setting, found),
             "values": {name: mean_of([run["score"][name] for run in found]) for name in found[0]["score"]},
         }
         for setting, found in groups
     ]
+
+
+def hours_of(setting: Setting, runs: list[dict[str, Any]]) -> float | None:
+    """Return how many hours the whole published training would take at the speed of these games."""
+    full = {"pacgan": pacgan.EPOCHS * pacgan.NUM_POINTS // pacgan.BATCH, "stacked-mnist": stacked_mnist.FULL.rounds}
+    num_rounds = full.get(setting["experiment"])
+    if num_rounds is None:
+        return None
+    return round(statistics.median(run["milliseconds_a_round"] for run in runs) * num_rounds / 3.6e6, 1)
 
 
 def mean_of(values: list[float]) -> dict[str, float | None]:
@@ -149,8 +164,8 @@ def mean_of(values: list[float]) -> dict[str, float | None]:
 def table(record: dict[str, Any]) -> str:
     """Return the table of the page, a line a measure, and what it was measured on."""
     lines = [
-        "| what | measure | published | ours | seeds | difference | played |",
-        "|---|---|---|---|---|---|---|",
+        "| what | measure | published | ours | seeds | difference | played | all of it |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in record["rows"]:
         published = PUBLISHED.get(row["row"], {})
@@ -158,11 +173,17 @@ def table(record: dict[str, Any]) -> str:
             if name == "kl_of_good":
                 continue
             theirs = published.get(name, Value(words="–"))
-            lines.append(
-                f"| {ROWS.get(row['row'], row['row'])} | {MEASURES.get(name, name)} | {shown_published(name, theirs)} | "
-                f"{shown(name, found['mean'], found['error'])} | {len(row['seeds'])} | "
-                f"{difference(name, found, theirs)} | {played(row['setting'])} |"
-            )
+            cells = [
+                ROWS.get(row["row"], row["row"]),
+                MEASURES.get(name, name),
+                theirs.words or shown(name, theirs.value, theirs.error),
+                shown(name, found["mean"], found["error"]),
+                str(len(row["seeds"])),
+                difference(name, found, theirs),
+                played(row["setting"]),
+                "–" if row["hours"] is None else f"{row['hours']:.1f} h",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
     dates = record["dates"]
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     lines += ["", f"Measured {when} on {' and '.join(record['processors'])}, one thread a game."]
@@ -171,14 +192,9 @@ def table(record: dict[str, Any]) -> str:
 
 def shown(name: str, value: float, error: float | None) -> str:
     """Write a value of a measure with its standard error, if there is one."""
-    scale, digits, unit = {"modes": (1, 1, ""), "good": (100, 1, " %"), "sure": (100, 1, " %"), "kl": (1, 2, "")}.get(name, (1, 4, ""))
+    scale, digits, unit = SHOWN.get(name, (1, 4, ""))
     text = f"{scale * value:.{digits}f}"
     return f"{text}{unit}" if error is None else f"{text} ± {scale * error:.{digits}f}{unit}"
-
-
-def shown_published(name: str, theirs: Value) -> str:
-    """Write a published value."""
-    return theirs.words or shown(name, theirs.value, theirs.error)
 
 
 def difference(name: str, found: dict[str, Any], theirs: Value) -> str:
@@ -219,6 +235,8 @@ def written(text: str, record: dict[str, Any]) -> str:
 def write_table(files: list[Path]) -> None:
     """Write the record of all finished games of these files, and the table on the page."""
     runs = [line for file in files for line in finished(file)]
+    if not runs:
+        raise SystemExit("no finished game in these files")
     machines = [run.pop("hardware") for run in runs]
     values = {
         "dates": sorted({machine["date"] for machine in machines}),

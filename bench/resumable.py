@@ -165,7 +165,7 @@ def restored(play: Play, path: Path) -> Progress:
     parts: dict[str, dict[str, Tensor]] = {"g": {}, "d": {}, "u": {}}
     with safe_open(path, "pt") as file:
         rest = json.loads(file.metadata()["rest"])
-        for name in file.keys():
+        for name in file.keys():  # noqa: SIM118 - it is no mapping
             parts[name[0]][name[2:]] = file.get_tensor(name)
     play.update.players.generator.load_state_dict(parts["g"])
     play.update.players.discriminator.load_state_dict(parts["d"])

@@ -1,11 +1,12 @@
 """Stacked MNIST: three digits as the channels of an image, so 1,000 modes, with losses and penalties side by side.
 
 The protocol is that of PacGAN (arXiv:1712.04086, section 4.2), the comparison of losses that of R3GAN
-(arXiv:2501.05441, Table 1). Without a batch norm in the discriminator, which no penalty goes with, but in the two
+(arXiv:2501.05441). Without a batch norm in the discriminator, which no penalty goes with, but in the two
 games that the first of them published: DCGAN, and its packed form.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from classifier import features_and_classes, trained_classifier
 from resumable import Play, Setting
 from torch import Tensor, nn
 
-from equipoise.data.pool import Pool, prepare
+from equipoise.data.pool import Pool, prepare, to_float
 from equipoise.errors import UserError
 from equipoise.game.losses import loss_named
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term
@@ -72,7 +73,7 @@ class Size:
 
 
 FULL = Size(width=64, rounds=100_000, gamma=1.0, rate=2e-4)
-REDUCED = Size(width=16, rounds=5_000, gamma=0.1, rate=1e-3)
+REDUCED = Size(width=16, rounds=6_000, gamma=1.0, rate=1e-3)
 
 
 def digits() -> Pool:
@@ -104,7 +105,7 @@ class StackGame:
         """Return the real stacks [N, 3, 28, 28] of a round, in their order, again and again."""
         size = self.game.batch
         chosen = torch.arange(index * size, (index + 1) * size) % NUM_STACKS
-        return self.images[self.stacks[chosen]].float() / 127.5 - 1
+        return to_float(self.images[self.stacks[chosen]])
 
     def latents(self, stream: str, index: int, num: int) -> Tensor:
         """Draw latents [N, 100], each even in −1 to 1."""
@@ -131,22 +132,42 @@ class StackGame:
 
     @torch.no_grad()
     def score(self, num: int = NUM_SCORED) -> dict[str, float]:
-        """Return how many of the 1,000 modes samples have, the KL of their shares to even ones, and `sure`.
-
-        That one is the share of samples of which the classifier is sure: a blur has some mode, too.
-        """
+        """Return the score of `num` samples."""
         network = self.players.generator.eval()
         latents = self.latents("scored", 0, num).split(CHUNK)
-        found = [modes_of(self.classifier, network(part)) for part in latents]
+        found = score_of(self.classifier, (network(part) for part in latents))
         network.train()
-        modes = torch.cat([modes for modes, _ in found])
-        shares = torch.bincount(modes, minlength=NUM_MODES).double() / num
-        present = shares[shares > 0]
-        return {
-            "modes": float(len(present)),
-            "kl": (present * (present * NUM_MODES).log()).sum().item(),
-            "sure": torch.cat([sure for _, sure in found]).double().mean().item(),
-        }
+        return found
+
+
+def score_of(classifier: nn.Sequential, batches: Iterable[Tensor]) -> dict[str, float]:
+    """Return how many of the 1,000 modes stacks have, the KL of their shares to even ones, and `sure`.
+
+    That one is the share of stacks of which the classifier is sure: a blur has some mode, too.
+    """
+    found = [modes_of(classifier, part) for part in batches]
+    modes = torch.cat([modes for modes, _ in found])
+    shares = torch.bincount(modes, minlength=NUM_MODES).double() / len(modes)
+    present = shares[shares > 0]
+    return {
+        "modes": float(len(present)),
+        "kl": (present * (present * NUM_MODES).log()).sum().item(),
+        "sure": torch.cat([sure for _, sure in found]).double().mean().item(),
+    }
+
+
+@torch.no_grad()
+def score_of_real(seed: int) -> dict[str, float]:
+    """Return the score of as many real stacks, which is what a perfect generator would have."""
+    pool = digits()
+    chosen = torch.randint(len(pool.images), (NUM_SCORED, 3), generator=Randomness(seed).generator("real")).split(CHUNK)
+    images = images_of(pool)
+    return score_of(trained_classifier(pool), (to_float(images[part]) for part in chosen))
+
+
+def images_of(pool: Pool) -> Tensor:
+    """Return the digits uint8 [N, 28, 28]."""
+    return torch.from_numpy(np.array(pool.images[:, 0]))
 
 
 def modes_of(classifier: nn.Sequential, stacks: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,8 +207,7 @@ def build(setting: Setting) -> Play:
     players = players_of(variant, setting["width"])
     pool = digits()
     stacks = torch.randint(len(pool.images), (NUM_STACKS, 3), generator=Randomness(seed).generator("stacks"))
-    images = torch.from_numpy(np.array(pool.images[:, 0]))
-    one = StackGame(game, players, images, stacks, trained_classifier(pool), seed)
+    one = StackGame(game, players, images_of(pool), stacks, trained_classifier(pool), seed)
     update = make_update(game, players)
 
     def play_round(index: int) -> None:

@@ -130,14 +130,12 @@ def test_a_round_shows_each_point_place_once_an_epoch_and_both_players_the_same_
 def test_the_mode_of_a_stack_is_the_number_of_its_digits(bench: Any) -> None:
     stacked = bench("stacked_mnist")
 
-    class Fake(nn.Sequential):
-        """Takes the first pixel for the digit; its last part is the logits' layer."""
-
-    fake = Fake(nn.Flatten(), nn.Linear(784, 10))
-    with torch.no_grad():
-        fake[1].weight.zero_()
-        fake[1].weight[:, 0] = 60 * torch.arange(10.0)
-        fake[1].bias.copy_(-30 * torch.arange(10.0).square())
+    logits = nn.Linear(784, 10)
+    with torch.no_grad():  # largest at the digit that the first pixel is next to
+        logits.weight.zero_()
+        logits.weight[:, 0] = 60 * torch.arange(10.0)
+        logits.bias.copy_(-30 * torch.arange(10.0).square())
+    fake = nn.Sequential(nn.Flatten(), logits)
     stacks = torch.zeros(2, 3, 28, 28)
     stacks[0, :, 0, 0] = torch.tensor([7.0, 0.0, 4.0])
     stacks[1, :, 0, 0] = torch.tensor([0.0, 1.5, 9.0])
@@ -189,7 +187,11 @@ def test_the_page_has_the_table_of_the_record(bench: Any) -> None:
 def test_a_row_is_the_mean_over_seeds_of_one_setting_with_its_standard_error(bench: Any) -> None:
     published = bench("published")
     runs = [
-        {"setting": RING | {"seed": seed, "epochs": epochs}, "score": {"modes": modes, "good": 0.5, "kl": 0.1}}
+        {
+            "setting": RING | {"seed": seed, "epochs": epochs},
+            "score": {"modes": modes, "good": 0.5, "kl": 0.1},
+            "milliseconds_a_round": 18.0,
+        }
         for seed, epochs, modes in ((0, 6, 7.0), (1, 6, 8.0), (2, 6, 6.0), (0, 400, 8.0))
     ]
     first, second = published.rows_of(runs)
@@ -198,8 +200,8 @@ def test_a_row_is_the_mean_over_seeds_of_one_setting_with_its_standard_error(ben
     assert second["values"]["modes"] == {"mean": 8.0, "error": None}
     text = published.table({"rows": [first, second], "dates": ["2026-01-01"], "processors": ["one"]})
     lines = text.splitlines()
-    assert "| 7.9 ± 0.1 | 7.0 ± 0.6 | 3 | −0.9 (1.5 errors) | 6 of 400 epochs |" in lines[2]
-    assert "| 7.9 ± 0.1 | 8.0 | 1 | +0.1 | 400 of 400 epochs |" in lines[5]
+    assert "| 7.9 ± 0.1 | 7.0 ± 0.6 | 3 | −0.9 (1.5 errors) | 6 of 400 epochs | 2.0 h |" in lines[2]
+    assert "| 7.9 ± 0.1 | 8.0 | 1 | +0.1 | 400 of 400 epochs | 2.0 h |" in lines[5]
 
 
 def test_every_published_value_has_a_row_and_every_loss_a_name(bench: Any) -> None:

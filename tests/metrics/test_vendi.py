@@ -61,7 +61,9 @@ def test_what_is_no_matrix_of_similarities_is_refused(similarities, said):
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("features", [torch.ones(4), torch.empty(0, 3), torch.zeros(2, 3), torch.full((2, 3), math.inf)])
+@pytest.mark.parametrize(
+    "features", [torch.ones(4), torch.empty(0, 3), torch.zeros(2, 3), torch.full((2, 3), math.inf)]
+)
 def test_features_without_an_angle_are_refused(features):
     with pytest.raises(UserError):
         vendi_by_angle(features)

@@ -53,4 +53,4 @@ def _check(similarities: Tensor) -> None:
     if (values - values.T).abs().max() > TOLERANCE:
         raise UserError("Vendi score", "similarities are not symmetric; give the same for (i, j) and (j, i)")
     if (values.diagonal() - 1).abs().max() > TOLERANCE:
-        raise UserError("Vendi score", "a sample's similarity to itself is not 1; divide by the diagonal's square roots")
+        raise UserError("Vendi score", "a sample's similarity to itself is not 1; give 1 on the diagonal")
