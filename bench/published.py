@@ -181,7 +181,7 @@ def table(record: dict[str, Any]) -> str:
                 str(len(row["seeds"])),
                 difference(name, found, theirs),
                 played(row["setting"]),
-                "–" if row["hours"] is None else f"{row['hours']:.1f} h",
+                whole(row),
             ]
             lines.append(f"| {' | '.join(cells)} |")
     dates = record["dates"]
@@ -223,6 +223,14 @@ def played(setting: Setting) -> str:
             return f"{text}, γ {setting['gamma']:g}" if "gamma" in setting else text
         case _:
             return "all"
+
+
+def whole(row: dict[str, Any]) -> str:
+    """Say how long all of the published training would take, or more than what where the networks are smaller."""
+    if row["hours"] is None:
+        return "–"
+    is_smaller = row["setting"].get("width", stacked_mnist.FULL.width) < stacked_mnist.FULL.width
+    return f"{'> ' if is_smaller else ''}{row['hours']:.1f} h"
 
 
 def written(text: str, record: dict[str, Any]) -> str:
