@@ -7,6 +7,7 @@ import torch
 
 from equipoise.metrics.fid import fid, moments
 from equipoise.metrics.prdc import prdc
+from equipoise.metrics.vendi import vendi
 
 
 def _normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -50,3 +51,9 @@ def test_bias_of_fid_is_the_one_of_gaussian_features():
 def test_fid_of_a_set_with_itself_is_0():
     features = moments(_normal(1, 300, 64))
     assert fid(features, features) == pytest.approx(0, abs=1e-9)
+
+
+def test_vendi_score_of_six_numbers_in_three_pairs_is_the_published_one():
+    # the example of the score's authors (arXiv:2210.02410): similarity e^−|a − b|; 2.9999 is cut off, not rounded
+    values = torch.tensor([0.0, 0, 10, 10, 20, 20])
+    assert 2.9999 <= vendi(torch.exp(-(values[:, None] - values).abs())) < 3

@@ -1,0 +1,210 @@
+"""Published games: what is played is the paper's, what is killed goes on, and the page says what the record says."""
+
+import importlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parents[1]
+RING = {"experiment": "pacgan", "shape": "ring", "packing": 2, "epochs": 1, "seed": 3}
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that imports a module of the benchmarks."""
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    return importlib.import_module
+
+
+class Killed(Exception):
+    """Stands for the end of a process in the middle of a game."""
+
+
+def short(bench: Any, num_rounds: int, killed_at: int = -1) -> Any:
+    """Return what builds PacGAN's game with few rounds, and may be killed before one."""
+    pacgan, resumable = bench("pacgan"), bench("resumable")
+
+    def build(setting: dict[str, Any]) -> Any:
+        play = pacgan.build(setting)
+
+        def play_round(index: int) -> None:
+            if index == killed_at:
+                raise Killed
+            play.play_round(index)
+
+        return resumable.Play(num_rounds, play.update, play_round, play.score, play.glance)
+
+    return build
+
+
+def test_a_killed_game_goes_on_and_ends_as_if_it_had_not_been(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumable = bench("resumable")
+    whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
+    resumable.run_all([RING], short(bench, 12), whole, 1)
+    monkeypatch.setattr(resumable, "SAVE_EVERY", 0.0)
+    with pytest.raises(Killed):
+        resumable.run_all([RING], short(bench, 12, killed_at=7), killed, 1)
+    assert resumable.finished(killed) == []
+    assert resumable.state_of(killed, RING).exists()
+    first: list[int] = []
+    again = short(bench, 12)
+
+    def counted(setting: dict[str, Any]) -> Any:
+        play = again(setting)
+
+        def play_round(index: int) -> None:
+            first.append(index)
+            play.play_round(index)
+
+        return resumable.Play(12, play.update, play_round, play.score, play.glance)
+
+    resumable.run_all([RING], counted, killed, 1)
+    assert first == list(range(7, 12))
+    assert not list(tmp_path.glob("*.safetensors"))
+    found, expected = resumable.finished(killed)[0], resumable.finished(whole)[0]
+    assert (found["score"], found["glances"]) == (expected["score"], expected["glances"])
+
+
+def test_a_finished_game_is_not_played_again_and_a_torn_line_is_none(bench: Any, tmp_path: Path) -> None:
+    resumable = bench("resumable")
+    out = tmp_path / "out.jsonl"
+    resumable.run_all([RING], short(bench, 2), out, 1)
+    with out.open("a") as file:
+        file.write('{"setting": {"experi')
+    other = RING | {"seed": 4}
+    resumable.run_all([RING, other], short(bench, 2), out, 1)
+    assert [line["setting"] for line in resumable.finished(out)] == [RING, other]
+
+
+@pytest.mark.parametrize("packing", [1, 4])
+def test_the_networks_of_pacgan_have_the_published_sizes(bench: Any, packing: int) -> None:
+    pacgan = bench("pacgan")
+    torch.manual_seed(0)
+    players = pacgan.players_of(packing)
+    shapes = [tuple(layer.weight.shape) for layer in players.generator if isinstance(layer, nn.Linear)]
+    assert shapes == [(400, 2), (400, 400), (400, 400), (400, 400), (2, 400)]
+    weights = [weight for weight in players.discriminator.parameters() if weight.ndim == 2]
+    assert [tuple(weight.shape) for weight in weights] == [
+        (1000, 2 * packing),
+        (1000, 200),
+        (1000, 200),
+        (1, 200),
+    ]
+    assert weights[1].std().item() == pytest.approx(0.02, rel=0.02)
+    assert not any(value.any() for value in players.discriminator.parameters() if value.ndim == 1)
+    assert players.discriminator(torch.zeros(12, 2)).shape == (12 // packing,)
+
+
+def test_a_maxout_unit_is_the_largest_of_its_five_pieces(bench: Any) -> None:
+    pacgan = bench("pacgan")
+    layer = pacgan.Maxout(3)
+    points = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+    pieces = points @ layer.linear.weight.T + layer.linear.bias
+    assert layer(points)[2, 7].item() == pytest.approx(pieces[2, 35:40].max().item())
+
+
+def test_a_round_shows_each_point_place_once_an_epoch_and_both_players_the_same_samples(bench: Any) -> None:
+    pacgan = bench("pacgan")
+    torch.manual_seed(0)
+    play = pacgan.build(RING)
+    game = play.play_round.__closure__
+    one = next(cell.cell_contents for cell in game if isinstance(cell.cell_contents, pacgan.PointGame))
+    rows = torch.cat([one.real(index).view(-1, 4) for index in (0, 1, 999)])
+    assert len(rows.unique(dim=0)) == 300
+    assert not torch.equal(one.real(0), one.real(1000))
+    seen: list[torch.Tensor] = []
+    one.players.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    play.play_round(0)
+    in_generator_step, real, in_discriminator_step = seen
+    assert torch.equal(in_generator_step, in_discriminator_step)
+    assert torch.equal(real, one.real(0))
+
+
+def test_the_mode_of_a_stack_is_the_number_of_its_digits(bench: Any) -> None:
+    stacked = bench("stacked_mnist")
+
+    logits = nn.Linear(784, 10)
+    with torch.no_grad():  # largest at the digit that the first pixel is next to
+        logits.weight.zero_()
+        logits.weight[:, 0] = 60 * torch.arange(10.0)
+        logits.bias.copy_(-30 * torch.arange(10.0).square())
+    fake = nn.Sequential(nn.Flatten(), logits)
+    stacks = torch.zeros(2, 3, 28, 28)
+    stacks[0, :, 0, 0] = torch.tensor([7.0, 0.0, 4.0])
+    stacks[1, :, 0, 0] = torch.tensor([0.0, 1.5, 9.0])
+    modes, is_sure = stacked.modes_of(fake, stacks)
+    assert modes[0] == 704
+    assert modes[1] in (19, 29)
+    assert is_sure.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("loss", ["dcgan", "pacdcgan2", "minimax", "r1", "r1+r2-relativistic"])
+def test_a_round_of_every_kind_of_stacked_game_moves_both_players(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    stacked = bench("stacked_mnist")
+
+    class Digits:
+        images = torch.randint(256, (50, 1, 28, 28), generator=torch.Generator().manual_seed(1)).byte().numpy()
+
+    monkeypatch.setattr(stacked, "digits", Digits)
+    monkeypatch.setattr(stacked, "trained_classifier", lambda pool: None)
+    torch.manual_seed(0)
+    setting = {"experiment": "stacked-mnist", "loss": loss, "width": 4, "rate": 1e-3, "rounds": 1, "seed": 0}
+    play = stacked.build(setting | ({"gamma": 0.1} if stacked.VARIANTS[loss].penalty != "none" else {}))
+    players = play.update.players
+    before = {name: value.clone() for name, value in players.generator.named_parameters()}
+    other = {name: value.clone() for name, value in players.discriminator.named_parameters()}
+    play.play_round(0)
+    assert any(not torch.equal(value, before[name]) for name, value in players.generator.named_parameters())
+    assert any(not torch.equal(value, other[name]) for name, value in players.discriminator.named_parameters())
+    steps = {
+        role: {int(state["step"]) for state in optimizer.state.values()}
+        for role, optimizer in play.update.optimizers.items()
+    }
+    assert steps["discriminator"] == {1}
+    assert steps["generator"] == {2 if stacked.VARIANTS[loss].is_dcgan else 1}
+
+
+# The page
+
+
+def test_the_page_has_the_table_of_the_record(bench: Any) -> None:
+    published = bench("published")
+    record = json.loads((ROOT / "bench" / "records" / "published.json").read_text())
+    text = (ROOT / "docs" / "published.md").read_text("utf-8")
+    assert published.written(text, record) == text, "run: python bench/published.py table FILE …"
+    assert record["rows"] == published.rows_of(record["runs"])
+
+
+def test_a_row_is_the_mean_over_seeds_of_one_setting_with_its_standard_error(bench: Any) -> None:
+    published = bench("published")
+    runs = [
+        {
+            "setting": RING | {"seed": seed, "epochs": epochs},
+            "score": {"modes": modes, "good": 0.5, "kl": 0.1},
+            "milliseconds_a_round": 18.0,
+        }
+        for seed, epochs, modes in ((0, 6, 7.0), (1, 6, 8.0), (2, 6, 6.0), (0, 400, 8.0))
+    ]
+    first, second = published.rows_of(runs)
+    assert first["seeds"] == [0, 1, 2]
+    assert first["values"]["modes"] == {"mean": 7.0, "error": pytest.approx(1 / math.sqrt(3))}
+    assert second["values"]["modes"] == {"mean": 8.0, "error": None}
+    text = published.table({"rows": [first, second], "dates": ["2026-01-01"], "processors": ["one"]})
+    lines = text.splitlines()
+    assert "| 7.9 ± 0.1 | 7.0 ± 0.6 | 3 | −0.9 (1.5 errors) | 6 of 400 epochs | 2.0 h |" in lines[2]
+    assert "| 7.9 ± 0.1 | 8.0 | 1 | +0.1 | 400 of 400 epochs | 2.0 h |" in lines[5]
+
+
+def test_every_published_value_has_a_row_and_every_loss_a_name(bench: Any) -> None:
+    published, stacked = bench("published"), bench("stacked_mnist")
+    assert set(published.PUBLISHED) <= set(published.ORDER)
+    assert set(stacked.VARIANTS) <= set(published.ROWS)
