@@ -40,6 +40,7 @@ ORDER = (
         "setup",
         "against",
         "api",
+        "explore",
         "datasets",
         "watch",
         "integrations",
