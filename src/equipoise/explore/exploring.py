@@ -1,6 +1,6 @@
 """A run's best generator, explored: what is looked at, what is written, and the page that shows it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from equipoise import tasks
 from equipoise.api import SILENT, Best, Run
 from equipoise.data.arrays import picture_in
 from equipoise.data.cache import default_cache
@@ -19,18 +20,19 @@ from equipoise.data.pool import to_float
 from equipoise.data.sources import PICTURE_ARRAYS
 from equipoise.errors import Option, UserError
 from equipoise.explore.groups import row_of
-from equipoise.explore.sections import Asked, Section, attempted, by_groups, sections_of
+from equipoise.explore.sections import NUM_JUDGED, Asked, Section, attempted, by_groups, sections_of
 from equipoise.explore.space import Space
 from equipoise.loop import Observer
 from equipoise.metrics.features import encoder
 from equipoise.metrics.features.load import in_batches
 from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, efficientnet_features, published
+from equipoise.recipe import Recipe
 from equipoise.report.exhibits import Group, Shown, content_of
 from equipoise.report.report import rendered
 from equipoise.runs.status import read_status, shown_path
+from equipoise.setup import loss_of
 from equipoise.storage.files import write_bytes, write_json
 from equipoise.storage.safe_open import read_bytes
-from equipoise.tasks import refuse_without_pictures
 from equipoise.tasks.base import Exhibit
 from equipoise.tasks.exhibits import file_of
 from equipoise.tasks.image_model import ImageModel, target_of
@@ -94,14 +96,14 @@ def explored(
         >>> from equipoise.explore import explored, write
         >>> write(explored(eq.load(RUN)), FOLDER)
     """
-    refuse_without_pictures(run.recipe.task, run.path)
+    tasks.refuse_without_pictures(run.recipe.task, run.path)
     if not LEAST <= num <= MOST:
         raise UserError(Option("num", num), f"allowed are {LEAST} to {MOST}", Option("num", 8))
     best = run.best
     model = _model_of(best)
     names, pictures = read_pictures(images, target_of(run.recipe, model))
     ways = [_way(text, model) for text in labels]
-    asked = Asked(space_of(best), model, seed, num)
+    asked = Asked(space_of(best), model, seed, num, _judge_of(run, observer))
     exhibits: list[Exhibit] = []
     latents: dict[str, Tensor] = {}
     left_out: list[str] = []
@@ -213,6 +215,30 @@ def _model_of(best: Best) -> ImageModel:
     if not isinstance(best.model, ImageModel):
         raise UserError("explore", "this generator draws no pictures from latents")
     return best.model
+
+
+def _judge_of(run: Run, observer: Observer) -> Callable[[Tensor], dict[str, float]] | None:
+    """Return what finds the judge's metrics of images; None where the data are not at hand, or it takes long.
+
+    It is quick where the run has an evaluation encoder of its own. Nothing is downloaded.
+    """
+    recipe, folder = run.recipe, run.folder
+    if not folder.encoder.is_file() or recipe.data.source.startswith("hub:"):
+        return None
+    try:
+        data = folder.data()
+        opened = tasks.opened(recipe, torch.device("cpu"), observer.stage)
+        if opened.digest != data.digest:
+            return None
+        known = opened.judged_like(data, folder.encoder).grouped_like(data, folder.groups)
+        made = known.task(recipe, loss_of(Recipe(), None), torch.float32, observer.stage)
+        judge = made.judge("validation")
+        if judge is None:
+            return None
+        judge = judge.sized(NUM_JUDGED)
+    except (UserError, OSError):  # the rest needs no data
+        return None
+    return lambda images: judge.measure([images]).values
 
 
 def _of_groups(run: Run, model: ImageModel) -> Section:

@@ -22,10 +22,12 @@ QUALITY = 80  # of an animation
 def labelled_grid(images: Tensor, rows: list[str], columns: list[str] | None = None) -> bytes:
     """Return images [R · K, C, H, W] in [-1, 1] as a PNG of R rows, with words beside them and above its columns.
 
-    Rows without words take no room for them. Letters that the font lacks show as boxes, so the words are also told
-    where the picture is.
+    Rows without words take no room for them. Words in letters that the font lacks become their numbers, so captions
+    have to tell them.
     """
     tiles = as_tiles(images)
+    rows = drawable(rows)
+    columns = drawable(columns or [])
     num_columns = len(tiles) // len(rows)
     height, width, channels = tiles.shape[1:]
     font = ImageFont.load_default(LETTERS)
@@ -44,7 +46,7 @@ def labelled_grid(images: Tensor, rows: list[str], columns: list[str] | None = N
     for place, text in enumerate(rows):
         middle = above + GAP + place * (height + GAP) + height / 2
         draw.text((left - SPACE, middle), text, ink, font, anchor="rm")
-    for place, text in enumerate(columns or []):
+    for place, text in enumerate(columns):
         middle = left + GAP + place * (width + GAP) + width / 2
         draw.text((middle, above - SPACE / 2), _shortened(text, font, width + GAP), ink, font, anchor="ms")
     pixels = np.asarray(picture)
@@ -94,10 +96,15 @@ def rows_of(*columns: Tensor) -> Tensor:
     return torch.stack(columns, 1).flatten(0, 1)
 
 
+def drawable(words: list[str]) -> list[str]:
+    """Return words as they are if all letters are Latin ones; others by their numbers, as Pillow's font lacks them."""
+    return [text if all(ord(letter) < 256 for letter in text) else str(place + 1) for place, text in enumerate(words)]
+
+
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
     """Return as much of a text as fits into so many pixels."""
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(f"{text}…") > width:
+    while text and font.getlength(text) > width:
         text = text[:-1]
-    return f"{text}…"
+    return text

@@ -62,7 +62,9 @@ def projected(
     drawn = space.latents(randomness, candidates, "candidates")
     labels = space.told(randomness, candidates)
     shown = images_of(space, drawn, labels)
-    begins = torch.stack([multi_scale(picture[None], shown).topk(starts, largest=False).indices for picture in pictures])
+    begins = torch.stack(
+        [multi_scale(picture[None], shown).topk(starts, largest=False).indices for picture in pictures]
+    )
     chosen = begins.flatten()
     targets = pictures.repeat_interleave(starts, 0)
     told = labels if labels is None else labels[chosen]

@@ -18,14 +18,15 @@ from equipoise.explore.space import Space, centre_of, closed_walk, codes_of, ima
 from equipoise.explore.truncation import pulled, truncated_normal, variety
 from equipoise.randomness import Randomness
 from equipoise.tasks.base import Exhibit
-from equipoise.tasks.exhibits import picture
+from equipoise.tasks.exhibits import picture, rows
 from equipoise.tasks.image_model import ImageModel
 
 STEPS = 7  # pictures from one end of a way to the other
 FRAMES = 8  # of an animation, from one stop to the next
-SHARES = (1.0, 0.7, 0.5, 0.3, 0.0)  # ψ
+SHARES = (1.0, 0.7, 0.5, 0.3)  # ψ; of a mapping network also 0, its mean
 THRESHOLDS = (2.0, 1.0, 0.5, 0.2)
-NUM_VARIETY = 200  # pictures whose variety is measured
+NUM_JUDGED = 500  # truncated pictures that are measured
+JUDGED = ("precision", "recall", "coverage")  # metrics of the judge that are shown
 NUM_CLASSES = 12  # columns, at most
 NUM_ROWS = 6  # pictures that are shown as every class, or moved to every group
 NUM_OWN = 3  # generated pictures that are projected, to see how well that can be done
@@ -42,6 +43,7 @@ class Asked:
     model: ImageModel
     seed: int = 0
     num: int = 8
+    judged: Callable[[Tensor], dict[str, float]] | None = None  # metrics of images, where the run's data are at hand
 
     def randomness(self, place: int = 0) -> Randomness:
         """Return the randomness of a section."""
@@ -70,7 +72,7 @@ def walks(asked: Asked, progress: Progress) -> Found:
     moving, _ = animated(torch.stack(loops, 1))
     shares = torch.linspace(0, 1, STEPS)
     legs = [slerp(one, other, shares) for one, other in zip(stops[0], stops[0].roll(-1, 0), strict=True)]
-    rows = [f"{place + 1} to {(place + 1) % asked.num + 1}" for place in range(asked.num)]
+    words = [f"{place + 1} to {(place + 1) % asked.num + 1}" for place in range(asked.num)]
     still = images_of(space, torch.cat(legs), _all(told, 0, asked.num * STEPS))
     class_of = f" All of them are of the class {_names(asked.model, told)[0]}." if told is not None else ""
     title = "A walk through the latents"
@@ -86,7 +88,7 @@ def walks(asked: Asked, progress: Progress) -> Found:
     return Found(
         (
             Exhibit("animation", "walk", title, moving, looped, intro),
-            picture("walk-grid", title, labelled_grid(still, rows), by_row),
+            picture("walk-grid", title, labelled_grid(still, words), by_row),
         ),
         {"walk": {"stops": asked.num, "loops": asked.num, "frames": asked.num * FRAMES}},
     )
@@ -99,7 +101,7 @@ def by_weights(asked: Asked, progress: Progress) -> Found:
     caption = (
         f"Each row is one direction, the strongest first, read out of the weights of {layers} alone. The picture in "
         "the middle is the same in all rows. To the left and right it is moved along the direction, in standard "
-        f"deviations (σ). Beside each row: its share of the squared length of these weights. {_total(found)}"
+        f"deviations. Beside each row: its share of the squared length of these weights. {_total(found)}"
     )
     title = "Directions in the weights"
     return _directions(asked, found, "directions-weights", title, caption)
@@ -122,10 +124,10 @@ def _directions(asked: Asked, found: Directions, name: str, title: str, caption:
     randomness = asked.randomness()
     latents = asked.space.latents(randomness, 1, "directions")
     images = along(asked.space, found, latents, asked.space.told(randomness, 1), steps, asked.seed)
-    rows = [f"{place + 1}:  {_percent(share)}" for place, share in enumerate(found.shares.tolist())]
-    columns = [f"{step:+.0f}σ".replace("-", "−") if step else "0" for step in steps.tolist()]
+    words = [f"{place + 1}:  {_percent(share)}" for place, share in enumerate(found.shares.tolist())]
+    columns = [f"{step:+.0f}" if step else "0" for step in steps.tolist()]
     numbers = {"layers": list(found.layers), "shares": found.shares.tolist()}
-    exhibit = picture(name, title, labelled_grid(images, rows, columns), caption)
+    exhibit = picture(name, title, labelled_grid(images, words, columns), caption)
     return Found((exhibit,), {name.replace("-", "_"): numbers}, {name: found.vectors})
 
 
@@ -133,51 +135,64 @@ def truncations(asked: Asked, progress: Progress) -> Found:
     """Show the same pictures with latents pulled to the middle, and with latents cut at thresholds."""
     space = asked.space
     randomness = asked.randomness()
-    latents = space.latents(randomness, NUM_VARIETY, "truncated")
-    told = space.told(randomness, NUM_VARIETY)
+    latents = space.latents(randomness, NUM_JUDGED, "truncated")
+    told = space.told(randomness, NUM_JUDGED)
     codes = codes_of(space, latents, told)
     centre = centre_of(space, asked.seed)
-    by_share = {}
-    for share in SHARES:
-        progress(len(by_share) / (len(SHARES) + len(THRESHOLDS)))
-        by_share[share] = images_of_codes(space, pulled(codes, centre, share), told)
-    by_threshold = {}
+    shares = SHARES if space.mapping is None else (*SHARES, 0.0)
+    found: dict[str, Tensor] = {}
+    num_rows = len(shares) + len(THRESHOLDS)
+    for share in shares:
+        progress(len(found) / num_rows)
+        found[f"psi {share:g}"] = images_of_codes(space, pulled(codes, centre, share), told)
     for threshold in THRESHOLDS:
-        progress((len(SHARES) + len(by_threshold)) / (len(SHARES) + len(THRESHOLDS)))
-        by_threshold[threshold] = images_of(space, truncated_normal(latents, threshold, randomness), told)
-    whole = max(variety(by_share[1.0]), 1e-12)
+        progress(len(found) / num_rows)
+        found[f"± {threshold:g}"] = images_of(space, truncated_normal(latents, threshold, randomness), told)
     columns = None if told is None else _names(asked.model, told)[: asked.num]
 
-    def grid(found: dict[float, Tensor], sign: str) -> bytes:
-        rows = [f"{sign} {value:g}:  {_percent(variety(images) / whole)}" for value, images in found.items()]
-        return labelled_grid(torch.cat([images[: asked.num] for images in found.values()]), rows, columns)
+    def grid(sign: str) -> bytes:
+        words = [text for text in found if text.startswith(sign)]
+        return labelled_grid(torch.cat([found[text][: asked.num] for text in words]), words, columns)
 
     title = "Truncation"
-    intro = "Latents near the middle give plainer pictures that are more alike; latents far from it give the rest."
+    intro = (
+        "With latents near the middle, many generators draw plainer pictures that are more alike. Others break there: "
+        "normal latents of many numbers never come near 0, so a network has not seen such ones in training."
+    )
     middle = "their mean" if space.mapping is not None else "0, their mean"
-    pulling = (
-        f"The same pictures with their latents pulled towards {middle}: the distance is multiplied by ψ. Beside each "
-        f"row: how far two of {NUM_VARIETY} such pictures are apart, in per cent of ψ = 1."
+    pulling = f"The same pictures with latents pulled towards {middle}: the distance is multiplied by ψ (psi)."
+    cutting = "The same, but each number of the latents that is beyond ± the threshold is drawn anew."
+    numbers = [_truncation_scores(asked, text, images, told) for text, images in found.items()]
+    whole = max(numbers[0]["variety"], 1e-12)
+    for one in numbers:
+        one["variety"] /= whole
+    exhibits = (
+        picture("truncation", title, grid("psi"), pulling, intro),
+        picture("truncated-normal", title, grid("±"), cutting),
+        _table_of_truncation(numbers, title),
     )
-    cutting = (
-        "The same, but each number of the latents that is beyond ± the threshold is drawn anew. Above 2 almost nothing "
-        "changes."
-    )
-    return Found(
-        (
-            picture("truncation", title, grid(by_share, "ψ ="), pulling, intro),
-            picture("truncated-normal", title, grid(by_threshold, "±"), cutting),
-        ),
-        {
-            "truncation": [
-                {"psi": share, "variety": variety(images) / whole} for share, images in by_share.items()
-            ],
-            "truncated_normal": [
-                {"threshold": threshold, "variety": variety(images) / whole}
-                for threshold, images in by_threshold.items()
-            ],
-        },
-    )
+    return Found(exhibits, {"truncation": [{"latents": text, **one} for text, one in zip(found, numbers, strict=True)]})
+
+
+def _truncation_scores(asked: Asked, text: str, images: Tensor, told: Tensor | None) -> dict[str, float]:
+    """Return how far two pictures are apart, and what the judge says of them if there is one."""
+    scores = {} if asked.judged is None else asked.judged(images)
+    return {"variety": variety(images, told), **{name: scores[name] for name in JUDGED if name in scores}}
+
+
+def _table_of_truncation(numbers: list[dict[str, float]], title: str) -> Exhibit:
+    labels = [*(f"psi {share:g}" for share in SHARES), "psi 0"][: len(numbers) - len(THRESHOLDS)]
+    labels += [f"± {threshold:g}" for threshold in THRESHOLDS]
+    cells = [
+        [text, *(f"{100 * value:.0f} %" for value in one.values())] for text, one in zip(labels, numbers, strict=True)
+    ]
+    caption = f"Variety: how far two of {NUM_JUDGED} pictures are apart, against untruncated ones."
+    if len(numbers[0]) > 1:
+        caption += (
+            " Precision: the share of them that are near real ones. Recall and coverage: the share of real ones that "
+            "they reach. Compare these numbers with each other alone; `equipoise evaluate` takes more pictures."
+        )
+    return rows("truncation-scores", title, ["latents", *numbers[0]], cells, caption)
 
 
 # Pictures that are given
@@ -192,7 +207,7 @@ def projections(asked: Asked, names: list[str], pictures: Tensor, progress: Prog
     num = len(pictures)
     ceiling = float(found.rmse[num:].mean())
     grid = rows_of(torch.cat([pictures, own]), found.images, found.random)
-    rows = [*(_fitted(name) for name in names), *["its own"] * NUM_OWN]
+    words = [*(_fitted(name) for name in names), *["its own"] * NUM_OWN]
     errors = ", ".join(f"{error:.1f}" for error in found.rmse[:num].tolist())
     nearest = ", ".join(f"{error:.1f}" for error in found.nearest[:num].tolist())
     caption = (
@@ -202,7 +217,7 @@ def projections(asked: Asked, names: list[str], pictures: Tensor, progress: Prog
         f"{ceiling:.1f}."
     )
     title = "Your pictures" if num > 1 else "Your picture"
-    exhibits = [picture("projection", title, labelled_grid(grid, rows, ["given", "found", "random"]), caption)]
+    exhibits = [picture("projection", title, labelled_grid(grid, words, ["given", "found", "random"]), caption)]
     if num > 1:
         exhibits.append(_between(asked, names, pictures, found, title))
     if num == 3:
@@ -227,15 +242,15 @@ def projections(asked: Asked, names: list[str], pictures: Tensor, progress: Prog
 def _between(asked: Asked, names: list[str], pictures: Tensor, found: Projection, title: str) -> Exhibit:
     """Show the way from each given picture to the next."""
     shares = torch.linspace(0, 1, STEPS)
-    rows = _as_rows(asked.model, found.labels)
+    told_rows = _as_rows(asked.model, found.labels)
     shown = []
     for place in range(len(pictures) - 1):
         latents = slerp(found.latents[place], found.latents[place + 1], shares)
-        told = None if rows is None else blended(rows[place : place + 2], STEPS)
+        told = None if told_rows is None else blended(told_rows[place : place + 2], STEPS)
         images = images_of(asked.space, latents, told)
         shown += [pictures[place : place + 1], images, pictures[place + 1 : place + 2]]
     words = [_fitted(name) for name in names[:-1]]
-    columns = ["given", *["·"] * STEPS, "given"]
+    columns = ["given", *[""] * STEPS, "given"]
     caption = "The way from each picture to the next: between the given ones, what the generator draws."
     return picture("between", title, labelled_grid(torch.cat(shown), words, columns), caption)
 
@@ -251,7 +266,7 @@ def _sum(asked: Asked, pictures: Tensor, found: Projection, title: str) -> Exhib
         "Arithmetic: what the first picture has, with what the second one has and the third one has not. Single "
         "latents are a poor measure of what pictures have in common, so this works now and then."
     )
-    grid = labelled_grid(shown, ["given", "found"], ["a", "b", "c", "a + b − c"])
+    grid = labelled_grid(shown, ["given", "found"], ["a", "b", "c", "a + b - c"])
     return picture("sum", title, grid, caption)
 
 
@@ -264,16 +279,14 @@ def classes(asked: Asked, ways: list[list[str]], progress: Progress) -> Found:
     counts = _counts(asked.model)
     shown = sorted(sorted(range(len(names)), key=lambda place: -counts[place])[:NUM_CLASSES])
     columns = [names[place] for place in shown]
-    rows = torch.stack([row_of(asked.model, name) for name in columns])
+    every = torch.stack([row_of(asked.model, name) for name in columns])
     space = asked.space
     latents = space.latents(asked.randomness(), NUM_ROWS, "classes")
-    images = images_of(space, *each_with(latents, rows))
+    images = images_of(space, *each_with(latents, every))
     some = f" The {len(shown)} most frequent of {len(names)} are shown." if len(shown) < len(names) else ""
-    caption = f"Each row is one and the same latent, drawn as every class.{some}"
+    caption = f"Each row is one and the same latent, drawn as {', '.join(columns)}.{some}"
     title = "Classes"
-    intro = (
-        "What a row has in common is what the generator keeps apart from the class, such as slant or weight of a stroke."
-    )
+    intro = "What a row has in common is what the generator keeps apart from the class, such as slant or weight of a stroke."
     exhibits = [picture("classes", title, labelled_grid(images, [""] * NUM_ROWS, columns), caption, intro)]
     for place, way in enumerate(ways or [columns[:2]]):
         ends = torch.stack([row_of(asked.model, name) for name in way])
@@ -291,14 +304,14 @@ def grouped(asked: Asked, extract: Extract, seen_by: str, num: int, progress: Pr
     found = groups_of(space, extract, asked.randomness(), asked.num, num)
     progress(0.5)
     means = images_of(space, on_shell(found.means))
-    rows = []
+    lines = []
     words = []
     for place, size in enumerate(found.sizes):
         members = found.images[found.places == place]
         filled = members[torch.arange(STEPS) % len(members)]
-        rows.append(torch.cat([means[place : place + 1], filled]))
+        lines.append(torch.cat([means[place : place + 1], filled]))
         words.append(f"{place + 1}:  {_percent(size / num)}")
-    columns = ["mean", *["·"] * STEPS]
+    columns = ["mean", *[""] * STEPS]
     of_groups = (
         f"{num:,} random pictures, parted into {len(words)} groups by what {seen_by} sees. Left, what the mean of a "
         "group's latents shows; then pictures of the group. Beside each row: the group's share."
@@ -317,7 +330,7 @@ def grouped(asked: Asked, extract: Extract, seen_by: str, num: int, progress: Pr
     heads = ["start", *(str(place + 1) for place in range(len(words)))]
     return Found(
         (
-            picture("groups", title, labelled_grid(torch.cat(rows), words, columns), of_groups, intro),
+            picture("groups", title, labelled_grid(torch.cat(lines), words, columns), of_groups, intro),
             picture("groups-moved", title, labelled_grid(shown.flatten(0, 1), [""] * NUM_ROWS, heads), of_moves),
         ),
         {"groups": {"sizes": found.sizes, "seen_by": seen_by, "arrived": arrived, "arrived_by_chance": strays}},
@@ -364,7 +377,9 @@ def _all(told: Tensor | None, place: int, num: int) -> Tensor | None:
 def _names(model: ImageModel, labels: Tensor) -> list[str]:
     """Return in words what labels [N], or 0 and 1 [N, L], stand for."""
     if labels.ndim == 2:
-        return [", ".join(name for name, is_on in zip(model.classes, row, strict=True) if is_on) for row in labels > 0.5]
+        return [
+            ", ".join(name for name, is_on in zip(model.classes, row, strict=True) if is_on) for row in labels > 0.5
+        ]
     places = labels.tolist()
     return [model.classes[model.group_classes[place] if model.group_classes else place] for place in places]
 
@@ -388,7 +403,7 @@ def _counts(model: ImageModel) -> list[int]:
 def _marks(way: list[str]) -> list[str]:
     """Return words above the columns of a way through labels: the labels where it reaches them."""
     at = {round(place * (STEPS - 1) / (len(way) - 1)): name for place, name in enumerate(way)}
-    return [at.get(step, "·") for step in range(STEPS)]
+    return [at.get(step, "") for step in range(STEPS)]
 
 
 def _percent(share: float) -> str:
@@ -404,7 +419,7 @@ def _total(found: Directions) -> str:
 
 
 def _fitted(name: str, longest: int = 16) -> str:
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+    return name[:longest]
 
 
 Section = Callable[[Asked, Progress], Found]

@@ -20,7 +20,15 @@ def truncated_normal(latents: Tensor, threshold: float, randomness: Randomness) 
     return found
 
 
-def variety(images: Tensor) -> float:
-    """Return the mean distance of two of the images [N, C, H, W], N at least 2: the root of the mean squared one."""
+def variety(images: Tensor, labels: Tensor | None = None) -> float:
+    """Return the root mean squared distance of two of N images [N, C, H, W]; with labels, of two of the same one.
+
+    0 where no two are of the same label.
+    """
     flat = images.flatten(1)
-    return float((2 * flat.var(0).mean()).sqrt())
+    if labels is None:
+        return float((2 * flat.var(0).mean()).sqrt())
+    _, places = labels.unique(dim=0, return_inverse=True)
+    parts = [flat[places == place] for place in range(int(places.max()) + 1)]
+    spreads = [2 * part.var(0).mean() for part in parts if len(part) > 1]
+    return float(torch.stack(spreads).mean().sqrt()) if spreads else 0.0
