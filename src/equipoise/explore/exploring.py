@@ -1,5 +1,6 @@
 """A run's best generator, explored: what is looked at, what is written, and the page that shows it."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +46,10 @@ NUM_SEEN_SLOWLY = 800  # where the network that sees them is a large one
 PAGE = "index.html"
 NUMBERS = "explore.json"
 LATENTS = "latents.safetensors"
+OWN = re.compile(  # files of pictures and tables
+    r"(walk(-grid)?|directions-(weights|activations)|trunca(tion(-scores)?|ted-normal)|projection|between|sum"
+    r"|classes(-[0-9]+)?|groups(-moved)?)[.](png|webp|gif|json)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,13 +135,17 @@ def explored(
 def write(found: Explored, folder: str | Path, title: str = "") -> None:
     """Write what was found into a folder: pictures, `explore.json`, latents and a page; raises OSError.
 
-    Files of these names are replaced.
+    What an earlier exploration has left there is replaced.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if OWN.fullmatch(path.name) and path.is_file():
+            path.unlink()
     for name, exhibit in found.files.items():
         write_bytes(folder / name, exhibit.content)
-    write_bytes(folder / LATENTS, safetensors.torch.save({k: v.contiguous() for k, v in found.latents.items()}))
+    latents = {name: tensor.contiguous() for name, tensor in found.latents.items()}
+    write_bytes(folder / LATENTS, safetensors.torch.save(latents))
     pictures = [{"file": name, "says": exhibit.caption} for name, exhibit in found.files.items()]
     write_json(folder / NUMBERS, {**found.numbers, "pictures": pictures})
     write_bytes(folder / PAGE, page_of(found, title).encode(errors="replace"))

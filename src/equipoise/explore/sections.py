@@ -162,37 +162,32 @@ def truncations(asked: Asked, progress: Progress) -> Found:
     middle = "their mean" if space.mapping is not None else "0, their mean"
     pulling = f"The same pictures with latents pulled towards {middle}: the distance is multiplied by ψ (psi)."
     cutting = "The same, but each number of the latents that is beyond ± the threshold is drawn anew."
-    numbers = [_truncation_scores(asked, text, images, told) for text, images in found.items()]
-    whole = max(numbers[0]["variety"], 1e-12)
-    for one in numbers:
-        one["variety"] /= whole
+    whole = max(variety(found["psi 1"], told), 1e-12)
+    numbers = {text: _truncation_scores(asked, images, told, whole) for text, images in found.items()}
     exhibits = (
         picture("truncation", title, grid("psi"), pulling, intro),
         picture("truncated-normal", title, grid("±"), cutting),
         _table_of_truncation(numbers, title),
     )
-    return Found(exhibits, {"truncation": [{"latents": text, **one} for text, one in zip(found, numbers, strict=True)]})
+    return Found(exhibits, {"truncation": [{"latents": text, **one} for text, one in numbers.items()]})
 
 
-def _truncation_scores(asked: Asked, text: str, images: Tensor, told: Tensor | None) -> dict[str, float]:
-    """Return how far two pictures are apart, and what the judge says of them if there is one."""
+def _truncation_scores(asked: Asked, images: Tensor, told: Tensor | None, whole: float) -> dict[str, float]:
+    """Return how far two pictures are apart, of a whole, and what the judge says of them if there is one."""
     scores = {} if asked.judged is None else asked.judged(images)
-    return {"variety": variety(images, told), **{name: scores[name] for name in JUDGED if name in scores}}
+    return {"variety": variety(images, told) / whole, **{name: scores[name] for name in JUDGED if name in scores}}
 
 
-def _table_of_truncation(numbers: list[dict[str, float]], title: str) -> Exhibit:
-    labels = [*(f"psi {share:g}" for share in SHARES), "psi 0"][: len(numbers) - len(THRESHOLDS)]
-    labels += [f"± {threshold:g}" for threshold in THRESHOLDS]
-    cells = [
-        [text, *(f"{100 * value:.0f} %" for value in one.values())] for text, one in zip(labels, numbers, strict=True)
-    ]
+def _table_of_truncation(numbers: dict[str, dict[str, float]], title: str) -> Exhibit:
+    cells = [[text, *(f"{100 * value:.0f} %" for value in one.values())] for text, one in numbers.items()]
+    heads = list(next(iter(numbers.values())))
     caption = f"Variety: how far two of {NUM_JUDGED} pictures are apart, against untruncated ones."
-    if len(numbers[0]) > 1:
+    if len(heads) > 1:
         caption += (
             " Precision: the share of them that are near real ones. Recall and coverage: the share of real ones that "
             "they reach. Compare these numbers with each other alone; `equipoise evaluate` takes more pictures."
         )
-    return rows("truncation-scores", title, ["latents", *numbers[0]], cells, caption)
+    return rows("truncation-scores", title, ["latents", *heads], cells, caption)
 
 
 # Pictures that are given
@@ -286,7 +281,7 @@ def classes(asked: Asked, ways: list[list[str]], progress: Progress) -> Found:
     some = f" The {len(shown)} most frequent of {len(names)} are shown." if len(shown) < len(names) else ""
     caption = f"Each row is one and the same latent, drawn as {', '.join(columns)}.{some}"
     title = "Classes"
-    intro = "What a row has in common is what the generator keeps apart from the class, such as slant or weight of a stroke."
+    intro = "What a row has in common is what the generator keeps apart from the class, such as the weight of a stroke."
     exhibits = [picture("classes", title, labelled_grid(images, [""] * NUM_ROWS, columns), caption, intro)]
     for place, way in enumerate(ways or [columns[:2]]):
         ends = torch.stack([row_of(asked.model, name) for name in way])
