@@ -115,7 +115,7 @@ def test_given_pictures_are_read_as_the_data_were(train_once: Callable[..., eq.R
     names, cropped = read_pictures([tmp_path / "wide.png"], target_of(train_once("plain").recipe, model))
     assert names == ["wide"]
     assert cropped.shape == (1, 1, 8, 8)
-    assert cropped.min() == 1
+    assert cropped.min() > 0.95, "what lies beside the square is cut off"
     padded = train_once("padded", "task.fit=pad", "task.background=white")
     _, fitted = read_pictures([tmp_path / "wide.png"], target_of(padded.recipe, _model(padded)))
     assert fitted[0, 0, 0].min() == 1, "a white bar"
