@@ -7,12 +7,12 @@ docs/images/explore-*.png.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from common import RECORDS, write_record
+from common import write_record
 from PIL import Image
+from quoted import numbers_of_explore, table_of_truncation
 
 import equipoise as eq
 from equipoise.data.pool import Pool, prepare
@@ -53,6 +53,8 @@ def main() -> None:
         keep_pictures(found, SHOWN[name])
         record[name] = {key: value for key, value in found.numbers.items() if key != "run"}
     write_record("explore", record)
+    print(table_of_truncation())
+    print("\n".join(numbers_of_explore()))
 
 
 def held_out(pool: Pool, folder: Path) -> list[Path]:
@@ -70,43 +72,6 @@ def keep_pictures(found: Explored, names: dict[str, str]) -> None:
     """Write some of the pictures for the page."""
     for name, called in names.items():
         (IMAGES / f"explore-{called}.png").write_bytes(found.files[f"{name}.png"].content)
-
-
-def recorded() -> dict[str, Any]:
-    """Return the record."""
-    return json.loads((RECORDS / "explore.json").read_text())
-
-
-def table() -> str:
-    """Return what truncation does to both runs as a table in Markdown."""
-    record = recorded()
-    heads = ("variety", "precision", "recall", "coverage")
-    lines = [
-        f"| latents | {' | '.join(f'{head}, {name}' for name in SETTINGS for head in heads)} |",
-        "|---" * (1 + len(SETTINGS) * len(heads)) + "|",
-    ]
-    for rows in zip(*(record[name]["truncation"] for name in SETTINGS), strict=True):
-        cells = [f"{100 * row[head]:.0f} %" for row in rows for head in heads]
-        lines.append(f"| {rows[0]['latents']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def quoted() -> list[str]:
-    """Return the other numbers that the page quotes, as it words them."""
-    record = recorded()
-    digits, classes = record["digits"], record["classes"]
-    projections = digits["projection"]
-    return [
-        f"{digits['samples']:,} and {classes['samples']:,} samples",
-        f"{min(one['rmse'] for one in projections):.0f} to {max(one['rmse'] for one in projections):.0f} of 255",
-        f"{min(one['nearest_random_rmse'] for one in projections):.0f} to "
-        f"{max(one['nearest_random_rmse'] for one in projections):.0f}",
-        f"to {digits['own_rmse']:.0f}",
-        f"{100 * sum(classes['directions_weights']['shares']):.0f} % of the weights",
-        f"{100 * sum(digits['directions_activations']['shares']):.0f} % of the variance",
-        f"{100 * digits['groups']['arrived']:.0f} % arrive",
-        f"{100 * digits['groups']['arrived_by_chance']:.0f} % do",
-    ]
 
 
 if __name__ == "__main__":

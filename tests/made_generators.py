@@ -48,6 +48,17 @@ class Split(nn.Module):
         return torch.tanh(self.low(first).relu() * self.high(second)).view(-1, 1, SIDE, SIDE)
 
 
+class Coded(nn.Module):
+    """Latents [N, 6] of which the first two become a code, as in InfoGAN, and the others enter as they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.own = nn.Sequential(nn.Linear(6, 16), nn.Tanh())
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.own(torch.cat([latents[:, :2].sign(), latents[:, 2:]], dim=1)).view(-1, 1, SIDE, SIDE)
+
+
 class Bent(nn.Module):
     """Latents that are squared before any layer sees them."""
 

@@ -108,7 +108,7 @@ def test_the_page_of_pictures_has_the_table_that_was_measured() -> None:
 
 def test_the_page_of_explore_has_the_numbers_that_were_measured() -> None:
     page = (ROOT / "docs" / "explore.md").read_text("utf-8")
-    explore = bench("explore")
-    assert explore.table() in page
-    for words in explore.quoted():
+    quoted = bench("quoted")
+    assert quoted.table_of_truncation() in page
+    for words in quoted.numbers_of_explore():
         assert words in page, words

@@ -52,8 +52,9 @@ def drawn(tmp_path: Path) -> list[Path]:
 
 def test_a_run_without_classes_shows_groups(train_once: Callable[..., eq.Run], tmp_path: Path) -> None:
     found = explored(train_once("plain"), num=3)
-    names = {re.sub("walk[.](webp|gif)", "walk", name) for name in found.files}
-    assert names == {*ALWAYS, "walk", "groups.png", "groups-moved.png"}
+    names = set(found.files)
+    assert len(names & {"walk.webp", "walk.gif"}) == 1
+    assert names - {"walk.webp", "walk.gif"} == {*ALWAYS, "groups.png", "groups-moved.png"}
     assert found.left_out == ()
     assert len(found.numbers["directions_weights"]["shares"]) == 3
     assert found.numbers["groups"]["seen_by"] == "the run's evaluation encoder"
@@ -119,7 +120,7 @@ def test_given_pictures_are_read_as_the_data_were(train_once: Callable[..., eq.R
     padded = train_once("padded", "task.fit=pad", "task.background=white")
     _, fitted = read_pictures([tmp_path / "wide.png"], target_of(padded.recipe, _model(padded)))
     assert fitted[0, 0, 0].min() == 1, "a white bar"
-    assert fitted[0, 0, 4, 0] == -1
+    assert fitted[0, 0, 4, 0] < -0.5, "the picture to its edge"
 
 
 def test_what_cannot_be_found_is_left_out_in_words(

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 import torch
-from made_generators import Bent, Linear, Mapped, Split, ready
+from made_generators import Bent, Coded, Linear, Mapped, Split, ready
 from torch import nn
 
 from equipoise.errors import UserError
@@ -74,6 +74,15 @@ def test_latents_that_enter_in_pieces_are_found_in_every_place() -> None:
     assert torch.allclose(layer.matrix[:16, :3], made.low.weight, atol=1e-5)
     assert torch.allclose(layer.matrix[16:, 3:], made.high.weight, atol=1e-5)
     assert layer.matrix[:16, 3:].abs().max() == 0
+
+
+def test_latents_that_become_codes_count_nothing_and_the_others_do() -> None:
+    torch.manual_seed(0)
+    made = ready(Coded())
+    layer = first_layer(Space(made, 6))
+    assert layer.names == ("own.0",)
+    assert layer.matrix[:, :2].abs().max() == 0
+    assert torch.allclose(layer.matrix[:, 2:], made.own[0].weight[:, 2:], atol=1e-5)
 
 
 def test_behind_a_mapping_network_the_layers_that_take_its_codes_count() -> None:

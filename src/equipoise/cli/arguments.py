@@ -181,14 +181,14 @@ def _add_explore(commands: Any) -> None:
     sub = _added(
         commands,
         "explore",
-        "show what a run's best generator has learned: walks, directions, your pictures, classes",
+        "show what a run's best generator has learned",
         Command("explore", RUN),
         Command("explore", RUN, image="seven.png", out="explored/"),
         Command("explore", RUN, labels="3,8"),
     )
     sub.description = (
         f"{sub.description}\nA folder with pictures, one page with all of them (index.html), their numbers\n"
-        "(explore.json) and latents. It takes one to a few minutes on a CPU."
+        "(explore.json) and latents. On a CPU it takes seconds to minutes."
     )
     add = sub.add_argument
     _add_run(sub)
