@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from equipoise.errors import UserError
 from equipoise.explore.groups import blended, each_with, groups_of, moved, row_of
+from equipoise.explore.sections import names_of
 from equipoise.explore.space import Space, images_of
 from equipoise.randomness import Randomness
 from equipoise.recipe import Networks
@@ -64,3 +65,10 @@ def test_a_grid_has_each_latent_with_each_label() -> None:
     latents, rows = each_with(torch.tensor([[1.0], [2.0]]), torch.eye(2))
     assert latents.flatten().tolist() == [1, 1, 2, 2]
     assert rows.tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+
+
+def test_labels_are_told_in_words_and_so_is_none() -> None:
+    several = model(counts=(1, 2), sets=((0,), (0, 2)))
+    assert names_of(several, torch.tensor([[1.0, 0, 1], [0, 0, 0]])) == ["cat, owl", "no label"]
+    assert names_of(model(counts=(1, 2, 3)), torch.tensor([2, 0])) == ["owl", "cat"]
+    assert names_of(model(counts=(1, 2, 3), group_classes=(0, 0, 1)), torch.tensor([1, 2])) == ["cat", "dog"]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equipoise.data.several import NO_LABEL
 from equipoise.errors import UserError
 from equipoise.explore.directions import Directions, along, directions_of_activations, directions_of_weights
 from equipoise.explore.groups import MOVES, Extract, Groups, blended, each_with, groups_of, moved, row_of
@@ -74,7 +75,7 @@ def walks(asked: Asked, progress: Progress) -> Found:
     legs = [slerp(one, other, shares) for one, other in zip(stops[0], stops[0].roll(-1, 0), strict=True)]
     words = [f"{place + 1} to {(place + 1) % asked.num + 1}" for place in range(asked.num)]
     still = images_of(space, torch.cat(legs), _all(told, 0, asked.num * STEPS))
-    class_of = f" All of them are of the class {_names(asked.model, told)[0]}." if told is not None else ""
+    class_of = f" All of them are of the class {names_of(asked.model, told)[0]}." if told is not None else ""
     title = "A walk through the latents"
     intro = (
         "Between any two pictures there is a way of pictures. Where all of them look real, the generator has learned "
@@ -148,7 +149,7 @@ def truncations(asked: Asked, progress: Progress) -> Found:
     for threshold in THRESHOLDS:
         progress(len(found) / num_rows)
         found[f"± {threshold:g}"] = images_of(space, truncated_normal(latents, threshold, randomness), told)
-    columns = None if told is None else _names(asked.model, told)[: asked.num]
+    columns = None if told is None else names_of(asked.model, told)[: asked.num]
 
     def grid(sign: str) -> bytes:
         words = [text for text in found if text.startswith(sign)]
@@ -217,7 +218,7 @@ def projections(asked: Asked, names: list[str], pictures: Tensor, progress: Prog
         exhibits.append(_between(asked, names, pictures, found, title))
     if num == 3:
         exhibits.append(_sum(asked, pictures, found, title))
-    labels = None if found.labels is None else _names(asked.model, found.labels)
+    labels = None if found.labels is None else names_of(asked.model, found.labels)
     numbers = [
         {
             "image": name,
@@ -369,12 +370,11 @@ def _all(told: Tensor | None, place: int, num: int) -> Tensor | None:
     return None if told is None else told[place : place + 1].expand(num, *told.shape[1:])
 
 
-def _names(model: ImageModel, labels: Tensor) -> list[str]:
+def names_of(model: ImageModel, labels: Tensor) -> list[str]:
     """Return in words what labels [N], or 0 and 1 [N, L], stand for."""
     if labels.ndim == 2:
-        return [
-            ", ".join(name for name, is_on in zip(model.classes, row, strict=True) if is_on) for row in labels > 0.5
-        ]
+        on = [(row > 0.5).nonzero()[:, 0].tolist() for row in labels]
+        return [", ".join(model.classes[place] for place in places) or NO_LABEL for places in on]
     places = labels.tolist()
     return [model.classes[model.group_classes[place] if model.group_classes else place] for place in places]
 
