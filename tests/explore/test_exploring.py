@@ -62,10 +62,10 @@ def test_a_run_without_classes_shows_groups(train_once: Callable[..., eq.Run], t
     by_latents = {row["latents"]: row for row in found.numbers["truncation"]}
     assert by_latents["psi 1"]["variety"] == 1
     assert {"precision", "recall", "coverage"} <= by_latents["± 2"].keys(), "the data are at hand"
-    write(found, tmp_path / "out", "the run")
+    write(found, tmp_path / "out", "the <run>")
     page = (tmp_path / "out" / "index.html").read_text()
     assert page.count("<img ") == len(found.files) - 1
-    assert "<h1>the run</h1>" in page
+    assert "<h1>the &lt;run&gt;</h1>" in page
     for exhibit in found.exhibits:
         assert exhibit.caption
     told = json.loads((tmp_path / "out" / "explore.json").read_text())
