@@ -265,6 +265,39 @@ def table_of_pictures() -> str:
     return "\n".join(lines)
 
 
+def table_of_truncation() -> str:
+    """Return what truncation does to the generators of docs/explore.md, as a table in Markdown."""
+    record = _read("explore")
+    runs = ("digits", "classes")
+    heads = ("variety", "precision", "recall", "coverage")
+    lines = [
+        f"| latents | {' | '.join(f'{head}, {name}' for name in runs for head in heads)} |",
+        "|---" * (1 + len(runs) * len(heads)) + "|",
+    ]
+    for rows in zip(*(record[name]["truncation"] for name in runs), strict=True):
+        cells = [f"{100 * row[head]:.0f} %" for row in rows for head in heads]
+        lines.append(f"| {rows[0]['latents']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def numbers_of_explore() -> list[str]:
+    """Return the other numbers of docs/explore.md, as it words them."""
+    record = _read("explore")
+    digits, classes = record["digits"], record["classes"]
+    found = [one["rmse"] for one in digits["projection"]]
+    random = [one["nearest_random_rmse"] for one in digits["projection"]]
+    return [
+        f"{digits['samples']:,} and {classes['samples']:,} samples",
+        f"{min(found):.0f} to {max(found):.0f} of 255",
+        f"{min(random):.0f} to {max(random):.0f}",
+        f"to {digits['own_rmse']:.0f}",
+        f"{100 * sum(classes['directions_weights']['shares']):.0f} % of the weights",
+        f"{100 * sum(digits['directions_activations']['shares']):.0f} % of the variance",
+        f"{100 * digits['groups']['arrived']:.0f} % arrive",
+        f"{100 * digits['groups']['arrived_by_chance']:.0f} % do",
+    ]
+
+
 def _read(name: str) -> dict[str, Any]:
     return json.loads((RECORDS / f"{name}.json").read_text())
 

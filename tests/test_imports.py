@@ -41,6 +41,7 @@ ORDER = (
         "setup",
         "against",
         "api",
+        "explore",
         "datasets",
         "watch",
         "integrations",

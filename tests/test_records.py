@@ -104,3 +104,11 @@ def test_the_recipes_command_quotes_the_records() -> None:
 def test_the_page_of_pictures_has_the_table_that_was_measured() -> None:
     page = (ROOT / "docs" / "pictures.md").read_text("utf-8")
     assert bench("quoted").table_of_pictures() in page
+
+
+def test_the_page_of_explore_has_the_numbers_that_were_measured() -> None:
+    page = (ROOT / "docs" / "explore.md").read_text("utf-8")
+    quoted = bench("quoted")
+    assert quoted.table_of_truncation() in page
+    for words in quoted.numbers_of_explore():
+        assert words in page, words

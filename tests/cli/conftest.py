@@ -26,6 +26,7 @@ BESIDE = {
     "evaluate": rf"({STAGES}|Warning: .+\n)*",
     "sample": r"(Quality: (.+\n)+)?",
     "apply": r"(Quality: (.+\n)+)?",
+    "explore": rf"{STAGES}(Quality: (.+\n)+)?",
 }  # on standard error
 
 

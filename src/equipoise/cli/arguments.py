@@ -18,6 +18,7 @@ CommandName = Literal[
     "status",
     "sample",
     "apply",
+    "explore",
     "evaluate",
     "compare",
     "replay",
@@ -84,8 +85,8 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"equipoise {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    adders = (_add_train, _add_resume, _add_status, _add_sample, _add_apply, _add_evaluate, _add_compare)
-    for add in (*adders, _add_replay, _add_digest, _add_recipes, _add_explain, _add_diagnose, _add_data):
+    adders = (_add_train, _add_resume, _add_status, _add_sample, _add_apply, _add_explore, _add_evaluate)
+    for add in (*adders, _add_compare, _add_replay, _add_digest, _add_recipes, _add_explain, _add_diagnose, _add_data):
         add(commands)
     return top
 
@@ -174,6 +175,35 @@ def _add_apply(commands: Any) -> None:
     text = "a file, or a folder for several"
     sub.add_argument("-o", "--out", metavar="OUT", type=_path("out"), required=True, help=text)
     _add_force(sub)
+
+
+def _add_explore(commands: Any) -> None:
+    sub = _added(
+        commands,
+        "explore",
+        "show what a run's best generator has learned",
+        Command("explore", RUN),
+        Command("explore", RUN, image="seven.png", out="explored/"),
+        Command("explore", RUN, labels="3,8"),
+    )
+    sub.description = (
+        f"{sub.description}\nA folder with pictures, one page with all of them (index.html), their numbers\n"
+        "(explore.json) and latents. On a CPU it takes seconds to minutes."
+    )
+    add = sub.add_argument
+    _add_run(sub)
+    text = "the folder that is written (default: explore/ in the run's folder)"
+    add("-o", "--out", metavar="FOLDER", type=_path("out"), help=text)
+    add("--seed", metavar="N", type=_seed, default=0, help="random seed: the same one, the same pictures (default: 0)")
+    num = _whole("num", 2, 16, 8)
+    text = "how many directions and pictures each grid shows, 2 to 16 (default: 8)"
+    add("-n", "--num", metavar="N", type=num, default=8, help=text)
+    text = "pictures of yours to look for among what the generator can draw; of three, also a + b - c"
+    add("--image", metavar="FILE", type=_path("image"), nargs="+", action="extend", default=[], help=text)
+    text = "ways between classes of a conditional generator, such as 3,8 (default: between the first two)"
+    add("--labels", metavar="A,B", nargs="+", action="extend", default=[], help=text)
+    _add_force(sub)
+    _add_json(sub)
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -44,6 +44,10 @@ def run(arguments: Sequence[str]) -> int:
             return sample(options)
         case "apply":
             return apply(options)
+        case "explore":
+            from equipoise.cli.exploring import explore
+
+            return explore(options)
         case "evaluate":
             return evaluate(options)
         case "compare":

@@ -261,6 +261,24 @@ def formats_of(settings: TaskSettings) -> Formats:
             assert_never(unreachable)
 
 
+def refuse_without_pictures(settings: TaskSettings, run: "Path") -> None:
+    """Raise UserError where a generator draws no pictures from latents, so that there is nothing to explore."""
+    what = "`equipoise explore` looks into generators that draw pictures"
+    match settings:
+        case Images():
+            return
+        case Points():
+            problem = f"{what}, and this one draws points; they show in the report, and as a table"
+            raise UserError(run, problem, Command("sample", run, num=2500, out="points.csv"))
+        case SuperResolution():
+            problem = f"{what} out of nothing, and this one enlarges pictures that it is given"
+            raise UserError(run, problem, Command("apply", run, "small.png", out="large.png"))
+        case Custom(name=name):
+            raise _needs_python(name)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
 def refuse_without_python(settings: TaskSettings) -> None:
     """Raise UserError where a task is defined in Python, so that only Python can use it; needs no torch."""
     if isinstance(settings, Custom):

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from equipoise.data.cache import default_cache
 from equipoise.data.channels import OPACITY, in_colour, is_measured, plain_colours
+from equipoise.data.decode import Target, parse_background
 from equipoise.data.pool import to_uint8
 from equipoise.data.several import Sets, places_of
+from equipoise.data.values import Scale
 from equipoise.errors import Option, UserError, suggested
 from equipoise.game.updates import Players
 from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, published
@@ -105,19 +107,24 @@ class ImageModel(Model):
         """
         device = next(generator.parameters()).device
         latents = randomness.normal("latents", num, self.networks.latent_size)
-        labels = None
-        if self.classes:
-            told = self._told if asked is None else asked
-            drawn = torch.multinomial(told.weights, num, replacement=True, generator=randomness.generator("labels"))
-            labels = told.labels[drawn].to(device)
+        labels = self.labels(randomness, num, asked)
+        labels = labels if labels is None else labels.to(device)
         return generator(latents.to(device), labels).float().clamp(-1, 1)
+
+    def labels(self, randomness: Randomness, num: int, asked: Told | None = None) -> Tensor | None:
+        """Draw what the networks are told of `num` images, int64 `[num]` or 0 and 1 `[num, L]`; None if nothing."""
+        if not self.classes:
+            return None
+        told = self._told if asked is None else asked
+        drawn = torch.multinomial(told.weights, num, replacement=True, generator=randomness.generator("labels"))
+        return told.labels[drawn]
 
     def samples(self, generator: nn.Module, num: int, seed: int, label: str | None) -> Iterator[Tensor]:
         """Yield `num` images in batches; `label` names a class, or several labels with commas between.
 
         Raises UserError for one that is not known.
         """
-        asked = None if label is None else self._asked(label)
+        asked = None if label is None else self.asked(label)
         for begin, size in chunks(num):
             yield self.draw(generator, Randomness(seed, begin), size, asked).cpu()
 
@@ -136,7 +143,8 @@ class ImageModel(Model):
             return f"{out}{how}"
         return f"{save_each(batches, out, self.scale)} images in {out}"
 
-    def _asked(self, label: str) -> Told:
+    def asked(self, label: str) -> Told:
+        """Return what a class, or several labels with commas between, stand for; raises UserError if not known."""
         if not self.classes:
             problem = "this generator was not trained with classes"
             way = "Leave it out, or train another one with the setting networks.conditional=true"
@@ -218,6 +226,14 @@ def scale_in(recipe: Recipe) -> tuple[float, float] | None:
     if not isinstance(task, Images) or task.black is None or task.white is None:
         return None
     return task.black, task.white
+
+
+def target_of(recipe: Recipe, model: ImageModel) -> Target:
+    """Return what every image becomes that a generator of images is to learn from, or is compared with."""
+    task = recipe.task
+    assert isinstance(task, Images)
+    scale = None if model.scale is None else Scale(*model.scale)
+    return Target(model.size, model.channels, task.fit, parse_background(task.background), scale)
 
 
 def model_of(recipe: Recipe, data: DataRecord) -> ImageModel:

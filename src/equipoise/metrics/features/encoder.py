@@ -362,6 +362,18 @@ def _standardise(encoder: Encoder, train_images: np.ndarray, generator: torch.Ge
     encoder.deviation.copy_(deviation.clamp(min=max(0.05 * deviation.median().item(), 1e-6)))
 
 
+def read(path: Path, channels: int, height: int, width: int) -> Encoder | None:
+    """Return the encoder whose weights are in a file, for images of this shape; None where they are not."""
+    with torch.device("meta"):
+        encoder = Encoder(channels, height, width)
+    encoder = encoder.to_empty(device="cpu").eval().requires_grad_(False)
+    try:
+        data = read_bytes(path, MAX_BYTES)
+    except OSError:
+        return None
+    return _channels_last(encoder) if _fill(encoder, data) else None
+
+
 def _fill(encoder: Encoder, data: bytes) -> bool:
     """Fill an encoder with weights, and return whether they are those of such a one."""
     try:

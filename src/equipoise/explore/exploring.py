@@ -1,0 +1,260 @@
+"""A run's best generator, explored: what is looked at, what is written, and the page that shows it."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from equipoise import tasks
+from equipoise.api import SILENT, Best, Run
+from equipoise.data.arrays import picture_in
+from equipoise.data.cache import default_cache
+from equipoise.data.channels import in_colour
+from equipoise.data.decode import BrokenImage, Target, decode
+from equipoise.data.pool import to_float
+from equipoise.data.sources import PICTURE_ARRAYS
+from equipoise.errors import Option, UserError
+from equipoise.explore.groups import row_of
+from equipoise.explore.sections import NUM_JUDGED, Asked, Section, attempted, by_groups, sections_of
+from equipoise.explore.space import Space
+from equipoise.loop import Observer
+from equipoise.metrics.features import encoder
+from equipoise.metrics.features.load import in_batches
+from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, efficientnet_features, published
+from equipoise.recipe import Recipe
+from equipoise.report.exhibits import Group, Shown, content_of
+from equipoise.report.report import rendered
+from equipoise.runs.status import read_status, shown_path
+from equipoise.setup import loss_of
+from equipoise.storage.files import write_bytes, write_json
+from equipoise.storage.safe_open import read_bytes
+from equipoise.tasks.base import Exhibit
+from equipoise.tasks.exhibits import file_of
+from equipoise.tasks.image_model import ImageModel, target_of
+
+MAX_FILE_BYTES = 2**28  # of a picture that is given
+LEAST = 2  # directions and pictures of a grid
+MOST = 16
+NUM_SEEN = 2_000  # random pictures that are parted into groups
+NUM_SEEN_SLOWLY = 800  # where the network that sees them is a large one
+PAGE = "index.html"
+NUMBERS = "explore.json"
+LATENTS = "latents.safetensors"
+OWN = re.compile(  # files of pictures and tables
+    r"(walk(-grid)?|directions-(weights|activations)|trunca(tion(-scores)?|ted-normal)|projection|between|sum"
+    r"|classes(-[0-9]+)?|groups(-moved)?)[.](png|webp|gif|json)"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Explored:
+    """What was found of a generator: pictures with their sentences, numbers, latents, and what was left out and why."""
+
+    exhibits: tuple[Exhibit, ...]
+    numbers: dict[str, Any]
+    latents: dict[str, Tensor]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> dict[str, Exhibit]:
+        """The pictures by the names of their files."""
+        return {file_name(exhibit): exhibit for exhibit in self.exhibits}
+
+
+def space_of(best: Best) -> Space:
+    """Return the latent space of a run's best generator of images."""
+    model = _model_of(best)
+    return Space(best.generator, model.networks.latent_size, model.labels)
+
+
+def explored(
+    run: Run,
+    *,
+    seed: int = 0,
+    num: int = 8,
+    images: Sequence[str | Path] = (),
+    labels: Sequence[str] = (),
+    observer: Observer = SILENT,
+) -> Explored:
+    """Look into the best generator of a run of images.
+
+    Args:
+        run: what `equipoise.load` returns.
+        seed: of all random draws.
+        num: how many directions and pictures each grid shows, 2 to 16.
+        images: picture files that are looked for among what the generator can draw.
+        labels: ways between classes of a conditional generator, such as "3,8".
+        observer: is shown the stages.
+
+    Raises:
+        UserError: for a run of anything else or without a best generator, a picture that cannot be read, and a label
+            that is not known.
+
+    Example:
+        >>> import equipoise as eq
+        >>> from equipoise.explore import explored, write
+        >>> write(explored(eq.load(RUN)), FOLDER)
+    """
+    tasks.refuse_without_pictures(run.recipe.task, run.path)
+    if not LEAST <= num <= MOST:
+        raise UserError(Option("num", num), f"allowed are {LEAST} to {MOST}", Option("num", 8))
+    best = run.best
+    model = _model_of(best)
+    names, pictures = read_pictures(images, target_of(run.recipe, model))
+    ways = [_way(text, model) for text in labels]
+    asked = Asked(space_of(best), model, seed, num, _judge_of(run, observer))
+    exhibits: list[Exhibit] = []
+    latents: dict[str, Tensor] = {}
+    left_out: list[str] = []
+    numbers: dict[str, Any] = {
+        "run": str(run.path),
+        "samples": best.score.samples,
+        "family": model.networks.family,
+        "latent_size": model.networks.latent_size,
+        "seed": seed,
+        "num": num,
+    }
+    for doing, section in sections_of(asked, names, pictures, ways, partial(_of_groups, run, model)).items():
+        observer.stage(doing, 0.0)
+        found = attempted(section, asked, partial(observer.stage, doing))
+        if isinstance(found, str):
+            left_out.append(found)
+            continue
+        exhibits += found.exhibits
+        numbers |= found.numbers
+        latents |= found.latents
+    return Explored(tuple(exhibits), {**numbers, "left_out": left_out}, latents, tuple(left_out))
+
+
+def write(found: Explored, folder: str | Path, title: str = "") -> None:
+    """Write what was found into a folder: pictures, `explore.json`, latents and a page; raises OSError.
+
+    What an earlier exploration has left there is replaced.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if OWN.fullmatch(path.name) and path.is_file():
+            path.unlink()
+    for name, exhibit in found.files.items():
+        write_bytes(folder / name, exhibit.content)
+    latents = {name: tensor.contiguous() for name, tensor in found.latents.items()}
+    write_bytes(folder / LATENTS, safetensors.torch.save(latents))
+    pictures = [{"file": name, "says": exhibit.caption} for name, exhibit in found.files.items()]
+    write_json(folder / NUMBERS, {**found.numbers, "pictures": pictures})
+    write_bytes(folder / PAGE, page_of(found, title).encode(errors="replace"))
+
+
+def page_of(found: Explored, title: str = "") -> str:
+    """Return the page with all pictures, which needs no other file."""
+    groups: dict[str, Group] = {}
+    for exhibit in found.exhibits:
+        group = groups.setdefault(exhibit.title, Group(exhibit.title, exhibit.intro, [], []))
+        content = content_of(exhibit.kind, exhibit.title, exhibit.content)
+        if content:
+            group.shown.append(Shown(exhibit.kind, exhibit.caption, content))
+    values = {
+        "title": title or shown_path(Path(str(found.numbers["run"]))),
+        "groups": list(groups.values()),
+        "numbers": found.numbers,
+        "left_out": found.left_out,
+    }
+    return rendered(values, "explore.html.j2")
+
+
+def title_of(run: Run) -> str:
+    """Return what a run's page is headed with."""
+    now = read_status(run.folder)
+    return f"{now.recipe.name} on {run.recipe.data.source}"
+
+
+def file_name(exhibit: Exhibit) -> str:
+    """Return the name of the file of a picture or an animation."""
+    name = file_of(exhibit)
+    if exhibit.kind == "animation" and exhibit.content[:4] == b"RIFF":
+        return Path(name).with_suffix(".webp").name
+    return name
+
+
+def read_pictures(paths: Sequence[str | Path], target: Target) -> tuple[list[str], Tensor]:
+    """Return the names of picture files, and the pictures [N, C, H, W] in [-1, 1] as a run's images were read.
+
+    Raises UserError for one that cannot be read.
+    """
+    pictures = [_read_picture(Path(path), target) for path in paths]
+    empty = torch.zeros(0, target.channels, target.size.height, target.size.width)
+    return [Path(path).stem for path in paths], torch.stack(pictures) if pictures else empty
+
+
+def _read_picture(path: Path, target: Target) -> Tensor:
+    subject = Option("image", path)
+    try:
+        content = read_bytes(path, MAX_FILE_BYTES)
+        raw = picture_in(content) if path.suffix.lower() in PICTURE_ARRAYS else content
+        return to_float(torch.from_numpy(decode(raw, target).copy()))
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror or error})"
+        raise UserError(subject, problem, "Give the file of one picture, such as a .png or .jpg") from None
+    except (BrokenImage, ValueError) as error:
+        raise UserError(subject, f"cannot be used: {error}", "Give the file of one picture") from None
+
+
+def _way(text: str, model: ImageModel) -> list[str]:
+    """Return the labels of a way between classes; raises UserError where one is not known, or there is but one."""
+    names = [text] if text in model.classes else [name for part in text.split(",") if (name := part.strip())]
+    for name in names:
+        row_of(model, name)
+    if len(names) < 2:
+        if not model.classes:
+            row_of(model, text)
+        others = [name for name in model.classes if name not in names]
+        example = ",".join([*names, *others][:2])
+        problem = "a way needs two classes or more, with a comma between"
+        raise UserError(Option("labels", text), problem, Option("labels", example))
+    return names
+
+
+def _model_of(best: Best) -> ImageModel:
+    if not isinstance(best.model, ImageModel):
+        raise UserError("explore", "this generator draws no pictures from latents")
+    return best.model
+
+
+def _judge_of(run: Run, observer: Observer) -> Callable[[Tensor], dict[str, float]] | None:
+    """Return what finds the judge's metrics of images; None where the data are not at hand, or it takes long.
+
+    It is quick where the run has an evaluation encoder of its own. Nothing is downloaded.
+    """
+    recipe, folder = run.recipe, run.folder
+    if not folder.encoder.is_file() or recipe.data.source.startswith("hub:"):
+        return None
+    try:
+        data = folder.data()
+        opened = tasks.opened(recipe, torch.device("cpu"), observer.stage)
+        if opened.digest != data.digest:
+            return None
+        known = opened.judged_like(data, folder.encoder).grouped_like(data, folder.groups)
+        made = known.task(recipe, loss_of(Recipe(), None), torch.float32, observer.stage)
+        judge = made.judge("validation")
+        if judge is None:
+            return None
+        judge = judge.sized(NUM_JUDGED)
+    except (UserError, OSError):  # the rest needs no data
+        return None
+    return lambda images: judge.measure([images]).values
+
+
+def _of_groups(run: Run, model: ImageModel) -> Section:
+    """Return the section of groups, by the run's evaluation encoder, or else by EfficientNet; raises UserError."""
+    seeing = encoder.read(run.folder.encoder, model.channels, model.size.height, model.size.width)
+    if seeing is not None:
+        return by_groups(in_batches(seeing, 500, "cpu"), "the run's evaluation encoder", NUM_SEEN)
+    network, _ = published(LITE0_WEIGHTS, LITE0, default_cache())
+    extract = in_batches(partial(efficientnet_features, network), 50, "cpu")
+    return by_groups(lambda images: extract(in_colour(images)), "EfficientNet-Lite0", NUM_SEEN_SLOWLY)

@@ -1,0 +1,197 @@
+"""A run explored from Python: what is found, written and refused."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+import equipoise as eq
+from equipoise.errors import UserError
+from equipoise.explore import exploring, groups, projection, sections
+from equipoise.explore.exploring import explored, read_pictures, space_of, write
+from equipoise.explore.space import images_of
+from equipoise.tasks.image_model import ImageModel, target_of
+
+ALWAYS = {
+    "walk-grid.png",
+    "directions-weights.png",
+    "directions-activations.png",
+    "truncation.png",
+    "truncated-normal.png",
+    "truncation-scores.json",
+}
+CONDITIONAL = "networks.conditional=true"
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at fewer pictures than for a user."""
+    monkeypatch.setattr(sections, "NUM_JUDGED", 40)
+    monkeypatch.setattr(exploring, "NUM_JUDGED", 40)
+    monkeypatch.setattr(exploring, "NUM_SEEN", 200)
+    monkeypatch.setattr(projection, "STEPS", 20)
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> list[Path]:
+    """Return three pictures of a user's, of another size and in colour."""
+    paths = []
+    for place in range(3):
+        pixels = np.full((30, 24, 3), 40, np.uint8)
+        pixels[5 * place + 5 : 5 * place + 15] = (250, 200, 180)
+        paths.append(tmp_path / f"mine-{place}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+def test_a_run_without_classes_shows_groups(train_once: Callable[..., eq.Run], tmp_path: Path) -> None:
+    found = explored(train_once("plain"), num=3)
+    names = set(found.files)
+    assert len(names & {"walk.webp", "walk.gif"}) == 1
+    assert names - {"walk.webp", "walk.gif"} == {*ALWAYS, "groups.png", "groups-moved.png"}
+    assert found.left_out == ()
+    assert len(found.numbers["directions_weights"]["shares"]) == 3
+    assert found.numbers["groups"]["seen_by"] == "the run's evaluation encoder"
+    assert 0 <= found.numbers["groups"]["arrived_by_chance"] <= 1
+    by_latents = {row["latents"]: row for row in found.numbers["truncation"]}
+    assert by_latents["psi 1"]["variety"] == 1
+    assert {"precision", "recall", "coverage"} <= by_latents["± 2"].keys(), "the data are at hand"
+    write(found, tmp_path / "out", "the <run>")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count("<img ") == len(found.files) - 1
+    assert "<h1>the &lt;run&gt;</h1>" in page
+    for exhibit in found.exhibits:
+        assert exhibit.caption
+    told = json.loads((tmp_path / "out" / "explore.json").read_text())
+    assert {picture["file"] for picture in told["pictures"]} == set(found.files)
+    kept = safetensors.torch.load_file(tmp_path / "out" / "latents.safetensors")
+    assert kept["directions-weights"].shape == (3, 4)
+
+
+def test_the_same_seed_finds_the_same_and_another_one_another(train_once: Callable[..., eq.Run]) -> None:
+    run = train_once("plain")
+    one, same, other = (explored(run, num=2, seed=seed) for seed in (0, 0, 1))
+    assert [exhibit.content for exhibit in one.exhibits] == [exhibit.content for exhibit in same.exhibits]
+    assert one.numbers == same.numbers
+    assert one.files["walk-grid.png"].content != other.files["walk-grid.png"].content
+
+
+def test_a_conditional_run_shows_classes_ways_and_given_pictures(
+    train_once: Callable[..., eq.Run], drawn: list[Path]
+) -> None:
+    run = train_once("classes", CONDITIONAL)
+    found = explored(run, num=2, images=drawn, labels=["standing,lying", "lying, standing, lying"])
+    names = set(found.files)
+    assert {"classes.png", "classes-1.png", "classes-2.png", "projection.png", "between.png", "sum.png"} <= names
+    assert "groups.png" not in names
+    projected = found.numbers["projection"]
+    assert [one["image"] for one in projected] == ["mine-0", "mine-1", "mine-2"]
+    assert {one["label"] for one in projected} <= {"lying", "standing"}
+    assert all(one["rmse"] <= one["nearest_random_rmse"] for one in projected)
+    assert found.latents["projected"].shape == (3, 4)
+    assert found.latents["labels"].shape == (3,)
+    space = space_of(run.best)
+    again = images_of(space, found.latents["projected"], found.latents["labels"])
+    _, given = read_pictures(drawn, target_of(run.recipe, _model(run)))
+    assert projection.rmse(again, given).tolist() == pytest.approx([one["rmse"] for one in projected], abs=0.1)
+
+
+def _model(run: eq.Run) -> ImageModel:
+    model = run.best.model
+    assert isinstance(model, ImageModel)
+    return model
+
+
+def test_given_pictures_are_read_as_the_data_were(train_once: Callable[..., eq.Run], tmp_path: Path) -> None:
+    model = _model(train_once("plain"))
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:, 4:28] = 255  # what a square cut keeps
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    names, cropped = read_pictures([tmp_path / "wide.png"], target_of(train_once("plain").recipe, model))
+    assert names == ["wide"]
+    assert cropped.shape == (1, 1, 8, 8)
+    assert cropped.min() > 0.95, "what lies beside the square is cut off"
+    padded = train_once("padded", "task.fit=pad", "task.background=white")
+    _, fitted = read_pictures([tmp_path / "wide.png"], target_of(padded.recipe, _model(padded)))
+    assert fitted[0, 0, 0].min() == 1, "a white bar"
+    assert fitted[0, 0, 4, 0] < -0.5, "the picture to its edge"
+
+
+def test_what_cannot_be_found_is_left_out_in_words(
+    train_once: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(space: object) -> None:
+        raise UserError("the first layer", "was not found")
+
+    monkeypatch.setattr("equipoise.explore.directions.first_layer", refuse)
+    found = explored(train_once("plain"), num=2)
+    assert len(found.left_out) == 2
+    assert "directions-weights.png" not in found.files
+    assert "groups.png" in found.files
+    assert found.left_out[0] in exploring.page_of(found)
+
+
+def test_without_its_data_truncation_is_not_judged(
+    train_once: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train_once("plain")
+    monkeypatch.setattr("equipoise.tasks.opened", lambda *given: (_ for _ in ()).throw(UserError("data", "are gone")))
+    assert list(explored(run, num=2).numbers["truncation"][0]) == ["latents", "variety"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"images": ["none.png"]}, "none.png"),
+        ({"images": ["text.png"]}, "not an image"),
+        ({"images": ["folder"]}, "folder"),
+        ({"labels": ["lying,standing"]}, "was not trained with classes"),
+        ({"num": 1}, "2 to 16"),
+    ],
+)
+def test_what_cannot_be_explored_is_refused(
+    train_once: Callable[..., eq.Run],
+    options: dict,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = train_once("plain")
+    monkeypatch.chdir(tmp_path)
+    Path("text.png").write_text("no picture")
+    Path("folder").mkdir()
+    with pytest.raises(UserError, match=re.escape(said)):
+        explored(run, **options)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"), [("lying,standnig", '"standing"'), ("lying", 'labels="lying,standing"'), (" , ", "two classes")]
+)
+def test_a_way_needs_two_known_classes(train_once: Callable[..., eq.Run], label: str, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        explored(train_once("classes", CONDITIONAL), labels=[label])
+
+
+def test_groups_of_a_run_without_an_encoder_of_its_own_are_left_out_where_nothing_can_see(
+    train_once: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("equipoise.metrics.features.encoder.read", lambda *given: None)
+
+    def gone(*given: object) -> None:
+        raise UserError("weights", "are not to be had")
+
+    monkeypatch.setattr(exploring, "published", gone)
+    assert any("not to be had" in text for text in explored(train_once("plain"), num=2).left_out)
+
+
+def test_moving_uses_normal_latents(train_once: Callable[..., eq.Run]) -> None:
+    space = space_of(train_once("plain").best)
+    latents = space.latents(exploring.Asked(space, _model(train_once("plain"))).randomness(), 3)
+    moved = groups.moved(latents, torch.zeros(3, 4), torch.ones(3, 4))
+    assert moved.square().mean(1).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
