@@ -5,15 +5,17 @@ from typing import Any, assert_never
 import torch
 from torch import nn
 
-from equipoise.errors import Option, Setting, UserError
+from equipoise.errors import Option, Setting, UserError, listed
 from equipoise.nets.dcgan import DCGANDiscriminator, DCGANGenerator
 from equipoise.nets.efficientnet import LITE0, EfficientNetLite
 from equipoise.nets.frozen import freeze_lowest
+from equipoise.nets.growing import refuse_uneven
+from equipoise.nets.layers import spectral_generator
 from equipoise.nets.mlp import MLPDiscriminator, MLPGenerator
 from equipoise.nets.modern import ModernDiscriminator, ModernGenerator
 from equipoise.nets.projected import AidedDiscriminator, ProjectedDiscriminator
 from equipoise.nets.resnet import ResNetDiscriminator, ResNetGenerator
-from equipoise.recipe import Networks
+from equipoise.recipe import FamilyName, Networks
 from equipoise.sizes import GivenSize
 
 
@@ -66,16 +68,28 @@ def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_cl
         subject = Setting("networks.smooth", True)
         without = Setting("networks.smooth", False)
         raise UserError(subject, problem, Setting("networks.family", "dcgan"), without, Option("recipe", "modern"))
+    _refuse_unfit(networks, size)
+    generator = _own_generator(networks, options)
+    if networks.generator_spectral_norm:
+        spectral_generator(generator)
+    return generator
+
+
+def _own_generator(networks: Networks, options: dict[str, Any]) -> nn.Module:
+    with_norm = {**options, "norm": networks.generator_norm}
+    grown = {"growing": networks.growing}
+    attending = {"attention": networks.attention, **grown}
     match networks.family:
         case "mlp":
-            return MLPGenerator(**options, norm=networks.generator_norm)
+            return MLPGenerator(**with_norm)
         case "dcgan":
-            return DCGANGenerator(**options, norm=networks.generator_norm, smooth=networks.smooth)
+            return DCGANGenerator(**with_norm, **attending, smooth=networks.smooth)
         case "resnet":
-            return ResNetGenerator(**options, norm=networks.generator_norm)
+            skips = {"latent_skips": networks.latent_skips, "orthogonal": networks.orthogonal}
+            return ResNetGenerator(**with_norm, **attending, **skips)
         case "modern":
             _refuse_normalisation(networks)
-            return ModernGenerator(**options)
+            return ModernGenerator(**options, **grown)
         case _ as unreachable:
             assert_never(unreachable)
 
@@ -91,17 +105,51 @@ def _own_discriminator(networks: Networks, size: GivenSize, channels: int, num_c
         "dropout": networks.dropout,
     }
     with_norms = {**options, "norm": networks.discriminator_norm, "spectral_norm": networks.spectral_norm}
+    grown = {"growing": networks.growing}
+    attending = {"attention": networks.attention, **grown}
     match networks.family:
         case "mlp":
             return MLPDiscriminator(**with_norms)
         case "dcgan":
-            return DCGANDiscriminator(**with_norms)
+            return DCGANDiscriminator(**with_norms, **attending)
         case "resnet":
-            return ResNetDiscriminator(**with_norms)
+            return ResNetDiscriminator(**with_norms, **attending, orthogonal=networks.orthogonal)
         case "modern":
-            return ModernDiscriminator(**options)
+            return ModernDiscriminator(**options, **grown)
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def _refuse_unfit(networks: Networks, size: GivenSize) -> None:
+    """Refuse settings that the family has no place for, or that do not go together."""
+    only: dict[str, tuple[FamilyName, ...]] = {
+        "attention": ("resnet", "dcgan"),
+        "generator_spectral_norm": ("resnet", "dcgan", "mlp"),
+        "latent_skips": ("resnet",),
+        "orthogonal": ("resnet",),
+        "growing": ("dcgan", "resnet", "modern"),
+    }
+    plain = Networks()
+    for name, families in only.items():
+        value = getattr(networks, name)
+        if value and networks.family not in families:
+            problem = f"the {networks.family} family has nothing of the kind; {listed(families)} {_have(families)} it"
+            ways = (Setting("networks.family", families[0]), Setting(f"networks.{name}", getattr(plain, name)))
+            raise UserError(Setting(f"networks.{name}", value), problem, *ways)
+    if networks.latent_skips and networks.generator_norm == "none":
+        problem = "with networks.generator_norm=none: the pieces of the latents act through the norms of the blocks"
+        ways = (Setting("networks.generator_norm", "batch"), Setting("networks.latent_skips", False))
+        raise UserError(Setting("networks.latent_skips", True), problem, *ways)
+    if networks.growing and networks.frozen:
+        problem = "with networks.frozen: the stages next to the pixels are the last that come in"
+        ways = (Setting("networks.growing", 0), Setting("networks.frozen", 0))
+        raise UserError(Setting("networks.growing", networks.growing), problem, *ways)
+    if networks.growing:
+        refuse_uneven(size, networks.growing)
+
+
+def _have(families: tuple[FamilyName, ...]) -> str:
+    return "has" if len(families) == 1 else "have"
 
 
 def _refuse_beside_pretrained(channels: int, packing: int) -> None:
