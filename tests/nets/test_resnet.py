@@ -1,4 +1,4 @@
-"""Residual networks: latents in every block, orthogonal weights, spectral norm of the generator, and what is refused."""
+"""Residual networks: latents in every block, orthogonal weights, spectral norm of G, and what is refused."""
 
 from typing import Any
 

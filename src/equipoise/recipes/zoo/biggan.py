@@ -18,12 +18,12 @@ about = About(
         "G: max 𝔼_z[D(G(z, y), y)], z = (z₀, z₁, …, zₙ)",
         "a norm of block k: (1 + Aₖ tₖ) · (h − μ)/σ + Bₖ tₖ, tₖ = (zₖ, e(y))",
     ),
-    papers="hinge loss, two steps of D for one of G, rates 5e-5 of G and 2e-4 of D, Adam β 0, 0.999, spectral norm in both, "
-    "one vector of 128 numbers a label for all blocks, latents split over the blocks, orthogonal weights at first, an "
-    "average that keeps 0.9999 of itself at each step",
-    differs="batch 64 for 2,048 (on a GPU 256), width 16 or less for 96 (on a GPU 32), no orthogonal regularisation and no "
-    "truncation of the latents; statistics of the batch norms are not shared between devices; attention at half of the "
-    "side where images have less than 128 pixels",
+    papers="hinge loss, two steps of D for one of G, Adam β 0, 0.999, rates 5e-5 of G and 2e-4 of D, spectral norm in "
+    "both, latents split over the blocks, one vector of 128 numbers a label for all blocks, orthogonal weights at "
+    "first, an average that keeps 0.9999 of itself at each step",
+    differs="batch 64 for 2,048 (on a GPU 256), width 16 or less for 96 (on a GPU 32), no orthogonal regularisation, "
+    "no truncation of the latents; batch norms by the statistics of one device; attention at half of the side where "
+    "images have less than 128 pixels",
 )
 
 

@@ -17,10 +17,10 @@ about = About(
         "G: max 𝔼_z[D(G(z))]",
         "attention: βⱼᵢ = softmaxᵢ f(xᵢ)ᵀ g(xⱼ), oⱼ = v(Σᵢ βⱼᵢ h(xᵢ)), yⱼ = γ oⱼ + xⱼ, γ = 0 at first",
     ),
-    papers="hinge loss, Eq. 1–4, spectral norm in both networks, Adam β 0, 0.9, rates 1e-4 of G and 4e-4 of D, attention "
-    "at 32 pixels a side, 128 latents",
-    differs="batch 64 for 256, narrower networks on a CPU, and labels only with networks.conditional=true; images of less "
-    "than 64 pixels are attended to at half of their side",
+    papers="hinge loss (Eq. 4), attention (Eq. 1–3) at 32 pixels a side, spectral norm in both networks, 128 latents, "
+    "Adam β 0, 0.9, rates 1e-4 of G and 4e-4 of D",
+    differs="batch 64 for 256, narrower networks on a CPU, labels only with networks.conditional=true; images of "
+    "less than 64 pixels are attended to at half of their side",
 )
 
 
