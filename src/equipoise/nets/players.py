@@ -15,6 +15,7 @@ from equipoise.nets.mlp import MLPDiscriminator, MLPGenerator
 from equipoise.nets.modern import ModernDiscriminator, ModernGenerator
 from equipoise.nets.projected import AidedDiscriminator, ProjectedDiscriminator
 from equipoise.nets.resnet import ResNetDiscriminator, ResNetGenerator
+from equipoise.nets.stacked import StackedDiscriminator, StackedGenerator, small_size
 from equipoise.recipe import FamilyName, Networks
 from equipoise.sizes import GivenSize
 
@@ -37,6 +38,9 @@ def make_players(
     """
     generator = make_generator(networks, size=size, channels=channels, num_classes=num_classes)
     discriminator = _own_discriminator(networks, size, channels, num_classes, packing)
+    if networks.stacked:
+        first = _own_discriminator(networks, small_size(size).given, channels, num_classes, packing)
+        discriminator = StackedDiscriminator(first, discriminator, samples=networks.stacked, size=size)
     freeze_lowest(discriminator, networks.frozen)
     if not networks.pretrained:
         return generator, discriminator
@@ -70,6 +74,9 @@ def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_cl
         raise UserError(subject, problem, Setting("networks.family", "dcgan"), without, Option("recipe", "modern"))
     _refuse_unfit(networks, size)
     generator = _own_generator(networks, options)
+    if networks.stacked:
+        first = _own_generator(networks, {**options, "size": small_size(size).given})
+        generator = StackedGenerator(first, samples=networks.stacked, **options, norm=networks.generator_norm)
     if networks.generator_spectral_norm:
         spectral_generator(generator)
     return generator
@@ -128,6 +135,7 @@ def _refuse_unfit(networks: Networks, size: GivenSize) -> None:
         "latent_skips": ("resnet",),
         "orthogonal": ("resnet",),
         "growing": ("dcgan", "resnet", "modern"),
+        "stacked": ("dcgan", "resnet", "modern"),
     }
     plain = Networks()
     for name, families in only.items():
@@ -140,10 +148,17 @@ def _refuse_unfit(networks: Networks, size: GivenSize) -> None:
         problem = "with networks.generator_norm=none: the pieces of the latents act through the norms of the blocks"
         ways = (Setting("networks.generator_norm", "batch"), Setting("networks.latent_skips", False))
         raise UserError(Setting("networks.latent_skips", True), problem, *ways)
-    if networks.growing and networks.frozen:
-        problem = "with networks.frozen: the stages next to the pixels are the last that come in"
-        ways = (Setting("networks.growing", 0), Setting("networks.frozen", 0))
-        raise UserError(Setting("networks.growing", networks.growing), problem, *ways)
+    together = (
+        ("growing", "frozen", "the stages next to the pixels are the last that come in"),
+        ("stacked", "frozen", "the discriminator of the full size is new in stage two"),
+        ("stacked", "growing", "both say when pictures become larger"),
+        ("stacked", "attention", "the small pictures of stage one have no such features"),
+    )
+    for name, other, why in together:
+        value, beside = getattr(networks, name), getattr(networks, other)
+        if value and beside:
+            ways = (Setting(f"networks.{name}", 0), Setting(f"networks.{other}", 0))
+            raise UserError(Setting(f"networks.{name}", value), f"with networks.{other}={beside}: {why}", *ways)
     if networks.growing:
         refuse_uneven(size, networks.growing)
 
