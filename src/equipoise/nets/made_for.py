@@ -66,7 +66,7 @@ def _shape(family: FamilyName, size: Size) -> str:
     match family:
         case "mlp":
             return f"{size.pixels:,}"
-        case "dcgan" | "resnet" | "modern":
+        case "dcgan" | "resnet" | "modern" | "style":
             return " → ".join(_side(low) for low in resolutions(size)[::-1])
         case _ as unreachable:
             assert_never(unreachable)

@@ -16,6 +16,7 @@ from equipoise.nets.modern import ModernDiscriminator, ModernGenerator
 from equipoise.nets.projected import AidedDiscriminator, ProjectedDiscriminator
 from equipoise.nets.resnet import ResNetDiscriminator, ResNetGenerator
 from equipoise.nets.stacked import StackedDiscriminator, StackedGenerator, small_size
+from equipoise.nets.style import StyleDiscriminator, StyleGenerator
 from equipoise.recipe import FamilyName, Networks
 from equipoise.sizes import GivenSize
 
@@ -97,6 +98,9 @@ def _own_generator(networks: Networks, options: dict[str, Any]) -> nn.Module:
         case "modern":
             _refuse_normalisation(networks)
             return ModernGenerator(**options, **grown)
+        case "style":
+            _refuse_normalisation(networks)
+            return StyleGenerator(**options)
         case _ as unreachable:
             assert_never(unreachable)
 
@@ -123,6 +127,8 @@ def _own_discriminator(networks: Networks, size: GivenSize, channels: int, num_c
             return ResNetDiscriminator(**with_norms, **attending, orthogonal=networks.orthogonal)
         case "modern":
             return ModernDiscriminator(**options, **grown)
+        case "style":
+            return StyleDiscriminator(**options)
         case _ as unreachable:
             assert_never(unreachable)
 
@@ -178,13 +184,13 @@ def _refuse_beside_pretrained(channels: int, packing: int) -> None:
 
 
 def _refuse_normalisation(networks: Networks) -> None:
-    """Refuse norms: fix-up initialisation replaces them, and a layer of zeros has no spectral norm."""
+    """Refuse norms: fix-up initialisation or styles replace them, and a layer of zeros has no spectral norm."""
     for name, plain in (("generator_norm", "none"), ("discriminator_norm", "none"), ("spectral_norm", False)):
         value = getattr(networks, name)
         if value != plain:
             raise UserError(
                 Setting(f"networks.{name}", value),
-                "the modern family works without normalisation",
+                f"the {networks.family} family works without normalisation",
                 Setting(f"networks.{name}", plain),
                 Setting("networks.family", "resnet"),
             )

@@ -1,6 +1,6 @@
 """Networks that grow: pictures of 8 pixels a side first, then twice as many, and so on (arXiv:1710.10196)."""
 
-from equipoise.recipe import Game, Images, Networks, OptimizerSettings, Penalty, Recipe
+from equipoise.recipe import Game, Images, Networks, OptimizerSettings, Penalty, Recipe, Stopping
 from equipoise.recipes.base import About, Facts, width_for
 from equipoise.sizes import Size, evenly_halved
 
@@ -47,4 +47,5 @@ def recipe(facts: Facts) -> Recipe:
             discriminator=player,
             ema_half_life=10_000,
         ),
+        stopping=Stopping(policy="budget"),  # scores stand still at the end of a stage
     )

@@ -1,6 +1,6 @@
 """Small pictures first, and then networks that refine them to the full size (arXiv:1612.03242)."""
 
-from equipoise.recipe import Game, Images, Networks, OptimizerSettings, Recipe
+from equipoise.recipe import Game, Images, Networks, OptimizerSettings, Recipe, Stopping
 from equipoise.recipes.base import About, Facts, width_for
 
 LEAST_SIDE = 9  # pixels of which half is enough for a picture of stage one
@@ -38,4 +38,5 @@ def recipe(facts: Facts) -> Recipe:
             stacked=20_000 if facts.is_cpu else 200_000,
         ),
         game=Game(loss="non-saturating", generator=player, discriminator=player, ema_half_life=0),
+        stopping=Stopping(policy="budget"),  # scores stand still at the end of stage one
     )
