@@ -144,6 +144,7 @@ class OptimizerSettings:
     schedule: Literal["cosine", "linear"] = "cosine"
     beta1: Decay = 0.0
     beta2: Decay = 0.99
+    beta2_end: Decay | None = None  # of Adam, reached on a cosine at the end of the budget; None: constant
     weight_decay: NotNegative = 0.0
     clip_norm: Positive | None = None  # gradients are scaled down to at most this norm
 
@@ -382,6 +383,11 @@ def refuse_without_probability(policy: PolicyName, loss: LossName) -> None:
 def _refuse_without_effect(game: Game) -> None:
     """Raise UserError for settings of the game that would change nothing, each with what was probably meant."""
     kind, penalty = game.penalty.kind, game.penalty
+    for player, settings in (("generator", game.generator), ("discriminator", game.discriminator)):
+        if settings.beta2_end is not None and settings.optimizer not in ("adam", "adamw"):
+            problem = f"without effect with game.{player}.optimizer={settings.optimizer}"
+            ways = (Setting(f"game.{player}.optimizer", "adam"), Setting(f"game.{player}.beta2_end", "none"))
+            raise UserError(Setting(f"game.{player}.beta2_end", settings.beta2_end), problem, *ways)
     if game.label_smoothing and game.loss not in SMOOTHED:
         raise UserError(
             Setting("game.label_smoothing", game.label_smoothing),

@@ -23,6 +23,7 @@ from equipoise.game.optimizers import (
     put_back,
     set_momentum,
     set_rate,
+    set_smoothing,
     step_unless,
 )
 from equipoise.recipe import Game
@@ -92,6 +93,10 @@ class Update:
         set_momentum(self.optimizers["generator"], factor * self.game.generator.beta1)
         set_momentum(self.optimizers["discriminator"], factor * self.game.discriminator.beta1)
 
+    def set_smoothing(self, role: Role, smoothing: float) -> None:
+        """Set a player's second β of Adam."""
+        set_smoothing(self.optimizers[role], smoothing)
+
     def rate(self, role: Role) -> float:
         """Return a player's learning rate."""
         return self.optimizers[role].param_groups[0]["lr"]
@@ -113,6 +118,9 @@ class Update:
         for role in ROLES:
             start = len(role) + 1
             own = {name[start:]: tensor for name, tensor in tensors.items() if name.startswith(f"{role}.")}
+            settings = self.game.generator if role == "generator" else self.game.discriminator
+            if settings.beta2_end is not None:  # it moves, and is set before each round
+                self.set_smoothing(role, float(values[role]["groups"][0]["betas"][1]))
             load_optimizer_tensors(self.optimizers[role], own, values[role])
 
 
