@@ -115,13 +115,13 @@ class Networks:
     smooth: bool = False  # the generator's doublings are filtered against a checkerboard; dcgan family
     pretrained: bool = False  # the discriminator also judges features of a network that was trained on ImageNet
     minibatch_deviation: bool = False  # the discriminator also sees how much the samples of a batch differ
-    frozen: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # its stages from the pixels that keep another run's weights
     attention: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0  # pixels a side from which both networks attend; 0: none
     generator_spectral_norm: bool = False  # on every convolution and linear layer of the generator
     latent_skips: bool = False  # each block's norms get a piece of the latents; resnet family
     orthogonal: bool = False  # weights begin as orthogonal matrices; resnet family
     growing: Annotated[int, msgspec.Meta(ge=0, le=MAX_BUDGET)] = 0  # samples of each size the networks grow by; 0: none
     stacked: Annotated[int, msgspec.Meta(ge=0, le=MAX_BUDGET)] = 0  # samples of small pictures, refined then; 0: none
+    frozen: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # its stages from the pixels that keep another run's weights
 
 
 @dataclass(frozen=True, kw_only=True)
