@@ -3,6 +3,7 @@
 import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,8 @@ def test_the_level_of_both_networks_is_that_of_the_last_round(small: None, shape
         _, state = played("growing", shapes, num_rounds)
         drawn = 8 * num_rounds  # the generator's step is of the next batch
         level = min(1.0, max(0.0, 2 * (drawn - 96) / 96))
-        for player in (state.players.generator, state.players.discriminator):
+        players: list[Any] = [state.players.generator, state.players.discriminator]
+        for player in players:
             assert player.level.level.item() == pytest.approx(level)
 
 

@@ -19,12 +19,12 @@ LATENT_SIZE = 5
 Size = int | tuple[int, int]
 
 
-def grown(family: FamilyName, size: Size = 32, growing: int = 1_000, **options: Any) -> tuple[nn.Module, nn.Module]:
+def grown(family: FamilyName, size: Size = 32, growing: int = 1_000, **options: Any) -> tuple[Any, Any]:
     """Return players with weights that are not at their start, where much is zero."""
     torch.manual_seed(0)
     num_classes = options.pop("num_classes", 0)
     norm = "none" if family == "modern" else "batch"
-    made = {"family": family, "width": 8, "latent_size": LATENT_SIZE, "generator_norm": norm, **options}
+    made: dict[str, Any] = {"family": family, "width": 8, "latent_size": LATENT_SIZE, "generator_norm": norm, **options}
     players = make_players(Networks(**made, growing=growing), size=size, channels=2, num_classes=num_classes)
     with torch.no_grad():
         for parameter in itertools.chain(*(player.parameters() for player in players)):
@@ -32,7 +32,7 @@ def grown(family: FamilyName, size: Size = 32, growing: int = 1_000, **options: 
     return players[0].eval(), players[1].eval()
 
 
-def at(level: float, *players: nn.Module) -> None:
+def at(level: float, *players: Any) -> None:
     for player in players:
         player.level.level.fill_(level)
 
@@ -92,7 +92,7 @@ def test_at_a_whole_level_both_are_the_plain_networks_of_that_side(family: Famil
     side = 8 * 2**stage
     width = 8 * 2 ** (2 - stage)
     norm: Any = "none" if family == "modern" else "batch"
-    made = {"family": family, "width": width, "latent_size": LATENT_SIZE, "generator_norm": norm}
+    made: dict[str, Any] = {"family": family, "width": width, "latent_size": LATENT_SIZE, "generator_norm": norm}
     plain = make_players(Networks(**made, minibatch_deviation=True), size=side, channels=2, num_classes=0)
     plain[0].load_state_dict(pieces_of(generator, plain[0], True, stage))
     plain[1].load_state_dict(pieces_of(discriminator, plain[1], False, stage))
@@ -197,10 +197,11 @@ def test_a_size_whose_halves_are_not_whole_is_refused_with_the_nearest_one_that_
 
 
 def test_growing_is_refused_where_it_has_no_place() -> None:
-    for options, remedy in (
+    cases: list[tuple[dict[str, Any], Setting]] = [
         ({"family": "mlp"}, Setting("networks.family", "dcgan")),
         ({"family": "dcgan", "frozen": 1}, Setting("networks.frozen", 0)),
-    ):
+    ]
+    for options, remedy in cases:
         with pytest.raises(UserError) as caught:
             make_players(Networks(**options, growing=100), size=32, channels=1, num_classes=0)
         assert remedy in caught.value.remedies

@@ -22,7 +22,7 @@ def stacked(
     family: FamilyName = "dcgan", size: Any = 32, num_classes: int = 0, **options: Any
 ) -> tuple[StackedGenerator, StackedDiscriminator]:
     torch.manual_seed(0)
-    made = {"family": family, "width": 8, "latent_size": 5, "stacked": 100}
+    made: dict[str, Any] = {"family": family, "width": 8, "latent_size": 5, "stacked": 100}
     made["generator_norm"] = "none" if family == "modern" else "batch"
     players = make_players(Networks(**(made | options)), size=size, channels=2, num_classes=num_classes)
     assert isinstance(players[0], StackedGenerator)
@@ -91,14 +91,16 @@ def test_stage_two_sees_the_small_picture_and_the_latents_again() -> None:
     latents, others = torch.randn(2, 1, 5)
 
     class Fixed(nn.Module):
+        picture: torch.Tensor
+
         def forward(self, latents: torch.Tensor, _: torch.Tensor | None) -> torch.Tensor:
             return self.picture
 
-    generator.first = Fixed()
-    generator.first.picture = torch.zeros(1, 2, 8, 8)
+    generator.first = fixed = Fixed()
+    fixed.picture = torch.zeros(1, 2, 8, 8)
     images = generator(latents)
     assert not torch.allclose(images, generator(others))
-    generator.first.picture = torch.ones(1, 2, 8, 8)
+    fixed.picture = torch.ones(1, 2, 8, 8)
     assert not torch.allclose(images, generator(latents))
 
 

@@ -84,16 +84,16 @@ def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_cl
 
 
 def _own_generator(networks: Networks, options: dict[str, Any]) -> nn.Module:
-    with_norm = {**options, "norm": networks.generator_norm}
-    grown = {"growing": networks.growing}
-    attending = {"attention": networks.attention, **grown}
+    with_norm: dict[str, Any] = {**options, "norm": networks.generator_norm}
+    grown: dict[str, Any] = {"growing": networks.growing}
+    attending: dict[str, Any] = {"attention": networks.attention, **grown}
     match networks.family:
         case "mlp":
             return MLPGenerator(**with_norm)
         case "dcgan":
             return DCGANGenerator(**with_norm, **attending, smooth=networks.smooth)
         case "resnet":
-            skips = {"latent_skips": networks.latent_skips, "orthogonal": networks.orthogonal}
+            skips: dict[str, Any] = {"latent_skips": networks.latent_skips, "orthogonal": networks.orthogonal}
             return ResNetGenerator(**with_norm, **attending, **skips)
         case "modern":
             _refuse_normalisation(networks)
@@ -116,8 +116,8 @@ def _own_discriminator(networks: Networks, size: GivenSize, channels: int, num_c
         "dropout": networks.dropout,
     }
     with_norms = {**options, "norm": networks.discriminator_norm, "spectral_norm": networks.spectral_norm}
-    grown = {"growing": networks.growing}
-    attending = {"attention": networks.attention, **grown}
+    grown: dict[str, Any] = {"growing": networks.growing}
+    attending: dict[str, Any] = {"attention": networks.attention, **grown}
     match networks.family:
         case "mlp":
             return MLPDiscriminator(**with_norms)
