@@ -18,8 +18,8 @@ about = About(
     "at 256), Adam β 0 and 0.9 → 0.99, rates 2e-4 → 5e-5, all on a cosine, 64 latents, residual blocks without a norm",
     differs="16 channels or less next to the pixels, doubled at each halving (on a GPU 96), for 768 at the lowest "
     "sides, and on a CPU rates 1e-3 → 2.5e-4: two cores take few steps; blocks begin at half of the side; batch 64 for "
-    "512 (on a GPU 256); the average's half-life of 5,000,000 samples (500,000 above 45 pixels) is at most 5 % of those "
-    "seen; few images are augmented as in modern and others not, where the paper augments more and more",
+    "512 (on a GPU 256); the average's half-life of 5,000,000 (500,000 above 45 pixels) is at most 5 % of what "
+    "was seen; few images are augmented as in modern and others not, where the paper augments more and more",
 )
 
 
