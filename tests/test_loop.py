@@ -108,6 +108,21 @@ def test_rates_follow_their_schedules_times_what_remedies_have_made_of_them(smal
     assert state.update.rate("discriminator") == pytest.approx(0.025)
 
 
+def test_the_second_beta_of_adam_follows_its_schedule_and_comes_back_from_a_checkpoint(small: None) -> None:
+    settings = ["game.generator.beta2=0.9", "game.generator.beta2_end=0.99", "game.discriminator.beta2=0.8"]
+    recipe = points_recipe(*settings)
+    task = task_of(recipe)
+    state = start(task, recipe)
+    for progress, smoothing in ((0.0, 0.9), (0.5, 0.945), (1.0, 0.99)):
+        loop.set_rates(state, recipe, progress)
+        betas = {role: one.param_groups[0]["betas"] for role, one in state.update.optimizers.items()}
+        assert betas["generator"] == pytest.approx((recipe.game.generator.beta1, smoothing))
+        assert betas["discriminator"][1] == 0.8
+    other = start(task, recipe)
+    other.update.load(state.update.tensors(), state.update.values())
+    assert other.update.optimizers["generator"].param_groups[0]["betas"][1] == pytest.approx(0.99)
+
+
 @pytest.mark.parametrize(("update", "step"), [("alternating", 24), ("simultaneous", 8), ("extragradient", 16)])
 def test_samples_are_those_that_the_discriminator_was_shown(
     train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch, update: str, step: int

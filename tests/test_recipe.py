@@ -281,6 +281,11 @@ CONTRADICTIONS = [
     (["game.update=extragradient", "game.discriminator_steps=5"], "game.discriminator_steps", None),
     (["stopping.policy=discriminator-threshold"], "stopping.policy", "stopping.policy=patience"),
     (["game.label_smoothing=0.1", "game.loss=hinge"], "game.label_smoothing", "game.label_smoothing=0"),
+    (
+        ["game.generator.beta2_end=0.9", "game.generator.optimizer=sgd"],
+        "game.generator.beta2_end",
+        "game.generator.beta2_end=none",
+    ),
     (["game.penalty.kind=r1"], "game.penalty.kind", "game.penalty.gamma=0.5"),
     (["game.penalty.kind=wgan-gp", "game.penalty.gamma_end=0"], "game.penalty.kind", "game.penalty.gamma=10"),
     (["game.batch=64", "game.packing=3"], "game.packing", "game.batch=63"),

@@ -89,6 +89,15 @@ OF_IMAGES = [
         id="pretrained-pairs",
         marks=SLOW,
     ),
+    pytest.param(
+        [
+            *CONVOLUTIONS,
+            *("networks.family=resnet", "networks.attention=4", "networks.latent_skips=true"),
+            *("networks.generator_spectral_norm=true", "networks.conditional=true", "game.generator.beta2_end=0.9"),
+        ],
+        id="attention-latent-skips-second-beta",
+    ),
+    pytest.param(["networks.family=style", "networks.width=4", "networks.generator_norm=none"], id="style", marks=SLOW),
     pytest.param([*CONVOLUTIONS, "game.update=simultaneous"], id="simultaneous"),
     pytest.param([*CONVOLUTIONS, "game.update=extragradient"], id="extragradient"),
 ]

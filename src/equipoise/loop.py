@@ -32,7 +32,7 @@ from equipoise.host.signals import Interruption
 from equipoise.host.threads import ThreadChoice, begins_trial, is_lost, observed, put_off
 from equipoise.host.writer import BackgroundWriter
 from equipoise.randomness import Randomness
-from equipoise.recipe import Recipe
+from equipoise.recipe import OptimizerSettings, Recipe
 from equipoise.repair import adapt_augmentation, repair_due, repaired
 from equipoise.runs.candidates import prune, score_of_best
 from equipoise.runs.expectation import expectation, expectation_of_rest
@@ -490,10 +490,16 @@ def share_of_budget(state: TrainingState, recipe: Recipe) -> float:
 
 
 def set_rates(state: TrainingState, recipe: Recipe, progress: float) -> None:
-    """Set both learning rates to their schedules' values, times what remedies have made of them."""
+    """Set both learning rates to their schedules' values times what remedies have made of them, and Adam's second β."""
     rates = {}
-    for role, settings in (("generator", recipe.game.generator), ("discriminator", recipe.game.discriminator)):
+    players: list[tuple[Role, OptimizerSettings]] = [
+        ("generator", recipe.game.generator),
+        ("discriminator", recipe.game.discriminator),
+    ]
+    for role, settings in players:
         rates[role] = scheduled(settings.rate, settings.rate_end, progress, settings.schedule)
+        if settings.beta2_end is not None:
+            state.update.set_smoothing(role, scheduled(settings.beta2, settings.beta2_end, progress))
     state.update.set_rates(
         rates["generator"] * state.adjustments.generator_rate,
         rates["discriminator"] * state.adjustments.discriminator_rate,

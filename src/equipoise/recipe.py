@@ -52,7 +52,7 @@ if typing.TYPE_CHECKING:
 else:
     UpdateName = Literal[_files("game/rules")]
 CorrectionName = Literal["none", "consensus", "symplectic"]
-FamilyName = Literal["mlp", "dcgan", "resnet", "modern"]
+FamilyName = Literal["mlp", "dcgan", "resnet", "modern", "style"]
 AugmentationName = Literal["flip", "translation", "rotation", "scale", "crop", "color", "cutout"]
 FeaturesName = Literal["auto", "encoder", "efficientnet", "inception", "dinov2"]
 PolicyName = Literal["evidence", "budget", "discriminator-threshold", "patience"]
@@ -137,6 +137,12 @@ class Networks:
     smooth: bool = False  # the generator's doublings are filtered against a checkerboard; dcgan family
     pretrained: bool = False  # the discriminator also judges features of a network that was trained on ImageNet
     minibatch_deviation: bool = False  # the discriminator also sees how much the samples of a batch differ
+    attention: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0  # pixels a side from which both networks attend; 0: none
+    generator_spectral_norm: bool = False  # on every convolution and linear layer of the generator
+    latent_skips: bool = False  # each block's norms get a piece of the latents; resnet family
+    orthogonal: bool = False  # weights begin as orthogonal matrices; resnet family
+    growing: Annotated[int, msgspec.Meta(ge=0, le=MAX_BUDGET)] = 0  # samples of each size the networks grow by; 0: none
+    stacked: Annotated[int, msgspec.Meta(ge=0, le=MAX_BUDGET)] = 0  # samples of small pictures, refined then; 0: none
     frozen: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # its stages from the pixels that keep another run's weights
 
 
@@ -160,6 +166,7 @@ class OptimizerSettings:
     schedule: Literal["cosine", "linear"] = "cosine"
     beta1: Decay = 0.0
     beta2: Decay = 0.99
+    beta2_end: Decay | None = None  # of Adam, reached on a cosine at the end of the budget; None: constant
     weight_decay: NotNegative = 0.0
     clip_norm: Positive | None = None  # gradients are scaled down to at most this norm
 
@@ -441,6 +448,11 @@ def refuse_without_probability(policy: PolicyName, loss: LossName) -> None:
 def _refuse_without_effect(game: Game) -> None:
     """Raise UserError for settings of the game that would change nothing, each with what was probably meant."""
     kind, penalty = game.penalty.kind, game.penalty
+    for player, settings in (("generator", game.generator), ("discriminator", game.discriminator)):
+        if settings.beta2_end is not None and settings.optimizer not in ("adam", "adamw"):
+            problem = f"without effect with game.{player}.optimizer={settings.optimizer}"
+            ways = (Setting(f"game.{player}.optimizer", "adam"), Setting(f"game.{player}.beta2_end", "none"))
+            raise UserError(Setting(f"game.{player}.beta2_end", settings.beta2_end), problem, *ways)
     if game.label_smoothing and game.loss not in SMOOTHED:
         raise UserError(
             Setting("game.label_smoothing", game.label_smoothing),

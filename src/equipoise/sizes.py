@@ -63,6 +63,16 @@ def size_of_shape(shape: tuple[int, ...]) -> Size:
     return Size(shape[-1], shape[-2])
 
 
+def evenly_halved(size: Size) -> Size:
+    """Return the nearest size whose sides stay whole while both are halved until the smaller is at most 4 pixels."""
+    unit = 1
+    smaller = min(size)
+    while smaller > 4:
+        smaller = math.ceil(smaller / 2)
+        unit *= 2
+    return Size(*(max(1, math.floor(side / unit + 0.5)) * unit for side in size))
+
+
 def parsed_size(text: str, subject: Setting | Option) -> int | tuple[int, int]:
     """Read `64` or `40x30` (width x height); raises UserError, about an option or a setting, with what to type."""
     problem = f"give one number for a square (64), or width x height (40x30), each side {MIN_SIDE} to {MAX_SIDE} pixels"

@@ -352,6 +352,14 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "normal mixture": ("stopping.policy=evidence", "stopping.evidence.boundary=normal-mixture"),
     "bfloat16": ("precision=bfloat16",),
     "kept checkpoints": ("saving.keep=2",),
+    "attention, latents in blocks": (
+        *CONVOLUTIONS,
+        *("networks.family=resnet", "networks.attention=4", "networks.latent_skips=true", "networks.orthogonal=true"),
+        *("networks.generator_spectral_norm=true", "networks.conditional=true"),
+    ),
+    "growing": (*CONVOLUTIONS, "networks.growing=100", "task.size=16"),
+    "stacked": (*CONVOLUTIONS, "networks.stacked=200", "task.size=16"),
+    "second beta": ("game.generator.beta2=0.9", "game.generator.beta2_end=0.99"),
 }
 for _name in get_args(FamilyName):
     SETTINGS[f"family {_name}"] = (*WIDE, f"networks.family={_name}", "networks.generator_norm=none")

@@ -12,11 +12,12 @@ from equipoise.nets.players import make_players
 from equipoise.recipe import FamilyName, Networks
 
 FAMILIES = get_args(FamilyName)
+UNNORMALISED = ("modern", "style")
 LATENT_SIZE = 6
 
 
 def networks(family: FamilyName, width: int = 8, **options) -> Networks:
-    norm = "none" if family == "modern" else "batch"
+    norm = "none" if family in UNNORMALISED else "batch"
     return replace(Networks(family=family, width=width, latent_size=LATENT_SIZE, generator_norm=norm), **options)
 
 
@@ -109,7 +110,7 @@ def test_with_the_deviation_of_the_minibatch_a_discriminator_sees_how_much_image
     _, discriminator = players(family, size, minibatch_deviation=True)
     leave_start(plain)
     leave_start(discriminator)
-    images = torch.randn(4, 2, size, size)
+    images = (4 if family == "style" else 1) * torch.randn(4, 2, size, size)  # style's first weights say less of it
     alike = images[:1].expand(4, -1, -1, -1)
     torch.testing.assert_close(plain(images)[0], plain(alike)[0], atol=1e-4, rtol=1e-3)
     assert (discriminator(images)[0] - discriminator(alike)[0]).abs() > 1e-3
@@ -120,8 +121,8 @@ def test_with_the_deviation_of_the_minibatch_a_discriminator_sees_how_much_image
 @pytest.mark.parametrize("spectral_norm", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_gradients_norm_can_be_differentiated_again(family: FamilyName, spectral_norm: bool):
-    if spectral_norm and family == "modern":
-        pytest.skip("the modern family has no spectral norm")
+    if spectral_norm and family in UNNORMALISED:
+        pytest.skip("these families have no spectral norm")
     _, discriminator = players(family, width=16, spectral_norm=spectral_norm)
     leave_start(discriminator)
     images = torch.randn(3, 2, 9, 9, requires_grad=True)
@@ -167,8 +168,8 @@ def test_dropout_acts_while_training_and_only_then(family: FamilyName):
 @pytest.mark.parametrize("generator_norm", ["batch", "none"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_labels_change_images_and_logits(family: FamilyName, generator_norm: str):
-    if family == "modern" and generator_norm == "batch":
-        pytest.skip("the modern family has no norm")
+    if family in UNNORMALISED and generator_norm == "batch":
+        pytest.skip("these families have no norm")
     generator, discriminator = players(family, num_classes=3, generator_norm=generator_norm)
     leave_start(generator)
     leave_start(discriminator)
@@ -213,7 +214,7 @@ def test_weights_are_a_function_of_the_global_seed(family: FamilyName):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_forward_draws_nothing_without_dropout(family: FamilyName):
-    generator, discriminator = players(family, spectral_norm=family != "modern")
+    generator, discriminator = players(family, spectral_norm=family not in UNNORMALISED)
     latents = torch.randn(2, LATENT_SIZE)
     before = torch.get_rng_state()
     discriminator(generator(latents))
@@ -240,9 +241,10 @@ def test_spectral_norm_bounds_how_fast_the_logits_change():
         ({"spectral_norm": True}, Setting("networks.spectral_norm", False)),
     ],
 )
-def test_modern_refuses_normalisation_by_name(options: dict, remedy: Setting):
+@pytest.mark.parametrize("family", UNNORMALISED)
+def test_families_without_norms_refuse_them_by_name(family: FamilyName, options: dict, remedy: Setting):
     with pytest.raises(UserError) as caught:
-        players("modern", **options)
+        players(family, **options)
     (value,) = options.values()
     assert caught.value.subject == Setting(remedy.field, value)
     assert caught.value.remedies == (remedy, Setting("networks.family", "resnet"))
@@ -271,7 +273,7 @@ def test_classic_dcgan_has_the_parameters_of_512_256_128_64():
     assert num_parameters(discriminator) == 16 * 3 * 64 + 64 + between + norms - 2 * 64 + 16 * 512 + 1
 
 
-@pytest.mark.parametrize("family", ["mlp", "resnet", "modern"])
+@pytest.mark.parametrize("family", ["mlp", "resnet", "modern", "style"])
 def test_a_family_without_transposed_convolutions_refuses_to_smooth_them(family: FamilyName) -> None:
     with pytest.raises(UserError) as error:
         make_players(Networks(family=family, smooth=True), size=16, channels=3, num_classes=0)

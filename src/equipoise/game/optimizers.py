@@ -83,6 +83,13 @@ def put_back(optimizer: Optimizer, before: Copies, is_refused: Tensor) -> None:
         tensor.copy_(torch.where(is_refused.to(tensor.device), old, tensor))
 
 
+def set_smoothing(optimizer: Optimizer, smoothing: float) -> None:
+    """Set Adam's second β; other optimizers have none."""
+    for group in optimizer.param_groups:
+        if "betas" in group:
+            group["betas"] = (group["betas"][0], smoothing)
+
+
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 

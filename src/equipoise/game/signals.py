@@ -119,6 +119,8 @@ def _of_player(
     found[f"step/{role}"] = _ratio(moved, sizes)
     received = _norms([torch.zeros((), device=moved.device) if grad is None else _dense(grad) for grad in gradients])
     for part, places in parts_of([name for name, _ in network.named_parameters()]).items():
+        if all(gradients[place] is None for place in places):
+            continue  # it has no part in the game at present, as stages that have not come in yet
         found[f"step/{role}/{part}"] = _ratio(moved[places], sizes[places])
         found[f"gradient/{role}/{part}"] = received[places].norm()
     dead = _dead(network)

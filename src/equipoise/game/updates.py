@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from equipoise.game.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_momentum, set_rate
+from equipoise.game.optimizers import (
+    load_optimizer_tensors,
+    make_optimizer,
+    optimizer_tensors,
+    set_momentum,
+    set_rate,
+    set_smoothing,
+)
 from equipoise.game.players import ROLES, STATS, Numbers, Players, Role, Terms, TermsOf, refuse_unknown_stats
 from equipoise.game.steps import look_ahead, rule_of, settings_of, slow_weights
 from equipoise.recipe import Game
@@ -69,6 +76,10 @@ class Update:
         set_momentum(self.optimizers["generator"], factor * self.game.generator.beta1)
         set_momentum(self.optimizers["discriminator"], factor * self.game.discriminator.beta1)
 
+    def set_smoothing(self, role: Role, smoothing: float) -> None:
+        """Set a player's second β of Adam."""
+        set_smoothing(self.optimizers[role], smoothing)
+
     def rate(self, role: Role) -> float:
         """Return a player's learning rate."""
         return self.optimizers[role].param_groups[0]["lr"]
@@ -92,6 +103,8 @@ class Update:
         for role in ROLES:
             start = len(role) + 1
             own = {name[start:]: tensor for name, tensor in tensors.items() if name.startswith(f"{role}.")}
+            if settings_of(self.game, role).beta2_end is not None:  # it moves, and is set before each round
+                self.set_smoothing(role, float(values[role]["groups"][0]["betas"][1]))
             load_optimizer_tensors(self.optimizers[role], own, values[role])
         self.memory.clear()
         for name, tensor in tensors.items():

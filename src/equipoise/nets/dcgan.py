@@ -10,6 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from equipoise.nets.attention import SelfAttention, attended_place
+from equipoise.nets.growing import Level
 from equipoise.nets.layers import (
     SLOPE,
     LabelledLatents,
@@ -41,6 +43,8 @@ class DCGANGenerator(nn.Module):
         width: int,
         norm: NormName = "batch",
         smooth: bool = False,
+        attention: int = 0,
+        growing: int = 0,
     ):
         super().__init__()
         lowest, *self.sizes = reversed(resolutions(size))
@@ -53,15 +57,29 @@ class DCGANGenerator(nn.Module):
             _hidden_layer(nn.ConvTranspose2d(low, high, 4, 2, 1, bias=has_bias), norm, smooth)
             for low, high in pairwise(hidden)
         )
-        last = nn.ConvTranspose2d(hidden[-1], channels, 4, 2, 1)
-        self.upwards.append(nn.Sequential(last, Smooth()) if smooth else last)
+        self.upwards.append(_pixel_layer(hidden[-1], channels, smooth))
+        self.level = Level(len(self.sizes), growing)
+        self.exits = nn.ModuleList()  # the pictures of lower stages
+        if growing:
+            self.exits.extend(_pixel_layer(before, channels, smooth) for before in hidden[:-1])
+        place = attended_place(size, attention)
+        self.attended = None if place is None else len(hidden) - place
+        self.attention = None if place is None else SelfAttention(hidden[-place])  # hidden: from the lowest
         initialise(self, norm)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.project(self.inputs(latents, labels)[:, :, None, None])
-        for layer, size in zip(self.upwards, self.sizes, strict=True):
-            features = crop(layer(features), size)
-        return torch.tanh(features)
+        return self.level.pictured(self._attend(0, features), self._higher, self._picture)
+
+    def _higher(self, stage: int, features: Tensor) -> Tensor:
+        return self._attend(stage, crop(self.upwards[stage - 1](features), self.sizes[stage - 1]))
+
+    def _picture(self, stage: int, features: Tensor) -> Tensor:
+        layer = self.upwards[-1] if stage == self.level.top else self.exits[stage]
+        return torch.tanh(crop(layer(features), self.sizes[stage]))
+
+    def _attend(self, stage: int, features: Tensor) -> Tensor:
+        return self.attention(features) if self.attention is not None and stage == self.attended else features
 
 
 class DCGANDiscriminator(nn.Module):
@@ -79,6 +97,8 @@ class DCGANDiscriminator(nn.Module):
         dropout: float = 0.0,
         packing: int = 1,
         minibatch_deviation: bool = False,
+        attention: int = 0,
+        growing: int = 0,
     ):
         super().__init__()
         *higher, lowest = resolutions(size)
@@ -88,23 +108,35 @@ class DCGANDiscriminator(nn.Module):
         last = len(hidden) - 1
         for index, (before, after) in enumerate(pairwise([packing * channels, *hidden])):
             layer_norm: NormName = norm if index else "none"  # the pixels' statistics are what D judges
-            has_bias = layer_norm == "none"
-            rest = (make_norm(layer_norm, after), nn.LeakyReLU(SLOPE), nn.Dropout(dropout))
-            if minibatch_deviation and index == last:
-                convolution = nn.Conv2d(before + 1, after, 4, 2, 1, bias=has_bias)
-                self.downwards.append(nn.Sequential(MinibatchDeviation(), convolution, *rest))
-            else:
-                self.downwards.append(nn.Sequential(nn.Conv2d(before, after, 4, 2, 1, bias=has_bias), *rest))
+            compares = minibatch_deviation and index == last
+            self.downwards.append(_halving_layer(before, after, layer_norm, dropout, compares))
+        self.level = Level(len(hidden), growing)
+        self.entries = nn.ModuleList()  # what sees the pixels of lower stages
+        for index, after in enumerate(hidden):
+            if growing and index:
+                compares = minibatch_deviation and index == last
+                self.entries.append(_halving_layer(packing * channels, after, "none", dropout, compares))
+        place = attended_place(size, attention)
+        self.attended = None if place is None else place - 1
+        self.attention = None if place is None else SelfAttention(hidden[place - 1])
         self.head = ProjectionHead(hidden[-1] * lowest.pixels, num_classes)
         initialise(self, norm)
         if spectral_norm:
             add_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        features = packed(images, self.packing)
-        for layer in self.downwards:
-            features = layer(evened(features))
+        features = self.level.judged(packed(images, self.packing), self._entry, self._lower)
         return self.head(features.flatten(1), labels)
+
+    def _entry(self, stage: int, images: Tensor) -> Tensor:
+        layer = self.entries[stage - 1] if stage else self.downwards[0]
+        return self._attend(stage, layer(evened(images)))
+
+    def _lower(self, stage: int, features: Tensor) -> Tensor:
+        return self._attend(stage, self.downwards[stage](evened(features)))
+
+    def _attend(self, stage: int, features: Tensor) -> Tensor:
+        return self.attention(features) if self.attention is not None and stage == self.attended else features
 
 
 def initialise(network: nn.Module, norm: NormName) -> None:
@@ -133,6 +165,18 @@ def _fan_in(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> float:
             return layer.in_channels
         return layer.in_channels * layer.weight[0, 0].numel() / (layer.stride[0] * layer.stride[1])
     return layer.weight[0].numel()
+
+
+def _pixel_layer(before: int, channels: int, smooth: bool) -> nn.Module:
+    layer = nn.ConvTranspose2d(before, channels, 4, 2, 1)
+    return nn.Sequential(layer, Smooth()) if smooth else layer
+
+
+def _halving_layer(before: int, after: int, norm: NormName, dropout: float, compares: bool) -> nn.Sequential:
+    """Return a layer that halves its input, and, if it compares, also sees how much the samples of a batch differ."""
+    deviation = [MinibatchDeviation()] if compares else []
+    convolution = nn.Conv2d(before + compares, after, 4, 2, 1, bias=norm == "none")
+    return nn.Sequential(*deviation, convolution, make_norm(norm, after), nn.LeakyReLU(SLOPE), nn.Dropout(dropout))
 
 
 def _hidden_layer(convolution: nn.ConvTranspose2d, norm: NormName, smooth: bool = False) -> nn.Sequential:

@@ -12,6 +12,7 @@ from equipoise.nets.layers import MinibatchDeviation
 from equipoise.nets.modern import ModernDiscriminator
 from equipoise.nets.projected import AidedDiscriminator, freeze
 from equipoise.nets.resnet import ResNetDiscriminator
+from equipoise.nets.style import StyleDiscriminator
 
 
 def stages_of(discriminator: nn.Module) -> list[list[nn.Module]]:
@@ -29,6 +30,9 @@ def stages_of(discriminator: nn.Module) -> list[list[nn.Module]]:
         case ModernDiscriminator():
             entries = [discriminator.from_pixels, *discriminator.transitions]
             return [[entry, stage] for entry, stage in zip(entries, discriminator.stages, strict=True)]
+        case StyleDiscriminator():
+            first, *others = discriminator.downwards
+            return [[discriminator.from_pixels, first], *([block] for block in others)]
         case _:
             return []
 

@@ -194,7 +194,20 @@ def needed(labels: Tensor | None) -> Tensor:
 
 
 def add_spectral_norm(network: nn.Module) -> None:
-    """Divide every layer's weight by its largest singular value, by power iteration (arXiv:1802.05957)."""
+    """Divide every layer's weight by its largest singular value, by power iteration (arXiv:1802.05957).
+
+    Vectors of labels are layers of a discriminator; in a generator they are left out (`spectral_generator`).
+    """
     for layer in list(network.modules()):
         if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
+            parametrizations.spectral_norm(layer)
+
+
+def spectral_generator(network: nn.Module) -> None:
+    """Divide the weight of a generator's convolutions and linear layers by its largest singular value.
+
+    Gains by the label are no map from inputs to outputs (arXiv:1805.08318, section 4.1).
+    """
+    for layer in list(network.modules()):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             parametrizations.spectral_norm(layer)

@@ -1,5 +1,6 @@
 """What the networks of a recipe were made for, and what they are at another size, in words."""
 
+from dataclasses import replace
 from typing import assert_never
 
 import torch
@@ -10,6 +11,8 @@ from equipoise.nets.players import make_players
 from equipoise.recipe import FamilyName, Networks, Recipe
 from equipoise.recipes import Facts, about_of, build, sizes_in_words
 from equipoise.sizes import LARGE_SIDE, Size, size_of
+
+USUAL = Size(64, 64)
 
 
 def size_note(recipe: Recipe, size: Size) -> str:
@@ -34,7 +37,8 @@ def cost_note(networks: Networks, size: Size, channels: int) -> str:
     """Say what a step costs with images that are large for a CPU, in the arithmetic of one at 64×64; else nothing."""
     if max(size) <= LARGE_SIDE:
         return ""
-    times = step_cost(networks, size, channels) / step_cost(networks, Size(64, 64), channels)
+    usual = replace(networks, attention=min(networks.attention, USUAL.width // 2))  # its highest features
+    times = step_cost(networks, size, channels) / step_cost(usual, USUAL, channels)
     return (
         f"{size} is large for a CPU: a step takes {times:,.0f} times the arithmetic of one at 64 × 64 with networks of "
         "this width. The next lines say what this machine makes of it; --size takes a smaller one"
@@ -62,7 +66,7 @@ def _shape(family: FamilyName, size: Size) -> str:
     match family:
         case "mlp":
             return f"{size.pixels:,}"
-        case "dcgan" | "resnet" | "modern":
+        case "dcgan" | "resnet" | "modern" | "style":
             return " → ".join(_side(low) for low in resolutions(size)[::-1])
         case _ as unreachable:
             assert_never(unreachable)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equipoise.nets.grouped import GroupedConv2d
+from equipoise.nets.growing import Level
 from equipoise.nets.layers import (
     SLOPE,
     LabelledLatents,
@@ -39,7 +40,9 @@ GROUP_SIZE = 16  # channels a 3×3 convolution mixes
 class ModernGenerator(nn.Module):
     """Latents [N, Z], labels [N] → images [N, C, H, W]; a linear output, so values may leave [-1, 1]."""
 
-    def __init__(self, *, size: GivenSize, channels: int, num_classes: int, latent_size: int, width: int):
+    def __init__(
+        self, *, size: GivenSize, channels: int, num_classes: int, latent_size: int, width: int, growing: int = 0
+    ):
         super().__init__()
         lowest, *self.sizes = reversed(resolutions(size))
         hidden = stage_channels(width, len(self.sizes))[::-1]
@@ -49,17 +52,25 @@ class ModernGenerator(nn.Module):
         self.modulate = scaled(nn.Linear(self.inputs.size, hidden[0]))
         self.stages = nn.ModuleList(make_stage(stage, num_blocks) for stage in hidden)
         self.transitions = nn.ModuleList(make_transition(low, high) for low, high in pairwise(hidden))
-        to_pixels = nn.ConvTranspose2d(hidden[-1], channels, 4, stride=2, padding=1)
-        self.to_pixels = scaled(to_pixels, fan_in=4 * hidden[-1])  # each pixel is reached from 2×2 positions
+        self.to_pixels = make_pixel_layer(hidden[-1], channels)
+        self.level = Level(len(hidden), growing)
+        self.exits = nn.ModuleList()  # the pictures of lower stages
+        if growing:
+            self.exits.extend(make_pixel_layer(before, channels) for before in hidden[:-1])
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.basis * self.modulate(self.inputs(latents, labels))[:, :, None, None]
-        features = self.stages[0](features)
-        for transition, stage, size in zip(self.transitions, self.stages[1:], self.sizes[:-1], strict=True):
-            # The 1×1 convolution commutes with resampling, and is four times cheaper before doubling.
-            doubled = F.interpolate(transition(features), scale_factor=2, mode="bilinear", align_corners=False)
-            features = stage(crop(doubled, size))
-        return crop(self.to_pixels(features), self.sizes[-1])
+        return self.level.pictured(self.stages[0](features), self._higher, self._picture)
+
+    def _higher(self, stage: int, features: Tensor) -> Tensor:
+        # The 1×1 convolution commutes with resampling, and is four times cheaper before doubling.
+        features = self.transitions[stage - 1](features)
+        doubled = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+        return self.stages[stage](crop(doubled, self.sizes[stage - 1]))
+
+    def _picture(self, stage: int, features: Tensor) -> Tensor:
+        layer = self.to_pixels if stage == self.level.top else self.exits[stage]
+        return crop(layer(features), self.sizes[stage])
 
 
 class ModernDiscriminator(nn.Module):
@@ -75,6 +86,7 @@ class ModernDiscriminator(nn.Module):
         dropout: float = 0.0,
         packing: int = 1,
         minibatch_deviation: bool = False,
+        growing: int = 0,
     ):
         super().__init__()
         *higher, lowest = resolutions(size)
@@ -90,15 +102,24 @@ class ModernDiscriminator(nn.Module):
         )
         self.head = ProjectionHead(hidden[-1], num_classes)
         scaled(self.head.linear)
+        self.level = Level(len(hidden), growing)
+        self.entries = nn.ModuleList()  # what sees the pixels of lower stages
+        if growing:
+            sees = packing * channels
+            self.entries.extend(scaled(nn.Conv2d(sees, after, 4, stride=2, padding=1)) for after in hidden[1:])
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        features = self.from_pixels(evened(packed(images, self.packing)))
-        for stage, transition in zip(self.stages[:-1], self.transitions, strict=True):
-            features = transition(halved(stage(features)))
+        features = self.level.judged(packed(images, self.packing), self._entry, self._lower)
         features = self.stages[-1](self.differ(features))
         # Each channel by its own weights: a sum, as a convolution of as many groups would be differentiated in a loop.
         pooled = (features * self.basis.weight[:, 0]).sum((2, 3))
         return self.head(pooled, labels)
+
+    def _entry(self, stage: int, images: Tensor) -> Tensor:
+        return (self.entries[stage - 1] if stage else self.from_pixels)(evened(images))
+
+    def _lower(self, stage: int, features: Tensor) -> Tensor:
+        return self.transitions[stage - 1](halved(self.stages[stage - 1](features)))
 
 
 class ResidualBlock(nn.Module):
@@ -133,6 +154,11 @@ def make_transition(before: int, after: int) -> nn.Module:
 def make_comparison(channels: int) -> nn.Module:
     """Return the minibatch's deviation as a channel that is mixed into the others, before the last stage."""
     return nn.Sequential(MinibatchDeviation(), scaled(nn.Conv2d(channels + 1, channels, 1, bias=False)))
+
+
+def make_pixel_layer(before: int, channels: int) -> nn.ConvTranspose2d:
+    """Return the last doubling, to the pixels, each of which is reached from 2×2 positions."""
+    return scaled(nn.ConvTranspose2d(before, channels, 4, stride=2, padding=1), fan_in=4 * before)
 
 
 def num_groups(channels: int) -> int:

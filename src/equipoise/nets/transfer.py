@@ -12,7 +12,7 @@ from torch import Tensor
 
 Tensors: TypeAlias = Mapping[str, Tensor]
 
-FROM_LOWEST = ("upwards", "blocks", "stages", "transitions")  # lists of a generator that end at the pixels
+FROM_LOWEST = ("upwards", "blocks", "stages", "transitions", "exits")  # lists of a generator that end at the pixels
 WITH_A_LAST = ("blocks",)  # lists of a discriminator whose last entry halves nothing, whatever the size
 BY_CLASS = ("embedding", "gain", "bias")  # layers with one row for each class
 OWN = "own."  # the part of a discriminator beside which a projected one stands

@@ -91,7 +91,7 @@ def for_images(recipe: Recipe, facts: Facts) -> Recipe:
 def for_points(recipe: Recipe, task: Points) -> Recipe:
     """Return a recipe for points in the plane: its loss and penalty over small perceptrons, with higher rates."""
     game = recipe.game
-    rates = {"rate": 1e-3, "rate_end": 1e-4, "beta1": 0.5, "beta2": 0.9}
+    rates = {"rate": 1e-3, "rate_end": 1e-4, "beta1": 0.5, "beta2": 0.9, "beta2_end": None}
     gamma = 0.1 if game.penalty.kind == "wgan-gp" else game.penalty.gamma  # as its authors have it on toys
     game = dataclasses.replace(
         game,
@@ -114,7 +114,7 @@ def for_points(recipe: Recipe, task: Points) -> Recipe:
 
 def for_super_resolution(recipe: Recipe, task: SuperResolution) -> Recipe:
     """Return a recipe for super-resolution: its loss in pairs, a small residual network, Adam as SRGAN's successors."""
-    rates = {"optimizer": "adam", "rate": 5e-4, "rate_end": 5e-5, "beta1": 0.9, "beta2": 0.99}
+    rates = {"optimizer": "adam", "rate": 5e-4, "rate_end": 5e-5, "beta1": 0.9, "beta2": 0.99, "beta2_end": None}
     game = dataclasses.replace(
         recipe.game,
         batch=16,

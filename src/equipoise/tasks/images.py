@@ -48,6 +48,7 @@ from equipoise.metrics.features.kept import RunEncoder
 from equipoise.metrics.features.load import Features
 from equipoise.nets import weights
 from equipoise.nets.efficientnet import LITE0_WEIGHTS
+from equipoise.nets.growing import set_levels
 from equipoise.nets.layers import whole_packs
 from equipoise.nets.made_for import cost_note, size_note
 from equipoise.nets.players import make_players
@@ -147,6 +148,7 @@ class ImageTask(Task):
 
     def discriminator_terms(self, players: Players, batch: ImageBatch, step: StepContext) -> Terms:
         """Return the adversarial term and, when it is due, the gradient penalty."""
+        set_levels(step.randomness.samples, players.generator, players.discriminator)
         with step.graph_of_generator(), self._autocast():
             latents = self._latents("discriminator latents", step, len(batch.real))
             told = self._told(batch.labels)
@@ -163,6 +165,7 @@ class ImageTask(Task):
 
     def generator_terms(self, players: Players, batch: ImageBatch, step: StepContext) -> Terms:
         """Return the adversarial term; relativistic losses compare with the batch's real images."""
+        set_levels(step.randomness.samples, players.generator, players.discriminator)
         with self._autocast():
             latents = self._latents("generator latents", step, len(batch.real))
             told = self._told(batch.labels)
@@ -259,17 +262,13 @@ class ImageTask(Task):
 
     def snapshot(self, generator: nn.Module) -> Exhibit:
         """Return the first images of fixed latents."""
-        images = self.outputs(generator, Randomness(0), "validation", 0, self._num_shown)
-        return snapshot_of(images)
+        return snapshot_of(self.outputs(generator, Randomness(0), "validation", 0, num_shown(self.pool)))
 
     def exhibits(self, generator: nn.Module) -> list[Exhibit]:
         """Return generated images beside real ones, and some beside the training images nearest to them."""
-        images = self.outputs(generator, Randomness(0), "validation", 0, max(self._num_shown, NUM_NEAREST)).cpu()
-        return image_exhibits(images[: self._num_shown], images[:NUM_NEAREST], self.pool, self.features)
-
-    @property
-    def _num_shown(self) -> int:
-        return num_shown(self.pool)
+        num = num_shown(self.pool)
+        images = self.outputs(generator, Randomness(0), "validation", 0, max(num, NUM_NEAREST)).cpu()
+        return image_exhibits(images[:num], images[:NUM_NEAREST], self.pool, self.features)
 
     def _labels(self, indices: Tensor) -> Tensor | None:
         labels = self.pool.labels if self.groups is None else self.groups.groups

@@ -1,0 +1,45 @@
+"""Residual networks that attend to all places of a picture at once (arXiv:1805.08318)."""
+
+from equipoise.recipe import Game, Networks, OptimizerSettings, Recipe
+from equipoise.recipes.base import About, Facts, width_for
+
+ATTENDED = 32  # pixels a side at which the paper's networks attend
+
+about = About(
+    paper="SAGAN, arXiv:1805.08318",
+    purpose="self-attention in both networks, spectral norm in both, two rates",
+    whom="those whose pictures have parts that belong together at a distance; with classes: networks.conditional=true",
+    result="not measured yet",
+    samples=None,
+    sizes=(128,),
+    formulas=(
+        "D: max 𝔼ₓ[min(0, −1 + D(x))] + 𝔼_z[min(0, −1 − D(G(z)))]",
+        "G: max 𝔼_z[D(G(z))]",
+        "attention: βⱼᵢ = softmaxᵢ f(xᵢ)ᵀ g(xⱼ), oⱼ = v(Σᵢ βⱼᵢ h(xᵢ)), yⱼ = γ oⱼ + xⱼ, γ = 0 at first",
+    ),
+    papers="hinge loss (Eq. 4), attention (Eq. 1–3) at 32 pixels a side, spectral norm in both networks, 128 latents, "
+    "Adam β 0, 0.9, rates 1e-4 of G and 4e-4 of D",
+    differs="batch 64 for 256, narrower networks on a CPU, labels only with networks.conditional=true; images of "
+    "less than 64 pixels are attended to at half of their side",
+)
+
+
+def recipe(facts: Facts) -> Recipe:
+    """Return the recipe for these facts."""
+    return Recipe(
+        networks=Networks(
+            family="resnet",
+            width=width_for(facts, 16),
+            latent_size=128,
+            generator_norm="batch",
+            spectral_norm=True,
+            generator_spectral_norm=True,
+            attention=min(ATTENDED, facts.size // 2),
+        ),
+        game=Game(
+            loss="hinge",
+            generator=OptimizerSettings(rate=1e-4, beta1=0.0, beta2=0.9),
+            discriminator=OptimizerSettings(rate=4e-4, beta1=0.0, beta2=0.9),
+            ema_half_life=0,
+        ),
+    )

@@ -1,0 +1,42 @@
+"""Small pictures first, and then networks that refine them to the full size (arXiv:1612.03242)."""
+
+from equipoise.recipe import Game, Images, Networks, OptimizerSettings, Recipe, Stopping
+from equipoise.recipes.base import About, Facts, width_for
+
+LEAST_SIDE = 9  # pixels of which half is enough for a picture of stage one
+
+about = About(
+    paper="StackGAN, arXiv:1612.03242",
+    purpose="two stages: small pictures, then what refines them",
+    whom="those who want to see a coarse picture become a fine one, with classes: networks.conditional=true",
+    result="not measured yet",
+    samples=None,
+    sizes=(256,),
+    formulas=(
+        "stage one: D₀: max 𝔼ₓ[log D₀(down(x), y)] + 𝔼_z[log(1 − D₀(G₀(z, y), y))], G₀: max 𝔼_z[log D₀(G₀(z, y), y)]",
+        "stage two: the same of D and G(G₀(z, y), z, y), G₀ as it is",
+    ),
+    papers="a quarter of the side in stage one, the pictures and once more what they were made from in stage two, "
+    "residual blocks, stage one frozen in stage two, Adam 2e-4, β 0.5, batch 64",
+    differs="labels (networks.conditional=true) or nothing in place of a text, so no conditioning augmentation and no "
+    "pairs of a picture and a wrong text; the small picture is not reduced further; rates are constant; 20,000 samples "
+    "of stage one on a CPU and 200,000 on a GPU for 600 epochs; half of the side where a quarter is less than 5 pixels",
+)
+
+
+def recipe(facts: Facts) -> Recipe:
+    """Return the recipe for these facts."""
+    player = OptimizerSettings(rate=2e-4, beta1=0.5, beta2=0.999)
+    return Recipe(
+        task=Images() if facts.size >= LEAST_SIDE else Images(size=16),
+        networks=Networks(
+            family="dcgan",
+            width=width_for(facts, 32),
+            latent_size=100,
+            generator_norm="batch",
+            discriminator_norm="batch",
+            stacked=20_000 if facts.is_cpu else 200_000,
+        ),
+        game=Game(loss="non-saturating", generator=player, discriminator=player, ema_half_life=0),
+        stopping=Stopping(policy="budget"),  # scores stand still at the end of stage one
+    )

@@ -1,0 +1,45 @@
+"""Latents become styles that modulate every convolution, under a lazy penalty (arXiv:1912.04958)."""
+
+from equipoise.recipe import Game, Networks, OptimizerSettings, Penalty, Recipe
+from equipoise.recipes.base import About, Facts, augmentation, width_for
+
+EVERY = 16  # steps of D for each one with a penalty
+STRENGTH = 0.0002  # of the penalty, for each pixel and each sample of a batch (arXiv:2006.06676, appendix C)
+BATCH = 64
+
+about = About(
+    paper="StyleGAN2, arXiv:1912.04958",
+    purpose="styles by a mapping network, skip outputs, residual D, lazy R1; wants a GPU",
+    whom="those who want to change pictures by their styles, or compare with what most papers compare with",
+    result="not measured yet",
+    samples=None,
+    sizes=(256,),
+    formulas=(
+        "D: max 𝔼ₓ[log σ(D(x))] + 𝔼_z[log(1 − σ(D(G(z))))] − γ/2 · 𝔼ₓ[‖∇D(x)‖²]",
+        "G: max 𝔼_z[log σ(D(G(z)))], G(z) = g(w), w = f(z)",
+        "weights of a layer: w'ᵢⱼₖ = sᵢ wᵢⱼₖ, w''ᵢⱼₖ = w'ᵢⱼₖ / √(Σᵢₖ w'ᵢⱼₖ² + ε), s = A w + 1",
+    ),
+    papers="mapping of 8 layers with a hundredth of the rate, modulated and demodulated convolutions (Eq. 1–3), skip "
+    "outputs, residual D with minibatch deviation, an equalised rate, R1 on every 16th step with Adam's settings "
+    "changed for it, Adam 2e-3, β 0, 0.99, an average with a half-life of 10,000 samples",
+    differs="no noise, as networks have no random draws of their own; no path length regularisation and no mixing of "
+    "styles; γ is 0.0002 · pixels / batch, the rule of arXiv:2006.06676, as 10 was for 1024 × 1024; 128 latents and "
+    "styles for 512, width 16 or less for 32 (on a GPU 32); few images are augmented, as in modern",
+)
+
+
+def recipe(facts: Facts) -> Recipe:
+    """Return the recipe for these facts."""
+    share = EVERY / (EVERY + 1)  # of the steps, once those of the penalty alone are steps like others (appendix B)
+    return Recipe(
+        networks=Networks(family="style", width=width_for(facts, 16), latent_size=128, minibatch_deviation=True),
+        game=Game(
+            loss="non-saturating",
+            penalty=Penalty(kind="r1", gamma=STRENGTH * facts.size**2 / BATCH, every=EVERY),
+            generator=OptimizerSettings(rate=2e-3, beta1=0.0, beta2=0.99),
+            discriminator=OptimizerSettings(rate=share * 2e-3, beta1=0.0, beta2=0.99**share),
+            batch=BATCH,
+            ema_half_life=10_000,
+        ),
+        augment=augmentation(facts),
+    )
