@@ -23,6 +23,7 @@ ORDER = (
         "errors",
         "randomness",
         "sizes",
+        "contradictions",
         "recipe",
         "budgets",
         "recipes",
@@ -51,6 +52,7 @@ ORDER = (
 WITHOUT_TORCH = {
     "errors",
     "sizes",
+    "contradictions",
     "recipe",
     "budgets",
     "recipes",

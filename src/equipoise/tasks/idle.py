@@ -7,6 +7,14 @@ from typing import Any
 from equipoise.errors import Setting, UserError
 from equipoise.recipe import Augment, Recipe
 
+OF_IMAGES = {  # settings that images alone make something of
+    "networks.condition": "projection",
+    "networks.discriminators": 1,
+    "networks.scales": 1,
+    "networks.autoencoder": False,
+    "networks.categorical_codes": 0,
+    "networks.continuous_codes": 0,
+}
 IDLE_ON_POINTS = {
     "networks.family": "mlp",
     "networks.conditional": False,
@@ -15,6 +23,7 @@ IDLE_ON_POINTS = {
     "networks.pretrained": False,
     "networks.smooth": False,
     "networks.frozen": 0,
+    **OF_IMAGES,
     "augment.kinds": (),
     "augment.probability": 0.0,
     "game.variety": 0.0,
@@ -33,6 +42,7 @@ IDLE_ON_PHOTOGRAPHS = {
     "networks.smooth": False,
     "networks.frozen": 0,
     "networks.minibatch_deviation": False,
+    **OF_IMAGES,
     "augment.kinds": (),
     "augment.probability": 0.0,
     "game.packing": 1,
