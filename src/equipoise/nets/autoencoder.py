@@ -23,7 +23,7 @@ class Encoding(nn.Module):
 class AutoencodingDiscriminator(nn.Module):
     """Images [N, C, H, W] → logits [N], minus the energy of each, and codes [N, Z].
 
-    The energy is the mean squared difference between an image and what is decoded from its code, of the size of a latent.
+    The energy is the mean squared difference between an image and what is decoded from its code of a latent's size.
     """
 
     def __init__(self, encoder: DCGANDiscriminator, decoder: DCGANGenerator, code_size: int, norm: NormName):

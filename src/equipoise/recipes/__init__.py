@@ -80,7 +80,8 @@ def build(name: RecipeName, facts: Facts, task: TaskSettings | None = None) -> R
         case SuperResolution():
             return for_super_resolution(recipe, task)
         case Custom():
-            return dataclasses.replace(recipe, task=task)
+            game = dataclasses.replace(recipe.game, packing=1)  # such a task packs its samples itself
+            return dataclasses.replace(recipe, task=task, game=game)
         case _ as unreachable:
             assert_never(unreachable)
 
