@@ -26,6 +26,9 @@ def _refuse_of_classes(of: Settings) -> None:
     if condition != "projection" and not (of["networks.conditional"] or of["networks.groups"]):
         problem = "without effect, as the networks are told no classes"
         _refuse(of, "networks.condition", problem, classes, *together(_unnamed(of, usual)))
+    if of["networks.label_scale"] != 1 and not (of["networks.conditional"] or of["networks.groups"]):
+        problem = "without effect, as the networks are told no classes"
+        _refuse(of, "networks.label_scale", problem, classes, Setting("networks.label_scale", 1))
     if condition == "naming" and not auxiliary:
         problem = "with game.auxiliary=0: nothing would ask for the class"
         _refuse(of, "networks.condition", problem, Setting("game.auxiliary", 1), usual)

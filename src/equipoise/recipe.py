@@ -111,6 +111,7 @@ class Networks:
     latent_size: Count = 64
     conditional: bool = False  # on the class label, or on several labels
     condition: ConditionName = "projection"  # how the discriminator is told the label; naming: not, it says it
+    label_scale: Positive = 1.0  # of a label's vector at first, where a latent's numbers are of scale 1
     groups: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0  # of images that are alike, which both networks are told
     generator_norm: Literal["batch", "none"] = "none"
     discriminator_norm: Literal["batch", "layer", "none"] = "none"
@@ -301,7 +302,7 @@ def _converted(values: dict[str, Any]) -> Recipe:
 def checked(recipe: Recipe) -> Recipe:
     """Return the recipe if every value is allowed; raises UserError that names the field."""
     values = to_dict(recipe)
-    for path, value in _leaves(values):
+    for path, value in leaves(values):
         if isinstance(value, str) and not _is_text(value):
             problem = f"{shortened(ascii(value))} is not text in UTF-8"
             raise UserError(Setting(path), problem, "Rename what it names, or link to it")
@@ -313,7 +314,7 @@ def checked(recipe: Recipe) -> Recipe:
     _refuse_contradictions(recipe)
     _refuse_without_effect(recipe.game)
     _refuse_packing(recipe)
-    refuse_contradictions(dict(_leaves(to_dict(recipe))))
+    refuse_contradictions(dict(leaves(to_dict(recipe))))
     return recipe
 
 
@@ -447,6 +448,8 @@ def _without_classes(recipe: Recipe, named: set[str]) -> Recipe:
     networks, game = recipe.networks, recipe.game
     if "networks.condition" not in named:
         networks = dataclasses.replace(networks, condition="projection")
+    if "networks.label_scale" not in named:
+        networks = dataclasses.replace(networks, label_scale=1.0)
     if "game.auxiliary" not in named:
         game = dataclasses.replace(game, auxiliary=0.0)
     return dataclasses.replace(recipe, networks=networks, game=game)
@@ -480,7 +483,7 @@ def _meant(path: str, recipe: Recipe) -> tuple[Part, ...]:
         return (f"It belongs to the task {listed(tasks)}, and {recipe.data.source} is one of points: leave it out",)
     if group == "task" and tasks:
         return (f"It belongs to the task {listed(tasks)}", Option("task", tasks[0]))
-    every = [name for name, _ in _leaves(to_dict(recipe)) if name != TAG]
+    every = [name for name, _ in leaves(to_dict(recipe)) if name != TAG]
     same = [name for name in every if name.rpartition(".")[2] == last]
     near = suggested(path, same) or tuple(map(Near, same[:1])) or suggested(path, every)
     others = [name for name in same if Near(name) not in near]
@@ -531,12 +534,13 @@ def _choices(kind: Any) -> list[str]:
     return []
 
 
-def _leaves(values: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+def leaves(values: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+    """Yield the single values of nested plain ones, each with its dotted name."""
     if not isinstance(values, dict):
         yield prefix, values
         return
     for key, value in values.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else key)
+        yield from leaves(value, f"{prefix}.{key}" if prefix else key)
 
 
 def _refuse_unknown_keys(values: Any, kind: Any, prefix: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from equipoise.errors import Setting, UserError
 from equipoise.game.judged import Judged, judged
 from equipoise.nets.heads import Asked, ConcatenationHead, Head, refitted
 from equipoise.nets.layers import ProjectionHead
@@ -124,3 +125,24 @@ def test_codes_go_into_every_generator_as_a_category_and_numbers(family: FamilyN
     latents = torch.tensor([[0.1, 2.0, -1.0, 0.0, 1e3, 0.3, -0.2, 0.7], [3.0, 2.0, -1.0, -1e3, 0.0, 0.3, -0.2, 0.7]])
     given = torch.tensor([[0, 1, 0, 0.0, 1, 0.3, -0.2, 0.7], [1, 0, 0, -1.0, 0, 0.3, -0.2, 0.7]])
     torch.testing.assert_close(generator(latents), plain(given))
+
+
+@pytest.mark.parametrize("family", ["mlp", "dcgan", "modern"])
+def test_a_scale_of_labels_makes_their_vectors_smaller_and_changes_nothing_else(family: FamilyName) -> None:
+    def made(scale: float) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        networks = Networks(family=family, width=8, latent_size=8, generator_norm="none", label_scale=scale)
+        return make_players(networks, size=16, channels=1, num_classes=3)[0].state_dict()
+
+    plain, small = made(1.0), made(0.1)
+    for name, tensor in plain.items():
+        factor = 0.1 if name == "inputs.embedding.weight" else 1.0
+        torch.testing.assert_close(small[name], factor * tensor)
+    assert "inputs.embedding.weight" in plain
+
+
+def test_a_generator_that_is_told_the_label_by_its_norms_has_no_vector_to_scale() -> None:
+    networks = Networks(family="resnet", width=8, latent_size=8, generator_norm="batch", label_scale=0.1)
+    with pytest.raises(UserError) as caught:
+        make_players(networks, size=16, channels=1, num_classes=3)
+    assert Setting("networks.label_scale", 1) in caught.value.remedies

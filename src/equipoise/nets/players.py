@@ -13,6 +13,7 @@ from equipoise.nets.dcgan import DCGANDiscriminator, DCGANGenerator
 from equipoise.nets.efficientnet import LITE0, EfficientNetLite
 from equipoise.nets.frozen import freeze_lowest
 from equipoise.nets.heads import Asked, refitted
+from equipoise.nets.layers import LabelledLatents
 from equipoise.nets.mlp import MLPDiscriminator, MLPGenerator
 from equipoise.nets.modern import ModernDiscriminator, ModernGenerator
 from equipoise.nets.projected import AidedDiscriminator, ProjectedDiscriminator
@@ -64,9 +65,24 @@ def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_cl
     Where its latents have codes, it stands within a `CodedGenerator`.
     """
     own = _own_generator(networks, size, channels, num_classes)
+    if num_classes and networks.label_scale != 1:
+        _scale_labels(own, networks.label_scale)
     if not networks.categorical_codes + networks.continuous_codes:
         return own
     return CodedGenerator(own, networks.categorical_codes, networks.continuous_codes)
+
+
+def _scale_labels(generator: nn.Module, scale: float) -> None:
+    """Draw the labels' vectors beside the latents this much smaller; raises UserError where there are none."""
+    inputs = [one for one in generator.modules() if isinstance(one, LabelledLatents)]
+    tables = [one.embedding for one in inputs if one.embedding is not None]
+    if not tables:
+        problem = "this generator is told the label by its batch norms, and has no vector of it beside the latents"
+        norm = Setting("networks.generator_norm", "none")
+        raise UserError(Setting("networks.label_scale", scale), problem, Setting("networks.label_scale", 1), norm)
+    with torch.no_grad():
+        for table in tables:
+            table.weight.mul_(scale)
 
 
 def _own_generator(networks: Networks, size: GivenSize, channels: int, num_classes: int) -> nn.Module:

@@ -9,6 +9,7 @@ from equipoise.recipe import Augment, Recipe
 
 OF_IMAGES = {  # settings that images alone make something of
     "networks.condition": "projection",
+    "networks.label_scale": 1.0,
     "networks.discriminators": 1,
     "networks.scales": 1,
     "networks.autoencoder": False,

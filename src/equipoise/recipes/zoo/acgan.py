@@ -21,7 +21,8 @@ about = About(
     papers="D is not told the class and names it, of real and of generated images; G is told it beside the latents; "
     "weight 1; convolutions, batch norm, dropout 0.5 in D, Adam 2e-4 with β 0.5, 0.999.",
     differs="The networks of dcgan at the width that this machine trains in minutes; batch 64 for 100; a learned "
-    "vector of the class; one game for all classes, where the paper parts ImageNet into a hundred.",
+    "vector of the class, small at first, as else the generator drew one picture of each class; one game for all "
+    "classes, where the paper parts ImageNet into a hundred.",
 )
 
 
@@ -30,6 +31,6 @@ def recipe(facts: Facts) -> Recipe:
     player = OptimizerSettings(rate=2e-4, beta1=0.5, beta2=0.999)
     networks = dcgan_networks(facts, discriminator_norm="batch")
     return Recipe(
-        networks=dataclasses.replace(networks, conditional=True, condition="naming", dropout=0.5),
+        networks=dataclasses.replace(networks, conditional=True, condition="naming", label_scale=0.1, dropout=0.5),
         game=Game(loss="non-saturating", auxiliary=1.0, generator=player, discriminator=player, ema_half_life=0),
     )
