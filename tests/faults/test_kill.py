@@ -358,10 +358,7 @@ for _name in get_args(ConditionName):
 for _name in get_args(FamilyName):
     SETTINGS[f"family {_name}"] = (*WIDE, f"networks.family={_name}", "networks.generator_norm=none")
 for _name in get_args(LossName):
-    if _name not in (
-        "custom",
-        "energy",
-    ):  # functions that only Python can give: tests/test_resume.py; of an autoencoder
+    if _name not in ("custom", "energy"):  # functions of Python's: tests/test_resume.py; an autoencoder's: above
         SETTINGS[f"loss {_name}"] = (f"game.loss={_name}",)
 for _name in get_args(PenaltyName):
     SETTINGS[f"penalty {_name}"] = (f"game.penalty.kind={_name}",)

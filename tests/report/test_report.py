@@ -87,7 +87,7 @@ def test_names_and_reasons_with_markup_are_inert(tmp_path, fake_run, page):
 def test_escaping_is_a_property_of_the_template():
     folder = Path(equipoise.report.__file__).parent
     templates = [path.read_text() for path in folder.glob("*.j2")]
-    assert len(templates) == 3
+    assert len(templates) == 4
     for template in templates:
         assert not re.search(r"\bsafe\b\s*[}|)]|autoescape", template)
         assert not re.search(r"(?:=)\s*\{\{", template)  # every attribute is quoted
