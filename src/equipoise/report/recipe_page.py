@@ -1,13 +1,12 @@
 """One named recipe as a page: its game as a picture, its mathematics, what is the paper's, and its settings."""
 
-import html
 from pathlib import Path
 from typing import Any
 
 from equipoise.recipes import sizes_in_words
 from equipoise.recipes.drawing import Box, Drawing
 from equipoise.recipes.explained import USUAL, Explained, measured_in_words
-from equipoise.report.charts import Svg
+from equipoise.report.charts import Svg, element, text_element
 from equipoise.report.report import rendered
 from equipoise.storage.files import write_bytes
 
@@ -58,9 +57,8 @@ def picture(drawing: Drawing) -> Svg:
         _arrow(right, top + upper + GAP + lower / 2, column[2], middle + 12, "x"),
         _arrow(column[2] + WIDE, middle, column[3], middle, "D"),
     ]
-    size = f"0 0 {column[3] + WIDE} {total:.0f}"
-    title = "<title>The game: latents, generator, real images, discriminator, losses</title>"
-    return Svg(f'<svg class="chart" role="img" viewBox="{size}">{title}{"".join(parts)}</svg>')
+    title = "The game: latents, generator, real images, discriminator, losses"
+    return element("chart", column[3] + WIDE, round(total), title, parts)
 
 
 def _height(box: Box) -> float:
@@ -70,15 +68,11 @@ def _height(box: Box) -> float:
 def _box(name: str, box: Box, left: float, top: float) -> str:
     lines = [("part", box.title), *(("name", line) for line in box.lines)]
     texts = "".join(
-        f'<text class="{kind}" x="{left + PADDING}" y="{_baseline(top, place):.1f}">{html.escape(text)}</text>'
+        text_element(kind, left + PADDING, top + PADDING + LINE * (place + 0.7), text)
         for place, (kind, text) in enumerate(lines)
     )
     edge = f'x="{left}" y="{top:.1f}" width="{WIDE}" height="{_height(box):.1f}" rx="6"'
     return f'<g data-box="{name}"><rect class="box" {edge}/>{texts}</g>'
-
-
-def _baseline(top: float, place: int) -> float:
-    return top + PADDING + LINE * (place + 0.7)
 
 
 def _arrow(left: float, top: float, right: float, end: float, label: str = "") -> str:
@@ -86,7 +80,6 @@ def _arrow(left: float, top: float, right: float, end: float, label: str = "") -
     tip = f"M{right - 7} {end - 4:.1f}L{right - 1} {end:.1f}L{right - 7} {end + 4:.1f}"
     text = ""
     if label:
-        place = f'x="{(left + right) / 2:.1f}" y="{min(top, end) - 6:.1f}"'
-        text = f'<text class="tick" text-anchor="middle" {place}>{html.escape(label)}</text>'
+        text = text_element("tick", (left + right) / 2, min(top, end) - 6, label, "middle")
     line = f'<path class="arrow" d="M{left} {top:.1f}L{right - 1} {end:.1f}{tip}"/>'
     return line + text
