@@ -9,7 +9,7 @@ import torch
 from equipoise.data.pool import Pool
 from equipoise.game.losses import loss_named
 from equipoise.game.terms import StepContext
-from equipoise.game.updates import ROLES, Role, Terms, make_update
+from equipoise.game.updates import ROLES, Players, Role, Terms, make_update
 from equipoise.metrics.features.load import Features
 from equipoise.randomness import Randomness
 from equipoise.recipe import Recipe, with_settings
@@ -29,14 +29,14 @@ def tiny(name: RecipeName, pool: Pool) -> Recipe:
     return with_settings(dataclasses.replace(recipe, seed=3), settings)
 
 
-def terms(task: ImageTask, networks: object, samples: int, role: Role, draw: int) -> Terms:
+def terms(task: ImageTask, players: Players, samples: int, role: Role, draw: int) -> Terms:
     """Return one player's terms at a position, as the loop asks for them."""
     batch = task.recipe.game.batch
     randomness = Randomness(3, samples + draw * batch)
     torch.manual_seed(samples)
     step = StepContext(randomness, index=samples // batch)
     found = task.discriminator_terms if role == "discriminator" else task.generator_terms
-    return found(networks, task.batch(randomness, batch), step)
+    return found(players, task.batch(randomness, batch), step)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -82,7 +82,7 @@ def _refuse_of_energies(of: Settings) -> None:
         _refuse(of, "game.loss", problem, *both, Setting("game.loss", "hinge"))
     if loss == "energy" and not margin:
         problem = "with game.margin=0: the discriminator would not raise the energy of generated images"
-        _refuse(of, "game.loss", problem, Setting("game.margin", 0.25))
+        _refuse(of, "game.loss", problem, Setting("game.margin", 0.1))
     if not is_encoder:
         if of["game.pulling_away"]:
             problem = "without effect, as it is on the codes of a discriminator with networks.autoencoder=true"
@@ -90,7 +90,7 @@ def _refuse_of_energies(of: Settings) -> None:
         return
     if loss not in ("energy", "custom"):
         problem = f"with game.loss={loss}: its logits are energies, below 0"
-        energy = together([Setting("game.loss", "energy"), Setting("game.margin", 0.25)])
+        energy = together([Setting("game.loss", "energy"), Setting("game.margin", 0.1)])
         _refuse(of, "networks.autoencoder", problem, *energy, alone)
     _refuse_beside_an_autoencoder(of)
 

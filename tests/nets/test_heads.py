@@ -106,7 +106,8 @@ def test_spectral_norm_is_on_every_new_layer_and_once_on_the_old_ones() -> None:
         network = discriminator(spectral_norm=True, condition=condition)
         for name, layer in network.named_modules():
             if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
-                assert len(layer.parametrizations["weight"]) == 1, name
+                found = layer.get_submodule("parametrizations.weight")
+                assert len(list(found.children())) == 1, name
 
 
 @pytest.mark.parametrize("family", FAMILIES)

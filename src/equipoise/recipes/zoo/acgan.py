@@ -22,8 +22,8 @@ about = About(
     papers="D is not told the class and names it, of real and of generated images; G is told it beside the latents; "
     "weight 1; convolutions, batch norm, dropout 0.5 in D, Adam 2e-4 with β 0.5, 0.999.",
     differs="The networks of dcgan at the width that this machine trains in minutes; batch 64 for 100; one game for "
-    "all classes, where the paper parts ImageNet into a hundred. A learned vector of the class, small at first, and the "
-    "term of variety (after arXiv:1901.09024): without them the generator drew one picture of each class.",
+    "all classes, where the paper parts ImageNet into a hundred. A learned vector of the class, small at first, and "
+    "the term of variety (after arXiv:1901.09024): without them the generator drew one picture of each class.",
 )
 
 

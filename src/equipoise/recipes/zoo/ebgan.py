@@ -15,11 +15,11 @@ about = About(
     formulas=(
         *formulas_of("energy"),
         "E(x) = the mean of (decoder(encoder(x)) − x)² over the pixels; D(x) = −E(x)",
-        "G also: 0.0025 · cos²(encoder(G(z₁)), encoder(G(z₂))), the mean over pairs of a batch",
+        "G also: 0.001 · cos²(encoder(G(z₁)), encoder(G(z₂))), the mean over pairs of a batch",
     ),
     papers="The loss, an autoencoder as D, the pulling-away term (there EBGAN-PT), and convolutions with batch norm in "
     "both networks.",
-    differs="The energy is a mean of squares over pixels in −1..1, some forty times smaller than the paper's, and so "
+    differs="The energy is a mean of squares over pixels in −1..1, some hundred times smaller than the paper's, and so "
     "are the margin (there from 10 up) and the weight of the pulling-away term (there 0.1). Encoder and decoder are "
     "the networks of dcgan around a code of 100 numbers; Adam 1e-3 with β 0.5, 0.999.",
 )
@@ -33,8 +33,8 @@ def recipe(facts: Facts) -> Recipe:
         networks=dataclasses.replace(networks, autoencoder=True),
         game=Game(
             loss="energy",
-            margin=0.25,
-            pulling_away=0.0025,
+            margin=0.1,
+            pulling_away=0.001,
             generator=player,
             discriminator=player,
             ema_half_life=0,
