@@ -62,12 +62,13 @@ class Fanned(nn.Module):
 
 def game(task: ImageTask) -> SimpleNamespace:
     """Return what both players' terms are at the start, and what the discriminator had said."""
-    players = Players(Fanned(), Telling())
+    discriminator = Telling()
+    players = Players(Fanned(), discriminator)
     batch = task.batch(Randomness(0), 6)
     of_discriminator = task.discriminator_terms(players, batch, START).losses
-    real, fake = players.discriminator.said
+    real, fake = discriminator.said
     of_generator = task.generator_terms(players, batch, START).losses
-    generated = players.discriminator.said[2]
+    generated = discriminator.said[2]
     return SimpleNamespace(
         d=of_discriminator, g=of_generator, real=real, fake=fake, generated=generated, labels=batch.labels
     )
