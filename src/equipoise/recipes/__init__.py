@@ -192,7 +192,8 @@ def listing() -> str:
         80,
     )
     measured = textwrap.fill(f"measured: {SETTING}.", 80)
-    return "\n\n".join([*blocks, made_for, measured, "Use one with: equipoise train SOURCE --recipe NAME"])
+    use = "One explained: equipoise recipes NAME\nUse one with: equipoise train SOURCE --recipe NAME"
+    return "\n\n".join([*blocks, made_for, measured, use])
 
 
 def listing_values() -> list[dict[str, Any]]:
