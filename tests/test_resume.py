@@ -98,6 +98,29 @@ OF_IMAGES = [
         id="attention-latent-skips-second-beta",
     ),
     pytest.param(["networks.family=style", "networks.width=4", "networks.generator_norm=none"], id="style", marks=SLOW),
+    pytest.param(
+        [
+            *CONVOLUTIONS,
+            *("networks.conditional=true", "networks.condition=naming", "game.auxiliary=1", "networks.label_scale=0.1"),
+            *("networks.categorical_codes=2", "networks.continuous_codes=1", "game.information=1"),
+            "networks.discriminators=2",
+        ],
+        id="naming-codes-ensemble",
+    ),
+    pytest.param(
+        [*CONVOLUTIONS, *("networks.conditional=true", "networks.condition=concatenation")],
+        id="concatenation",
+        marks=SLOW,
+    ),
+    pytest.param([*CONVOLUTIONS, "task.size=16", "networks.scales=2"], id="scales", marks=SLOW),
+    pytest.param(
+        [
+            *CONVOLUTIONS,
+            *("networks.autoencoder=true", "game.loss=energy", "game.margin=0.5", "game.pulling_away=0.1"),
+        ],
+        id="autoencoder",
+        marks=SLOW,
+    ),
     pytest.param([*CONVOLUTIONS, "game.update=simultaneous"], id="simultaneous"),
     pytest.param([*CONVOLUTIONS, "game.update=extragradient"], id="extragradient"),
 ]

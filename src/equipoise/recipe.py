@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from equipoise.contradictions import refuse_contradictions
 from equipoise.errors import Near, Option, Part, Setting, UserError, listed, shortened, suggested
 from equipoise.fields import (
     hints_of,
@@ -43,6 +44,7 @@ LossName = Literal[
     "hinge",
     "relativistic",
     "relativistic-average",
+    "energy",  # of a discriminator that is an autoencoder
     "custom",  # functions given from Python: train(loss=Loss(...))
 ]
 PenaltyName = Literal["none", "r1", "r2", "r1+r2", "wgan-gp"]
@@ -51,6 +53,7 @@ if typing.TYPE_CHECKING:
     UpdateName: TypeAlias = str
 else:
     UpdateName = Literal[_files("game/rules")]
+ConditionName = Literal["projection", "concatenation", "naming"]
 CorrectionName = Literal["none", "consensus", "symplectic"]
 FamilyName = Literal["mlp", "dcgan", "resnet", "modern", "style"]
 AugmentationName = Literal["flip", "translation", "rotation", "scale", "crop", "color", "cutout"]
@@ -128,7 +131,9 @@ class Networks:
     family: FamilyName = "modern"
     width: Annotated[int, msgspec.Meta(ge=4, le=4096)] = 64  # the one dial; each family says what it scales
     latent_size: Count = 64
-    conditional: bool = False  # on the class label, or on several labels; projection discriminator
+    conditional: bool = False  # on the class label, or on several labels
+    condition: ConditionName = "projection"  # how the discriminator is told the label; naming: not, it says it
+    label_scale: Positive = 1.0  # of a label's vector at first, where a latent's numbers are of scale 1
     groups: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0  # of images that are alike, which both networks are told
     generator_norm: Literal["batch", "none"] = "none"
     discriminator_norm: Literal["batch", "layer", "none"] = "none"
@@ -136,6 +141,11 @@ class Networks:
     dropout: Decay = 0.0  # in the discriminator
     smooth: bool = False  # the generator's doublings are filtered against a checkerboard; dcgan family
     pretrained: bool = False  # the discriminator also judges features of a network that was trained on ImageNet
+    discriminators: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1  # with weights of their own, whose losses are added
+    scales: Annotated[int, msgspec.Meta(ge=1, le=6)] = 1  # one more for the images halved, and halved again
+    autoencoder: bool = False  # the discriminator is one: its logit is minus the error of what it makes of an image
+    categorical_codes: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0  # categories of a code in the latents
+    continuous_codes: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0  # numbers of that code in -1..1
     minibatch_deviation: bool = False  # the discriminator also sees how much the samples of a batch differ
     attention: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0  # pixels a side from which both networks attend; 0: none
     generator_spectral_norm: bool = False  # on every convolution and linear layer of the generator
@@ -196,6 +206,10 @@ class Game:
     discriminator_steps: Count = 1  # per generator step, of the alternating update
     weight_clip: Positive | None = None  # WGAN: every weight of D is clipped to ±this
     label_smoothing: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.0  # one-sided, minimax and non-saturating
+    auxiliary: NotNegative = 0.0  # weight of naming the class of images, of both players
+    information: NotNegative = 0.0  # weight of reading the codes off generated images, of both players
+    margin: NotNegative = 0.0  # of the energy loss: up to it D raises the energy of generated images
+    pulling_away: NotNegative = 0.0  # weight of a term by which the codes of an autoencoding D differ
     variety: NotNegative = 0.0  # weight of a term by which G's images of a class differ as much as real ones
     instance_noise: NotNegative = 0.0  # standard deviation on D's input, falling linearly to 0 over the budget
     ema_half_life: NotNegative = 10_000.0  # in samples; 0: no averaging
@@ -340,6 +354,7 @@ def checked(recipe: Recipe) -> Recipe:
     _refuse_contradictions(recipe)
     _refuse_without_effect(recipe.game)
     _refuse_packing(recipe)
+    refuse_contradictions(dict(leaves(to_dict(recipe))))
     return recipe
 
 
@@ -485,7 +500,8 @@ def listed_settings(settings: typing.Any) -> list[str]:
 def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
     """Apply settings such as `game.penalty.gamma=0.5`; raises UserError for an unknown field or a wrong value.
 
-    Classes that are asked for (`networks.conditional=true`) take the place of a recipe's groups, unless these are, too.
+    Classes that are asked for (`networks.conditional=true`) take the place of a recipe's groups, unless these are, too;
+    without classes (`networks.conditional=false`), what a recipe does with them is left out.
     """
     for setting in settings:
         path, separator, text = setting.partition("=")
@@ -499,7 +515,21 @@ def with_settings(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
     named = {setting.partition("=")[0].strip() for setting in settings}
     if recipe.networks.conditional and "networks.conditional" in named and "networks.groups" not in named:
         recipe = dataclasses.replace(recipe, networks=dataclasses.replace(recipe.networks, groups=0))
+    if not (recipe.networks.conditional or recipe.networks.groups) and "networks.conditional" in named:
+        recipe = _without_classes(recipe, named)
     return checked(recipe)
+
+
+def _without_classes(recipe: Recipe, named: set[str]) -> Recipe:
+    """Return a recipe without the settings that are of classes, but for those that are named."""
+    networks, game = recipe.networks, recipe.game
+    if "networks.condition" not in named:
+        networks = dataclasses.replace(networks, condition="projection")
+    if "networks.label_scale" not in named:
+        networks = dataclasses.replace(networks, label_scale=1.0)
+    if "game.auxiliary" not in named:
+        game = dataclasses.replace(game, auxiliary=0.0)
+    return dataclasses.replace(recipe, networks=networks, game=game)
 
 
 def _with_setting(node: Any, keys: list[str], text: str, path: str, recipe: Recipe) -> Any:

@@ -50,7 +50,7 @@ class Training:
 
 def loss_of(recipe: Recipe, loss: Loss | None) -> Loss:
     """Return the loss of a recipe, or the one given in its place; raises UserError where a custom one is missing."""
-    return loss or loss_named(recipe.game.loss, recipe.game.label_smoothing)
+    return loss or loss_named(recipe.game.loss, recipe.game.label_smoothing, recipe.game.margin)
 
 
 def run_training(training: Training) -> None:

@@ -25,7 +25,8 @@ from equipoise import loop
 from equipoise.cli import main
 from equipoise.cli.arguments import COMMANDS, parser
 from equipoise.formatting import duration
-from equipoise.recipe import Recipe
+from equipoise.recipe import Recipe, from_dict
+from equipoise.recipes import NAMES, Facts, RecipeName, build, named
 from equipoise.runs.folder import RunFolder
 from equipoise.runs.quality import ORDER
 from equipoise.storage.records import RemedyRecord, RunState, Span
@@ -612,6 +613,29 @@ def test_recipes_are_listed(output: Command) -> None:
     text = output("recipes")
     assert max(map(len, text.splitlines())) <= 80
     assert json.loads(output("recipes", "--json"))[0]["name"] == "modern"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_explained_in_a_terminal(output: Command, name: RecipeName) -> None:
+    text = output("recipes", name)
+    about = named(name).about
+    assert max(map(len, text.splitlines())) <= 80
+    flowing = " ".join(text.split())
+    for part in (about.paper, about.purpose, about.papers, about.differs, about.result, *about.formulas):
+        assert " ".join(part.split()) in flowing
+    assert f"--recipe {name}" in text
+    values = json.loads(output("recipes", name, "--json"))
+    assert values["name"] == name
+    assert values["settings"]
+    assert from_dict(values["recipe"]) == build(name, Facts())
+
+
+def test_a_recipe_becomes_a_page_that_is_not_overwritten(output: Command, refused: Command, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "infogan.html"
+    assert str(page) in output("recipes", "infogan", "--html", page)
+    assert "<svg" in page.read_text("utf-8")
+    assert "--force" in refused("recipes", "infogan", "--html", page)
+    output("recipes", "infogan", "--html", page, "--force")
 
 
 # Help and start

@@ -75,7 +75,9 @@ TYPED = [
     (["evaluate", "x", "--against", "mnist", "--size", "4"], "--size 4: ", "--size 8"),
     (["evaluate", "does-not-exist", "--against", "mnist"], "does-not-exist: ", "equipoise evaluate"),
     (["compare", "x"], "compare: ", "equipoise compare"),
-    (["recipes", "modern"], '"modern"', "equipoise recipes"),
+    (["recipes", "modren"], 'recipes "modren"', '"modern"?'),
+    (["recipes", "--html", "x.html"], "--html x.html: ", "equipoise recipes modern --html x.html"),
+    (["recipes", "modern", "--html", "x.png"], "--html x.png: ", "--html comparison.html"),
 ]
 
 

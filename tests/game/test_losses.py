@@ -27,6 +27,7 @@ def by_hand(name: LossName, r: float, f: float) -> tuple[float, float]:
         "non-saturating": (-log(sigmoid(r)) - log(1 - sigmoid(f)), -log(sigmoid(f))),
         "least-squares": (((r - 1) ** 2 + f**2) / 2, (f - 1) ** 2 / 2),
         "wasserstein": (f - r, -f),
+        "energy": (-r + max(0, 1 - (-f)), -f),  # E = −logit, m = 1
         "hinge": (max(0, 1 - r) + max(0, 1 + f), -f),
         "relativistic": (-log(sigmoid(r - f)), -log(sigmoid(f - r))),
         "relativistic-average": (

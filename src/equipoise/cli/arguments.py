@@ -302,8 +302,12 @@ def _add_digest(commands: Any) -> None:
 
 
 def _add_recipes(commands: Any) -> None:
-    text = "list the recipes: paper, purpose, measured result"
-    sub = _added(commands, "recipes", text, Command("recipes"), Command("recipes", json=None))
+    text = "list the recipes, or explain one: paper, game, settings, measured result"
+    examples = [Command("recipes"), Command("recipes", "infogan"), Command("recipes", "infogan", html="infogan.html")]
+    sub = _added(commands, "recipes", text, *examples)
+    sub.add_argument("name", metavar="NAME", nargs="?", type=_recipe_alone, help="explain this one (default: list all)")
+    sub.add_argument("--html", metavar="FILE", type=_path("html"), help="also write NAME as a page with a picture")
+    _add_force(sub)
     _add_json(sub)
 
 
@@ -448,6 +452,13 @@ def _recipe(text: str) -> str:
     from equipoise.recipes import checked_name
 
     return checked_name(text)
+
+
+def _recipe_alone(text: str) -> str:
+    try:
+        return _recipe(text)
+    except UserError as error:
+        raise error.about(f'recipes "{shortened(text)}"') from None
 
 
 def _features(text: str) -> str:

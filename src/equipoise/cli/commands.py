@@ -424,7 +424,9 @@ def compare(options: Options) -> int:
     _refuse_twice(options)
     found = facts.compare(folders)
     if options.html is not None:
-        _write_page(options.html, folders)
+        from equipoise.report.comparison import write_comparison
+
+        _write_page(options.html, lambda: write_comparison(options.html, folders))
     return _printed(
         options,
         lambda: {**facts.compare_values(found), "verdicts": verdict_values(verdicts(found))},
@@ -453,12 +455,10 @@ def _refuse_page(path: Path, force: bool) -> None:
         raise _taken(Option("html", path))
 
 
-def _write_page(path: Path, folders: "Sequence[RunFolder]") -> None:
-    from equipoise.report.comparison import write_comparison
-
+def _write_page(path: Path, write: Callable[[], None]) -> None:
     with _writing(Option("html", path), PAGE):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_comparison(path, folders)
+        write()
 
 
 def replay(options: Options) -> int:
@@ -484,10 +484,23 @@ def digest(options: Options) -> int:
 
 
 def recipes(options: Options) -> int:
-    """Print the recipes."""
+    """Print the recipes, or explain one, which may also become a page."""
     from equipoise.recipes import listing, listing_values
+    from equipoise.recipes.explained import explained, explained_text, explained_values
 
-    return _printed(options, listing_values, listing)
+    if options.name is None:
+        if options.html is not None:
+            problem = "a page shows one recipe, and none was named"
+            raise UserError(Option("html", options.html), problem, Command("recipes", "modern", html=options.html))
+        return _printed(options, listing_values, listing)
+    found = explained(options.name)
+    if options.html is not None:
+        from equipoise.report.recipe_page import write_recipe
+
+        _refuse_page(options.html, options.force)
+        _write_page(options.html, lambda: write_recipe(options.html, found))
+    page = f"\n\nPage: {printable(str(options.html))}" if options.html else ""
+    return _printed(options, lambda: explained_values(found), lambda: explained_text(found) + page)
 
 
 def explain(options: Options) -> int:

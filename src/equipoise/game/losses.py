@@ -46,8 +46,10 @@ class Loss:
     uses_real: bool = False
 
 
-def loss_named(name: LossName, smoothing: float = 0.0) -> Loss:
+def loss_named(name: LossName, smoothing: float = 0.0, margin: float = 1.0) -> Loss:
     """Return the loss of a name; `smoothing` lowers the real label of those that have one from 1 to 1 − smoothing.
+
+    `margin` is that of energies.
 
     Raises UserError for "custom", which is given as functions.
     """
@@ -68,6 +70,8 @@ def loss_named(name: LossName, smoothing: float = 0.0) -> Loss:
             return Loss(relativistic_discriminator, relativistic_generator, uses_real=True)
         case "relativistic-average":
             return Loss(relativistic_average_discriminator, relativistic_average_generator, uses_real=True)
+        case "energy":
+            return Loss(partial(energy_discriminator, margin=margin), wasserstein_generator)
         case "custom":
             problem = "its functions are needed; a recipe cannot hold them"
             raise UserError(Setting("game.loss", name), problem, "In Python: equipoise.train(loss=Loss(...))")
@@ -126,13 +130,18 @@ def wasserstein_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tenso
 
 
 def wasserstein_generator(_: Tensor, fake_logits: Tensor) -> Tensor:
-    """−f: arXiv:1701.07875; also the generator's side of the hinge loss, arXiv:1802.05957, Eq. 17."""
+    """−f: arXiv:1701.07875; also the generator's side of hinge (arXiv:1802.05957, Eq. 17) and of energies."""
     return -fake_logits
 
 
 def hinge_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """max(0, 1−r) + max(0, 1+f): arXiv:1705.02894; arXiv:1802.05957, Eq. 16."""
     return F.relu(1 - real_logits) + F.relu(1 + fake_logits)
+
+
+def energy_discriminator(real_logits: Tensor, fake_logits: Tensor, margin: float) -> Tensor:
+    """E(x) + max(0, m − E(G(z))), where a logit is minus an energy E ≥ 0: arXiv:1609.03126, Eq. 1."""
+    return F.relu(margin + fake_logits) - real_logits
 
 
 def relativistic_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:

@@ -22,13 +22,28 @@ def gradient_norm_squared(logits: Tensor, images: Tensor) -> Tensor:
     return _at_least_float32(gradient).reshape(len(logits), -1).square().sum(dim=1)
 
 
-def zero_centered(logits: Tensor, images: Tensor, gamma: float) -> Tensor:
-    """Return γ/2 · ‖∇D‖² per sample [N]: R1 on real images, R2 on generated ones (arXiv:1801.04406, Eq. 9 and 10)."""
-    return 0.5 * gamma * gradient_norm_squared(logits, images)
+def of_each(logits: Tensor, num_judges: int) -> list[Tensor]:
+    """Return the logits [N] of each judge whose gradient is penalised: the first ones of [N, K]; of one judge, all."""
+    return [logits] if num_judges == 1 else list(logits[:, :num_judges].unbind(1))
+
+
+def zero_centered(logits: Tensor, images: Tensor, gamma: float, num_judges: int = 1) -> Tensor:
+    """Return γ/2 · ‖∇D‖² per sample [N]: R1 on real images, R2 on generated ones (arXiv:1801.04406, Eq. 9 and 10).
+
+    Of several judges it is the sum over them.
+    """
+    squared = [gradient_norm_squared(one, images) for one in of_each(logits, num_judges)]
+    return 0.5 * gamma * _sum(squared)
 
 
 def wgan_gp(
-    discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float, generator: torch.Generator, packing: int = 1
+    discriminator: Discriminator,
+    real: Tensor,
+    fake: Tensor,
+    gamma: float,
+    generator: torch.Generator,
+    packing: int = 1,
+    num_judges: int = 1,
 ) -> Tensor:
     """Return γ · (‖∇D(x̂)‖ − 1)² per sample [N], x̂ drawn on the line from real to fake (arXiv:1704.00028, Eq. 3).
 
@@ -40,8 +55,13 @@ def wgan_gp(
     position = position.repeat_interleave(packing).to(real.device).view(-1, *[1] * (real.dim() - 1))
     between = torch.lerp(_at_least_float32(real.detach()), _at_least_float32(fake.detach()), position).requires_grad_()
     with torch.autocast(real.device.type, enabled=False):
-        squared = gradient_norm_squared(discriminator(between), between)
-    return gamma * (safe_sqrt(squared) - 1).square()
+        logits = discriminator(between)
+        squared = [gradient_norm_squared(one, between) for one in of_each(logits, num_judges)]
+    return gamma * _sum([(safe_sqrt(one) - 1).square() for one in squared])
+
+
+def _sum(values: list[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(values).sum(0)
 
 
 def safe_sqrt(squared: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equipoise.game.adjustments import Adjustments
+from equipoise.game.judged import Judged, Said, judged
 from equipoise.game.losses import Loss, logit_stats
 from equipoise.game.penalties import wgan_gp, zero_centered
 from equipoise.game.schedules import scheduled
@@ -21,7 +22,8 @@ from equipoise.recipe import Game, Penalty
 
 COARSE = 16  # squares a side of an image in which variety is measured
 
-Critic = Callable[[Tensor], Tensor]  # samples [N, …] to logits [N] or [N, K] of K judges; one for each pack of samples
+# Samples [N, …] to logits [N] or [N, K] of K judges, one for each pack of samples; or to a record with more than them.
+Critic = Callable[[Tensor], Said]
 Autocast = Callable[[], AbstractContextManager]
 
 
@@ -48,12 +50,15 @@ def discriminator_terms(
     critic: Critic,
     step: StepContext,
     autocast: Autocast = nullcontext,
+    more: Callable[[Judged, Judged], dict[str, Tensor]] | None = None,
+    num_judges: int = 1,
 ) -> Terms:
     """Return the adversarial term and, when it is due, the gradient penalty, with what the logits say.
 
     `real` and `fake` are samples `[N, …]` as the discriminator shall see them, without a graph unless the update needs
-    that of the generator. A critic of packs
-    returns a logit for each. Where several judge, their losses are added.
+    that of the generator. A critic of packs returns a logit for each. Where several judge, their losses are added, and
+    so are the penalties on the first `num_judges`. `more` makes further terms of what the critic says of real and of
+    generated samples.
     """
     penalty = penalty_of(game, step.adjustments)
     kind = penalty.kind
@@ -62,8 +67,10 @@ def discriminator_terms(
     if not fake.requires_grad:
         fake.requires_grad_(due and kind in ("r2", "r1+r2"))
     with autocast():
-        real_logits = critic(real).float()
-        fake_logits = critic(fake).float()
+        of_real = judged(critic(real))
+        of_fake = judged(critic(fake))
+    real_logits = of_real.logits.float()
+    fake_logits = of_fake.logits.float()
     losses = {"adversarial": added(loss.discriminator(real_logits, fake_logits))}
     stats = logit_stats(loss, real_logits.detach(), fake_logits.detach())
     stats["penalty"] = torch.zeros((), device=real_logits.device)
@@ -72,14 +79,18 @@ def discriminator_terms(
         gamma *= penalty.every * step.adjustments.gamma
         penalties: dict[str, Tensor] = {}
         if kind in ("r1", "r1+r2"):
-            penalties["r1"] = zero_centered(real_logits, real, gamma)
+            penalties["r1"] = zero_centered(real_logits, real, gamma, num_judges)
         if kind in ("r2", "r1+r2"):
-            penalties["r2"] = zero_centered(fake_logits, fake, gamma)
+            penalties["r2"] = zero_centered(fake_logits, fake, gamma, num_judges)
         if kind == "wgan-gp":
             generator = step.randomness.generator("interpolation")
-            penalties["wgan-gp"] = wgan_gp(critic, real, fake, gamma, generator, game.packing)
+            penalties["wgan-gp"] = wgan_gp(
+                lambda between: judged(critic(between)).logits, real, fake, gamma, generator, game.packing, num_judges
+            )
         stats["penalty"] = torch.stack([values.detach().mean() for values in penalties.values()]).sum()
         losses |= penalties
+    if more is not None:
+        losses |= more(of_real, of_fake)
     return Terms(losses, stats)
 
 
@@ -90,17 +101,36 @@ def penalty_of(game: Game, adjustments: Adjustments) -> Penalty:
     return game.penalty
 
 
-def generator_term(
-    loss: Loss, fake: Tensor, real: Callable[[], Tensor], critic: Critic, autocast: Autocast = nullcontext
-) -> Tensor:
-    """Return the generator's adversarial term `[N]`; `real()` is only drawn if the loss looks at real samples."""
+def generator_terms(
+    loss: Loss,
+    fake: Tensor,
+    real: Callable[[], Tensor],
+    critic: Critic,
+    autocast: Autocast = nullcontext,
+    more: Callable[[Judged], dict[str, Tensor]] | None = None,
+) -> dict[str, Tensor]:
+    """Return the generator's adversarial term `[N]`; `real()` is only drawn if the loss looks at real samples.
+
+    `more` makes further terms of what the critic says of generated samples.
+    """
     with autocast():
-        fake_logits = critic(fake).float()
+        of_fake = judged(critic(fake))
+        fake_logits = of_fake.logits.float()
         real_logits = torch.zeros_like(fake_logits)
         if loss.uses_real:
             with torch.no_grad():
-                real_logits = critic(real()).float()
-    return added(loss.generator(real_logits, fake_logits))
+                real_logits = judged(critic(real())).logits.float()
+    losses = {"adversarial": added(loss.generator(real_logits, fake_logits))}
+    if more is not None:
+        losses |= more(of_fake)
+    return losses
+
+
+def generator_term(
+    loss: Loss, fake: Tensor, real: Callable[[], Tensor], critic: Critic, autocast: Autocast = nullcontext
+) -> Tensor:
+    """Return the generator's adversarial term `[N]` alone."""
+    return generator_terms(loss, fake, real, critic, autocast)["adversarial"]
 
 
 def variety_term(one: Tensor, other: Tensor, wanted: Tensor) -> Tensor:

@@ -7,11 +7,13 @@ no optimizer sees them, and checkpoints have them.
 from torch import nn
 
 from equipoise.errors import Setting, UserError
+from equipoise.nets.autoencoder import AutoencodingDiscriminator
 from equipoise.nets.dcgan import DCGANDiscriminator
 from equipoise.nets.layers import MinibatchDeviation
 from equipoise.nets.modern import ModernDiscriminator
 from equipoise.nets.projected import AidedDiscriminator, freeze
 from equipoise.nets.resnet import ResNetDiscriminator
+from equipoise.nets.several import SeveralDiscriminators
 from equipoise.nets.style import StyleDiscriminator
 
 
@@ -23,6 +25,11 @@ def stages_of(discriminator: nn.Module) -> list[list[nn.Module]]:
     match discriminator:
         case AidedDiscriminator():
             return stages_of(discriminator.own)
+        case SeveralDiscriminators():  # a stage is that of all of them
+            of_each = zip(*map(stages_of, discriminator.judges), strict=False)
+            return [[module for part in parts for module in part] for parts in of_each]
+        case AutoencodingDiscriminator():
+            return stages_of(discriminator.encoder)
         case DCGANDiscriminator():
             return [[stage] for stage in discriminator.downwards]
         case ResNetDiscriminator():

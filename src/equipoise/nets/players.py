@@ -1,24 +1,29 @@
 """The two players' networks of a recipe."""
 
+import math
 from typing import Any, assert_never
 
 import torch
 from torch import nn
 
 from equipoise.errors import Option, Setting, UserError, listed
+from equipoise.nets.autoencoder import AutoencodingDiscriminator
+from equipoise.nets.codes import CodedGenerator
 from equipoise.nets.dcgan import DCGANDiscriminator, DCGANGenerator
 from equipoise.nets.efficientnet import LITE0, EfficientNetLite
 from equipoise.nets.frozen import freeze_lowest
 from equipoise.nets.growing import refuse_uneven
-from equipoise.nets.layers import spectral_generator
+from equipoise.nets.heads import Asked, refitted
+from equipoise.nets.layers import LabelledLatents, spectral_generator
 from equipoise.nets.mlp import MLPDiscriminator, MLPGenerator
 from equipoise.nets.modern import ModernDiscriminator, ModernGenerator
 from equipoise.nets.projected import AidedDiscriminator, ProjectedDiscriminator
 from equipoise.nets.resnet import ResNetDiscriminator, ResNetGenerator
+from equipoise.nets.several import SeveralDiscriminators
 from equipoise.nets.stacked import StackedDiscriminator, StackedGenerator, small_size
 from equipoise.nets.style import StyleDiscriminator, StyleGenerator
 from equipoise.recipe import FamilyName, Networks
-from equipoise.sizes import GivenSize
+from equipoise.sizes import MIN_SIDE, GivenSize, Size, size_of
 
 
 def make_players(
@@ -38,9 +43,9 @@ def make_players(
     takes its place, to look at shapes. Raises UserError for options that the family does not have.
     """
     generator = make_generator(networks, size=size, channels=channels, num_classes=num_classes)
-    discriminator = _own_discriminator(networks, size, channels, num_classes, packing)
+    discriminator = _own_discriminators(networks, size, channels, num_classes, packing)
     if networks.stacked:
-        first = _own_discriminator(networks, small_size(size).given, channels, num_classes, packing)
+        first = _own_discriminators(networks, small_size(size).given, channels, num_classes, packing)
         discriminator = StackedDiscriminator(first, discriminator, samples=networks.stacked, size=size)
     freeze_lowest(discriminator, networks.frozen)
     if not networks.pretrained:
@@ -52,15 +57,41 @@ def make_players(
     projected = ProjectedDiscriminator(
         pretrained,
         size=size,
-        num_classes=num_classes,
+        num_classes=_num_projected(networks, num_classes),
         width=networks.width,
         minibatch_deviation=networks.minibatch_deviation,
     )
-    return generator, AidedDiscriminator(discriminator, projected)
+    asked = _asked(networks, num_classes).told
+    return generator, AidedDiscriminator(discriminator, refitted(projected, asked, spectral_norm=True))
 
 
 def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_classes: int) -> nn.Module:
-    """Return the generator of a family; raises UserError for options that the family does not have."""
+    """Return the generator of a family; raises UserError for options that the family does not have.
+
+    Where its latents have codes, it stands within a `CodedGenerator`.
+    """
+    own = _own_generator(networks, size, channels, num_classes)
+    if num_classes and networks.label_scale != 1:
+        _scale_labels(own, networks.label_scale)
+    if not networks.categorical_codes + networks.continuous_codes:
+        return own
+    return CodedGenerator(own, networks.categorical_codes, networks.continuous_codes)
+
+
+def _scale_labels(generator: nn.Module, scale: float) -> None:
+    """Draw the labels' vectors beside the latents this much smaller; raises UserError where there are none."""
+    inputs = [one for one in generator.modules() if isinstance(one, LabelledLatents)]
+    tables = [one.embedding for one in inputs if one.embedding is not None]
+    if not tables:
+        problem = "this generator is told the label by its batch norms, and has no vector of it beside the latents"
+        norm = Setting("networks.generator_norm", "none")
+        raise UserError(Setting("networks.label_scale", scale), problem, Setting("networks.label_scale", 1), norm)
+    with torch.no_grad():
+        for table in tables:
+            table.weight.mul_(scale)
+
+
+def _own_generator(networks: Networks, size: GivenSize, channels: int, num_classes: int) -> nn.Module:
     options: dict[str, Any] = {
         "size": size,
         "channels": channels,
@@ -74,16 +105,16 @@ def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_cl
         without = Setting("networks.smooth", False)
         raise UserError(subject, problem, Setting("networks.family", "dcgan"), without, Option("recipe", "modern"))
     _refuse_unfit(networks, size)
-    generator = _own_generator(networks, options)
+    generator = _family_generator(networks, options)
     if networks.stacked:
-        first = _own_generator(networks, {**options, "size": small_size(size).given})
+        first = _family_generator(networks, {**options, "size": small_size(size).given})
         generator = StackedGenerator(first, samples=networks.stacked, **options, norm=networks.generator_norm)
     if networks.generator_spectral_norm:
         spectral_generator(generator)
     return generator
 
 
-def _own_generator(networks: Networks, options: dict[str, Any]) -> nn.Module:
+def _family_generator(networks: Networks, options: dict[str, Any]) -> nn.Module:
     with_norm: dict[str, Any] = {**options, "norm": networks.generator_norm}
     grown: dict[str, Any] = {"growing": networks.growing}
     attending: dict[str, Any] = {"attention": networks.attention, **grown}
@@ -105,11 +136,29 @@ def _own_generator(networks: Networks, options: dict[str, Any]) -> nn.Module:
             assert_never(unreachable)
 
 
+def _own_discriminators(
+    networks: Networks, size: GivenSize, channels: int, num_classes: int, packing: int
+) -> nn.Module:
+    """Return the family's discriminator, or all of them; the first one alone is asked more than a logit."""
+    if networks.autoencoder:
+        _refuse_other_autoencoders(networks)
+    sizes = _sizes_of_scales(networks.scales, size)
+    asked = _asked(networks, num_classes)
+    judges: list[nn.Module] = []
+    halvings: list[int] = []
+    for halving, smaller in enumerate(sizes):
+        for _ in range(networks.discriminators):
+            judge = _own_discriminator(networks, smaller, channels, num_classes, packing)
+            judges.append(refitted(judge, asked if not judges else asked.told, networks.spectral_norm))
+            halvings.append(halving)
+    return judges[0] if len(judges) == 1 else SeveralDiscriminators(judges, halvings)
+
+
 def _own_discriminator(networks: Networks, size: GivenSize, channels: int, num_classes: int, packing: int) -> nn.Module:
     options: dict[str, Any] = {
         "size": size,
         "channels": channels,
-        "num_classes": num_classes,
+        "num_classes": _num_projected(networks, num_classes),
         "width": networks.width,
         "packing": packing,
         "minibatch_deviation": networks.minibatch_deviation,
@@ -121,6 +170,8 @@ def _own_discriminator(networks: Networks, size: GivenSize, channels: int, num_c
     match networks.family:
         case "mlp":
             return MLPDiscriminator(**with_norms)
+        case "dcgan" if networks.autoencoder:
+            return _autoencoder(networks, size, channels, DCGANDiscriminator(**with_norms))
         case "dcgan":
             return DCGANDiscriminator(**with_norms, **attending)
         case "resnet":
@@ -171,6 +222,47 @@ def _refuse_unfit(networks: Networks, size: GivenSize) -> None:
 
 def _have(families: tuple[FamilyName, ...]) -> str:
     return "has" if len(families) == 1 else "have"
+
+
+def _autoencoder(networks: Networks, size: GivenSize, channels: int, encoder: DCGANDiscriminator) -> nn.Module:
+    """Return a discriminator that encodes as the family's own and decodes as its generator."""
+    norm = networks.discriminator_norm
+    shape: dict[str, Any] = {"size": size, "channels": channels, "num_classes": 0, "width": networks.width}
+    decoder = DCGANGenerator(**shape, latent_size=networks.latent_size, norm=norm)
+    return AutoencodingDiscriminator(encoder, decoder, networks.latent_size, norm)
+
+
+def _num_projected(networks: Networks, num_classes: int) -> int:
+    """Return how many classes a family's own head is told."""
+    return num_classes if networks.condition == "projection" else 0
+
+
+def _asked(networks: Networks, num_classes: int) -> Asked:
+    """Return what the heads of discriminators are told and asked besides."""
+    return Asked(
+        concatenated=num_classes if networks.condition == "concatenation" else 0,
+        named=num_classes if networks.condition == "naming" else 0,
+        codes=networks.categorical_codes + networks.continuous_codes,
+    )
+
+
+def _sizes_of_scales(num: int, size: GivenSize) -> list[GivenSize]:
+    """Return the sizes of an image halved 0, 1, … times; raises UserError where the smallest is too small."""
+    sizes = [size_of(size)]
+    while len(sizes) < num:
+        smaller = Size(*(math.ceil(side / 2) for side in sizes[-1]))
+        if min(smaller) < MIN_SIDE:
+            problem = f"images of {sizes[0]} pixels, halved {len(sizes)} times, have less than {MIN_SIDE} a side"
+            raise UserError(Setting("networks.scales", num), problem, Setting("networks.scales", len(sizes)))
+        sizes.append(smaller)
+    return [one.given for one in sizes]
+
+
+def _refuse_other_autoencoders(networks: Networks) -> None:
+    if networks.family != "dcgan":
+        subject = Setting("networks.autoencoder", True)
+        problem = f"the {networks.family} family has no autoencoder; dcgan has one"
+        raise UserError(subject, problem, Setting("networks.family", "dcgan"), Option("recipe", "ebgan"))
 
 
 def _refuse_beside_pretrained(channels: int, packing: int) -> None:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equipoise.game.judged import Said, judged, with_logits
 from equipoise.nets.efficientnet import MAPPED, EfficientNetLite
 from equipoise.nets.layers import SLOPE, MinibatchDeviation, NormName, ProjectionHead, add_spectral_norm, make_norm
 from equipoise.sizes import GivenSize, size_of
@@ -82,6 +83,8 @@ class ProjectedDiscriminator(nn.Module):
 class AidedDiscriminator(nn.Module):
     """Images, labels → logits [N, 2]: of a family's own discriminator and of a projected one (arXiv:2112.09130).
 
+    The own ones may be several, and may say more than logits.
+
     A gradient penalty is on the own one alone: through the pretrained network it would be far larger, and cost more
     than all else. In the discriminator's step images have no history, so the projected one is shown them as constants;
     in the generator's step its gradient goes on to the generator.
@@ -92,9 +95,13 @@ class AidedDiscriminator(nn.Module):
         self.own = own
         self.projected = projected
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Said:
         seen = images.detach() if images.is_leaf else images
-        return torch.stack([self.own(images, labels), self.projected(seen, labels)], 1)
+        own = self.own(images, labels)
+        logits = judged(own).logits
+        if logits.ndim == 1:
+            logits = logits[:, None]
+        return with_logits(own, torch.cat([logits, self.projected(seen, labels)[:, None]], 1))
 
 
 class ScaleJudge(nn.Module):

@@ -31,6 +31,7 @@ __all__ = ["About", "Facts"]
 
 RecipeName: TypeAlias = str  # one of NAMES
 FIRST = ("modern", "photos")  # the usual ones; the others follow by name
+OF_IMAGES = {"variety": 0.0, "auxiliary": 0.0, "information": 0.0, "pulling_away": 0.0}  # of the game, on them alone
 IN_COLOUR = (32, 64)  # pixels a side, from and up to which `photos` was measured against `modern`
 
 
@@ -68,6 +69,9 @@ def usual(facts: Facts, task: TaskSettings | None = None) -> RecipeName:
 def build(name: RecipeName, facts: Facts, task: TaskSettings | None = None) -> Recipe:
     """Return the named recipe for these data, this machine and this task; without one, for images."""
     recipe = dataclasses.replace(named(name).recipe(facts), name=name)
+    if recipe.networks.autoencoder and isinstance(task, Points | SuperResolution):
+        problem = "its discriminator is an autoencoder of images; there is none for other data"
+        raise UserError(Option("recipe", name), problem, Option("recipe", "modern"))
     match task:
         case None | Images():
             return for_images(recipe, facts)
@@ -76,7 +80,8 @@ def build(name: RecipeName, facts: Facts, task: TaskSettings | None = None) -> R
         case SuperResolution():
             return for_super_resolution(recipe, task)
         case Custom():
-            return dataclasses.replace(recipe, task=task)
+            game = dataclasses.replace(recipe.game, packing=1)  # such a task packs its samples itself
+            return dataclasses.replace(recipe, task=task, game=game)
         case _ as unreachable:
             assert_never(unreachable)
 
@@ -96,7 +101,7 @@ def for_points(recipe: Recipe, task: Points) -> Recipe:
     game = dataclasses.replace(
         game,
         batch=256,
-        variety=0.0,
+        **OF_IMAGES,
         generator=dataclasses.replace(game.generator, **rates),
         discriminator=dataclasses.replace(game.discriminator, **rates),
         ema_half_life=20_000 if game.ema_half_life else 0,
@@ -118,7 +123,8 @@ def for_super_resolution(recipe: Recipe, task: SuperResolution) -> Recipe:
     game = dataclasses.replace(
         recipe.game,
         batch=16,
-        variety=0.0,
+        packing=1,
+        **OF_IMAGES,
         generator=dataclasses.replace(recipe.game.generator, **rates),
         discriminator=dataclasses.replace(recipe.game.discriminator, **rates | {"rate": 1e-4, "rate_end": 1e-5}),
         ema_half_life=10_000,
@@ -186,7 +192,8 @@ def listing() -> str:
         80,
     )
     measured = textwrap.fill(f"measured: {SETTING}.", 80)
-    return "\n\n".join([*blocks, made_for, measured, "Use one with: equipoise train SOURCE --recipe NAME"])
+    use = "One explained: equipoise recipes NAME\nUse one with: equipoise train SOURCE --recipe NAME"
+    return "\n\n".join([*blocks, made_for, measured, use])
 
 
 def listing_values() -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ class About:
     purpose: str
     whom: str  # who takes it, and when
     result: str  # measured by bench/demo.py --name recipes, or where to find what was
-    samples: int | None  # shown until then; None: it is not for digits
+    samples: int | None  # shown until then; None: it was not measured on digits
     sizes: tuple[int, ...] = ()  # pixels a side that its networks were made for; empty: no size in particular
     formulas: tuple[str, ...] = ()  # the game in mathematics, a line each
     papers: str = ""  # what is as the paper has it

@@ -237,7 +237,9 @@ def shaping_fields(settings: TaskSettings) -> tuple[str, ...]:
     """Return the settings that change some layers of a task's networks and leave the others as they are."""
     match settings:
         case Images():
-            return ("task.size", "task.channels", "networks.conditional", "networks.groups", "networks.pretrained")
+            told = ("networks.conditional", "networks.condition", "networks.groups")
+            codes = ("networks.categorical_codes", "networks.continuous_codes")
+            return ("task.size", "task.channels", *told, *codes, "networks.pretrained")
         case Points() | SuperResolution() | Custom():
             return ()
         case _ as unreachable:

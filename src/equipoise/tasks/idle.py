@@ -7,6 +7,15 @@ from typing import Any
 from equipoise.errors import Setting, UserError
 from equipoise.recipe import Augment, Recipe
 
+OF_IMAGES = {  # settings that images alone make something of
+    "networks.condition": "projection",
+    "networks.label_scale": 1.0,
+    "networks.discriminators": 1,
+    "networks.scales": 1,
+    "networks.autoencoder": False,
+    "networks.categorical_codes": 0,
+    "networks.continuous_codes": 0,
+}
 IDLE_ON_POINTS = {
     "networks.family": "mlp",
     "networks.conditional": False,
@@ -21,6 +30,7 @@ IDLE_ON_POINTS = {
     "networks.growing": 0,
     "networks.stacked": 0,
     "networks.frozen": 0,
+    **OF_IMAGES,
     "augment.kinds": (),
     "augment.probability": 0.0,
     "game.variety": 0.0,
@@ -45,6 +55,7 @@ IDLE_ON_PHOTOGRAPHS = {
     "networks.stacked": 0,
     "networks.frozen": 0,
     "networks.minibatch_deviation": False,
+    **OF_IMAGES,
     "augment.kinds": (),
     "augment.probability": 0.0,
     "game.packing": 1,

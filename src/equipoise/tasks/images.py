@@ -33,12 +33,12 @@ from equipoise.data.sources import subject_of
 from equipoise.data.splits import Splits, content_digests, larger_shares, to_hashes
 from equipoise.data.values import CONVENTIONS
 from equipoise.errors import Part, Setting, UserError, together
+from equipoise.game.judged import judged
 from equipoise.game.losses import Loss
 from equipoise.game.terms import (
     StepContext,
     discriminator_terms,
-    generator_term,
-    mean_distance,
+    generator_terms,
     variety_term,
     with_noise,
 )
@@ -80,6 +80,7 @@ from equipoise.tasks.image_model import ImageModel, known_classes, model_of
 from equipoise.tasks.image_pairs import Kinds, in_pairs, kinds_of, sees_pairs
 from equipoise.tasks.image_sides import image_side, seen, sheet_hint
 from equipoise.tasks.image_summary import summary_of, untold_note, with_left_out
+from equipoise.tasks.image_terms import num_judges, second_terms, spread_of
 from equipoise.tasks.sides import Caution, Side, halved
 
 MAX_SIZE_CPU = 64  # pixels a side when the size is left open; --size asks for more
@@ -90,7 +91,6 @@ ENOUGH = 200  # with which no setting has to be changed
 LEAST_AUGMENTED = 0.2  # probability below which a leak would not be seen
 NUM_LEAK = 500  # validation images by which one is looked for
 OF_IMAGENET = ("efficientnet", "inception")  # features that were learned from its classes
-NUM_FOR_SPREAD = 60  # training images of a class by which their distance is known
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,8 @@ class ImageTask(Task):
             lambda images: players.discriminator(images, told),
             step,
             self._autocast,
+            lambda of_real, of_fake: second_terms(self.recipe, told, latents, of_fake, of_real),
+            num_judges(self.recipe.networks),
         )
 
     def generator_terms(self, players: Players, batch: ImageBatch, step: StepContext) -> Terms:
@@ -170,14 +172,14 @@ class ImageTask(Task):
             latents = self._latents("generator latents", step, len(batch.real))
             told = self._told(batch.labels)
             fake = players.generator(latents, told)
-        adversarial = generator_term(
+        terms = generator_terms(
             self.loss,
             self._seen(fake.float(), "generated", step),
             lambda: self._seen(batch.real, "compared", step),
             lambda images: players.discriminator(images, told),
             self._autocast,
+            lambda of_fake: second_terms(self.recipe, told, latents, of_fake),
         )
-        terms = {"adversarial": adversarial}
         if weight := self.recipe.game.variety:
             terms["variety"] = weight * self._variety(players.generator, fake, batch, step)
         return Terms(terms)
@@ -193,18 +195,8 @@ class ImageTask(Task):
 
     @cached_property
     def _spread(self) -> Tensor:
-        """The mean distance `[K]` of two training images of each class or combination, or `[1]` of any two.
-
-        One of a single image, or of copies, takes the mean of the others.
-        """
-        parts = [self.pool.splits.train] if self._kinds is None else self._kinds.parts
-        found = torch.zeros(len(parts))
-        for place, part in enumerate(parts):
-            if len(part) > 1:
-                found[place] = mean_distance(to_float(gather(self.pool, part[:NUM_FOR_SPREAD])))
-        known = found > 0
-        found[~known] = found[known].mean() if known.any() else 1.0
-        return found
+        """The mean distance `[K]` of two training images of each class or combination, or `[1]` of any two."""
+        return spread_of(self.pool, [self.pool.splits.train] if self._kinds is None else self._kinds.parts)
 
     def examples(self, split: Split, begin: int, size: int) -> Examples:
         """Return (labels, images `[n, C, H, W]` in [-1, 1]) of one split; its order is random and fixed."""
@@ -219,7 +211,7 @@ class ImageTask(Task):
     def logits(self, discriminator: nn.Module, inputs: Tensor | None, outputs: Tensor) -> Tensor:
         """Return the discriminator's logits `[N]` of images with their labels, or of packs; the mean of several."""
         told = self._told(inputs)
-        logits = discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), told)
+        logits = judged(discriminator(whole_packs(outputs, self.recipe.game.packing).to(self.device), told)).logits
         return logits if logits.ndim == 1 else logits.mean(1)
 
     def augmentation_leak(self, generator: nn.Module, randomness: Randomness, more: float) -> float:

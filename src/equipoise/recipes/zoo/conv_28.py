@@ -2,6 +2,7 @@
 
 from equipoise.recipe import Game, Images, Networks, OptimizerSettings, Recipe, Stopping
 from equipoise.recipes.base import About, Facts
+from equipoise.recipes.formulas import formulas_of
 
 about = About(
     paper="arXiv:1406.2661",
@@ -10,6 +11,12 @@ about = About(
     result="6240 (0.0 %)",
     samples=28_928,
     sizes=(28,),
+    formulas=formulas_of("non-saturating"),
+    papers="The loss.",
+    differs=(
+        "Everything else: convolutions, dropout 0.3 in D, batch norm in G, Adam 1e-4 with β 0.9, 0.999, batch "
+        "256, and a stop by patience. The paper has perceptrons with maxout, and momentum."
+    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 from equipoise.recipe import Game, OptimizerSettings, Recipe
 from equipoise.recipes.base import About, Facts, dcgan_networks
+from equipoise.recipes.formulas import formulas_of
 
 about = About(
     paper="arXiv:1611.04076",
@@ -10,6 +11,9 @@ about = About(
     result="475 (4.1 %)",
     samples=92_864,
     sizes=(64,),
+    formulas=formulas_of("least-squares"),
+    papers="The loss with labels 0 for generated and 1 for real images, and G's target 1.",
+    differs="The networks are those of dcgan, with its Adam; the paper has larger ones, for 112 × 112.",
 )
 
 

@@ -9,6 +9,7 @@ import dataclasses
 
 from equipoise.recipe import Augment, Networks, Recipe
 from equipoise.recipes.base import About, Facts, kinds_for
+from equipoise.recipes.formulas import formulas_of
 from equipoise.recipes.zoo import modern
 
 IN_A_GROUP = 80  # training images, at least, where the networks are told groups
@@ -21,6 +22,20 @@ about = About(
     whom="everybody with photographs or drawings in colour; when you have half an hour or more",
     result="not on digits, as it is for colour: docs/recipes.md",
     samples=None,
+    formulas=(
+        *formulas_of("relativistic", "r1+r2"),
+        "D is two: of pixels, and of features of EfficientNet-Lite0; their losses are added",
+        "G also: 2 · max(0, 1 − d(G(z₁), G(z₂)) / d(x₁, x₂)), d the mean distance within a group",
+    ),
+    papers=(
+        "A discriminator of fixed features of a pretrained network, at four scales, mixed by random convolutions "
+        "that are never trained."
+    ),
+    differs=(
+        "A second discriminator of pixels with modern's loss and penalty beside it (arXiv:2112.09130 has several, "
+        "too); groups that both networks are told (arXiv:2006.10728); a minibatch's deviation within a group; the "
+        "term of variety (after arXiv:1901.09024); EfficientNet-Lite0 where the paper has a larger one."
+    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 from equipoise.recipe import Game, OptimizerSettings, Recipe
 from equipoise.recipes.base import About, Facts, dcgan_networks
+from equipoise.recipes.formulas import formulas_of
 
 about = About(
     paper="arXiv:1701.07875",
@@ -10,6 +11,12 @@ about = About(
     result="1508 (0.0 %)",
     samples=159_040,
     sizes=(64,),
+    formulas=(
+        *formulas_of("wasserstein"),
+        "after each step of D: w ← clip(w, −0.01, 0.01)",
+    ),
+    papers="The loss, the clipping at 0.01, five steps of D for each of G, RMSProp at 5e-5, batch 64.",
+    differs="The width. The paper has 100 steps of D at first, and now and then; these are always five.",
 )
 
 

@@ -2,6 +2,7 @@
 
 from equipoise.recipe import Game, OptimizerSettings, Penalty, Recipe
 from equipoise.recipes.base import About, Facts, dcgan_networks
+from equipoise.recipes.formulas import formulas_of
 
 about = About(
     paper="arXiv:1704.00028",
@@ -10,6 +11,12 @@ about = About(
     result="1593 (0.0 %)",
     samples=93_440,
     sizes=(64,),
+    formulas=formulas_of("wasserstein", "wgan-gp"),
+    papers=(
+        "The loss, the penalty with γ 10 (λ there), five steps of D for each of G, Adam 1e-4, β₁ 0, β₂ 0.9, no "
+        "norm in D."
+    ),
+    differs="The networks are those of dcgan and not residual; the width.",
 )
 
 
