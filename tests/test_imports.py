@@ -43,6 +43,7 @@ ORDER = (
         "api",
         "explore",
         "datasets",
+        "study",
         "watch",
         "integrations",
         "__init__",

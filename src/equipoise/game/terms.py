@@ -62,8 +62,8 @@ def discriminator_terms(
     if not fake.requires_grad:
         fake.requires_grad_(due and kind in ("r2", "r1+r2"))
     with autocast():
-        real_logits = critic(real).float()
-        fake_logits = critic(fake).float()
+        real_logits = in_full(critic(real))
+        fake_logits = in_full(critic(fake))
     losses = {"adversarial": added(loss.discriminator(real_logits, fake_logits))}
     stats = logit_stats(loss, real_logits.detach(), fake_logits.detach())
     stats["penalty"] = torch.zeros((), device=real_logits.device)
@@ -83,6 +83,11 @@ def discriminator_terms(
     return Terms(losses, stats)
 
 
+def in_full(logits: Tensor) -> Tensor:
+    """Return logits in float32 where they are of half precision; float64 stays."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
 def penalty_of(game: Game, adjustments: Adjustments) -> Penalty:
     """Return the penalty of a game, or R1 + R2 (arXiv:2501.05441) where it has none and a remedy has brought one in."""
     if game.penalty.kind == "none" and adjustments.penalty > 0:
@@ -95,11 +100,11 @@ def generator_term(
 ) -> Tensor:
     """Return the generator's adversarial term `[N]`; `real()` is only drawn if the loss looks at real samples."""
     with autocast():
-        fake_logits = critic(fake).float()
+        fake_logits = in_full(critic(fake))
         real_logits = torch.zeros_like(fake_logits)
         if loss.uses_real:
             with torch.no_grad():
-                real_logits = critic(real()).float()
+                real_logits = in_full(critic(real()))
     return added(loss.generator(real_logits, fake_logits))
 
 
