@@ -16,8 +16,13 @@ SGD = METHODS["sgd"]
 
 
 def bilinear(of_generator: float, of_discriminator: float) -> Cell:
-    rates = {"generator_rate": of_generator, "discriminator_rate": of_discriminator}
-    return Cell(game="bilinear", method="simultaneous sgd", loss="wasserstein", **rates)
+    return Cell(
+        game="bilinear",
+        method="simultaneous sgd",
+        loss="wasserstein",
+        generator_rate=of_generator,
+        discriminator_rate=of_discriminator,
+    )
 
 
 def sigma(value: float) -> float:

@@ -216,7 +216,7 @@ def _add_study(commands: Any) -> None:
         text,
         Command("study", "optimizers"),
         Command("study", "optimizers", games="dirac,bilinear", out="small/"),
-        Command("study", "optimizers", games="ring", methods="adam,rmsprop,adagrad", rates="0.0001,0.001,0.01"),
+        Command("study", "optimizers", games="ring", rates="0.0001,0.001,0.01"),
     )
     sub.description = (
         f"{sub.description}\nA folder with stability maps, vector fields, a table and one page with all of them. The\n"

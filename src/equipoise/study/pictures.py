@@ -21,7 +21,9 @@ LINES = ("#1b1d21", "#2f7fc1", "#b3261e", "#0f6f63", "#a8447b", "#96690a", "#6b4
 INK, SOFT, RULE, PAPER = "#1b1d21", "#62666f", "#d9d9d4", "#ffffff"
 FONT = 'font-family="system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, DejaVu Sans, Arial, sans-serif"'
 SQUARE = 22  # pixels of a cell of a map
-LEFT, GAP = 168, 26  # pixels beside and between maps
+LEFT, GAP = 200, 26  # pixels beside and between maps
+IN_A_ROW, MAP_WIDTH = 4, 190  # of maps side by side
+LEAST_WIDTH = 660  # for the title and what stands below
 FIELD = 300  # pixels a side of a vector field
 NUM_ARROWS = 17  # a side
 STROKE = 0.7  # length of an arrow, as a share of the space between two
@@ -30,31 +32,54 @@ Field = Callable[[float, float], tuple[float, float]]
 
 
 def stability_maps(results: Sequence[Played], title: str) -> Svg:
-    """Return a map for each method (row) and loss (column) of one game: rate of G by rate of D, coloured by outcome."""
+    """Return a map for each method and loss of one game: rate of G by rate of D, coloured by outcome.
+
+    Methods are the rows and losses the columns; of one loss alone, methods stand side by side.
+    """
     methods = list(dict.fromkeys(one.cell.method for one in results))
     losses = list(dict.fromkeys(one.cell.loss for one in results))
     rates = sorted({one.cell.generator_rate for one in results})
     side = SQUARE * len(rates)
-    width = LEFT + len(losses) * (side + GAP) + 8
     top = 92
     parts = [_text(8, 24, title, size=17, weight=600), *_legend(8, 46)]
-    for column, loss in enumerate(losses):
-        parts.append(_text(LEFT + column * (side + GAP) + side / 2, top - 10, loss, anchor="middle", weight=600))
-    for row, method in enumerate(methods):
-        y = top + row * (side + GAP)
-        parts.append(_text(8, y + side / 2 + 4, method, weight=600))
+    if len(losses) == 1:
+        width, bottom = _side_by_side(parts, results, methods, rates, top)
+    else:
+        width, bottom = LEFT + len(losses) * (side + GAP), top + len(methods) * (side + GAP)
         for column, loss in enumerate(losses):
-            x = LEFT + column * (side + GAP)
-            found = [one for one in results if one.cell.method == method and one.cell.loss == loss]
-            parts += _map(found, rates, x, y) if found else _none(x, y, side)
-            if column == 0:
-                parts += _rate_labels(rates, x - 6, y, is_vertical=True)
-            if row == len(methods) - 1:
-                parts += _rate_labels(rates, x, y + side + 13, is_vertical=False)
-    bottom = top + len(methods) * (side + GAP)
+            parts.append(_text(LEFT + column * (side + GAP) + side / 2, top - 10, loss, anchor="middle", weight=600))
+        for row, method in enumerate(methods):
+            y = top + row * (side + GAP)
+            parts.append(_text(8, y + side / 2 + 4, method, weight=600))
+            parts += _rate_labels(rates, LEFT - 6, y, is_vertical=True)
+            for column, loss in enumerate(losses):
+                x = LEFT + column * (side + GAP)
+                found = [one for one in results if one.cell.method == method and one.cell.loss == loss]
+                parts += _map(found, rates, x, y) if found else _none(x, y, side)
+                if row == len(methods) - 1:
+                    parts += _rate_labels(rates, x, y + side + 13, is_vertical=False)
     told = "across: learning rate of the discriminator · up: learning rate of the generator · line: equal rates"
     parts.append(_text(8, bottom + 22, told, colour=SOFT))
-    return _svg(width, bottom + 36, parts)
+    return _svg(max(width + 8, LEAST_WIDTH), bottom + 36, parts)
+
+
+def _side_by_side(
+    parts: list[str], results: Sequence[Played], methods: Sequence[str], rates: Sequence[float], top: float
+) -> tuple[float, float]:
+    """Add the maps of one loss, a few in a row, each under its method's name; return the width and the bottom."""
+    side = SQUARE * len(rates)
+    across = max(side + GAP, MAP_WIDTH)
+    down = side + GAP + 34
+    for place, method in enumerate(methods):
+        x = 44 + across * (place % IN_A_ROW)
+        y = top + down * (place // IN_A_ROW)
+        parts.append(_text(x, y - 10, method, weight=600))
+        parts += _map([one for one in results if one.cell.method == method], rates, x, y)
+        parts += _rate_labels(rates, x, y + side + 13, is_vertical=False)
+        if place % IN_A_ROW == 0:
+            parts += _rate_labels(rates, x - 6, y, is_vertical=True)
+    num_rows = math.ceil(len(methods) / IN_A_ROW)
+    return 44 + across * min(IN_A_ROW, len(methods)), top + down * num_rows - 34
 
 
 def _map(found: Sequence[Played], rates: Sequence[float], x: float, y: float) -> list[str]:
