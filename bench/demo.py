@@ -64,14 +64,14 @@ class Measurement:
     shown: Tensor
 
 
-def measured(entrant: Entrant, seconds: int, seed: int, folder: Path) -> Measurement:
+def measured(entrant: Entrant, budget: str, seed: int, folder: Path) -> Measurement:
     """Train one entrant and measure its samples from outside."""
     order = Order(
         recipe=entrant.recipe,
-        budget=f"{seconds}s",
+        budget=budget,
         out=str(folder / f"{entrant.name}-{seed}"),
         seed=seed,
-        settings=("stopping.policy=budget",),  # every recipe for the same time
+        settings=("stopping.policy=budget",),  # every recipe to the end
         draws=((NUM, 1), (NUM_SHOWN, 0)),
         throttled=entrant.throttled,
     )
@@ -111,7 +111,7 @@ def entered(entrants: list[Entrant], seconds: int, seeds: list[int]) -> list[Mea
             if place % 2:  # whoever comes second may meet a warmer machine
                 turns = entrants[::-1]
             for entrant in turns:
-                found.append(measured(entrant, seconds, seed, Path(folder)))
+                found.append(measured(entrant, f"{seconds}s", seed, Path(folder)))
                 print(told(found[-1].values), flush=True)
     return found
 

@@ -29,3 +29,12 @@ FOR_PHOTOS = ("networks.family=resnet", "networks.latent_size=1", "evaluation.nu
 def as_options(settings: Sequence[str] = SMALL) -> list[str]:
     """Return settings as the command line takes them."""
     return [f"--set={setting}" for setting in settings]
+
+
+def by_update(name: str) -> tuple[str, ...]:
+    """Return the settings of an update, with those that it needs."""
+    if name != "competitive":
+        return (f"game.update={name}",)
+    roles = ("generator", "discriminator")
+    players = [f"game.{role}.{one}" for role in roles for one in ("optimizer=rmsprop", "beta1=0")]
+    return ("game.loss=minimax", *players, f"game.update={name}")

@@ -44,6 +44,7 @@ ORDER = (
         "api",
         "explore",
         "datasets",
+        "study",
         "watch",
         "integrations",
         "__init__",

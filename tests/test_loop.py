@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from safetensors.torch import load_file
+from small import by_update
 from torch import Tensor
 from trainings import (
     CONVOLUTIONS,
@@ -56,7 +57,7 @@ def test_a_generator_whose_loss_is_never_finite_stays_as_it_began_and_so_does_th
     train_small: TrainSmall, poison: Callable, update: str
 ) -> None:
     poison(lambda _: True)
-    settings = [*CONVOLUTIONS, "networks.spectral_norm=true", f"game.update={update}", NO_PENALTY]
+    settings = [*CONVOLUTIONS, "networks.spectral_norm=true", *by_update(update), NO_PENALTY]
     run = train_small("poisoned", *settings, budget="160")
     with torch.random.fork_rng():
         begun = start(task_of(run.recipe), run.recipe)

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from numbers_by_hand import HEALTHY
+from small import by_update
 from torch import Tensor, nn
 from trainings import nothing, same_tensors, task_of
 
@@ -181,7 +182,7 @@ def test_every_part_of_the_state_is_in_a_checkpoint() -> None:
 
 @pytest.mark.parametrize("update", UPDATES)
 def test_a_state_that_is_taken_back_is_the_one_that_was_saved(make: Callable[..., Made], update: str) -> None:
-    made = make(f"game.update={update}")
+    made = make(*by_update(update))
     state = made.start()
     play(made, state, 3)
     state.evaluated = state.healthy = 8

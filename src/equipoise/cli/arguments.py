@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
 from equipoise import __version__
+from equipoise.cli.study_values import names_of, rates_of, study_of
 from equipoise.cli.text import typed
 from equipoise.errors import Command, Option, Part, UserError, listed, shortened, suggested
 from equipoise.sizes import parsed_size, size_of
@@ -19,6 +20,7 @@ CommandName = Literal[
     "sample",
     "apply",
     "explore",
+    "study",
     "evaluate",
     "compare",
     "replay",
@@ -85,7 +87,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"equipoise {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    adders = (_add_train, _add_resume, _add_status, _add_sample, _add_apply, _add_explore, _add_evaluate)
+    adders = (_add_train, _add_resume, _add_status, _add_sample, _add_apply, _add_explore, _add_study, _add_evaluate)
     for add in (*adders, _add_compare, _add_replay, _add_digest, _add_recipes, _add_explain, _add_diagnose, _add_data):
         add(commands)
     return top
@@ -203,6 +205,35 @@ def _add_explore(commands: Any) -> None:
     text = "ways between classes of a conditional generator, such as 3,8 (default: between the first two)"
     add("--labels", metavar="A,B", nargs="+", action="extend", default=[], help=text)
     _add_force(sub)
+    _add_json(sub)
+
+
+def _add_study(commands: Any) -> None:
+    text = "play many short games over a grid of rates, and draw which train"
+    sub = _added(
+        commands,
+        "study",
+        text,
+        Command("study", "optimizers"),
+        Command("study", "optimizers", games="dirac,bilinear", out="small/"),
+        Command("study", "optimizers", games="ring", rates="0.0001,0.001,0.01"),
+    )
+    sub.description = (
+        f"{sub.description}\nA folder with stability maps, vector fields, a table and one page with all of them. The\n"
+        "whole grid takes hours; the same command goes on where it was ended."
+    )
+    add = sub.add_argument
+    add("what", metavar="optimizers", type=study_of, help="what is studied: optimizers")
+    add("-o", "--out", metavar="FOLDER", type=_path("out"), default=Path("study"), help="its folder (default: study/)")
+    names = names_of
+    add("--games", metavar="A,B", type=names, default=[], help="dirac, bilinear, ring, grid, digits (default: all)")
+    add("--methods", metavar="A,B", type=names, default=[], help='such as "adam,optimistic adam" (default: by game)')
+    add("--losses", metavar="A,B", type=names, default=[], help='such as "minimax,non-saturating + R1"')
+    add("--rates", metavar="A,B", type=rates_of, default=[], help="learning rates of both players (default: by game)")
+    add("--seeds", metavar="N", type=_whole("seeds", 1, 1_000, 2), default=2, help="seeds of each game (default: 2)")
+    add("--rounds", metavar="N", type=_whole("rounds", 1, 10**7, 500), help="rounds of each game (default: by game)")
+    workers = _whole("workers", 1, 1_024, 2)
+    add("--workers", metavar="N", type=workers, default=1, help="games at the same time, a thread each (default: 1)")
     _add_json(sub)
 
 

@@ -44,6 +44,10 @@ def run(arguments: Sequence[str]) -> int:
             return sample(options)
         case "apply":
             return apply(options)
+        case "study":
+            from equipoise.cli.studying import study
+
+            return study(options)
         case "explore":
             from equipoise.cli.exploring import explore
 

@@ -69,8 +69,8 @@ def discriminator_terms(
     with autocast():
         of_real = judged(critic(real))
         of_fake = judged(critic(fake))
-    real_logits = of_real.logits.float()
-    fake_logits = of_fake.logits.float()
+    real_logits = in_full(of_real.logits)
+    fake_logits = in_full(of_fake.logits)
     losses = {"adversarial": added(loss.discriminator(real_logits, fake_logits))}
     stats = logit_stats(loss, real_logits.detach(), fake_logits.detach())
     stats["penalty"] = torch.zeros((), device=real_logits.device)
@@ -94,6 +94,11 @@ def discriminator_terms(
     return Terms(losses, stats)
 
 
+def in_full(logits: Tensor) -> Tensor:
+    """Return logits in float32 where they are of half precision; float64 stays."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
 def penalty_of(game: Game, adjustments: Adjustments) -> Penalty:
     """Return the penalty of a game, or R1 + R2 (arXiv:2501.05441) where it has none and a remedy has brought one in."""
     if game.penalty.kind == "none" and adjustments.penalty > 0:
@@ -115,11 +120,11 @@ def generator_terms(
     """
     with autocast():
         of_fake = judged(critic(fake))
-        fake_logits = of_fake.logits.float()
+        fake_logits = in_full(of_fake.logits)
         real_logits = torch.zeros_like(fake_logits)
         if loss.uses_real:
             with torch.no_grad():
-                real_logits = judged(critic(real())).logits.float()
+                real_logits = in_full(judged(critic(real())).logits)
     losses = {"adversarial": added(loss.generator(real_logits, fake_logits))}
     if more is not None:
         losses |= more(of_fake)

@@ -1,6 +1,6 @@
 """The last layers of a discriminator, the same for every family: how it is told the label, and what else it is asked.
 
-A family ends in a `ProjectionHead`, and that is the whole head where nothing else is asked. `refitted` puts a `Head` in
+A family ends in a `ProjectionHead`, `style` in a `ScaledHead`, and that is the whole head where nothing else is asked. `refitted` puts a `Head` in
 its place, which is told the label by concatenation, or not at all, and which also names the class or reads codes.
 """
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from equipoise.game.judged import Judged, Said
 from equipoise.nets.layers import SLOPE, ProjectionHead, add_spectral_norm, embedded, needed
+from equipoise.nets.style import ScaledHead
 
 Module = TypeVar("Module", bound=nn.Module)
 NUM_OF_LABEL = 50  # of the label's vector, and of the layer that it and the features meet in, as arXiv:1411.1784
@@ -76,13 +77,13 @@ def refitted(discriminator: Module, asked: Asked, spectral_norm: bool = False) -
         return discriminator
     for parent in list(discriminator.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, ProjectionHead):
+            if isinstance(child, ProjectionHead | ScaledHead):
                 parent.add_module(name, _refitted(child, asked, spectral_norm))
     return discriminator
 
 
-def _refitted(own: ProjectionHead, asked: Asked, spectral_norm: bool) -> nn.Module:
-    num_features = own.linear.in_features
+def _refitted(own: ProjectionHead | ScaledHead, asked: Asked, spectral_norm: bool) -> nn.Module:
+    num_features = own.num_features
     if not asked.concatenated:
         head = Head(own, num_features, asked)
         new = [head.namer, head.reader]  # its own is normalised as its family wants it

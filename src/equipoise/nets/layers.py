@@ -142,6 +142,7 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, num_features: int, num_classes: int):
         super().__init__()
+        self.num_features = num_features
         self.linear = nn.Linear(num_features, 1)
         self.embedding = nn.Embedding(num_classes, num_features) if num_classes else None
         if self.embedding is not None:

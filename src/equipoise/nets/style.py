@@ -193,7 +193,7 @@ class StyleDiscriminator(nn.Module):
         self.last = ScaledConv2d(hidden[-1] + minibatch_deviation, hidden[-1], 3)
         self.flat = ScaledLinear(hidden[-1] * lowest.pixels, hidden[-1])
         self.dropout = nn.Dropout(dropout)
-        self.head = _ScaledHead(hidden[-1], num_classes)
+        self.head = ScaledHead(hidden[-1], num_classes)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         features = activated(self.from_pixels(packed(images, self.packing)))
@@ -218,11 +218,12 @@ class _ResidualBlock(nn.Module):
         return (residual + self.shortcut(features)) / math.sqrt(2)
 
 
-class _ScaledHead(nn.Module):
+class ScaledHead(nn.Module):
     """Features [N, F] → logits [N], with classes + ⟨embedding(label), h⟩/√F (arXiv:1802.05637, Eq. 3)."""
 
     def __init__(self, num_features: int, num_classes: int):
         super().__init__()
+        self.num_features = num_features
         self.linear = ScaledLinear(num_features, 1)
         self.embedding = nn.Embedding(num_classes, num_features) if num_classes else None
         self.scale = 1 / math.sqrt(num_features)

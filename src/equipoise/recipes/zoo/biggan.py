@@ -2,6 +2,7 @@
 
 from equipoise.recipe import Game, Networks, OptimizerSettings, Recipe
 from equipoise.recipes.base import About, Facts, width_for
+from equipoise.recipes.formulas import formulas_of
 
 ATTENDED = 64  # pixels a side at which the paper's networks of 128 pixels attend
 HALF_LIFE = 6_931  # steps of an average that keeps 0.9999 of itself at each: ln 2 / 0.0001
@@ -14,16 +15,16 @@ about = About(
     samples=None,
     sizes=(128, 256),
     formulas=(
-        "D: max 𝔼ₓ[min(0, −1 + D(x, y))] + 𝔼_z[min(0, −1 − D(G(z, y), y))]",
-        "G: max 𝔼_z[D(G(z, y), y)], z = (z₀, z₁, …, zₙ)",
+        *formulas_of("hinge"),
+        "latents: z = (z₀, z₁, …, zₙ), a piece for each block",
         "a norm of block k: (1 + Aₖ tₖ) · (h − μ)/σ + Bₖ tₖ, tₖ = (zₖ, e(y))",
     ),
-    papers="hinge loss, two steps of D for one of G, Adam β 0, 0.999, rates 5e-5 of G and 2e-4 of D, spectral norm in "
+    papers="Hinge loss, two steps of D for one of G, Adam β 0, 0.999, rates 5e-5 of G and 2e-4 of D, spectral norm in "
     "both, latents split over the blocks, one vector of 128 numbers a label for all blocks, orthogonal weights at "
-    "first, an average that keeps 0.9999 of itself at each step",
-    differs="batch 64 for 2,048 (on a GPU 256), width 16 or less for 96 (on a GPU 32), no orthogonal regularisation, "
+    "first, an average that keeps 0.9999 of itself at each step.",
+    differs="Batch 64 for 2,048 (on a GPU 256), width 16 or less for 96 (on a GPU 32), no orthogonal regularisation, "
     "no truncation of the latents; batch norms by the statistics of one device; attention at half of the side where "
-    "images have less than 128 pixels",
+    "images have less than 128 pixels.",
 )
 
 

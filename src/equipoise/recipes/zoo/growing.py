@@ -2,6 +2,7 @@
 
 from equipoise.recipe import Game, Images, Networks, OptimizerSettings, Penalty, Recipe, Stopping
 from equipoise.recipes.base import About, Facts, width_for
+from equipoise.recipes.formulas import formulas_of
 from equipoise.sizes import Size, evenly_halved
 
 about = About(
@@ -11,17 +12,16 @@ about = About(
     result="not measured yet",
     samples=None,
     formulas=(
-        "D: min 𝔼_z[D(G(z))] − 𝔼ₓ[D(x)] + 10 · 𝔼ᵤ[(‖∇D(u)‖ − 1)²], u = t x + (1 − t) G(z)",
-        "G: min −𝔼_z[D(G(z))]",
+        *formulas_of("wasserstein", "wgan-gp"),
         "while stage n fades in: G = (1 − a) · up(Gₙ₋₁) + a · Gₙ, a from 0 to 1",
-        "                        D = Dₙ₋₁ ∘ ((1 − a) · fromₙ₋₁ ∘ down + a · blockₙ ∘ fromₙ)",
+        "and D = Dₙ₋₁ ∘ ((1 − a) · fromₙ₋₁ ∘ down + a · blockₙ ∘ fromₙ)",
     ),
-    papers="all stages take as many samples, half of them to fade in; WGAN-GP with weight 10, one step of D, "
-    "Adam 1e-3, β 0, 0.99, minibatch deviation, an averaged generator",
-    differs="begins at 8 pixels (6, 10 … at other sizes) and not at 4, as a DCGAN ends at twice its lowest side; batch "
+    papers="All stages take as many samples, half of them to fade in; WGAN-GP with weight 10, one step of D, "
+    "Adam 1e-3, β 0, 0.99, minibatch deviation, an averaged generator.",
+    differs="Begins at 8 pixels (6, 10 … at other sizes) and not at 4, as a DCGAN ends at twice its lowest side; batch "
     "norm in G for pixelwise norms and an equalised rate; no drift term; batch 64 at all stages; 20,000 samples a "
     "stage on a CPU and 200,000 on a GPU for 1,600,000; penalties are on the gradient by pixels of the full size; "
-    "real images do not fade between two sizes; sizes that cannot be halved evenly are brought to the nearest that can",
+    "real images do not fade between two sizes; sizes that cannot be halved evenly become the nearest that can.",
 )
 
 

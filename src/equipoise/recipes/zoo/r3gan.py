@@ -2,6 +2,7 @@
 
 from equipoise.recipe import Game, Networks, OptimizerSettings, Penalty, Recipe
 from equipoise.recipes.base import About, Facts, augmentation, width_for
+from equipoise.recipes.formulas import formulas_of
 
 about = About(
     paper="R3GAN, arXiv:2501.05441",
@@ -10,16 +11,13 @@ about = About(
     result="not measured yet",
     samples=None,
     sizes=(32, 64, 256),
-    formulas=(
-        "D: min 𝔼[f(D(G(z)) − D(x))] + γ/2 · 𝔼ₓ[‖∇D(x)‖²] + γ/2 · 𝔼_z[‖∇D(G(z))‖²], f(t) = log(1 + eᵗ)",
-        "G: min 𝔼[f(D(x) − D(G(z)))]",
-    ),
-    papers="relativistic pairs, R1 and R2 at every step, γ that falls to a tenth (from 0.05 at 32 pixels, 2 at 64, 150 "
-    "at 256), Adam β 0 and 0.9 → 0.99, rates 2e-4 → 5e-5, all on a cosine, 64 latents, residual blocks without a norm",
+    formulas=formulas_of("relativistic", "r1+r2"),
+    papers="Relativistic pairs, R1 and R2 at every step, γ that falls to a tenth (from 0.05 at 32 pixels, 2 at 64, 150 "
+    "at 256), Adam β 0 and 0.9 → 0.99, rates 2e-4 → 5e-5, all on a cosine, 64 latents, residual blocks without a norm.",
     differs="16 channels or less next to the pixels, doubled at each halving (on a GPU 96), for 768 at the lowest "
     "sides, and on a CPU rates 1e-3 → 2.5e-4: two cores take few steps; blocks begin at half of the side; batch 64 for "
     "512 (on a GPU 256); the average's half-life of 5,000,000 (500,000 above 45 pixels) is at most 5 % of what "
-    "was seen; few images are augmented as in modern and others not, where the paper augments more and more",
+    "was seen; few images are augmented as in modern and others not, where the paper augments more and more.",
 )
 
 

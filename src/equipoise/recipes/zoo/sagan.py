@@ -2,6 +2,7 @@
 
 from equipoise.recipe import Game, Networks, OptimizerSettings, Recipe
 from equipoise.recipes.base import About, Facts, width_for
+from equipoise.recipes.formulas import formulas_of
 
 ATTENDED = 32  # pixels a side at which the paper's networks attend
 
@@ -13,14 +14,13 @@ about = About(
     samples=None,
     sizes=(128,),
     formulas=(
-        "D: max 𝔼ₓ[min(0, −1 + D(x))] + 𝔼_z[min(0, −1 − D(G(z)))]",
-        "G: max 𝔼_z[D(G(z))]",
-        "attention: βⱼᵢ = softmaxᵢ f(xᵢ)ᵀ g(xⱼ), oⱼ = v(Σᵢ βⱼᵢ h(xᵢ)), yⱼ = γ oⱼ + xⱼ, γ = 0 at first",
+        *formulas_of("hinge"),
+        "attention: βⱼᵢ = softmaxᵢ f(xᵢ)ᵀ g(xⱼ), oⱼ = v(Σᵢ βⱼᵢ h(xᵢ)), yⱼ = γ oⱼ + xⱼ",
     ),
-    papers="hinge loss (Eq. 4), attention (Eq. 1–3) at 32 pixels a side, spectral norm in both networks, 128 latents, "
-    "Adam β 0, 0.9, rates 1e-4 of G and 4e-4 of D",
-    differs="batch 64 for 256, narrower networks on a CPU, labels only with networks.conditional=true; images of "
-    "less than 64 pixels are attended to at half of their side",
+    papers="Hinge loss (Eq. 4), attention (Eq. 1–3) at 32 pixels a side, spectral norm in both networks, 128 latents, "
+    "Adam β 0, 0.9, rates 1e-4 of G and 4e-4 of D.",
+    differs="Batch 64 for 256, narrower networks on a CPU, labels only with networks.conditional=true; images of "
+    "less than 64 pixels are attended to at half of their side.",
 )
 
 

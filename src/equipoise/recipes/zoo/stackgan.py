@@ -2,6 +2,7 @@
 
 from equipoise.recipe import Game, Images, Networks, OptimizerSettings, Recipe, Stopping
 from equipoise.recipes.base import About, Facts, width_for
+from equipoise.recipes.formulas import formulas_of
 
 LEAST_SIDE = 9  # pixels of which half is enough for a picture of stage one
 
@@ -13,14 +14,15 @@ about = About(
     samples=None,
     sizes=(256,),
     formulas=(
-        "stage one: D₀: max 𝔼ₓ[log D₀(down(x), y)] + 𝔼_z[log(1 − D₀(G₀(z, y), y))], G₀: max 𝔼_z[log D₀(G₀(z, y), y)]",
-        "stage two: the same of D and G(G₀(z, y), z, y), G₀ as it is",
+        *formulas_of("non-saturating"),
+        "stage one: x̃ = G₀(z) at a quarter of the side, judged by D₀",
+        "stage two: G(z) = refined(x̃, z), judged by D; G₀ stays as it is",
     ),
-    papers="a quarter of the side in stage one, the pictures and once more what they were made from in stage two, "
-    "residual blocks, stage one frozen in stage two, Adam 2e-4, β 0.5, batch 64",
-    differs="labels (networks.conditional=true) or nothing in place of a text, so no conditioning augmentation and no "
+    papers="A quarter of the side in stage one, the pictures and once more what they were made from in stage two, "
+    "residual blocks, stage one frozen in stage two, Adam 2e-4, β 0.5, batch 64.",
+    differs="Labels (networks.conditional=true) or nothing in place of a text, so no conditioning augmentation and no "
     "pairs of a picture and a wrong text; the small picture is not reduced further; rates are constant; 20,000 samples "
-    "of stage one on a CPU and 200,000 on a GPU for 600 epochs; half of the side where a quarter is less than 5 pixels",
+    "of stage one on a CPU and 200,000 on a GPU for 600 epochs; half of the side where a quarter is below 5 pixels.",
 )
 
 

@@ -2,6 +2,7 @@
 
 from equipoise.recipe import Game, Networks, OptimizerSettings, Penalty, Recipe
 from equipoise.recipes.base import About, Facts, augmentation, width_for
+from equipoise.recipes.formulas import formulas_of
 
 EVERY = 16  # steps of D for each one with a penalty
 STRENGTH = 0.0002  # of the penalty, for each pixel and each sample of a batch (arXiv:2006.06676, appendix C)
@@ -15,16 +16,16 @@ about = About(
     samples=None,
     sizes=(256,),
     formulas=(
-        "D: max 𝔼ₓ[log σ(D(x))] + 𝔼_z[log(1 − σ(D(G(z))))] − γ/2 · 𝔼ₓ[‖∇D(x)‖²]",
-        "G: max 𝔼_z[log σ(D(G(z)))], G(z) = g(w), w = f(z)",
-        "weights of a layer: w'ᵢⱼₖ = sᵢ wᵢⱼₖ, w''ᵢⱼₖ = w'ᵢⱼₖ / √(Σᵢₖ w'ᵢⱼₖ² + ε), s = A w + 1",
+        *formulas_of("non-saturating", "r1"),
+        "G(z) = g(w), w = f(z)",
+        "a layer's weights: w'ᵢⱼₖ = sᵢ wᵢⱼₖ, w''ᵢⱼₖ = w'ᵢⱼₖ / √(Σᵢₖ w'ᵢⱼₖ² + ε), s = A w + 1",
     ),
-    papers="mapping of 8 layers with a hundredth of the rate, modulated and demodulated convolutions (Eq. 1–3), skip "
+    papers="Mapping of 8 layers with a hundredth of the rate, modulated and demodulated convolutions (Eq. 1–3), skip "
     "outputs, residual D with minibatch deviation, an equalised rate, R1 on every 16th step with Adam's settings "
-    "changed for it, Adam 2e-3, β 0, 0.99, an average with a half-life of 10,000 samples",
-    differs="no noise, as networks have no random draws of their own; no path length regularisation and no mixing of "
+    "changed for it, Adam 2e-3, β 0, 0.99, an average with a half-life of 10,000 samples.",
+    differs="No noise, as networks have no random draws of their own; no path length regularisation and no mixing of "
     "styles; γ is 0.0002 · pixels / batch, the rule of arXiv:2006.06676, as 10 was for 1024 × 1024; 128 latents and "
-    "styles for 512, width 16 or less for 32 (on a GPU 32); few images are augmented, as in modern",
+    "styles for 512, width 16 or less for 32 (on a GPU 32); few images are augmented, as in modern.",
 )
 
 

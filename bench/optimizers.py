@@ -1,0 +1,144 @@
+"""Which optimizer suits which game: the studies of docs/optimizers.md, their record, pictures and tables.
+
+.venv/bin/python bench/optimizers.py play --out FOLDER small ring grid digits   # hours; goes on where it was ended
+.venv/bin/python bench/optimizers.py table FOLDER                                # the record, pictures and the page
+"""
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import write_record
+
+from equipoise.study.cells import BOUNDS, ROUNDS, USUAL_BOUNDS
+from equipoise.study.page import pictures_of
+from equipoise.study.studies import Row, Study, open_study, play_on, refuse_impossible, results_of, rows_of
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "optimizers.md"
+IMAGES = ROOT / "docs" / "images"
+BEGIN, END = "<!-- table: bench/optimizers.py table -->", "<!-- end of the table -->"
+LOSSES = ("non-saturating", "non-saturating + R1", "wasserstein + GP")
+NAMED = ("sgd", "adagrad", "rmsprop", "adam", "extragradient adam", "optimistic adam", "lookahead adam")
+MANY = ("momentum", "adamw", "simultaneous adam", "consensus rmsprop")
+STUDIES = {
+    "small": Study(games=("dirac", "bilinear"), losses=("minimax", *LOSSES), seeds=1),
+    "ring": Study(games=("ring",), methods=(*NAMED, *MANY), losses=LOSSES[:2], seeds=2),
+    "grid": Study(games=("grid",), methods=NAMED, losses=LOSSES[1:2], seeds=2),
+    "digits": Study(games=("digits",), methods=NAMED, losses=LOSSES[1:2], seeds=2),
+}
+TELL_EVERY = 20.0  # seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    play = commands.add_parser("play")
+    play.add_argument("names", nargs="+", choices=STUDIES)
+    play.add_argument("--out", type=Path, required=True)
+    play.add_argument("--workers", type=int, default=1)
+    table = commands.add_parser("table")
+    table.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    if options.command == "play":
+        for name in options.names:
+            play_one(options.out / name, STUDIES[name], options.workers)
+        return
+    record(options.folder)
+
+
+def play_one(folder: Path, study: Study, workers: int) -> None:
+    """Play one of the studies, and tell now and then how far it is."""
+    refuse_impossible(study)
+    open_study(folder, study)
+    told = [0.0]
+
+    def tell(text: str, share: float) -> None:
+        """Print a line, but not every second."""
+        if time.monotonic() - told[0] > TELL_EVERY or share == 1:
+            told[0] = time.monotonic()
+            print(text, flush=True)
+
+    play_on(folder, study, workers, tell)
+
+
+def record(folder: Path) -> None:
+    """Write the record of all studies in a folder, their pictures, and the tables of the page."""
+    torch.set_num_threads(1)
+    games: dict[str, Any] = {}
+    for name in STUDIES:
+        if not (folder / name).exists():
+            print(f"{name} is missing: bench/optimizers.py play {name} --out {folder}", file=sys.stderr)
+            continue
+        results = results_of(folder / name)
+        for game, pictures in pictures_of(results).items():
+            of_game = [one for one in results if one.cell.game == game]
+            games[game] = {
+                "rounds": of_game[0].cell.rounds,
+                "num": len(of_game),
+                "seeds": len({one.cell.seed for one in of_game}),
+                "trains_from": BOUNDS.get(game, USUAL_BOUNDS)[0],
+                "rows": [vars_of(row) for row in rows_of(of_game)],
+            }
+            for picture in pictures:
+                (IMAGES / f"study-{picture.file}").write_text(picture.svg)
+    write_record("optimizers", {"rounds": ROUNDS, "games": games})
+    write_tables(games)
+
+
+def vars_of(row: Row) -> dict[str, Any]:
+    """Return a row with numbers as precise as they are."""
+    return {
+        "method": row.method,
+        "loss": row.loss,
+        "share": round(row.share, 3),
+        "score": round(row.score, 3),
+        "low": round(row.low, 3),
+        "high": round(row.high, 3),
+        "rates": [row.generator_rate, row.discriminator_rate],
+        "milliseconds": round(row.cost, 2),
+    }
+
+
+def write_tables(games: dict[str, Any]) -> None:
+    """Put the tables between the marks of the page."""
+    text = PAGE.read_text()
+    page = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{tables(games)}\n{END}", text, flags=re.DOTALL)
+    PAGE.write_text(page)
+
+
+def tables(games: dict[str, Any]) -> str:
+    """Return a table for each game: what the methods reach, loss by loss."""
+    parts = []
+    for game, found in games.items():
+        parts += ["", f"**{game}**, {found['rounds']:,} rounds, {words(found['seeds'])}", ""]
+        parts += ["| loss | method | settings that train | best score | at rates G, D | ms a round |"]
+        parts += ["|---|---|---|---|---|---|"]
+        for row in found["rows"]:
+            spread = f"{row['score']:.2f}"
+            if found["seeds"] > 1:
+                spread += f" ({row['low']:.2f} to {row['high']:.2f})"
+            rates = ", ".join(f"{rate:g}" for rate in row["rates"])
+            cells = (
+                row["loss"],
+                row["method"],
+                f"{100 * row['share']:.0f} %",
+                spread,
+                rates,
+                f"{row['milliseconds']:.2f}",
+            )
+            parts.append(f"| {' | '.join(cells)} |")
+    return "\n".join(parts).strip()
+
+
+def words(num: int) -> str:
+    """Say how many seeds."""
+    return "one start" if num == 1 else f"{num} seeds"
+
+
+if __name__ == "__main__":
+    main()

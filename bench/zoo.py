@@ -1,0 +1,134 @@
+"""Every named recipe on the embedded digits, at equal time and at equal samples, with several seeds.
+
+    .venv/bin/python bench/zoo.py play --out FILE [--recipes …] [--seeds 0 1 2] [--seconds 90] [--samples 40000]
+    .venv/bin/python bench/zoo.py table FILE    # bench/records/zoo.json, and the table of docs/zoo.md
+
+Each training is a process of its own on one thread, scored by a classifier that it never sees (bench/classifier.py):
+the Fréchet distance of 5,000 samples, and the share of the rarest class. A finished one is a line of FILE, so that the
+same command goes on where it was ended. Seeds come one after the other, and recipes in turn.
+"""
+
+import argparse
+import os
+import re
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from classifier import trained_classifier
+from common import hardware, write_record
+from demo import Entrant, measured
+
+from equipoise.data.pool import prepare
+from equipoise.recipe import Data
+from equipoise.recipes import NAMES, named
+from equipoise.storage.logs import append, records
+from equipoise.tasks.exhibits import grid
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "zoo.md"
+BEGIN, END = "<!-- table: bench/zoo.py table -->", "<!-- end of the table -->"
+NOT_FOR_DIGITS = ("photos",)  # which sees features of photographs
+KINDS = ("time", "samples")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    play = commands.add_parser("play")
+    play.add_argument("--out", type=Path, required=True)
+    play.add_argument("--recipes", nargs="+", choices=NAMES, default=[n for n in NAMES if n not in NOT_FOR_DIGITS])
+    play.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    play.add_argument("--seconds", type=int, default=90)
+    play.add_argument("--samples", type=int, default=40_000)
+    table = commands.add_parser("table")
+    table.add_argument("file", type=Path)
+    options = parser.parse_args()
+    if options.command == "table":
+        record(options.file)
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"
+    trained_classifier(prepare(Data()))
+    budgets = {"time": f"{options.seconds}s", "samples": str(options.samples)}
+    turns = [(kind, seed, name) for seed in options.seeds for kind in KINDS for name in options.recipes]
+    play_all(options.out, budgets, turns)
+
+
+def play_all(out: Path, budgets: dict[str, str], turns: list[tuple[str, int, str]]) -> None:
+    """Train what has no line yet, and append one for each."""
+    done = {(line["kind"], line["seed"], line["recipe"], line["budget"]) for line in records(out)}
+    waiting = [turn for turn in turns if (*turn, budgets[turn[0]]) not in done]
+    begin = time.monotonic()
+    for index, (kind, seed, name) in enumerate(waiting):
+        with tempfile.TemporaryDirectory() as folder:
+            found = measured(Entrant(name, name), budgets[kind], seed, Path(folder))
+        values = {key: value for key, value in found.values.items() if key not in ("entrant", "curve")}
+        append(out, {"kind": kind, "budget": budgets[kind], **values, "hardware": hardware()})
+        if kind == "time" and seed == 0:
+            shown = out.with_name(f"{out.stem}-{name}.png")
+            shown.write_bytes(grid(found.shown))
+        left = (time.monotonic() - begin) / (index + 1) * (len(waiting) - index - 1)
+        print(
+            f"{len(turns) - len(waiting) + index + 1} of {len(turns)}, {left / 60:.0f} min left; {name}, equal {kind}, "
+            f"seed {seed}: {values['frechet_distance']:.0f} after {values['samples']:,} samples",
+            flush=True,
+        )
+
+
+def record(file: Path) -> None:
+    """Write the record, and the table between the marks of the page."""
+    lines = records(file)
+    rows = [row for name in NAMES if (row := row_of(name, lines))]
+    budgets = {kind: sorted({line["budget"] for line in lines if line["kind"] == kind}) for kind in KINDS}
+    machines = sorted({line["hardware"]["processor"] for line in lines})
+    print(write_record("zoo", {"budgets": budgets, "processors": machines, "rows": rows}))
+    text = PAGE.read_text()
+    page = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table_of(rows)}\n{END}", text, flags=re.DOTALL)
+    PAGE.write_text(page)
+
+
+def row_of(name: str, lines: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return what all seeds of a recipe came to, None where it has none."""
+    row: dict[str, Any] = {"recipe": name, "paper": named(name).about.paper}
+    for kind in KINDS:
+        found = [line for line in lines if line["recipe"] == name and line["kind"] == kind]
+        if not found:
+            continue
+        distances = [line["frechet_distance"] for line in found]
+        row[kind] = {
+            "seeds": len(found),
+            "median": round(statistics.median(distances), 1),
+            "low": round(min(distances), 1),
+            "high": round(max(distances), 1),
+            "rarest": round(statistics.median(min(line["class_shares"]) for line in found), 3),
+            "seconds": round(statistics.median(line["seconds"] for line in found)),
+            "samples": round(statistics.median(line["samples"] for line in found)),
+        }
+    return row if len(row) > 2 else None
+
+
+def table_of(rows: list[dict[str, Any]]) -> str:
+    """Return the table of all recipes, the best at equal time first."""
+    head = (
+        "| recipe | paper | at equal time | rarest class | samples in it | at equal samples | rarest class | seconds |"
+    )
+    parts = [head, "|---|---|---|---|---|---|---|---|"]
+    for row in sorted(rows, key=lambda row: row.get("time", {}).get("median", float("inf"))):
+        cells = [f"`{row['recipe']}`", row["paper"]]
+        for kind, price in (("time", "samples"), ("samples", "seconds")):
+            found = row.get(kind)
+            if found is None:
+                cells += ["", "", ""]
+                continue
+            distance = f"{found['median']:.0f}"
+            if found["seeds"] > 1:
+                distance += f" ({found['low']:.0f} to {found['high']:.0f})"
+            cells += [distance, f"{100 * found['rarest']:.1f} %", f"{found[price]:,}"]
+        parts.append(f"| {' | '.join(cells)} |")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The command `study`: many short games, and the folder in which they are kept."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equipoise.cli.commands import _printed
+from equipoise.cli.display import Display
+
+if TYPE_CHECKING:
+    from equipoise.study.studies import Row
+
+SHOWN = 12  # rows of the table that are printed
+
+
+def study(options: argparse.Namespace) -> int:
+    """Play a study, or go on with it, and write its page."""
+    import msgspec
+
+    from equipoise.study import studies
+
+    given: dict[str, Any] = {"seeds": options.seeds, "rounds": options.rounds}
+    for name in ("games", "methods", "losses", "rates"):
+        if getattr(options, name):
+            given[name] = tuple(getattr(options, name))
+    asked = studies.Study(**given)
+    studies.refuse_impossible(asked)
+    studies.open_study(options.out, asked)
+    with Display(sys.stderr) as show:
+        from equipoise.study.page import write
+
+        results = studies.play_on(options.out, asked, options.workers, show.stage)
+        show.stage("drawing the page", 0.0)
+        rows = write(options.out, asked, results)
+    return _printed(options, lambda: msgspec.to_builtins(rows), lambda: study_text(rows, options.out))
+
+
+def study_text(rows: "Sequence[Row]", out: Path) -> str:
+    """Say which methods train at most rates in each game, and where the page is."""
+    lines = []
+    for game in dict.fromkeys(row.game for row in rows):
+        of_game = sorted((row for row in rows if row.game == game), key=lambda row: -row.share)
+        lines.append(f"{game}: settings that train, best score, milliseconds a round")
+        for row in of_game[:SHOWN]:
+            name = f"{row.method}, {row.loss}"
+            lines.append(f"  {name:<44} {100 * row.share:>4.0f} %  {row.score:.2f}  {row.cost:.2f}")
+        if len(of_game) > SHOWN:
+            lines.append(f"  and {len(of_game) - SHOWN} more in the page")
+    lines.append(f"The page: {out / 'index.html'}")
+    return "\n".join(lines)
