@@ -20,6 +20,7 @@ CPU = torch.device("cpu")
 FLAT = Features("flat", "none", 64, lambda pixels: pixels.flatten(1))
 TINY = ("networks.width=4", "game.batch=8", "networks.frozen=0", "networks.pretrained=false", "networks.groups=0")
 NUM_ROUNDS = 20
+OF_EIGHT = tuple(name for name in NAMES if name != "stackgan")  # which needs 16 pixels: tests/test_zoo_architectures.py
 
 
 def tiny(name: RecipeName, pool: Pool) -> Recipe:
@@ -39,7 +40,7 @@ def terms(task: ImageTask, players: Players, samples: int, role: Role, draw: int
     return found(players, task.batch(randomness, batch), step)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_EIGHT)
 def test_twenty_rounds_of_a_recipe_change_both_networks_and_stay_finite(name: RecipeName, pool: Pool) -> None:
     recipe = tiny(name, pool)
     game = recipe.game

@@ -1,7 +1,8 @@
 """The last layers of a discriminator, the same for every family: how it is told the label, and what else it is asked.
 
-A family ends in a `ProjectionHead`, `style` in a `ScaledHead`, and that is the whole head where nothing else is asked. `refitted` puts a `Head` in
-its place, which is told the label by concatenation, or not at all, and which also names the class or reads codes.
+A family ends in a `ProjectionHead`, `style` in a `ScaledHead`, and that is the whole head where nothing else is asked.
+`refitted` puts a `Head` in its place, which is told the label by concatenation, or not at all, and which also names the
+class or reads codes.
 """
 
 from dataclasses import dataclass
