@@ -219,8 +219,8 @@ def _add_study(commands: Any) -> None:
         Command("study", "optimizers", games="ring", rates="0.0001,0.001,0.01"),
     )
     sub.description = (
-        f"{sub.description}\nA folder with stability maps, vector fields, a table and one page with all of them. The\n"
-        "whole grid takes hours; the same command goes on where it was ended."
+        f"{sub.description}\nA folder with stability maps, vector fields, a table and one page with all of\n"
+        "them. The whole grid takes hours; the same command goes on where it was ended."
     )
     add = sub.add_argument
     add("what", metavar="optimizers", type=study_of, help="what is studied: optimizers")
@@ -229,7 +229,7 @@ def _add_study(commands: Any) -> None:
     add("--games", metavar="A,B", type=names, default=[], help="dirac, bilinear, ring, grid, digits (default: all)")
     add("--methods", metavar="A,B", type=names, default=[], help='such as "adam,optimistic adam" (default: by game)')
     add("--losses", metavar="A,B", type=names, default=[], help='such as "minimax,non-saturating + R1"')
-    add("--rates", metavar="A,B", type=rates_of, default=[], help="learning rates of both players (default: by game)")
+    add("--rates", metavar="A,B", type=rates_of, default=[], help="rates of both players (default: by game)")
     add("--seeds", metavar="N", type=_whole("seeds", 1, 1_000, 2), default=2, help="seeds of each game (default: 2)")
     add("--rounds", metavar="N", type=_whole("rounds", 1, 10**7, 500), help="rounds of each game (default: by game)")
     workers = _whole("workers", 1, 1_024, 2)
