@@ -36,22 +36,13 @@ def _files(folder: str) -> tuple[str, ...]:
     return tuple(module.name.replace("_", "-") for module in found)
 
 
-LossName = Literal[
-    "minimax",
-    "non-saturating",
-    "least-squares",
-    "wasserstein",
-    "hinge",
-    "relativistic",
-    "relativistic-average",
-    "energy",  # of a discriminator that is an autoencoder
-    "custom",  # functions given from Python: train(loss=Loss(...))
-]
 PenaltyName = Literal["none", "r1", "r2", "r1+r2", "wgan-gp"]
 OptimizerName = Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"]
 if typing.TYPE_CHECKING:
+    LossName: TypeAlias = str
     UpdateName: TypeAlias = str
 else:
+    LossName = Literal[(*_files("game/losses"), "custom")]  # custom: functions from Python, train(loss=Loss(...))
     UpdateName = Literal[_files("game/rules")]
 ConditionName = Literal["projection", "concatenation", "naming"]
 CorrectionName = Literal["none", "consensus", "symplectic"]
