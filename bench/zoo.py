@@ -1,11 +1,12 @@
 """Every named recipe on the embedded digits, at equal time and at equal samples, with several seeds.
 
     .venv/bin/python bench/zoo.py play --out FILE [--recipes …] [--seeds 0 1 2] [--seconds 90] [--samples 40000]
-    .venv/bin/python bench/zoo.py table FILE    # bench/records/zoo.json, and the table of docs/zoo.md
+    .venv/bin/python bench/zoo.py table FILE    # bench/records/zoo.json, and the table, into its page if there is one
 
 Each training is a process of its own on one thread, scored by a classifier that it never sees (bench/classifier.py):
 the Fréchet distance of 5,000 samples, and the share of the rarest class. A finished one is a line of FILE, so that the
-same command goes on where it was ended. Seeds come one after the other, and recipes in turn.
+same command goes on where it was ended. Seeds come one after the other, and recipes in turn. Nothing else may run
+meanwhile: on a busy machine the same time is not the same work.
 """
 
 import argparse
@@ -84,6 +85,9 @@ def record(file: Path) -> None:
     budgets = {kind: sorted({line["budget"] for line in lines if line["kind"] == kind}) for kind in KINDS}
     machines = sorted({line["hardware"]["processor"] for line in lines})
     print(write_record("zoo", {"budgets": budgets, "processors": machines, "rows": rows}))
+    if not PAGE.exists():
+        print(table_of(rows))
+        return
     text = PAGE.read_text()
     page = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table_of(rows)}\n{END}", text, flags=re.DOTALL)
     PAGE.write_text(page)
