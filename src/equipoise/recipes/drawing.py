@@ -67,15 +67,20 @@ def _latents(networks: Networks) -> tuple[str, ...]:
 
 def _generator(recipe: Recipe) -> tuple[str, ...]:
     networks, game = recipe.networks, recipe.game
-    lines = [f"{networks.family}, width {networks.width}"]
-    if networks.generator_norm != "none":
-        lines.append(f"{networks.generator_norm} norm")
-    if networks.smooth:
-        lines.append("smoothed doublings")
-    lines.append(_player(game.generator))
-    if game.ema_half_life:
-        lines.append(f"averaged, half-life {game.ema_half_life:,.0f}")
-    return tuple(lines)
+    possible = (
+        (True, f"{networks.family}, width {networks.width}"),
+        (networks.generator_norm != "none", f"{networks.generator_norm} norm"),
+        (networks.generator_spectral_norm, "spectral norm"),
+        (networks.attention, f"attends at {networks.attention} pixels a side"),
+        (networks.latent_skips, "latents in every block"),
+        (networks.family == "style", "styles by a mapping network"),
+        (networks.growing, f"grows: {networks.growing:,} samples a stage"),
+        (networks.stacked, f"small first: {networks.stacked:,} samples"),
+        (networks.smooth, "smoothed doublings"),
+        (True, _player(game.generator)),
+        (game.ema_half_life, f"averaged, half-life {game.ema_half_life:,.0f}"),
+    )
+    return tuple(text for is_so, text in possible if is_so)
 
 
 def _player(settings: OptimizerSettings) -> str:
@@ -117,6 +122,9 @@ def _discriminator(recipe: Recipe) -> tuple[str, ...]:
         (networks.categorical_codes + networks.continuous_codes, "reads the codes off the images"),
         (networks.discriminator_norm != "none", f"{networks.discriminator_norm} norm"),
         (networks.spectral_norm, "spectral norm"),
+        (networks.attention, f"attends at {networks.attention} pixels a side"),
+        (networks.growing, "grows with G"),
+        (networks.stacked, "one stage, then the other"),
         (networks.dropout, f"dropout {networks.dropout:g}"),
         (networks.minibatch_deviation, "sees how a batch differs"),
         (recipe.augment.kinds, f"sees images augmented (p {recipe.augment.probability:g})"),
