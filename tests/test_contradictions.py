@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from equipoise.errors import Setting, Together, UserError, typed
-from equipoise.recipe import Recipe, with_settings
+from equipoise.recipe import Recipe, from_dict, with_settings
 from equipoise.recipes import Facts, build
 
 DCGAN = ("networks.family=dcgan", "game.loss=energy", "game.margin=0.25", "networks.autoencoder=true")
@@ -101,3 +101,8 @@ def test_without_classes_what_a_recipe_does_with_them_is_left_out_unless_it_is_n
             with_settings(build(name, Facts()), ["networks.conditional=false", "networks.condition=concatenation"])
         grouped = with_settings(build(name, Facts()), ["networks.conditional=false", "networks.groups=20"])
         assert grouped.networks.condition == build(name, Facts()).networks.condition
+
+
+def test_a_recipe_that_leaves_out_what_has_defaults_is_read() -> None:
+    """As the recipe of a training loop of one's own does, and that of an earlier version."""
+    assert from_dict({"name": "custom loop", "game": {"loss": "hinge"}}).game.auxiliary == 0

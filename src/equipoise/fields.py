@@ -73,6 +73,16 @@ def leaves(values: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
         yield from leaves(value, f"{prefix}.{key}" if prefix else key)
 
 
+def values_of(group: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+    """Yield the dotted names of all single values of a group, also of those that a file left out, and the values."""
+    for name in hints_of(type(group)):
+        value = getattr(group, name)
+        if is_group(value):
+            yield from values_of(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
 def refuse_unknown_keys(values: Any, kind: Any, prefix: str) -> None:
     """Raise UserError for a key that a dataclass, or a tagged struct, does not have."""
     if isinstance(values, dict) and typing.get_origin(kind) is types.UnionType:  # a task: its tag says which

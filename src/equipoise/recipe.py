@@ -26,6 +26,7 @@ from equipoise.fields import (
     plain,
     refuse_unknown_keys,
     replaced,
+    values_of,
 )
 from equipoise.sizes import MAX_CHANNELS, GivenSize, refuse_size
 
@@ -345,7 +346,7 @@ def checked(recipe: Recipe) -> Recipe:
     _refuse_contradictions(recipe)
     _refuse_without_effect(recipe.game)
     _refuse_packing(recipe)
-    refuse_contradictions(dict(leaves(to_dict(recipe))))
+    refuse_contradictions(dict(values_of(recipe)))
     return recipe
 
 
