@@ -10,6 +10,11 @@ from equipoise.recipes import Facts, build
 
 DCGAN = ("networks.family=dcgan", "game.loss=energy", "game.margin=0.25", "networks.autoencoder=true")
 CODES = ("networks.categorical_codes=4", "game.information=1")
+NAMING = ("networks.conditional=true", "networks.condition=naming", "game.auxiliary=1")
+COMPETITIVE = (
+    *("game.update=competitive", "game.loss=minimax"),
+    *("game.generator.optimizer=rmsprop", "game.discriminator.optimizer=rmsprop"),
+)
 REFUSED = [
     (("networks.condition=concatenation",), "networks.condition"),
     (("networks.condition=naming",), "networks.condition"),
@@ -37,6 +42,10 @@ REFUSED = [
     ((*DCGAN, "networks.pretrained=true"), "networks.pretrained"),
     ((*DCGAN, "game.packing=2"), "game.packing"),
     ((*DCGAN, *CODES), "game.information"),
+    ((*DCGAN, "networks.growing=1000"), "networks.growing"),
+    ((*COMPETITIVE, *NAMING), "game.auxiliary"),
+    ((*COMPETITIVE, *CODES), "game.information"),
+    ((*COMPETITIVE, *DCGAN, "game.loss=custom", "game.margin=0", "game.pulling_away=1"), "game.pulling_away"),
 ]
 
 

@@ -11,6 +11,7 @@ from trainings import TrainSmall, assert_the_same, copy_at_first_checkpoint, fin
 
 import equipoise as eq
 from equipoise import loop
+from equipoise.game.updates import ROLES
 from equipoise.recipe import Images, Recipe, with_settings
 from equipoise.recipes import Facts, build
 from equipoise.state import TrainingState, start
@@ -62,6 +63,31 @@ def test_the_level_of_both_networks_is_that_of_the_last_round(small: None, shape
         players: list[Any] = [state.players.generator, state.players.discriminator]
         for player in players:
             assert player.level.level.item() == pytest.approx(level)
+
+
+NAMED = ("networks.conditional=true", "networks.condition=naming", "game.auxiliary=1", "networks.label_scale=0.1")
+CODED = ("networks.categorical_codes=3", "networks.continuous_codes=2", "game.information=1")
+SEVERAL = ("networks.discriminators=2", "networks.latent_size=24")
+TOGETHER = {
+    "growing, at scales": ("growing", (*NAMED, *CODED, *SEVERAL, "networks.scales=2", "networks.growing=48")),
+    "two stages": ("stackgan", (*NAMED, *CODED, *SEVERAL, "networks.stacked=48")),
+    "styles": ("stylegan2", (*NAMED, *CODED, *SEVERAL)),
+    "latents in blocks": ("biggan", (*NAMED[:3], *CODED, *SEVERAL)),
+    "two stages of autoencoders": ("stackgan", ("networks.autoencoder=true", "game.loss=energy", "game.margin=0.1")),
+}
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+def test_heads_codes_and_several_discriminators_go_with_every_architecture(
+    small: None, shapes: Path, case: str
+) -> None:
+    name, settings = TOGETHER[case]
+    _, begun = played(name, shapes, 0, *settings)
+    _, state = played(name, shapes, 10, *settings)  # the last rounds are at the full size
+    for role in ROLES:
+        pairs = zip(begun.players.of(role).parameters(), state.players.of(role).parameters(), strict=True)
+        changed = [not torch.equal(*pair) for pair in pairs]
+        assert sum(changed) > 0.8 * len(changed), f"{role}: {sum(changed)} of {len(changed)}"
 
 
 LEVELS = [

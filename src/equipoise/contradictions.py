@@ -16,6 +16,7 @@ def refuse_contradictions(of: Settings) -> None:
     _refuse_of_classes(of)
     _refuse_of_codes(of)
     _refuse_of_energies(of)
+    _refuse_shared_aims(of)
 
 
 def _refuse_of_classes(of: Settings) -> None:
@@ -102,6 +103,7 @@ def _refuse_beside_an_autoencoder(of: Settings) -> None:
         "networks.groups": (0, "an autoencoder is told no groups"),
         "networks.spectral_norm": (False, "its output has to reach the size of the images"),
         "networks.pretrained": (False, "logits of features are no energies"),
+        "networks.growing": (0, "its energies are errors of pictures of the full size"),
         "game.packing": (1, "it gives back one image"),
         "game.information": (0.0, "it has no layer that reads codes"),
     }
@@ -110,12 +112,24 @@ def _refuse_beside_an_autoencoder(of: Settings) -> None:
             _refuse(of, name, f"with networks.autoencoder=true: {why}", *_out(of, name, without))
 
 
+def _refuse_shared_aims(of: Settings) -> None:
+    """Refuse terms that D does not raise where G lowers them, for an update that answers each player by the other's."""
+    if of["game.update"] != "competitive":
+        return
+    for name in ("game.auxiliary", "game.information", "game.pulling_away"):
+        if of[name]:
+            problem = "with game.update=competitive, for games in which one wins what the other loses"
+            _refuse(of, name, problem, Setting("game.update", "extragradient"), *_out(of, name, 0.0))
+
+
 def _out(of: Settings, name: str, without: Any) -> tuple[Part, ...]:
     """Return the settings that leave one of them out, with what would then have no effect."""
     settings = [Setting(name, without)]
     if name == "game.information":
         codes = ("networks.categorical_codes", "networks.continuous_codes")
         settings += [Setting(code, 0) for code in codes if of[code]]
+    if name == "game.auxiliary":
+        settings.append(Setting("networks.condition", "projection"))
     return together(settings)
 
 

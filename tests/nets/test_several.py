@@ -12,6 +12,7 @@ from equipoise.errors import Setting, UserError
 from equipoise.game.judged import Judged, judged
 from equipoise.game.losses import loss_named
 from equipoise.game.terms import StepContext, discriminator_terms, generator_term
+from equipoise.nets.attention import SelfAttention
 from equipoise.nets.autoencoder import AutoencodingDiscriminator
 from equipoise.nets.efficientnet import LITE0, EfficientNetLite
 from equipoise.nets.frozen import frozen_names, stages_of
@@ -152,7 +153,15 @@ def test_an_autoencoder_fits_the_size_and_its_gradients_reach_all_weights(size: 
     assert stages_of(network)
 
 
-@pytest.mark.parametrize("family", ["mlp", "resnet", "modern"])
+def test_the_encoder_of_an_autoencoder_attends_where_its_family_does() -> None:
+    network = made(autoencoder=True, attention=4)
+    assert isinstance(network, AutoencodingDiscriminator)
+    network(drawn()).logits.sum().backward()
+    assert isinstance(network.encoder.attention, SelfAttention)
+    assert network.encoder.attention.gamma.grad != 0
+
+
+@pytest.mark.parametrize("family", ["mlp", "resnet", "modern", "style"])
 def test_a_family_without_an_autoencoder_says_which_has_one(family: FamilyName) -> None:
     with pytest.raises(UserError) as caught:
         made(family=family, autoencoder=True)
