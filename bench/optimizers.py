@@ -96,6 +96,7 @@ def vars_of(row: Row) -> dict[str, Any]:
         "method": row.method,
         "loss": row.loss,
         "share": round(row.share, 3),
+        "partly": round(row.partly, 3),
         "score": round(row.score, 3),
         "low": round(row.low, 3),
         "high": round(row.high, 3),
@@ -116,21 +117,17 @@ def tables(games: dict[str, Any]) -> str:
     parts = []
     for game, found in games.items():
         parts += ["", f"**{game}**, {found['rounds']:,} rounds, {words(found['seeds'])}", ""]
-        parts += ["| loss | method | settings that train | best score | at rates G, D | ms a round |"]
+        parts += [
+            "| loss | method | settings that train (at least in part) | best score | at rates G, D | ms a round |"
+        ]
         parts += ["|---|---|---|---|---|---|"]
         for row in found["rows"]:
             spread = f"{row['score']:.2f}"
             if found["seeds"] > 1:
                 spread += f" ({row['low']:.2f} to {row['high']:.2f})"
             rates = ", ".join(f"{rate:g}" for rate in row["rates"])
-            cells = (
-                row["loss"],
-                row["method"],
-                f"{100 * row['share']:.0f} %",
-                spread,
-                rates,
-                f"{row['milliseconds']:.2f}",
-            )
+            share = f"{100 * row['share']:.0f} % ({100 * row['partly']:.0f} %)"
+            cells = (row["loss"], row["method"], share, spread, rates, f"{row['milliseconds']:.2f}")
             parts.append(f"| {' | '.join(cells)} |")
     return "\n".join(parts).strip()
 

@@ -49,4 +49,20 @@ def test_what_is_said_of_penalties_is_so() -> None:
     assert sentence in PAGE
 
 
+def best(loss: str, method: str) -> str:
+    (row,) = [row for row in RECORD["ring"]["rows"] if (row["loss"], row["method"]) == (loss, method)]
+    return f"{row['score']:.2f}"
+
+
+def test_what_is_said_of_the_ring_is_so() -> None:
+    named = ("adam", "rmsprop", "adagrad")
+    plain, with_r1 = ([best(loss, method) for method in named] for loss in LOSSES)
+    told = "Adam {}, RMSprop {}, Adagrad {}; with R1: {}, {} and {}".format(*plain, *with_r1)
+    assert told in PAGE
+    extragradient = best(LOSSES[1], "extragradient adam")
+    assert extragradient == max(best(LOSSES[1], row["method"]) for row in RECORD["ring"]["rows"])
+    assert f"({extragradient}, for RMSprop's {with_r1[1]} and Adam's {with_r1[0]})" in PAGE
+    assert f"({best(LOSSES[0], 'optimistic adam')} and {best(LOSSES[1], 'optimistic adam')})" in PAGE
+
+
 LOSSES = ("non-saturating", "non-saturating + R1")

@@ -120,6 +120,7 @@ def test_the_table_has_the_best_pair_of_rates_its_range_and_the_share_that_train
     (row,) = rows_of(results)
     assert (row.score, row.low, row.high) == (0.95, 0.95, 0.95)
     assert (row.generator_rate, row.discriminator_rate) == (0.2, 0.2)
+    assert row.partly == 2 / 4
     assert row.share == 2 / 4  # the median of the first trains, that of the second and third do not
     assert row.cost == 2
 

@@ -41,11 +41,13 @@ def study_text(rows: "Sequence[Row]", out: Path) -> str:
     """Say which methods train at most rates in each game, and where the page is."""
     lines = []
     for game in dict.fromkeys(row.game for row in rows):
-        of_game = sorted((row for row in rows if row.game == game), key=lambda row: -row.share)
-        lines.append(f"{game}: settings that train, best score, milliseconds a round")
+        of_game = sorted((row for row in rows if row.game == game), key=lambda row: (-row.share, -row.partly))
+        lines.append(f"{game}: settings that train, at least in part, best score, ms a round")
         for row in of_game[:SHOWN]:
             name = f"{row.method}, {row.loss}"
-            lines.append(f"  {name:<44} {100 * row.share:>4.0f} %  {row.score:.2f}  {row.cost:.2f}")
+            lines.append(
+                f"  {name:<44} {100 * row.share:>4.0f} % {100 * row.partly:>4.0f} %  {row.score:.2f}  {row.cost:.2f}"
+            )
         if len(of_game) > SHOWN:
             lines.append(f"  and {len(of_game) - SHOWN} more in the page")
     lines.append(f"The page: {out / 'index.html'}")

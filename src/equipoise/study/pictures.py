@@ -45,15 +45,16 @@ def stability_maps(results: Sequence[Played], title: str) -> Svg:
     if len(losses) == 1:
         width, bottom = _side_by_side(parts, results, methods, rates, top)
     else:
-        width, bottom = LEFT + len(losses) * (side + GAP), top + len(methods) * (side + GAP)
+        across = max(side + GAP, GAP + round(8.4 * max(map(len, losses))))  # wide enough for their names
+        width, bottom = LEFT + len(losses) * across, top + len(methods) * (side + GAP)
         for column, loss in enumerate(losses):
-            parts.append(_text(LEFT + column * (side + GAP) + side / 2, top - 10, loss, anchor="middle", weight=600))
+            parts.append(_text(LEFT + column * across + side / 2, top - 10, loss, anchor="middle", weight=600))
         for row, method in enumerate(methods):
             y = top + row * (side + GAP)
             parts.append(_text(8, y + side / 2 + 4, method, weight=600))
             parts += _rate_labels(rates, LEFT - 6, y, is_vertical=True)
             for column, loss in enumerate(losses):
-                x = LEFT + column * (side + GAP)
+                x = LEFT + column * across
                 found = [one for one in results if one.cell.method == method and one.cell.loss == loss]
                 parts += _map(found, rates, x, y) if found else _none(x, y, side)
                 if row == len(methods) - 1:

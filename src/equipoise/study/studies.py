@@ -177,6 +177,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     generator_rate: float
     discriminator_rate: float
     share: float  # of settings whose median trains
+    partly: float  # of those where it trains at least in part
     cost: float  # median milliseconds of a round
 
 
@@ -190,6 +191,7 @@ def rows_of(results: Iterable[Played]) -> list[Row]:
         by_rates = settings_of(every)
         rates, best = max(by_rates.items(), key=lambda item: statistics.median(one.score for one in item[1]))
         scores = [one.score for one in best]
+        outcomes = [median_outcome(part) for part in by_rates.values()]
         row = Row(
             game=game,
             method=method,
@@ -199,7 +201,8 @@ def rows_of(results: Iterable[Played]) -> list[Row]:
             high=max(scores),
             generator_rate=rates[0],
             discriminator_rate=rates[1],
-            share=statistics.mean(median_outcome(part) == "trains" for part in by_rates.values()),
+            share=statistics.mean(outcome == "trains" for outcome in outcomes),
+            partly=statistics.mean(outcome in ("trains", "partly") for outcome in outcomes),
             cost=statistics.median(one.milliseconds for one in every),
         )
         rows.append(row)
