@@ -73,7 +73,10 @@ TOGETHER = {
     "two stages": ("stackgan", (*NAMED, *CODED, *SEVERAL, "networks.stacked=48")),
     "styles": ("stylegan2", (*NAMED, *CODED, *SEVERAL)),
     "latents in blocks": ("biggan", (*NAMED[:3], *CODED, *SEVERAL)),
-    "two stages of autoencoders": ("stackgan", ("networks.autoencoder=true", "game.loss=energy", "game.margin=0.1")),
+    "two stages of autoencoders": (
+        "stackgan",
+        ("networks.autoencoder=true", "game.loss=energy", "game.margin=0.1", "networks.stacked=48"),
+    ),
 }
 
 

@@ -171,9 +171,8 @@ def _own_discriminator(networks: Networks, size: GivenSize, channels: int, num_c
         case "mlp":
             return MLPDiscriminator(**with_norms)
         case "dcgan" if networks.autoencoder:
-            return _autoencoder(
-                networks, size, channels, DCGANDiscriminator(**with_norms, attention=networks.attention)
-            )
+            encoder = DCGANDiscriminator(**with_norms, attention=networks.attention)
+            return _autoencoder(networks, size, channels, encoder)
         case "dcgan":
             return DCGANDiscriminator(**with_norms, **attending)
         case "resnet":
