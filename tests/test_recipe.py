@@ -299,6 +299,11 @@ CONTRADICTIONS = [
     ([*COMPETITIVE, "game.discriminator.weight_decay=0.1"], "game.discriminator.weight_decay", None),
     ([*COMPETITIVE, "game.discriminator.clip_norm=1"], "game.discriminator.clip_norm", "game.update=extragradient"),
     ([*COMPETITIVE, "game.correction.kind=symplectic"], "game.correction.kind", "game.correction.kind=none"),
+    (
+        [*COMPETITIVE, "networks.conditional=true", "networks.condition=naming", "game.auxiliary=1"],
+        "game.auxiliary",
+        "game.update=extragradient",
+    ),
 ]
 
 

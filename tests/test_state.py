@@ -289,6 +289,17 @@ def test_values_of_a_checkpoint_that_no_training_writes_are_refused(
         take_back(made.start(), replace(found, values=found.values | change), made.recipe, made.monitor)
 
 
+@pytest.mark.parametrize("name", ["update.memory.generator.direction.999", "update.generator.999.exp_avg"])
+def test_a_tensor_of_a_weight_that_is_not_there_is_refused(make: Callable[..., Made], name: str) -> None:
+    made = make()
+    made.save(made.start(), 80)
+    found = checkpoints.latest(made.run.checkpoints)
+    assert found is not None
+    changed = replace(found, tensors=found.tensors | {name: torch.zeros(1)})
+    with pytest.raises(UserError):
+        take_back(made.start(), changed, made.recipe, made.monitor)
+
+
 def test_the_checkpoints_that_stay_are_the_last_two_the_best_the_healthy_and_every_nth(
     make: Callable[..., Made],
 ) -> None:

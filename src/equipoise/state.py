@@ -317,7 +317,7 @@ def take_back(state: TrainingState, found: Checkpoint, recipe: Recipe, monitor: 
     """Put a checkpoint into a fresh state and a monitor; raises UserError where it does not fit."""
     try:
         _take_back(state, found, recipe, monitor)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
             found.path,

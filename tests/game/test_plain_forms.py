@@ -12,10 +12,13 @@ from torch.func import functional_call, jacrev
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from equipoise.errors import UserError
+from equipoise.game.losses import loss_named
 from equipoise.game.rules.competitive import conjugate_gradients
-from equipoise.game.steps import refuse_without_second_derivatives
+from equipoise.game.steps import field_of, inner, products, refuse_without_second_derivatives
+from equipoise.game.terms import StepContext, discriminator_terms, generator_term
 from equipoise.game.updates import ROLES, Players, Role, Terms, TermsOf, Update, make_update
-from equipoise.recipe import Correction, Game, OptimizerSettings
+from equipoise.randomness import Randomness
+from equipoise.recipe import Correction, Game, LossName, OptimizerName, OptimizerSettings, Penalty, PenaltyName
 
 NUM = 100
 RATE = {"generator": 0.03, "discriminator": 0.05}
@@ -315,3 +318,120 @@ def test_weights_given_as_a_vector_are_those_of_the_networks() -> None:
     game = Plain(players)
     expected = terms_of(players)("discriminator", 0).losses["adversarial"].mean()
     torch.testing.assert_close(game.loss(flat(players), "discriminator"), expected.detach())
+
+
+# The field of the losses and penalties that tasks share
+
+LOSSES = ("minimax", "least-squares", "relativistic", "relativistic-average")
+
+
+@pytest.mark.parametrize("kind", ["none", "r1", "r1+r2", "wgan-gp"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_jacobian_of_shared_terms_is_that_of_finite_differences(name: LossName, kind: PenaltyName) -> None:
+    players, loss = make_players(), loss_named(name)
+    game = Game(loss=name, penalty=Penalty(kind=kind, gamma=1.0), correction=Correction(kind="consensus"))
+    update = make_update(game, players)
+
+    def critic(points: Tensor) -> Tensor:
+        return players.discriminator(points)[:, 0]
+
+    def terms(role: Role, draw: int) -> Terms:
+        fake, real = players.generator(LATENTS), REAL.clone()
+        if role == "generator":
+            return Terms({"adversarial": generator_term(loss, fake, lambda: real, critic)})
+        return discriminator_terms(game, loss, real, fake, critic, StepContext(Randomness(0), needs_graph=True))
+
+    weights = [parameter for role in ROLES for parameter in players.of(role).parameters()]
+    along = [drawn(*weight.shape) for weight in weights]
+
+    def field_at(share: float) -> list[Tensor]:
+        """Return the field some way along a line."""
+        moved = [weight.detach().clone() for weight in weights]
+        with torch.no_grad():
+            for weight, part in zip(weights, along, strict=True):
+                weight.add_(share * part)
+        found = [part.detach() for role in ROLES for part in field_of(update, terms, 0)[0][role]]
+        with torch.no_grad():
+            for weight, before in zip(weights, moved, strict=True):
+                weight.copy_(before)
+        return found
+
+    across = [part.flip(0) - 0.5 for part in along]
+    slope = [(one - two) / 2e-5 for one, two in zip(field_at(1e-5), field_at(-1e-5), strict=True)]
+    field = [part for role in ROLES for part in field_of(update, terms, 0)[0][role]]
+    transposed = products(field, weights, across, keep=False)
+    assert inner(transposed, along).item() == pytest.approx(inner(slope, across).item(), rel=1e-5)
+
+
+# What takes no part
+
+
+class Staged(nn.Module):
+    """A weight for each of two stages, of which one is in play."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ParameterList(nn.Parameter(torch.tensor([1.0])) for _ in range(2))
+        self.stage = 0
+
+    def value(self) -> Tensor:
+        """Return the weight that is in play."""
+        return self.stages[self.stage]
+
+
+@pytest.mark.parametrize("options", SECOND_ORDER)
+def test_a_stage_that_is_done_is_not_moved_by_momentum_or_decay(options: dict[str, Any]) -> None:
+    settings = OptimizerSettings(optimizer="adam", rate=0.01, beta1=0.5, weight_decay=0.1)
+    if options["update"] == "competitive":
+        settings = OptimizerSettings(optimizer="rmsprop", rate=0.01)
+    players = Players(Staged(), Staged())
+    update = make_update(Game(loss="minimax", generator=settings, discriminator=settings, **options), players)
+
+    def terms(role: Role, draw: int) -> Terms:
+        product = players.generator.value() * players.discriminator.value()  # type: ignore[operator]
+        return Terms({"product": product if role == "generator" else -product})
+
+    def play(stage: int) -> list[float]:
+        players.generator.stage = players.discriminator.stage = stage  # type: ignore[assignment]
+        for _ in range(3):
+            update.round(terms)
+        return [players.of(role).stages[0].item() for role in ROLES]  # type: ignore[index]
+
+    before = play(0)
+    assert before != [1.0, 1.0]
+    memory = {name: value.clone() for name, value in update.memory.items() if name.endswith("square.0")}
+    assert play(1) == before
+    assert all(torch.equal(update.memory[name], value) for name, value in memory.items())
+    assert all(players.of(role).stages[0].grad is None for role in ROLES)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_a_competitive_step_of_infinite_mixed_derivatives_is_refused(optimizer: OptimizerName) -> None:
+    settings = OptimizerSettings(optimizer=optimizer, rate=0.1)
+    players = Players(Staged(), Staged())
+    game = Game(loss="minimax", update="competitive", generator=settings, discriminator=settings)
+    update = make_update(game, players)
+
+    def terms(role: Role, draw: int) -> Terms:
+        product = players.generator.value() * players.discriminator.value()  # type: ignore[operator]
+        value = product.abs() ** 1.5  # at 0 its gradient is 0, and its second derivative infinite
+        return Terms({"product": value if role == "generator" else -value})
+
+    update.round(terms)
+    with torch.no_grad():
+        players.generator.stages[0].zero_()  # type: ignore[index]
+    before = [flat(players), *(value.clone() for value in update.memory.values())]
+    for numbers in update.round(terms):
+        assert max(value.item() for name, value in numbers.items() if name.endswith("_skipped")) == 1.0
+    assert all(map(torch.equal, [flat(players), *update.memory.values()], before))
+
+
+@pytest.mark.parametrize("options", SECOND_ORDER)
+def test_a_player_that_never_has_terms_is_named(options: dict[str, Any]) -> None:
+    players = make_players()
+
+    def terms(role: Role, draw: int) -> Terms:
+        return Terms({"error": players.generator(LATENTS).square().sum(1)} if role == "generator" else {})
+
+    with pytest.raises(UserError, match="the discriminator has no loss terms"):
+        refuse_without_second_derivatives(made(options, players), terms)

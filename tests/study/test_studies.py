@@ -13,7 +13,7 @@ import pytest
 
 from equipoise.cli import main
 from equipoise.errors import UserError
-from equipoise.study.cells import Cell, Played
+from equipoise.study.cells import Cell, Played, play
 from equipoise.study.page import write
 from equipoise.study.pictures import COLOURS, stability_maps, vector_field
 from equipoise.study.pictures import Path as Way
@@ -64,6 +64,7 @@ def test_the_grid_has_every_pair_of_rates_of_every_method_and_loss_a_seed_after_
         (Study(losses=("minmax",)), "losses"),
         (Study(rates=(0.0,)), "rates"),
         (Study(rates=(-1.0,)), "rates"),
+        (Study(rates=(1e7,)), "rates"),
         (Study(seeds=0), "seeds"),
         (Study(rounds=0), "rounds"),
         (Study(games=("ring",), methods=("competitive rmsprop",), losses=("non-saturating",)), "methods"),
@@ -97,6 +98,25 @@ def test_several_workers_find_what_one_does(tmp_path: Path) -> None:
         open_study(tmp_path / str(num), SMALL)
     one, two = (play_on(tmp_path / str(num), SMALL, num, lambda text, share: None) for num in (1, 2))
     assert [found.score for found in one] == [found.score for found in two]
+
+
+def test_a_cell_that_two_processes_have_played_counts_once(tmp_path: Path) -> None:
+    open_study(tmp_path / "study", SMALL)
+    play_on(tmp_path / "study", SMALL, 1, lambda text, share: None)
+    lines = tmp_path / "study" / "cells.jsonl"
+    lines.write_text(2 * lines.read_text())
+    assert [one.cell for one in results_of(tmp_path / "study")] == cells_of(SMALL)
+
+
+def test_a_rate_or_a_name_that_is_given_twice_is_played_once() -> None:
+    twice = Study(games=("ring", "ring"), methods=("adam", "adam"), losses=("minimax",), rates=(0.1, 0.1), seeds=1)
+    assert len(cells_of(twice)) == 1
+
+
+def test_a_game_is_looked_at_after_its_last_round() -> None:
+    rates = {"generator_rate": 0.3, "discriminator_rate": 0.3}
+    found = play(Cell(game="bilinear", method="sgd", loss="wasserstein", rounds=79, **rates))
+    assert len(found.path) == 1 + 79 // 3 + 1  # a look every three rounds, and one after the last
 
 
 def test_a_folder_of_another_study_or_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -142,6 +162,12 @@ def test_a_stability_map_has_a_square_of_the_right_colour_for_each_pair_at_its_p
     assert at[COLOURS["fails"]][1] < below  # a higher rate of G is up
     assert at[COLOURS["diverges"]] == (at[COLOURS["partly"]][0], at[COLOURS["fails"]][1])
     assert "Rings & <grids>" in "".join(root.itertext())
+
+
+def test_a_map_of_a_study_that_is_not_done_has_what_there_is() -> None:
+    results = [played(0.9, (0.1, 0.1)), played(0.5, (0.1, 1.0))]  # no game at the higher rate of G yet
+    root = ElementTree.fromstring(stability_maps(results, "half"))
+    assert len([one for one in root.iter() if one.tag.endswith("rect") and len(one)]) == 2
 
 
 def test_arrows_of_a_field_point_where_it_leads() -> None:

@@ -53,7 +53,8 @@ def wgan_gp(
     num = len(real) // packing
     position = torch.rand(num, generator=generator, device=generator.device, dtype=_at_least_float32(real).dtype)
     position = position.repeat_interleave(packing).to(real.device).view(-1, *[1] * (real.dim() - 1))
-    between = torch.lerp(_at_least_float32(real.detach()), _at_least_float32(fake.detach()), position).requires_grad_()
+    # A graph of the generated samples stays: an update by second derivatives asks how G's weights move x̂.
+    between = torch.lerp(_at_least_float32(real.detach()), _at_least_float32(fake), position).requires_grad_()
     with torch.autocast(real.device.type, enabled=False):
         logits = discriminator(between)
         squared = [gradient_norm_squared(one, between) for one in of_each(logits, num_judges)]

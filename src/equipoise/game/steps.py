@@ -115,7 +115,7 @@ def _corrected(
     Consensus (arXiv:1705.10461, Eq. 6): v + γ Hᵀv, the gradient of γ/2 ‖v‖² added. Symplectic gradient adjustment
     (arXiv:1802.05642, section 3): v + λ Aᵀv with A = (H − Hᵀ)/2, its sign aligned.
     """
-    field, found = field_of(update, terms, draw)
+    field, found, in_play = field_of(update, terms, draw)
     flat = _flat(field)
     vectors = [vector.detach() for vector in flat]
     weight = update.game.correction.weight
@@ -138,19 +138,23 @@ def _corrected(
             update.optimizers[role].zero_grad(set_to_none=True)
             steps[role] = resting(update, role)
             continue
-        for parameter, part in zip(update.players.of(role).parameters(), parts, strict=True):
-            parameter.grad = part
+        for parameter, part, is_in in zip(update.players.of(role).parameters(), parts, in_play[role], strict=True):
+            parameter.grad = part if is_in else None
         steps[role] = measured(update, role, *found[role])
     return steps
 
 
-def field_of(update: "Update", terms: TermsOf, draw: int) -> tuple[Parts, dict[Role, tuple[Tensor, Numbers]]]:
-    """Return the game's field with its graph, and the loss and numbers of each player that has terms.
+def field_of(
+    update: "Update", terms: TermsOf, draw: int
+) -> tuple[Parts, dict[Role, tuple[Tensor, Numbers]], dict[Role, list[bool]]]:
+    """Return the game's field with its graph, the loss and numbers of each player that has terms, and what is in play.
 
-    Raises UserError where the networks or what lies between them have no second derivatives.
+    The last says of each parameter whether its player's loss depends on it: that of a stage which has not come in yet,
+    or is done, does not, and an optimizer with momentum must not move it.
     """
     field: Parts = {}
     found: dict[Role, tuple[Tensor, Numbers]] = {}
+    in_play: dict[Role, list[bool]] = {}
     for role in ROLES:
         update.players.of(role).requires_grad_(True)
     for role in ("discriminator", "generator"):
@@ -158,14 +162,16 @@ def field_of(update: "Update", terms: TermsOf, draw: int) -> tuple[Parts, dict[R
         refuse_unknown_stats(given, role)
         parameters = list(update.players.of(role).parameters())
         field[role] = [torch.zeros_like(parameter) for parameter in parameters]
+        in_play[role] = [False for _ in parameters]
         if not given.losses:
             continue
         found[role] = loss_of(given, role)
         gradients = torch.autograd.grad(found[role][0], parameters, create_graph=True, allow_unused=True)
+        in_play[role] = [gradient is not None for gradient in gradients]
         field[role] = [
             zero if gradient is None else gradient for zero, gradient in zip(field[role], gradients, strict=True)
         ]
-    return field, found
+    return field, found, in_play
 
 
 def refuse_without_second_derivatives(update: "Update", terms: TermsOf) -> None:
@@ -183,7 +189,7 @@ def refuse_without_second_derivatives(update: "Update", terms: TermsOf) -> None:
         pairs.append(("discriminator", "generator"))
     found: dict[Role, bool] = {}
     try:
-        field, _ = field_of(update, terms, 0)
+        field, losses, _ = field_of(update, terms, 0)
         for role, other in pairs:
             vectors = [torch.ones_like(part) for part in field[role]]
             mixed = products(field[role], list(update.players.of(other).parameters()), vectors, keep=True)
@@ -194,6 +200,9 @@ def refuse_without_second_derivatives(update: "Update", terms: TermsOf) -> None:
         raise UserError(subject, problem, without) from None
     finally:
         restore(kept, torch.ones((), dtype=torch.bool))
+    for role in ROLES:
+        if role not in losses:
+            raise UserError(subject, f"it is of two players, and the {role} has no loss terms", without)
     for role, other in pairs:
         if not found[role]:
             problem = f"it needs second derivatives, and the gradient of the {role} does not depend on the {other}: a "

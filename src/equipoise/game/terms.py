@@ -122,9 +122,8 @@ def generator_terms(
         of_fake = judged(critic(fake))
         fake_logits = in_full(of_fake.logits)
         real_logits = torch.zeros_like(fake_logits)
-        if loss.uses_real:
-            with torch.no_grad():
-                real_logits = in_full(judged(critic(real())).logits)
+        if loss.uses_real:  # with a graph only where the update asks how D's weights change them
+            real_logits = in_full(judged(critic(real())).logits)
     losses = {"adversarial": added(loss.generator(real_logits, fake_logits))}
     if more is not None:
         losses |= more(of_fake)

@@ -66,7 +66,7 @@ def play(cell: Cell) -> Played:
     while num < cell.rounds and not is_lost:
         numbers = update.round(arena.terms(num))
         num += 1
-        if num % every == 0:
+        if num % every == 0 or num == cell.rounds:
             seconds = time.perf_counter() - begin
             path.append(arena.point())
             flags = [value for found in numbers for name, value in found.items() if name.endswith("_skipped")]

@@ -38,7 +38,7 @@ def stability_maps(results: Sequence[Played], title: str) -> Svg:
     """
     methods = list(dict.fromkeys(one.cell.method for one in results))
     losses = list(dict.fromkeys(one.cell.loss for one in results))
-    rates = sorted({one.cell.generator_rate for one in results})
+    rates = sorted({rate for one in results for rate in (one.cell.generator_rate, one.cell.discriminator_rate)})
     side = SQUARE * len(rates)
     top = 92
     parts = [_text(8, 24, title, size=17, weight=600), *_legend(8, 46)]

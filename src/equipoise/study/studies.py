@@ -66,7 +66,7 @@ def cells_of(study: Study) -> list[Cell]:
                         rounds=study.rounds or ROUNDS[game],
                     )
                     found.append(cell)
-    return found
+    return list(dict.fromkeys(found))  # a rate or a name may be given twice
 
 
 def refuse_impossible(study: Study) -> None:
@@ -85,7 +85,8 @@ def refuse_impossible(study: Study) -> None:
         raise UserError(Option("rounds", study.rounds), "a game needs one round or more", Option("rounds", 500))
     for rate in study.rates:
         if not 0 < rate < 1e6:
-            raise UserError(Option("rates", f"{rate:g}"), "a rate is above 0", Option("rates", "0.001,0.01"))
+            problem = "a rate is above 0 and below 1e6"
+            raise UserError(Option("rates", f"{rate:g}"), problem, Option("rates", "0.001,0.01"))
     if not cells_of(study):
         problem = "no game is left: these methods and losses do not go together"
         raise UserError(Option("methods", listed(study.methods)), problem, Option("losses", "minimax"))
@@ -114,14 +115,18 @@ def studied(folder: Path) -> Study:
 
 
 def results_of(folder: Path) -> list[Played]:
-    """Return the cells that a study has played so far; a damaged line is none."""
-    found = []
+    """Return the cells that a study has played so far, each once; a damaged line is none.
+
+    Two processes in a folder may both have played one, which must not count as two seeds.
+    """
+    found: dict[Cell, Played] = {}
     for line in records(folder / CELLS):
         try:
-            found.append(msgspec.convert(line, Played))
+            played = msgspec.convert(line, Played)
         except msgspec.ValidationError:
             continue
-    return found
+        found[played.cell] = played
+    return list(found.values())
 
 
 def play_on(folder: Path, study: Study, workers: int, progress: Progress) -> list[Played]:

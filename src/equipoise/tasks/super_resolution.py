@@ -316,14 +316,13 @@ class SuperTask(Task):
         enlarged = enlarge(batch.small, batch.large.shape[-2:])
         with self._autocast():
             of_fake = discriminator.features(fake, enlarged)
-            with torch.no_grad():
-                of_real = discriminator.features(batch.large, enlarged)
+            of_real = discriminator.features(batch.large, enlarged)
             distances = [
                 (a.float() - b.float()).abs().flatten(1).mean(1) for a, b in zip(of_fake, of_real, strict=True)
             ]
             fake_logits = discriminator.logits(of_fake).float()
             real_logits = discriminator.logits(of_real).float()
-        adversarial = self.loss.generator(real_logits.detach(), fake_logits)
+        adversarial = self.loss.generator(real_logits, fake_logits)
         return {"adversarial": weight * adversarial, "features": weight * torch.stack(distances).mean(0)}
 
     def examples(self, split: Split, begin: int, size: int) -> Examples:

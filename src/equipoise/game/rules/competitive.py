@@ -18,6 +18,7 @@ from equipoise.game.steps import (
     inner,
     kept_buffers,
     measured,
+    over_ranks,
     products,
     remembered,
     resting,
@@ -47,23 +48,30 @@ def play(update: "Update", terms: TermsOf, more_steps: int) -> list[Numbers]:
     second derivatives of f. The discriminator's own terms, penalties too, take the place of −f in ∇_ψ f.
     """
     kept = kept_buffers(update.players)
-    field, losses = field_of(update, terms, 0)
+    field, losses, in_play = field_of(update, terms, 0)
     found: dict[Role, tuple[Numbers, Tensor]] = {}
     for role in ROLES:
         update.optimizers[role].zero_grad(set_to_none=True)
         if role not in losses:
             found[role] = resting(update, role)
             continue
-        for parameter, part in zip(update.players.of(role).parameters(), field[role], strict=True):
-            parameter.grad = part.detach().clone()
+        parameters = update.players.of(role).parameters()
+        for parameter, part, is_in in zip(parameters, field[role], in_play[role], strict=True):
+            parameter.grad = part.detach().clone() if is_in else None
         found[role] = measured(update, role, *losses[role])
-    is_refused = any_of([refused for _, refused in found.values()])
-    rates: dict[Role, list[Tensor]] = {role: _rates(update, role, is_refused) for role in ROLES}
+    moments = {role: _moments(update, role) for role in ROLES}
+    rates: dict[Role, list[Tensor]] = {role: _rates(update, role, moments[role]) for role in ROLES}
     if len(losses) == 2:
         steps = _solution(update, field["generator"], field["discriminator"], rates)
     else:
         steps = {role: [-rate * part for rate, part in zip(rates[role], field[role], strict=True)] for role in ROLES}
+    # Mixed derivatives may be infinite where all gradients are finite.
+    is_odd = ~torch.stack([part.isfinite().all() for role in ROLES for part in steps[role]]).all()
+    is_refused = any_of([over_ranks(is_odd), *(refused for _, refused in found.values())])
     with torch.no_grad():
+        for role in ROLES:
+            for before, after in moments[role]:
+                before.copy_(torch.where(is_refused, before, after))
         for role in losses:
             for parameter, step in zip(update.players.of(role).parameters(), steps[role], strict=True):
                 parameter.copy_(torch.where(is_refused, parameter, parameter + step))
@@ -130,25 +138,37 @@ def conjugate_gradients(
 
 
 @torch.no_grad()
-def _rates(update: "Update", role: Role, is_refused: Tensor) -> list[Tensor]:
-    """Return the rate of each of a player's weights, and let the mean squares see its gradients, unless refused."""
+def _moments(update: "Update", role: Role) -> list[tuple[Tensor, Tensor]]:
+    """Return what is remembered of each of a player's weights, and last of its steps, with its values after this one.
+
+    These are mean squares, of RMSprop; SGD remembers nothing.
+    """
     settings = settings_of(update.game, role)
-    parameters = list(update.players.of(role).parameters())
-    rate = update.rate(role)
     if settings.optimizer == "sgd":
-        return [torch.full_like(parameter, rate) for parameter in parameters]
+        return []
+    parameters = list(update.players.of(role).parameters())
     squares = remembered(update, role, "square", [torch.zeros_like(parameter) for parameter in parameters])
     count = remembered(update, role, "count", [parameters[0].new_zeros(())])[0]
-    if parameters[0].grad is not None:
-        count.add_(1.0 - is_refused.to(count.dtype))
     found = []
     for parameter, square in zip(parameters, squares, strict=True):
+        after = square
         if parameter.grad is not None:
             after = settings.beta2 * square + (1 - settings.beta2) * parameter.grad.square()
-            square.copy_(torch.where(is_refused, square, after))
-        unbiased = square / (1 - settings.beta2 ** count.clamp(min=1))
-        found.append(rate / (unbiased.sqrt() + EPSILON))
-    return found
+        found.append((square, after))
+    is_moving = any(parameter.grad is not None for parameter in parameters)
+    return [*found, (count, count + 1 if is_moving else count)]
+
+
+@torch.no_grad()
+def _rates(update: "Update", role: Role, moments: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Return the rate of each of a player's weights."""
+    settings = settings_of(update.game, role)
+    rate = update.rate(role)
+    if not moments:
+        return [torch.full_like(parameter, rate) for parameter in update.players.of(role).parameters()]
+    *squares, (_, count) = moments
+    unbiased = 1 - settings.beta2 ** count.clamp(min=1)
+    return [rate / ((square / unbiased).sqrt() + EPSILON) for _, square in squares]
 
 
 def _times(factors: list[Tensor], parts: list[Tensor]) -> list[Tensor]:
