@@ -80,9 +80,12 @@ def play_all(out: Path, budgets: dict[str, str], turns: list[tuple[str, int, str
 
 def record(file: Path) -> None:
     """Write the record, and the table between the marks of the page."""
-    lines = records(file)
+    lines = list({(line["budget"], line["recipe"], line["seed"]): line for line in records(file)}.values())
     rows = [row for name in NAMES if (row := row_of(name, lines))]
     budgets = {kind: sorted({line["budget"] for line in lines if line["kind"] == kind}) for kind in KINDS}
+    for kind, found in budgets.items():
+        if len(found) > 1:
+            raise SystemExit(f"{file} has equal {kind} of {' and of '.join(found)}: give a file with one of them")
     machines = sorted({line["hardware"]["processor"] for line in lines})
     print(write_record("zoo", {"budgets": budgets, "processors": machines, "rows": rows}))
     if not PAGE.exists():

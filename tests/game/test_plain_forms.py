@@ -331,6 +331,7 @@ def test_the_jacobian_of_shared_terms_is_that_of_finite_differences(name: LossNa
     players, loss = make_players(), loss_named(name)
     game = Game(loss=name, penalty=Penalty(kind=kind, gamma=1.0), correction=Correction(kind="consensus"))
     update = make_update(game, players)
+    step = StepContext(Randomness(0), needs_graph=True)
 
     def critic(points: Tensor) -> Tensor:
         return players.discriminator(points)[:, 0]
@@ -338,8 +339,8 @@ def test_the_jacobian_of_shared_terms_is_that_of_finite_differences(name: LossNa
     def terms(role: Role, draw: int) -> Terms:
         fake, real = players.generator(LATENTS), REAL.clone()
         if role == "generator":
-            return Terms({"adversarial": generator_term(loss, fake, lambda: real, critic)})
-        return discriminator_terms(game, loss, real, fake, critic, StepContext(Randomness(0), needs_graph=True))
+            return Terms({"adversarial": generator_term(loss, fake, lambda: real, critic, step=step)})
+        return discriminator_terms(game, loss, real, fake, critic, step)
 
     weights = [parameter for role in ROLES for parameter in players.of(role).parameters()]
     along = [drawn(*weight.shape) for weight in weights]

@@ -114,11 +114,22 @@ def test_generator_draws_real_samples_only_where_its_loss_looks_at_them(uses_rea
     assert len(drawn) == uses_real
 
 
-def test_generators_term_depends_on_the_critic_through_real_logits_too():  # which second derivatives need
+def test_generator_sends_no_gradient_through_real_logits():
     weight = WEIGHT.clone().requires_grad_()
     fake = draw(2).requires_grad_()
     loss = loss_named("relativistic")
     found = generator_term(loss, fake, lambda: draw(1), lambda samples: samples @ weight, contextlib.nullcontext)
+    (of_weight,) = torch.autograd.grad(found.sum(), weight, retain_graph=True)
+    slope = torch.sigmoid(critic(draw(1)) - fake.detach() @ WEIGHT)  # of softplus(r − f) by r
+    torch.testing.assert_close(of_weight, -(slope[:, None] * fake.detach()).sum(0))
+
+
+def test_where_the_update_needs_it_the_generators_term_depends_on_the_critic_through_real_logits_too():
+    step = StepContext(Randomness(0), needs_graph=True)
+    weight = WEIGHT.clone().requires_grad_()
+    fake = draw(2).requires_grad_()
+    loss = loss_named("relativistic")
+    found = generator_term(loss, fake, lambda: draw(1), lambda samples: samples @ weight, step=step)
     (of_weight,) = torch.autograd.grad(found.sum(), weight, retain_graph=True)
     slope = torch.sigmoid(critic(draw(1)) - fake.detach() @ WEIGHT)  # of softplus(r − f) by r
     torch.testing.assert_close(of_weight, (slope[:, None] * (draw(1) - fake.detach())).sum(0))

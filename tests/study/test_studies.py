@@ -114,8 +114,15 @@ def test_a_rate_or_a_name_that_is_given_twice_is_played_once() -> None:
 
 
 def test_a_game_is_looked_at_after_its_last_round() -> None:
-    rates = {"generator_rate": 0.3, "discriminator_rate": 0.3}
-    found = play(Cell(game="bilinear", method="sgd", loss="wasserstein", rounds=79, **rates))
+    cell = Cell(
+        game="bilinear",
+        method="sgd",
+        loss="wasserstein",
+        rounds=79,
+        generator_rate=0.3,
+        discriminator_rate=0.3,
+    )
+    found = play(cell)
     assert len(found.path) == 1 + 79 // 3 + 1  # a look every three rounds, and one after the last
 
 

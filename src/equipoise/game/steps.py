@@ -207,7 +207,7 @@ def refuse_without_second_derivatives(update: "Update", terms: TermsOf) -> None:
         if not found[role]:
             problem = f"it needs second derivatives, and the gradient of the {role} does not depend on the {other}: a "
             problem += "layer has none, or a generated batch is detached"
-            remedy = "In a task of your own: draw it under step.graph_of_generator()"
+            remedy = "In a task of your own: draw it under step.graph_if_needed()"
             raise UserError(subject, problem, without, remedy)
 
 
@@ -293,6 +293,18 @@ def restore(kept: list[tuple[Tensor, Tensor]], is_refused: Tensor) -> None:
         buffer.copy_(torch.where(is_refused, before, buffer))
 
 
+def ended(
+    update: "Update",
+    found: dict[Role, tuple[Numbers, Tensor]],
+    kept: list[tuple[Tensor, Tensor]],
+    is_refused: Tensor,
+) -> list[Numbers]:
+    """End a round that both players took together: undo what a refused one wrote, clip, and return their numbers."""
+    restore(kept, is_refused)
+    clip_weights(update, is_refused)
+    return [with_flag(found[role][0], is_refused, role) for role in ROLES]
+
+
 Kept: TypeAlias = Literal["direction", "slow", "square", "count"]  # what a rule remembers of each parameter
 
 
@@ -347,13 +359,12 @@ def remember_step(update: "Update", role: Role, before: Copies, is_refused: Tens
 def step_further(update: "Update", role: Role, last: list[Tensor], is_refused: Tensor) -> None:
     """Move a player by what its present step differs from the last one, unless that was refused or it rests."""
     parameters = list(update.players.of(role).parameters())
-    count = remembered(update, role, "count", [parameters[0].new_zeros(())])[0]  # of steps, no more than 1
-    is_plain = is_refused | (count < 1)
-    for parameter, step, old in zip(parameters, last_step(update, role), last, strict=True):
+    counts = remembered(update, role, "count", [parameter.new_zeros(()) for parameter in parameters])  # of steps: 0, 1
+    for parameter, step, old, count in zip(parameters, last_step(update, role), last, counts, strict=True):
         if parameter.grad is not None:
+            is_plain = is_refused | (count < 1)  # its first step, in the first round or where its stage comes in
             parameter.copy_(torch.where(is_plain, parameter, parameter + step - old))
-    if any(parameter.grad is not None for parameter in parameters):
-        count.copy_(torch.where(is_refused, count, torch.ones_like(count)))
+            count.copy_(torch.where(is_refused, count, torch.ones_like(count)))
 
 
 @torch.no_grad()

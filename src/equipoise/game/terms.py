@@ -35,10 +35,13 @@ class StepContext:
     progress: float = 0.0  # 0 at the start, 1 at the end of the budget
     index: int = 0  # discriminator steps taken so far; lazy penalties count them
     adjustments: Adjustments = field(default_factory=Adjustments)
-    needs_graph: bool = False  # in D's turn, too, the generated batch keeps its graph: the update differentiates it
+    needs_graph: bool = False  # the update differentiates gradients: what is the other player's keeps its graph, too
 
-    def graph_of_generator(self) -> AbstractContextManager:
-        """Return the context in which D's turn draws from G: without a graph, unless the update needs it."""
+    def graph_if_needed(self) -> AbstractContextManager:
+        """Return the context of what depends on the other player alone: without a graph, unless the update needs it.
+
+        In D's turn that is the generated batch, in G's turn the logits of real samples.
+        """
         return nullcontext() if self.needs_graph else torch.no_grad()
 
 
@@ -113,17 +116,20 @@ def generator_terms(
     critic: Critic,
     autocast: Autocast = nullcontext,
     more: Callable[[Judged], dict[str, Tensor]] | None = None,
+    step: StepContext | None = None,
 ) -> dict[str, Tensor]:
     """Return the generator's adversarial term `[N]`; `real()` is only drawn if the loss looks at real samples.
 
-    `more` makes further terms of what the critic says of generated samples.
+    `more` makes further terms of what the critic says of generated samples. An update by second derivatives needs the
+    step: it asks how D's weights move the logits of real samples.
     """
     with autocast():
         of_fake = judged(critic(fake))
         fake_logits = in_full(of_fake.logits)
         real_logits = torch.zeros_like(fake_logits)
-        if loss.uses_real:  # with a graph only where the update asks how D's weights change them
-            real_logits = in_full(judged(critic(real())).logits)
+        if loss.uses_real:
+            with torch.no_grad() if step is None else step.graph_if_needed():
+                real_logits = in_full(judged(critic(real())).logits)
     losses = {"adversarial": added(loss.generator(real_logits, fake_logits))}
     if more is not None:
         losses |= more(of_fake)
@@ -131,10 +137,15 @@ def generator_terms(
 
 
 def generator_term(
-    loss: Loss, fake: Tensor, real: Callable[[], Tensor], critic: Critic, autocast: Autocast = nullcontext
+    loss: Loss,
+    fake: Tensor,
+    real: Callable[[], Tensor],
+    critic: Critic,
+    autocast: Autocast = nullcontext,
+    step: StepContext | None = None,
 ) -> Tensor:
     """Return the generator's adversarial term `[N]` alone."""
-    return generator_terms(loss, fake, real, critic, autocast)["adversarial"]
+    return generator_terms(loss, fake, real, critic, autocast, step=step)["adversarial"]
 
 
 def variety_term(one: Tensor, other: Tensor, wanted: Tensor) -> Tensor:

@@ -213,8 +213,9 @@ def _sampled(
             latents = randomness.normal(f"{role} latents", game.batch, latent_size)
             if role == "generator":
                 fake = players.generator(latents)
-                return Terms({"adversarial": generator_term(loss, fake, lambda: batch, players.discriminator)})
-            with step.graph_of_generator():
+                term = generator_term(loss, fake, lambda: batch, players.discriminator, step=step)
+                return Terms({"adversarial": term})
+            with step.graph_if_needed():
                 fake = players.generator(latents)
             return discriminator_terms(game, loss, batch, fake, players.discriminator, step)
 

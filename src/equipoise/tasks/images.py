@@ -149,7 +149,7 @@ class ImageTask(Task):
     def discriminator_terms(self, players: Players, batch: ImageBatch, step: StepContext) -> Terms:
         """Return the adversarial term and, when it is due, the gradient penalty."""
         set_levels(step.randomness.samples, players.generator, players.discriminator)
-        with step.graph_of_generator(), self._autocast():
+        with step.graph_if_needed(), self._autocast():
             latents = self._latents("discriminator latents", step, len(batch.real))
             told = self._told(batch.labels)
             fake = players.generator(latents, told)
@@ -179,6 +179,7 @@ class ImageTask(Task):
             lambda images: players.discriminator(images, told),
             self._autocast,
             lambda of_fake: second_terms(self.recipe, told, latents, of_fake),
+            step,
         )
         if weight := self.recipe.game.variety:
             terms["variety"] = weight * self._variety(players.generator, fake, batch, step)

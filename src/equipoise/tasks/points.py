@@ -400,7 +400,7 @@ class PointTask(Task):
 
     def discriminator_terms(self, players: Players, batch: Tensor, step: StepContext) -> Terms:
         """Return the adversarial term and, when it is due, the gradient penalty."""
-        with step.graph_of_generator():
+        with step.graph_if_needed():
             fake = players.generator(self._latents("discriminator latents", step, len(batch)))
         real = self._seen(batch, "real", step)
         fake = self._seen(fake, "fake", step)
@@ -411,7 +411,7 @@ class PointTask(Task):
         fake = players.generator(self._latents("generator latents", step, len(batch)))
         fake = self._seen(fake, "generated", step)
         real = partial(self._seen, batch, "compared", step)
-        return Terms({"adversarial": generator_term(self.loss, fake, real, players.discriminator)})
+        return Terms({"adversarial": generator_term(self.loss, fake, real, players.discriminator, step=step)})
 
     def examples(self, split: Split, begin: int, size: int) -> Examples:
         """Return (None, points `[size, 2]`) of one split."""

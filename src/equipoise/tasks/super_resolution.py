@@ -197,6 +197,9 @@ class PhotoSource:
             problem = f"not a multiple of task.scale={settings.scale}"
             raise UserError(Setting("task.patch", settings.patch), problem, Setting("task.patch", 24 * settings.scale))
         refuse_without_effect(recipe, "super-resolution", IDLE_ON_PHOTOGRAPHS)
+        if recipe.game.update == "competitive":
+            problem = "on super-resolution: the generator has terms that the discriminator does not raise"
+            raise UserError(Setting("game.update", "competitive"), problem, Setting("game.update", "extragradient"))
         return recipe
 
     def summary(self, recipe: Recipe) -> str:
@@ -288,7 +291,7 @@ class SuperTask(Task):
         """Return the adversarial term in pairs; none as long as the generator has no use of it."""
         if self.settings.adversarial == 0 or step.progress < self.settings.faithful - WARM_UP:
             return Terms({})
-        with step.graph_of_generator(), self._autocast():
+        with step.graph_if_needed(), self._autocast():
             fake = players.generator(batch.small).float()
         enlarged = enlarge(batch.small, batch.large.shape[-2:])
         return discriminator_terms(
@@ -306,22 +309,27 @@ class SuperTask(Task):
         with self._autocast():
             fake = players.generator(batch.small).float()
         losses = {"l1": (fake - batch.large).abs().flatten(1).mean(1)}
-        weight = self.adversarial_weight(step.progress)
-        if weight > 0:
-            losses |= self._adversarial(players.discriminator, fake, batch, weight)
+        if self.adversarial_weight(step.progress) > 0:
+            losses |= self._adversarial(players.discriminator, fake, batch, step)
         return Terms(losses)
 
-    def _adversarial(self, discriminator: nn.Module, fake: Tensor, batch: Pairs, weight: float) -> dict[str, Tensor]:
+    def _adversarial(
+        self, discriminator: nn.Module, fake: Tensor, batch: Pairs, step: StepContext
+    ) -> dict[str, Tensor]:
+        """Return the terms of G that are ramped up: the adversarial one, and the distance of D's features."""
         assert isinstance(discriminator, SuperDiscriminator)
+        weight = self.adversarial_weight(step.progress)
         enlarged = enlarge(batch.small, batch.large.shape[-2:])
         with self._autocast():
             of_fake = discriminator.features(fake, enlarged)
-            of_real = discriminator.features(batch.large, enlarged)
+            with step.graph_if_needed():
+                of_real = discriminator.features(batch.large, enlarged)
             distances = [
                 (a.float() - b.float()).abs().flatten(1).mean(1) for a, b in zip(of_fake, of_real, strict=True)
             ]
             fake_logits = discriminator.logits(of_fake).float()
-            real_logits = discriminator.logits(of_real).float()
+            with step.graph_if_needed():
+                real_logits = discriminator.logits(of_real).float()
         adversarial = self.loss.generator(real_logits, fake_logits)
         return {"adversarial": weight * adversarial, "features": weight * torch.stack(distances).mean(0)}
 

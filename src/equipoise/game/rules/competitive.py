@@ -13,7 +13,7 @@ from torch import Tensor
 from equipoise.game.players import ROLES, Numbers, Role, TermsOf
 from equipoise.game.steps import (
     any_of,
-    clip_weights,
+    ended,
     field_of,
     inner,
     kept_buffers,
@@ -22,9 +22,7 @@ from equipoise.game.steps import (
     products,
     remembered,
     resting,
-    restore,
     settings_of,
-    with_flag,
 )
 from equipoise.recipe import Game
 
@@ -75,9 +73,7 @@ def play(update: "Update", terms: TermsOf, more_steps: int) -> list[Numbers]:
         for role in losses:
             for parameter, step in zip(update.players.of(role).parameters(), steps[role], strict=True):
                 parameter.copy_(torch.where(is_refused, parameter, parameter + step))
-    restore(kept, is_refused)
-    clip_weights(update, is_refused)
-    return [with_flag(found[role][0], is_refused, role) for role in ROLES]
+    return ended(update, found, kept, is_refused)
 
 
 def _solution(

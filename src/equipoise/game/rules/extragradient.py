@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from equipoise.game.optimizers import Copies, kept_copies, put_back, step_unless
 from equipoise.game.players import ROLES, Numbers, Role, TermsOf
-from equipoise.game.steps import any_of, clip_weights, differentiate_both, go_back, kept_buffers, restore, with_flag
+from equipoise.game.steps import any_of, differentiate_both, ended, go_back, kept_buffers
 from equipoise.recipe import Game
 
 if TYPE_CHECKING:
@@ -36,6 +36,4 @@ def play(update: "Update", terms: TermsOf, more_steps: int) -> list[Numbers]:
     for role in ROLES:
         step_unless(update.optimizers[role], is_refused)
         put_back(update.optimizers[role], before[role], is_refused)  # the extrapolation has moved the moments
-    restore(kept, is_refused)
-    clip_weights(update, is_refused)
-    return [with_flag(found[role][0], is_refused, role) for role in ROLES]
+    return ended(update, found, kept, is_refused)

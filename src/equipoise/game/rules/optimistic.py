@@ -6,14 +6,12 @@ from equipoise.game.optimizers import Copies, kept_copies, step_unless
 from equipoise.game.players import ROLES, Numbers, Role, TermsOf
 from equipoise.game.steps import (
     any_of,
-    clip_weights,
     differentiate_both,
+    ended,
     kept_buffers,
     last_step,
     remember_step,
-    restore,
     step_further,
-    with_flag,
 )
 from equipoise.recipe import Game
 
@@ -42,6 +40,4 @@ def play(update: "Update", terms: TermsOf, more_steps: int) -> list[Numbers]:
         last = [step.clone() for step in last_step(update, role)]
         remember_step(update, role, before[role], is_refused)
         step_further(update, role, last, is_refused)
-    restore(kept, is_refused)
-    clip_weights(update, is_refused)
-    return [with_flag(found[role][0], is_refused, role) for role in ROLES]
+    return ended(update, found, kept, is_refused)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from equipoise.game.optimizers import step_unless
 from equipoise.game.players import ROLES, Numbers, TermsOf
-from equipoise.game.steps import any_of, clip_weights, differentiate_both, kept_buffers, restore, with_flag
+from equipoise.game.steps import any_of, differentiate_both, ended, kept_buffers
 from equipoise.recipe import Game
 
 if TYPE_CHECKING:
@@ -25,6 +25,4 @@ def play(update: "Update", terms: TermsOf, more_steps: int) -> list[Numbers]:
     is_refused = any_of([refused for _, refused in found.values()])
     for role in ROLES:
         step_unless(update.optimizers[role], is_refused)
-    restore(kept, is_refused)
-    clip_weights(update, is_refused)
-    return [with_flag(found[role][0], is_refused, role) for role in ROLES]
+    return ended(update, found, kept, is_refused)
