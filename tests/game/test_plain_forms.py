@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import pytest
 import torch
 import torch.nn.functional as F
+from once import Once
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -252,24 +253,6 @@ def test_conjugate_gradients_solve_a_system_and_stay_at_the_solution() -> None:
 # What has no second derivatives
 
 
-class Rounded(torch.autograd.Function):
-    """A function whose gradient cannot be differentiated."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return values.clone()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # type: ignore[override]
-        return grad_outputs[0]
-
-
-class Once(nn.Module):
-    def forward(self, values: Tensor) -> Tensor:
-        return Rounded.apply(values)
-
-
 SECOND_ORDER: list[dict[str, Any]] = [
     {"update": "competitive"},
     {"update": "simultaneous", "correction": Correction(kind="consensus")},
@@ -281,7 +264,7 @@ SECOND_ORDER: list[dict[str, Any]] = [
 def test_networks_without_second_derivatives_are_refused_with_what_to_type(options: dict[str, Any]) -> None:
     players = make_players()
     inner = players.discriminator
-    without = Players(players.generator, nn.Sequential(Once(), inner))
+    without = Players(players.generator, Once(inner))
     with pytest.raises(UserError) as refused:
         refuse_without_second_derivatives(made(options, without), terms_of(without))
     assert "second derivatives" in refused.value.problem

@@ -1,11 +1,10 @@
 """Updates that differentiate gradients, in whole trainings: points have what they need, other networks are refused."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from once import Once
 
 import equipoise as eq
 from equipoise.errors import Setting, UserError
@@ -25,30 +24,6 @@ WAYS = {
         "game.update=competitive",
     ],
 }
-
-
-class Rounded(torch.autograd.Function):
-    """A function whose gradient cannot be differentiated."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return values.clone()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # type: ignore[override]
-        return grad_outputs[0]
-
-
-class Once(nn.Module):
-    """Layers behind a function that can be differentiated once."""
-
-    def __init__(self, layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = layers
-
-    def forward(self, values: Tensor) -> Tensor:
-        return self.layers(Rounded.apply(values))
 
 
 class OnceTask(PointTask):
