@@ -194,7 +194,7 @@ def test_a_page_shows_each_game_and_can_be_written_again(tmp_path: Path) -> None
     open_study(tmp_path, SMALL) if not any(tmp_path.iterdir()) else None
     results = play_on(tmp_path, SMALL, 1, lambda text, share: None)
     for _ in range(2):
-        write(tmp_path, SMALL, results)
+        write(tmp_path, results)
     page = (tmp_path / "index.html").read_text()
     assert "<svg" in page
     assert page.count("<tr>") == 1 + 2

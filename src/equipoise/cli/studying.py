@@ -33,7 +33,7 @@ def study(options: argparse.Namespace) -> int:
 
         results = studies.play_on(options.out, asked, options.workers, show.stage)
         show.stage("drawing the page", 0.0)
-        rows = write(options.out, asked, results)
+        rows = write(options.out, results)
     return _printed(options, lambda: msgspec.to_builtins(rows), lambda: study_text(rows, options.out))
 
 

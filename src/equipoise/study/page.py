@@ -12,11 +12,11 @@ from equipoise.report.charts import Svg
 from equipoise.report.report import rendered
 from equipoise.storage.files import write_bytes
 from equipoise.study.cells import BATCH, BOUNDS, USUAL_BOUNDS, Cell, Played
-from equipoise.study.games import START, begun, field_terms
+from equipoise.study.games import begun, field_terms
 from equipoise.study.methods import METHODS, game_of, go_together
 from equipoise.study.pictures import Path as Way
 from equipoise.study.pictures import stability_maps, vector_field
-from equipoise.study.studies import OF_TWO_WEIGHTS, ROUNDS, Row, Study, protocol, rows_of
+from equipoise.study.studies import OF_TWO_WEIGHTS, Row, protocol, rows_of
 
 PAGE, TABLE = "index.html", "table.json"
 TITLES = {
@@ -74,7 +74,7 @@ def caption_of(game: str, results: Sequence[Played]) -> str:
     return (
         f"Each square is one pair of rates after {results[0].cell.rounds:,} rounds, {seeds}. Trains: a score of "
         f"{trains:g} or more ({what}); in part: {partly:g} or more; diverges: a number was not finite, or the weights "
-        "ran away."
+        "grew without bound. An empty frame: the method and the loss do not go together."
     )
 
 
@@ -117,7 +117,7 @@ def descent(name: str, loss: str, theta: float, psi: float) -> tuple[float, floa
     return found[0], found[1]
 
 
-def write(folder: Path, study: Study, results: Sequence[Played]) -> list[Row]:
+def write(folder: Path, results: Sequence[Played]) -> list[Row]:
     """Write the pictures, the table and the page of a study into its folder, and return the table."""
     rows = rows_of(results)
     pictures = pictures_of(results)
@@ -129,6 +129,6 @@ def write(folder: Path, study: Study, results: Sequence[Played]) -> list[Row]:
         {"title": TITLES[game], "pictures": every, "rows": [row for row in rows if row.game == game]}
         for game, every in pictures.items()
     ]
-    values = {"games": games, "num": len(results), "protocol": protocol(), "start": START, "rounds": ROUNDS}
+    values = {"games": games, "num": len(results), "protocol": protocol(results)}
     write_bytes(folder / PAGE, rendered(values, "study.html.j2").encode())
     return rows

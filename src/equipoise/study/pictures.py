@@ -107,7 +107,7 @@ def _map(found: Sequence[Played], rates: Sequence[float], x: float, y: float) ->
 def _none(x: float, y: float, side: float) -> list[str]:
     """Return an empty map: the method and the loss do not go together."""
     frame = f'<rect x="{x}" y="{y}" width="{side}" height="{side}" rx="2" fill="none" stroke="{RULE}"/>'
-    return [frame, _text(x + side / 2, y + side / 2 + 4, "not together", anchor="middle", colour=SOFT, size=11)]
+    return [frame, _text(x + side / 2, y + side / 2 + 4, "—", anchor="middle", colour=SOFT)]
 
 
 def _rate_labels(rates: Sequence[float], x: float, y: float, *, is_vertical: bool) -> list[str]:

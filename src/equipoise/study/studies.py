@@ -229,7 +229,8 @@ def median_outcome(results: Sequence[Played]) -> Outcome:
     return OUTCOMES[places[len(places) // 2]]
 
 
-def protocol() -> str:
-    """Say how the games are played, for the page."""
-    rounds = ", ".join(f"{game} {num:,}" for game, num in ROUNDS.items())
-    return f"Rounds: {rounds}; batch {BATCH}; no moving average; rates are constant."
+def protocol(results: Iterable[Played]) -> str:
+    """Say how the games of a study are played."""
+    rounds = {found.cell.game: found.cell.rounds for found in results}
+    told = ", ".join(f"{game} {num:,}" for game, num in rounds.items())
+    return f"Rounds: {told}. Batches of {BATCH}; no moving average; the rates are constant."
