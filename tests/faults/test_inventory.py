@@ -16,6 +16,7 @@ import lives
 import pytest
 import torch
 from killing import Case
+from small import by_update
 from torch import nn
 
 from equipoise.errors import UserError
@@ -51,7 +52,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         )
         for name in get_args(OptimizerName)
     },
-    **{f"update {name}": (*CONVOLUTIONS, f"game.update={name}") for name in get_args(UpdateName)},
+    **{f"update {name}": (*CONVOLUTIONS, *by_update(name)) for name in get_args(UpdateName)},
     "resnet, spectral norm": (*WIDE, "networks.family=resnet", "networks.spectral_norm=true"),
     "modern, conditional": (
         *WIDE,

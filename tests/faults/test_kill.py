@@ -21,6 +21,7 @@ import killing
 import pytest
 import torch
 from killing import Case
+from small import by_update
 
 from equipoise.recipe import (
     BoundaryName,
@@ -92,11 +93,7 @@ def test_kills_leave_no_trace_in_a_run_that_started_from_another_ones_weights(
 
 
 OTHER_TASKS = ("points", "super-resolution", "own")
-UPDATES: dict[str, tuple[str, ...]] = {name: (f"game.update={name}",) for name in get_args(UpdateName)}
-PLAIN = tuple(
-    f"game.{player}.{one}" for player in ("generator", "discriminator") for one in ("optimizer=rmsprop", "beta1=0")
-)
-UPDATES["competitive"] += (*PLAIN, "game.loss=minimax")
+UPDATES: dict[str, tuple[str, ...]] = {name: by_update(name) for name in get_args(UpdateName)}
 UPDATES["consensus"] = ("game.update=simultaneous", "game.correction.kind=consensus", "game.lookahead=7")
 IN_TASKS = {
     "points": UPDATES,
@@ -377,8 +374,7 @@ for _name in get_args(LossName):
 for _name in get_args(PenaltyName):
     SETTINGS[f"penalty {_name}"] = (f"game.penalty.kind={_name}",)
 for _name in get_args(UpdateName):
-    SETTINGS[f"update {_name}"] = (*CONVOLUTIONS, f"game.update={_name}")
-SETTINGS["update competitive"] += (*PLAIN, "game.loss=minimax")
+    SETTINGS[f"update {_name}"] = (*CONVOLUTIONS, *by_update(_name))
 for _name in get_args(CorrectionName):
     SETTINGS[f"correction {_name}"] = (f"game.correction.kind={_name}", "game.update=simultaneous")
 SETTINGS["lookahead"] = ("game.lookahead=7", "game.update=optimistic")
