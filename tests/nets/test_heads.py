@@ -142,8 +142,15 @@ def test_a_scale_of_labels_makes_their_vectors_smaller_and_changes_nothing_else(
     assert "inputs.embedding.weight" in plain
 
 
-def test_a_generator_that_is_told_the_label_by_its_norms_has_no_vector_to_scale() -> None:
-    networks = Networks(family="resnet", width=8, latent_size=8, generator_norm="batch", label_scale=0.1)
+@pytest.mark.parametrize("latent_skips", [False, True])
+def test_a_generator_that_is_told_the_label_by_its_norms_has_no_vector_to_scale(latent_skips: bool) -> None:
+    shape: dict[str, Any] = {"size": 16, "channels": 1, "num_classes": 3}
+    networks = Networks(family="resnet", width=8, latent_size=20, generator_norm="batch", label_scale=0.1)
+    networks = replace(networks, latent_skips=latent_skips)
     with pytest.raises(UserError) as caught:
-        make_players(networks, size=16, channels=1, num_classes=3)
-    assert Setting("networks.label_scale", 1) in caught.value.remedies
+        make_players(networks, **shape)
+    remedies = [one for one in caught.value.remedies if isinstance(one, Setting)]
+    assert Setting("networks.label_scale", 1) in remedies
+    for one in remedies:  # each way out is one
+        changed: dict[str, Any] = {one.field.removeprefix("networks."): one.value}
+        make_players(replace(networks, **changed), **shape)

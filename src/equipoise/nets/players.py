@@ -72,20 +72,22 @@ def make_generator(networks: Networks, *, size: GivenSize, channels: int, num_cl
     """
     own = _own_generator(networks, size, channels, num_classes)
     if num_classes and networks.label_scale != 1:
-        _scale_labels(own, networks.label_scale)
+        _scale_labels(own, networks)
     if not networks.categorical_codes + networks.continuous_codes:
         return own
     return CodedGenerator(own, networks.categorical_codes, networks.continuous_codes)
 
 
-def _scale_labels(generator: nn.Module, scale: float) -> None:
-    """Draw the labels' vectors beside the latents this much smaller; raises UserError where there are none."""
+def _scale_labels(generator: nn.Module, networks: Networks) -> None:
+    """Draw the labels' vectors beside the latents at their scale; raises UserError where there are none."""
+    scale = networks.label_scale
     inputs = [one for one in generator.modules() if isinstance(one, LabelledLatents)]
     tables = [one.embedding for one in inputs if one.embedding is not None]
     if not tables:
         problem = "this generator is told the label by its batch norms, and has no vector of it beside the latents"
-        norm = Setting("networks.generator_norm", "none")
-        raise UserError(Setting("networks.label_scale", scale), problem, Setting("networks.label_scale", 1), norm)
+        without_norm = () if networks.latent_skips else (Setting("networks.generator_norm", "none"),)
+        plain = Setting("networks.label_scale", 1)
+        raise UserError(Setting("networks.label_scale", scale), problem, plain, *without_norm)
     with torch.no_grad():
         for table in tables:
             table.weight.mul_(scale)
@@ -219,6 +221,8 @@ def _refuse_unfit(networks: Networks, size: GivenSize) -> None:
             raise UserError(Setting(f"networks.{name}", value), f"with networks.{other}={beside}: {why}", *ways)
     if networks.growing:
         refuse_uneven(size, networks.growing)
+    if networks.stacked:
+        _sizes_of_scales(networks.scales, small_size(size).given, " in stage one of networks.stacked")
 
 
 def _have(families: tuple[FamilyName, ...]) -> str:
@@ -247,13 +251,14 @@ def _asked(networks: Networks, num_classes: int) -> Asked:
     )
 
 
-def _sizes_of_scales(num: int, size: GivenSize) -> list[GivenSize]:
+def _sizes_of_scales(num: int, size: GivenSize, where: str = "") -> list[GivenSize]:
     """Return the sizes of an image halved 0, 1, … times; raises UserError where the smallest is too small."""
     sizes = [size_of(size)]
     while len(sizes) < num:
         smaller = Size(*(math.ceil(side / 2) for side in sizes[-1]))
         if min(smaller) < MIN_SIDE:
-            problem = f"images of {sizes[0]} pixels, halved {len(sizes)} times, have less than {MIN_SIDE} a side"
+            often = "once" if len(sizes) == 1 else f"{len(sizes)} times"
+            problem = f"images of {sizes[0]} pixels{where}, halved {often}, have less than {MIN_SIDE} a side"
             raise UserError(Setting("networks.scales", num), problem, Setting("networks.scales", len(sizes)))
         sizes.append(smaller)
     return [one.given for one in sizes]
