@@ -1,7 +1,7 @@
 """Which optimizer suits which game: the studies of docs/optimizers.md, their record, pictures and tables.
 
-.venv/bin/python bench/optimizers.py play --out FOLDER small ring grid digits   # hours; goes on where it was ended
-.venv/bin/python bench/optimizers.py table FOLDER                                # the record, pictures and the page
+.venv/bin/python bench/optimizers.py play --out FOLDER      # hours; goes on where it was ended
+.venv/bin/python bench/optimizers.py table FOLDER           # the record, pictures and the page
 """
 
 import argparse
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from common import write_record
 
-from equipoise.study.cells import BOUNDS, ROUNDS, USUAL_BOUNDS
+from equipoise.study.cells import BOUNDS, ROUNDS, USUAL_BOUNDS, Played
 from equipoise.study.page import pictures_of
-from equipoise.study.studies import Row, Study, open_study, play_on, refuse_impossible, results_of, rows_of
+from equipoise.study.studies import Row, Study, cells_of, open_study, play_on, refuse_impossible, results_of, rows_of
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "optimizers.md"
@@ -25,9 +25,12 @@ BEGIN, END = "<!-- table: bench/optimizers.py table -->", "<!-- end of the table
 LOSSES = ("non-saturating", "non-saturating + R1", "wasserstein + GP")
 NAMED = ("sgd", "adagrad", "rmsprop", "adam", "extragradient adam", "optimistic adam", "lookahead adam")
 MANY = ("momentum", "adamw", "simultaneous adam", "consensus rmsprop")
+ZERO_SUM = ("rmsprop", "adam", "extragradient adam", "competitive rmsprop")
 STUDIES = {
     "small": Study(games=("dirac", "bilinear"), losses=("minimax", *LOSSES), seeds=1),
     "ring": Study(games=("ring",), methods=(*NAMED, *MANY), losses=LOSSES[:2], seeds=2),
+    "ring-minimax": Study(games=("ring",), methods=ZERO_SUM, losses=("minimax",), seeds=2),
+    "ring-wasserstein": Study(games=("ring",), methods=NAMED, losses=LOSSES[2:], seeds=2),
     "grid": Study(games=("grid",), methods=NAMED, losses=LOSSES[1:2], seeds=2),
     "digits": Study(games=("digits",), methods=NAMED, losses=LOSSES[1:2], seeds=2),
 }
@@ -38,14 +41,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     play = commands.add_parser("play")
-    play.add_argument("names", nargs="+", choices=STUDIES)
+    play.add_argument("names", nargs="*", choices=STUDIES, help="all of them if none is named")
     play.add_argument("--out", type=Path, required=True)
     play.add_argument("--workers", type=int, default=1)
     table = commands.add_parser("table")
     table.add_argument("folder", type=Path)
     options = parser.parse_args()
     if options.command == "play":
-        for name in options.names:
+        for name in options.names or STUDIES:
             play_one(options.out / name, STUDIES[name], options.workers)
         return
     record(options.folder)
@@ -69,23 +72,26 @@ def play_one(folder: Path, study: Study, workers: int) -> None:
 def record(folder: Path) -> None:
     """Write the record of all studies in a folder, their pictures, and the tables of the page."""
     torch.set_num_threads(1)
+    results: list[Played] = []
+    for name, study in STUDIES.items():
+        found = results_of(folder / name)
+        missing = len(cells_of(study)) - len(found)
+        if missing:
+            again = f"bench/optimizers.py play {name} --out {folder}"
+            print(f"{name}: {missing:,} games are missing: {again}", file=sys.stderr)
+        results += found
     games: dict[str, Any] = {}
-    for name in STUDIES:
-        if not (folder / name).exists():
-            print(f"{name} is missing: bench/optimizers.py play {name} --out {folder}", file=sys.stderr)
-            continue
-        results = results_of(folder / name)
-        for game, pictures in pictures_of(results).items():
-            of_game = [one for one in results if one.cell.game == game]
-            games[game] = {
-                "rounds": of_game[0].cell.rounds,
-                "num": len(of_game),
-                "seeds": len({one.cell.seed for one in of_game}),
-                "trains_from": BOUNDS.get(game, USUAL_BOUNDS)[0],
-                "rows": [vars_of(row) for row in rows_of(of_game)],
-            }
-            for picture in pictures:
-                (IMAGES / f"study-{picture.file}").write_text(picture.svg)
+    for game, pictures in pictures_of(results).items():
+        of_game = [one for one in results if one.cell.game == game]
+        games[game] = {
+            "rounds": of_game[0].cell.rounds,
+            "num": len(of_game),
+            "seeds": len({one.cell.seed for one in of_game}),
+            "trains_from": BOUNDS.get(game, USUAL_BOUNDS)[0],
+            "rows": [vars_of(row) for row in rows_of(of_game)],
+        }
+        for picture in pictures:
+            (IMAGES / f"study-{picture.file}").write_text(picture.svg)
     write_record("optimizers", {"rounds": ROUNDS, "games": games})
     write_tables(games)
 

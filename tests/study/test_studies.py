@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from equipoise.cli import main
-from equipoise.errors import UserError
+from equipoise.errors import Option, RunBusyError, UserError
+from equipoise.storage import locks
 from equipoise.study.cells import Cell, Played, play
 from equipoise.study.page import write
 from equipoise.study.pictures import COLOURS, stability_maps, vector_field
@@ -106,6 +107,15 @@ def test_a_cell_that_two_processes_have_played_counts_once(tmp_path: Path) -> No
     lines = tmp_path / "study" / "cells.jsonl"
     lines.write_text(2 * lines.read_text())
     assert [one.cell for one in results_of(tmp_path / "study")] == cells_of(SMALL)
+
+
+def test_a_second_process_does_not_play_the_games_of_a_study_once_more(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    open_study(out, SMALL)
+    with locks.held(out), pytest.raises(RunBusyError, match="is playing this study") as refused:
+        play_on(out, SMALL, 1, lambda text, share: None)
+    assert Option("out", f"{out}-2") in refused.value.remedies
+    assert not results_of(out)
 
 
 def test_a_rate_or_a_name_that_is_given_twice_is_played_once() -> None:

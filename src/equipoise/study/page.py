@@ -74,7 +74,7 @@ def caption_of(game: str, results: Sequence[Played]) -> str:
     return (
         f"Each square is one pair of rates after {results[0].cell.rounds:,} rounds, {seeds}. Trains: a score of "
         f"{trains:g} or more ({what}); in part: {partly:g} or more; diverges: a number was not finite, or the weights "
-        "grew without bound. An empty frame: the method and the loss do not go together."
+        "grew without bound. An empty frame: not played, or the method and the loss do not go together."
     )
 
 

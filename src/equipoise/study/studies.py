@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import torch
 
-from equipoise.errors import Option, UserError, listed, suggested
+from equipoise.errors import Option, RunBusyError, UserError, listed, suggested
+from equipoise.storage import locks
 from equipoise.storage.files import write_bytes
 from equipoise.storage.logs import append, records
 from equipoise.study.cells import BATCH, OUTCOMES, ROUNDS, Cell, Outcome, Played, play
@@ -130,7 +131,17 @@ def results_of(folder: Path) -> list[Played]:
 
 
 def play_on(folder: Path, study: Study, workers: int, progress: Progress) -> list[Played]:
-    """Play every cell that is not played yet, and return all."""
+    """Play every cell that is not played yet, and return all; raises RunBusyError where another process does."""
+    try:
+        with locks.held(folder):
+            return _played_on(folder, study, workers, progress)
+    except locks.Busy as busy:
+        who = f"process {busy.holder.pid} on {busy.holder.host}" if busy.holder else "another process"
+        instead = Option("out", f"{folder}-2")
+        raise RunBusyError(Option("out", folder), f"{who} is playing this study", "Wait for it", instead) from None
+
+
+def _played_on(folder: Path, study: Study, workers: int, progress: Progress) -> list[Played]:
     cells = cells_of(study)
     results = {found.cell: found for found in results_of(folder)}
     waiting = [cell for cell in cells if cell not in results]
