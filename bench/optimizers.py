@@ -11,16 +11,29 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from common import write_record
 
-from equipoise.study.cells import BOUNDS, ROUNDS, USUAL_BOUNDS, Played
+from equipoise.storage.logs import append, records
+from equipoise.study.cells import BOUNDS, ROUNDS, USUAL_BOUNDS, Cell, Played, play
 from equipoise.study.page import pictures_of
-from equipoise.study.studies import Row, Study, cells_of, open_study, play_on, refuse_impossible, results_of, rows_of
+from equipoise.study.studies import (
+    OF_TWO_WEIGHTS,
+    Row,
+    Study,
+    cells_of,
+    open_study,
+    play_on,
+    refuse_impossible,
+    results_of,
+    rows_of,
+)
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "optimizers.md"
 IMAGES = ROOT / "docs" / "images"
+FRESH_CELLS = "fresh.jsonl"
 BEGIN, END = "<!-- table: bench/optimizers.py table -->", "<!-- end of the table -->"
 LOSSES = ("non-saturating", "non-saturating + R1", "wasserstein + GP")
 NAMED = ("sgd", "adagrad", "rmsprop", "adam", "extragradient adam", "optimistic adam", "lookahead adam")
@@ -34,6 +47,7 @@ STUDIES = {
     "grid": Study(games=("grid",), methods=NAMED, losses=LOSSES[1:2], seeds=2),
     "digits": Study(games=("digits",), methods=NAMED, losses=LOSSES[1:2], seeds=2),
 }
+FRESH = (2, 3, 4)  # seeds that choose no pair of rates
 TELL_EVERY = 20.0  # seconds
 
 
@@ -66,20 +80,56 @@ def play_one(folder: Path, study: Study, workers: int) -> None:
             told[0] = time.monotonic()
             print(text, flush=True)
 
-    play_on(folder, study, workers, tell)
+    best = best_cells(play_on(folder, study, workers, tell))
+    done = {found.cell for found in fresh_of(folder)}
+    waiting = [cell for cell in best if cell not in done]
+    torch.set_num_threads(1)
+    for index, cell in enumerate(waiting):
+        append(folder / FRESH_CELLS, msgspec.to_builtins(play(cell)))
+        tell(f"{cell.game}: {index + 1} of {len(waiting)} games on fresh seeds", (index + 1) / len(waiting))
+
+
+def best_cells(results: list[Played]) -> list[Cell]:
+    """Return each method's and loss's best pair of rates, once for each fresh seed; none of games that draw nothing."""
+    rounds = {found.cell.game: found.cell.rounds for found in results}
+    return [
+        Cell(
+            game=row.game,
+            method=row.method,
+            loss=row.loss,
+            generator_rate=row.generator_rate,
+            discriminator_rate=row.discriminator_rate,
+            seed=seed,
+            rounds=rounds[row.game],
+        )
+        for row in rows_of(results)
+        if row.game not in OF_TWO_WEIGHTS
+        for seed in FRESH
+    ]
+
+
+def fresh_of(folder: Path) -> list[Played]:
+    """Return the games of a study's folder that were played on fresh seeds."""
+    return [msgspec.convert(line, Played) for line in records(folder / FRESH_CELLS)]
 
 
 def record(folder: Path) -> None:
     """Write the record of all studies in a folder, their pictures, and the tables of the page."""
     torch.set_num_threads(1)
     results: list[Played] = []
+    fresh: dict[Cell, float] = {}
     for name, study in STUDIES.items():
-        found = results_of(folder / name)
-        missing = len(cells_of(study)) - len(found)
+        played = {found.cell: found for found in results_of(folder / name)}
+        every = [played[cell] for cell in cells_of(study) if cell in played]
+        scores = {found.cell: found.score for found in fresh_of(folder / name)}
+        best = best_cells(every)
+        missing = len(cells_of(study)) - len(every) + sum(cell not in scores for cell in best)
         if missing:
             again = f"bench/optimizers.py play {name} --out {folder}"
-            print(f"{name}: {missing:,} games are missing: {again}", file=sys.stderr)
-        results += found
+            print(f"{name} is left out: {missing:,} of its games are missing: {again}", file=sys.stderr)
+            continue
+        results += every
+        fresh |= {cell: scores[cell] for cell in best}
     games: dict[str, Any] = {}
     for game, pictures in pictures_of(results).items():
         of_game = [one for one in results if one.cell.game == game]
@@ -88,7 +138,7 @@ def record(folder: Path) -> None:
             "num": len(of_game),
             "seeds": len({one.cell.seed for one in of_game}),
             "trains_from": BOUNDS.get(game, USUAL_BOUNDS)[0],
-            "rows": [vars_of(row) for row in rows_of(of_game)],
+            "rows": [vars_of(row, fresh) for row in rows_of(of_game)],
         }
         for picture in pictures:
             (IMAGES / f"study-{picture.file}").write_text(picture.svg)
@@ -96,8 +146,13 @@ def record(folder: Path) -> None:
     write_tables(games)
 
 
-def vars_of(row: Row) -> dict[str, Any]:
-    """Return a row with numbers as precise as they are."""
+def vars_of(row: Row, fresh: dict[Cell, float]) -> dict[str, Any]:
+    """Return a row with numbers as precise as they are, and what its best pair of rates reaches on fresh seeds."""
+    again = [
+        score
+        for cell, score in fresh.items()
+        if (cell.game, cell.method, cell.loss) == (row.game, row.method, row.loss)
+    ]
     return {
         "method": row.method,
         "loss": row.loss,
@@ -108,6 +163,7 @@ def vars_of(row: Row) -> dict[str, Any]:
         "high": round(row.high, 3),
         "rates": [row.generator_rate, row.discriminator_rate],
         "milliseconds": round(row.cost, 2),
+        "fresh": [round(one, 3) for one in sorted(again)],
     }
 
 
@@ -123,17 +179,22 @@ def tables(games: dict[str, Any]) -> str:
     parts = []
     for game, found in games.items():
         parts += ["", f"**{game}**, {found['rounds']:,} rounds, {words(found['seeds'])}", ""]
-        parts += [
-            "| loss | method | settings that train (at least in part) | best score | at rates G, D | ms a round |"
-        ]
-        parts += ["|---|---|---|---|---|---|"]
+        has_fresh = any(row["fresh"] for row in found["rows"])
+        head = f"best score{' (range)' if found['seeds'] > 1 else ''} | at rates G, D"
+        if has_fresh:
+            head += f" | there on {len(FRESH)} fresh seeds"
+        parts += [f"| loss | method | settings that train (at least in part) | {head} | ms a round |"]
+        parts += ["|---|---|---|---|---|---|---|" if has_fresh else "|---|---|---|---|---|---|"]
         for row in found["rows"]:
             spread = f"{row['score']:.2f}"
             if found["seeds"] > 1:
                 spread += f" ({row['low']:.2f} to {row['high']:.2f})"
             rates = ", ".join(f"{rate:g}" for rate in row["rates"])
             share = f"{100 * row['share']:.0f} % ({100 * row['partly']:.0f} %)"
-            cells = (row["loss"], row["method"], share, spread, rates, f"{row['milliseconds']:.2f}")
+            cells = [row["loss"], row["method"], share, spread, rates, f"{row['milliseconds']:.2f}"]
+            if has_fresh:
+                low, middle, high = row["fresh"]
+                cells.insert(5, f"{middle:.2f} ({low:.2f} to {high:.2f})")
             parts.append(f"| {' | '.join(cells)} |")
     return "\n".join(parts).strip()
 

@@ -16,6 +16,7 @@ OUTCOMES: tuple[Outcome, ...] = ("trains", "partly", "fails", "diverges")
 BOUNDS = {"grid": (0.6, 0.3), "digits": (0.5, 0.25)}  # scores from which a cell trains, or does so in part
 USUAL_BOUNDS = (0.8, 0.4)  # of the other games
 BATCH = 128
+LATE = 0.8  # the share of a game from which on it is scored, where the players turn around an equilibrium
 LOOKS = 20  # in a game, for where it stands and whether it is lost
 ROUNDS = {"dirac": 500, "bilinear": 500, "ring": 1_500, "grid": 3_000, "digits": 2_000}
 
@@ -36,7 +37,7 @@ class Played(msgspec.Struct, frozen=True, kw_only=True):
     """How a cell came out."""
 
     cell: Cell
-    is_lost: bool  # a step was refused, as something was not finite, or the weights ran away
+    is_lost: bool  # a step was refused, as something was not finite, or the weights ran away at one of the looks
     score: float  # in 0..1; 0 where it was lost
     milliseconds: float  # a round, on one thread
     path: tuple[tuple[float, float], ...] = ()  # of two weights, at each look
@@ -44,12 +45,15 @@ class Played(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def outcome(self) -> Outcome:
         """Whether it trains."""
-        if self.is_lost:
-            return "diverges"
-        trains, partly = BOUNDS.get(self.cell.game, USUAL_BOUNDS)
-        if self.score >= trains:
-            return "trains"
-        return "partly" if self.score >= partly else "fails"
+        return "diverges" if self.is_lost else outcome_of(self.cell.game, self.score)
+
+
+def outcome_of(game: str, score: float) -> Outcome:
+    """Return whether a game that was not lost trains, by its score."""
+    trains, partly = BOUNDS.get(game, USUAL_BOUNDS)
+    if score >= trains:
+        return "trains"
+    return "partly" if score >= partly else "fails"
 
 
 def play(cell: Cell) -> Played:
@@ -63,15 +67,20 @@ def play(cell: Cell) -> Played:
     seconds = 0.0
     num = 0
     is_lost = False
+    late: list[float] = []
     while num < cell.rounds and not is_lost:
         numbers = update.round(arena.terms(num))
         num += 1
+        flags = [value for found in numbers for name, value in found.items() if name.endswith("_skipped")]
+        is_lost = any(bool(flag) for flag in flags)
+        if arena.turns and num > LATE * cell.rounds:
+            late.append(arena.score())
         if num % every == 0 or num == cell.rounds:
             seconds = time.perf_counter() - begin
             path.append(arena.point())
-            flags = [value for found in numbers for name, value in found.items() if name.endswith("_skipped")]
-            is_lost = any(bool(flag) for flag in flags) or not is_finite(arena)
-    score = math.nan if is_lost else arena.score()
+            is_lost = is_lost or not is_finite(arena)
+    scores = [math.nan] if is_lost else late or [arena.score()]
+    score = math.nan if any(map(math.isnan, scores)) else min(scores)
     return Played(
         cell=cell,
         is_lost=math.isnan(score),

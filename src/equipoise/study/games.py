@@ -6,7 +6,8 @@
 - `digits`: handwritten digits of 14×14 pixels, small perceptrons.
 
 A game ends with a score in 0..1, higher is better: of the first two, by how much nearer to their equilibrium the
-players are than at the start; of the others, the share of the probability that is where it should be.
+players are than at the start, at the worst of the last rounds, since they may turn around it; of the others, the share
+of the probability that is where it should be.
 """
 
 import math
@@ -45,6 +46,7 @@ class Arena:
     terms: Callable[[int], TermsOf]  # of a round
     score: Callable[[], float]  # in 0..1, NaN where it is lost
     point: Callable[[], tuple[float, float] | None] = field(default=lambda: None)  # of two weights
+    turns: bool = False  # around its equilibrium, so that the score of one round would be chance
 
 
 class Number(nn.Module):
@@ -98,7 +100,7 @@ def _two_weights(game: Game, seed: int, *, is_bilinear: bool) -> Arena:
         """Return the terms of a round."""
         return lambda role, draw: field_terms(game, players, role, index, is_bilinear=is_bilinear)
 
-    return Arena(players, terms, score, point)
+    return Arena(players, terms, score, point, turns=True)
 
 
 def field_terms(game: Game, players: Players, role: Role, index: int, *, is_bilinear: bool) -> Terms:

@@ -66,11 +66,11 @@ def caption_of(game: str, results: Sequence[Played]) -> str:
     """Say what a map shows."""
     trains, partly = BOUNDS.get(game, USUAL_BOUNDS)
     num = len({one.cell.seed for one in results})
-    seeds = "one seed" if num == 1 else f"the middle outcome of {num} seeds"
+    seeds = "one seed" if num == 1 else f"by the median score of {num} seeds"
     what = "probability in common with the data"
     if game in OF_TWO_WEIGHTS:
         seeds = "one start"
-        what = "how much nearer to the equilibrium than at the start"
+        what = "how much nearer to the equilibrium than at the start, at the worst of the last fifth of the rounds"
     return (
         f"Each square is one pair of rates after {results[0].cell.rounds:,} rounds, {seeds}. Trains: a score of "
         f"{trains:g} or more ({what}); in part: {partly:g} or more; diverges: a number was not finite, or the weights "

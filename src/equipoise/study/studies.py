@@ -15,10 +15,11 @@ from equipoise.errors import Option, RunBusyError, UserError, listed, suggested
 from equipoise.storage import locks
 from equipoise.storage.files import write_bytes
 from equipoise.storage.logs import append, records
-from equipoise.study.cells import BATCH, OUTCOMES, ROUNDS, Cell, Outcome, Played, play
+from equipoise.study.cells import BATCH, ROUNDS, Cell, Outcome, Played, outcome_of, play
 from equipoise.study.methods import LOSSES, METHODS, PLAIN, PRACTICAL, go_together
 
 SETTINGS, CELLS = "study.json", "cells.jsonl"
+PROTOCOL = 2  # one more where the same cells come out otherwise, or a study without rates or rounds has other cells
 TELL_EVERY = 1.0  # seconds between two lines on how far a study is
 OF_TWO_WEIGHTS = ("dirac", "bilinear")
 GAMES = tuple(ROUNDS)
@@ -41,6 +42,13 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     rates: tuple[float, ...] = ()  # none: those that suit a game
     seeds: int = 2
     rounds: int | None = None  # none: those that suit a game
+
+
+class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the folder of a study says of it."""
+
+    protocol: int
+    study: Study
 
 
 def cells_of(study: Study) -> list[Cell]:
@@ -100,7 +108,7 @@ def open_study(folder: Path, study: Study) -> None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(Option("out", folder), "something else is there", Option("out", f"{folder}-2"))
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, msgspec.json.format(msgspec.json.encode(study)))
+        write_bytes(path, msgspec.json.format(msgspec.json.encode(Kept(PROTOCOL, study))))
         return
     if studied(folder) != study:
         problem = "another study is kept there, with other games, methods, losses, rates, seeds or rounds"
@@ -109,10 +117,14 @@ def open_study(folder: Path, study: Study) -> None:
 
 def studied(folder: Path) -> Study:
     """Return what a folder's study is of; raises UserError where there is none."""
+    again = "Make one: equipoise study optimizers"
     try:
-        return msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Study)
+        kept = msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Kept)
     except (OSError, msgspec.DecodeError):
-        raise UserError(str(folder), "is no study", "Make one: equipoise study optimizers") from None
+        raise UserError(str(folder), "is no study of this version", again) from None
+    if kept.protocol != PROTOCOL:
+        raise UserError(str(folder), "its games are scored as another version does it", again)
+    return kept.study
 
 
 def results_of(folder: Path) -> list[Played]:
@@ -235,9 +247,10 @@ def settings_of(results: Iterable[Played]) -> dict[tuple[float, float], list[Pla
 
 
 def median_outcome(results: Sequence[Played]) -> Outcome:
-    """Return the middle outcome of several seeds, the worse one of two."""
-    places = sorted(OUTCOMES.index(one.outcome) for one in results)
-    return OUTCOMES[places[len(places) // 2]]
+    """Return the outcome of a setting: by the median score of its seeds, unless more than half of them diverge."""
+    if statistics.mean(one.is_lost for one in results) > 0.5:
+        return "diverges"
+    return outcome_of(results[0].cell.game, statistics.median(one.score for one in results))
 
 
 def protocol(results: Iterable[Played]) -> str:
