@@ -196,6 +196,32 @@ def test_a_round_is_that_of_a_loop_by_hand(name: OptimizerName, rule: UpdateName
             torch.testing.assert_close(value, expected[key], msg=f"{role} {key}")
 
 
+class Pair(nn.Module):
+    """Two weights, of which the second may come in later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+
+
+def test_a_weight_that_comes_in_later_takes_a_plain_step_first_under_optimistic_play():
+    plain = OptimizerSettings(optimizer="sgd", rate=0.1, beta1=0.0)
+    generator = Pair()
+    update = make_update(Game(update="optimistic", generator=plain, discriminator=plain), Players(generator, Pair()))
+    found = []
+    for slope in (0.0, 0.0, 1.0, 3.0):
+
+        def terms(role: Role, draw: int, slope: float = slope) -> Terms:
+            own: Any = update.players.of(role)
+            loss = own.first + own.second if role == "discriminator" else own.first
+            return Terms({"adversarial": (loss + slope * own.second if slope else loss)[None]})
+
+        update.round(terms)
+        found.append((generator.first.item(), generator.second.item()))
+    # a step of 0.1 · slope at first, then twice the present one less the one before
+    assert found == [pytest.approx(pair) for pair in ((-0.1, 0), (-0.2, 0), (-0.3, -0.1), (-0.4, -0.6))]
+
+
 @pytest.mark.parametrize("rule", BY_STEPS)
 def test_a_players_terms_leave_no_gradient_in_the_other(rule: UpdateName):
     update = made(rule)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small import by_update
 from torch import Tensor, nn
 
 from equipoise.data.photos import read_photos
@@ -434,6 +435,7 @@ def test_it_draws_nothing_by_itself(tmp_path: Path) -> None:
         (["game.instance_noise=0.1"], "game.instance_noise"),
         (["game.packing=2"], "game.packing"),
         (["networks.minibatch_deviation=true"], "networks.minibatch_deviation"),
+        ([*by_update("competitive"), "game.penalty.kind=none"], "game.update"),
     ],
 )
 def test_settings_that_mean_nothing_here_are_refused(
