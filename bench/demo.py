@@ -5,11 +5,7 @@
 
 All train for the same wall time, each in a process of its own. A classifier that training never sees gives the Fréchet
 distance of 5,000 samples to the test split in its penultimate features, and the share of each class. Writes
-records/demo.json, a picture of both curves and one grid of samples a recipe. The table of recipes is the same
-measurement of all of them:
-
-    python bench/demo.py --name recipes --seconds 180 --recipes modern dcgan wgan wgan-gp lsgan hinge-sn \
-        mlp-classic dcgan-64 conv-28
+records/demo.json, a picture of both curves and one grid of samples a recipe. `zoo.py` measures all recipes.
 
 With `--before`, the same recipe is trained by the code of another checkout and by this one's, in turn, and samples a
 second stand beside the distance: whether the demo is as good and as fast as before. Writes records/demo-before.json.
@@ -54,6 +50,7 @@ class Entrant:
     recipe: str
     checkout: Path = ROOT
     throttled: float = 0.0  # seconds
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def measured(entrant: Entrant, budget: str, seed: int, folder: Path) -> Measurem
         budget=budget,
         out=str(folder / f"{entrant.name}-{seed}"),
         seed=seed,
-        settings=("stopping.policy=budget",),  # every recipe to the end
+        settings=("stopping.policy=budget", *entrant.settings),  # every recipe to the end
         draws=((NUM, 1), (NUM_SHOWN, 0)),
         throttled=entrant.throttled,
     )
@@ -167,7 +164,7 @@ def compare(before: Path, recipe: str, seconds: int, seeds: list[int], throttled
         print(f"{name}: Fréchet distance {distances[name]:.1f}, {speeds[name]:.0f} samples a second (medians)")
 
 
-def show(recipes: list[str], seconds: int, seeds: list[int], name: str) -> None:
+def show(recipes: list[str], seconds: int, seeds: list[int]) -> None:
     """Train all recipes in turn, and write the record and the pictures."""
     found = entered([Entrant(recipe, recipe) for recipe in recipes], seconds, seeds)
     runs = [one.values for one in found]
@@ -178,12 +175,12 @@ def show(recipes: list[str], seconds: int, seeds: list[int], name: str) -> None:
         "medians": medians(runs, "frechet_distance"),
         "runs": runs,
     }
-    print(write_record(name, values))
+    print(write_record("demo", values))
     for one in found:
         if one.values["seed"] == seeds[0]:
             (RECORDS / f"samples-{one.values['recipe']}.png").write_bytes(grid(one.shown))
     if len(recipes) == 2:
-        (RECORDS / f"{name}.svg").write_text(picture(runs))
+        (RECORDS / "demo.svg").write_text(picture(runs))
 
 
 def main() -> None:
@@ -192,13 +189,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=300)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--recipes", nargs="+", metavar="NAME", help="default: modern mlp-classic; before: modern")
-    parser.add_argument("--name", default="demo")
     parser.add_argument("--before", type=Path, metavar="PATH", help="another checkout, to compare this one with")
     parser.add_argument("--throttled", type=float, default=0.0, metavar="SECONDS", help="with --before: a slow start")
     options = parser.parse_args()
     trained_classifier(prepare(Data()))  # a mistake shows before anything is trained
     if options.before is None:
-        show(options.recipes or ["modern", "mlp-classic"], options.seconds, options.seeds, options.name)
+        show(options.recipes or ["modern", "mlp-classic"], options.seconds, options.seeds)
         return
     recipe, *others = options.recipes or ["modern"]
     if others:

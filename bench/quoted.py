@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 RECORDS = Path(__file__).parent / "records"
+SETTING = (
+    "Fréchet distance of 5,000 samples in an outside classifier's features on MNIST, lower is better: median and range "
+    "of {seeds} seeds after {seconds} s of training on one core, with the share of the rarest class; then after "
+    "{samples} samples"
+)
 
 
 def numbers() -> dict[str, str]:
@@ -139,19 +144,35 @@ def startup() -> dict[str, str]:
 
 def recipes() -> dict[str, str]:
     """Return one line a recipe, and how they were measured."""
-    record = _read("recipes")
-    seconds = round(max(run["seconds"] for run in record["runs"]) / 30) * 30
-    threads = record["threads"]
-    cores = {1: "one core", 2: "two cores"}.get(threads, f"{threads} cores")
-    setting = (
-        f"Fréchet distance of 5,000 samples in an outside classifier's features on MNIST after {seconds} s of training "
-        f"on {cores}, one seed, lower is better; in brackets the share of the rarest class"
-    )
-    found = {"recipes.setting": setting}
-    for run in record["runs"]:
-        rarest = 100 * min(run["class_shares"])
-        found[f"recipes.{run['recipe']}"] = f"{_short(run['frechet_distance'])} ({rarest:.1f} %)"
-    return found
+    record = _read("zoo")
+    seconds = record["budgets"]["time"].removesuffix("s")
+    samples = int(record["budgets"]["samples"])
+    seeds = {row[kind]["seeds"] for row in record["rows"] for kind in ("time", "samples")}
+    (num,) = seeds  # of every recipe as many
+    found = {"recipes.setting": SETTING.format(seeds=num, seconds=seconds, samples=f"{samples:,}")}
+    return found | {f"recipes.{row['recipe']}": cells_of(row) for row in record["rows"]}
+
+
+def result_of(row: dict[str, Any]) -> str:
+    """Say in a line what a recipe came to, as `equipoise recipes` quotes it."""
+    time, samples = row["time"], row["samples"]
+    return f"{distance_of(time)}, rarest class {rarest_of(time)}; at equal samples {distance_of(samples)}"
+
+
+def cells_of(row: dict[str, Any]) -> str:
+    """Return what a recipe came to as cells of a table."""
+    time, samples = row["time"], row["samples"]
+    return f"{distance_of(time)} | {rarest_of(time)} | {distance_of(samples)}"
+
+
+def distance_of(found: dict[str, Any]) -> str:
+    """Return a median and its range over seeds."""
+    return f"{found['median']:.0f} ({found['low']:.0f}–{found['high']:.0f})"
+
+
+def rarest_of(found: dict[str, Any]) -> str:
+    """Return the share of the rarest class."""
+    return f"{100 * found['rarest']:.1f} %"
 
 
 def super_resolution() -> dict[str, str]:

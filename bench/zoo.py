@@ -1,12 +1,12 @@
 """Every named recipe on the embedded digits, at equal time and at equal samples, with several seeds.
 
     .venv/bin/python bench/zoo.py play --out FILE [--recipes …] [--seeds 0 1 2] [--seconds 90] [--samples 40000]
-    .venv/bin/python bench/zoo.py table FILE    # bench/records/zoo.json, and the table, into its page if there is one
+    .venv/bin/python bench/zoo.py table FILE …  # bench/records/zoo.json, and the table and the pictures of docs/zoo.md
 
 Each training is a process of its own on one thread, scored by a classifier that it never sees (bench/classifier.py):
 the Fréchet distance of 5,000 samples, and the share of the rarest class. A finished one is a line of FILE, so that the
 same command goes on where it was ended. Seeds come one after the other, and recipes in turn. Nothing else may run
-meanwhile: on a busy machine the same time is not the same work.
+meanwhile: on a busy machine the same time is not the same work. Two cores may take half of the recipes each.
 """
 
 import argparse
@@ -18,9 +18,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from classifier import trained_classifier
 from common import hardware, write_record
 from demo import Entrant, measured
+from PIL import Image
+from quoted import distance_of, rarest_of, result_of
 
 from equipoise.data.pool import prepare
 from equipoise.recipe import Data
@@ -30,9 +33,11 @@ from equipoise.tasks.exhibits import grid
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "zoo.md"
+IMAGES = ROOT / "docs" / "images"
 BEGIN, END = "<!-- table: bench/zoo.py table -->", "<!-- end of the table -->"
 NOT_FOR_DIGITS = ("photos",)  # which sees features of photographs
 KINDS = ("time", "samples")
+SETTINGS = {"growing": ("task.size=32",)}  # as 28 cannot be halved evenly
 
 
 def main() -> None:
@@ -45,10 +50,10 @@ def main() -> None:
     play.add_argument("--seconds", type=int, default=90)
     play.add_argument("--samples", type=int, default=40_000)
     table = commands.add_parser("table")
-    table.add_argument("file", type=Path)
+    table.add_argument("files", type=Path, nargs="+")
     options = parser.parse_args()
     if options.command == "table":
-        record(options.file)
+        record(options.files)
         return
     os.environ["OMP_NUM_THREADS"] = "1"
     trained_classifier(prepare(Data()))
@@ -64,7 +69,7 @@ def play_all(out: Path, budgets: dict[str, str], turns: list[tuple[str, int, str
     begin = time.monotonic()
     for index, (kind, seed, name) in enumerate(waiting):
         with tempfile.TemporaryDirectory() as folder:
-            found = measured(Entrant(name, name), budgets[kind], seed, Path(folder))
+            found = measured(Entrant(name, name, settings=SETTINGS.get(name, ())), budgets[kind], seed, Path(folder))
         values = {key: value for key, value in found.values.items() if key not in ("entrant", "curve")}
         append(out, {"kind": kind, "budget": budgets[kind], **values, "hardware": hardware()})
         if kind == "time" and seed == 0:
@@ -78,22 +83,29 @@ def play_all(out: Path, budgets: dict[str, str], turns: list[tuple[str, int, str
         )
 
 
-def record(file: Path) -> None:
-    """Write the record, and the table between the marks of the page."""
-    lines = list({(line["budget"], line["recipe"], line["seed"]): line for line in records(file)}.values())
-    rows = [row for name in NAMES if (row := row_of(name, lines))]
-    budgets = {kind: sorted({line["budget"] for line in lines if line["kind"] == kind}) for kind in KINDS}
+def record(files: list[Path]) -> None:
+    """Write the record, the pictures, and the table between the marks of the page."""
+    torch.set_num_threads(1)  # as each training had, which the record says
+    every = [line for file in files for line in records(file)]
+    lines = list({(line["budget"], line["recipe"], line["seed"]): line for line in every}.values())
+    budgets = {kind: {line["budget"] for line in lines if line["kind"] == kind} for kind in KINDS}
     for kind, found in budgets.items():
-        if len(found) > 1:
-            raise SystemExit(f"{file} has equal {kind} of {' and of '.join(found)}: give a file with one of them")
+        if len(found) != 1:
+            given = " and of ".join(sorted(found)) or "nothing"
+            raise SystemExit(f"equal {kind} of {given}: give files with one of them")
+    rows = [row for name in NAMES if (row := row_of(name, lines))]
     machines = sorted({line["hardware"]["processor"] for line in lines})
-    print(write_record("zoo", {"budgets": budgets, "processors": machines, "rows": rows}))
-    if not PAGE.exists():
-        print(table_of(rows))
-        return
+    print(write_record("zoo", {"budgets": {kind: min(budgets[kind]) for kind in KINDS}, "on": machines, "rows": rows}))
+    for file in files:
+        for path in file.parent.glob(f"{file.stem}-*.png"):
+            with Image.open(path) as picture:  # the upper two of eight rows
+                upper = picture.crop((0, 0, picture.width, picture.height // 4))
+            upper.save(IMAGES / f"zoo-{path.stem.removeprefix(f'{file.stem}-')}.png", optimize=True)
     text = PAGE.read_text()
     page = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table_of(rows)}\n{END}", text, flags=re.DOTALL)
     PAGE.write_text(page)
+    for row in rows:
+        print(f"{row['recipe']}: {result_of(row)}")
 
 
 def row_of(name: str, lines: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -102,37 +114,38 @@ def row_of(name: str, lines: list[dict[str, Any]]) -> dict[str, Any] | None:
     for kind in KINDS:
         found = [line for line in lines if line["recipe"] == name and line["kind"] == kind]
         if not found:
-            continue
+            return None
         distances = [line["frechet_distance"] for line in found]
         row[kind] = {
             "seeds": len(found),
-            "median": round(statistics.median(distances), 1),
-            "low": round(min(distances), 1),
-            "high": round(max(distances), 1),
-            "rarest": round(statistics.median(min(line["class_shares"]) for line in found), 3),
-            "seconds": round(statistics.median(line["seconds"] for line in found)),
+            "median": statistics.median(distances),
+            "low": min(distances),
+            "high": max(distances),
+            "rarest": statistics.median(min(line["class_shares"]) for line in found),
+            "seconds": statistics.median(line["seconds"] for line in found),
             "samples": round(statistics.median(line["samples"] for line in found)),
         }
-    return row if len(row) > 2 else None
+    return row
 
 
 def table_of(rows: list[dict[str, Any]]) -> str:
     """Return the table of all recipes, the best at equal time first."""
-    head = (
-        "| recipe | paper | at equal time | rarest class | samples in it | at equal samples | rarest class | seconds |"
-    )
-    parts = [head, "|---|---|---|---|---|---|---|---|"]
-    for row in sorted(rows, key=lambda row: row.get("time", {}).get("median", float("inf"))):
-        cells = [f"`{row['recipe']}`", row["paper"]]
-        for kind, price in (("time", "samples"), ("samples", "seconds")):
-            found = row.get(kind)
-            if found is None:
-                cells += ["", "", ""]
-                continue
-            distance = f"{found['median']:.0f}"
-            if found["seeds"] > 1:
-                distance += f" ({found['low']:.0f} to {found['high']:.0f})"
-            cells += [distance, f"{100 * found['rarest']:.1f} %", f"{found[price]:,}"]
+    parts = [
+        "| recipe | at equal time | rarest class | seen | at equal samples | rarest class | seconds | samples |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: row["time"]["median"]):
+        name = row["recipe"]
+        cells = (
+            f"`{name}`",
+            distance_of(row["time"]),
+            rarest_of(row["time"]),
+            f"{row['time']['samples'] / 1000:.0f}k",
+            distance_of(row["samples"]),
+            rarest_of(row["samples"]),
+            f"{row['samples']['seconds']:.0f}",
+            f"![Two rows of samples of {name}](images/zoo-{name}.png)",
+        )
         parts.append(f"| {' | '.join(cells)} |")
     return "\n".join(parts)
 

@@ -30,6 +30,7 @@ from equipoise.recipe import (
 )
 from equipoise.recipes import (
     NAMES,
+    OF_IMAGES,
     Facts,
     RecipeName,
     build,
@@ -41,10 +42,11 @@ from equipoise.recipes import (
     usual,
 )
 from equipoise.recipes.formulas import LOSSES, PENALTIES
-from equipoise.sizes import evenly_halved, size_of
+from equipoise.sizes import Size, evenly_halved, parsed_size, size_of
 from equipoise.tasks import points
 
 SIZES = (8, 9, 17, 28, 32, 64, 100, 256)
+RECTANGLES = (Size(40, 30), Size(64, 20), Size(100, 20), Size(8, 40))
 
 
 def every_recipe(name: RecipeName) -> list[tuple[Facts, Recipe]]:
@@ -77,22 +79,29 @@ def test_a_recipe_is_valid_for_every_image_and_machine(name: RecipeName) -> None
         assert checked(recipe) == recipe
         assert from_dict(to_dict(recipe)) == recipe
         assert isinstance(recipe.task, Images)
-        assert recipe.task.size in (None, 28, 64) or (
-            (recipe.networks.growing or recipe.networks.stacked)
-            and recipe.task.size == max(evenly_halved(size_of(facts.size)).given, 16 if recipe.networks.stacked else 8)
-        ), "a fixed size is that of the paper, or the nearest that can be halved"
+        assert recipe.task.size in (None, 28, 64), "a fixed size is that of the paper"
         assert recipe.networks.width >= 8, facts
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_networks_of_a_recipe_can_be_built_for_every_image(name: RecipeName) -> None:
-    for facts, recipe in every_recipe(name):
+    every = [(facts, size_of(facts.size), recipe) for facts, recipe in every_recipe(name)]
+    for size in RECTANGLES:
+        facts = Facts(size=size.side, channels=3, num_train=500, smaller=min(size))
+        every.append((facts, size, build(name, facts)))
+    for facts, given, recipe in every:
         if facts.channels == 1 or facts.size in (9, 32, 100):
             continue
         assert isinstance(recipe.task, Images)
-        size = recipe.task.size or facts.size
+        size = given if recipe.task.size is None else size_of(recipe.task.size)
+        shape = {"size": size.given, "channels": facts.channels, "num_classes": 0}
+        if (recipe.networks.growing and evenly_halved(size) != size) or (recipe.networks.stacked and min(size) < 9):
+            with pytest.raises(UserError) as caught, torch.device("meta"):
+                make_players(recipe.networks, **shape)
+            (option,) = [one for one in caught.value.remedies if isinstance(one, Option)]
+            shape |= {"size": parsed_size(str(option.value), option)}
         with torch.device("meta"):
-            players = make_players(recipe.networks, size=size, channels=facts.channels, num_classes=0)
+            players = make_players(recipe.networks, **shape)
         assert all(next(player.parameters()).is_meta for player in players)
 
 
@@ -116,7 +125,9 @@ def test_turning_off_the_penalty_and_the_augmentation_takes_what_the_refusals_sa
     off = ["game.penalty.kind=none", "game.penalty.gamma=0", "game.penalty.gamma_end=none"]
     off += ["augment.kinds=", "augment.probability=0"]
     for _, recipe in every_recipe(name):
-        assert with_settings(recipe, off).augment == Augment()
+        plain = with_settings(recipe, off)
+        assert plain.augment == Augment()
+        assert (plain.game.penalty.kind, plain.game.penalty.gamma, plain.game.penalty.gamma_end) == ("none", 0, None)
 
 
 def test_few_images_are_augmented_by_the_default_recipe_and_many_are_not() -> None:
@@ -186,7 +197,10 @@ def test_a_recipe_is_valid_for_every_task_and_keeps_its_loss(name: RecipeName, t
         assert checked(recipe) == recipe
         assert from_dict(to_dict(recipe)) == recipe
         assert recipe.game.loss == of_images.game.loss
-        if not isinstance(task, Custom):
+        if isinstance(task, Custom):
+            terms = {name: getattr(recipe.game, name) for name in OF_IMAGES}
+            assert terms == OF_IMAGES, "such a task has terms of its own"
+        else:
             assert recipe.augment == Augment(), "these are for images"
 
 

@@ -92,13 +92,23 @@ def test_no_text_has_a_number_left_open() -> None:
 
 
 def test_the_recipes_command_quotes_the_records() -> None:
-    found = numbers()
-    on_digits = {name: named(name).about for name in NAMES if named(name).about.samples is not None}
-    for name, about in on_digits.items():
-        assert about.result == found[f"recipes.{name}"], f"{name}: {about.result}"
-    assert found["recipes.setting"] == SETTING
-    runs = json.loads((ROOT / "bench" / "records" / "recipes.json").read_text())["runs"]
-    assert {run["recipe"]: run["samples"] for run in runs} == {name: about.samples for name, about in on_digits.items()}
+    rows = {row["recipe"]: row for row in json.loads((ROOT / "bench" / "records" / "zoo.json").read_text())["rows"]}
+    assert {name for name in NAMES if named(name).about.samples is not None} == rows.keys()
+    result_of = bench("quoted").result_of
+    for name, row in rows.items():
+        about = named(name).about
+        assert (about.result, about.samples) == (result_of(row), row["time"]["samples"]), name
+    assert numbers()["recipes.setting"] == SETTING
+
+
+def test_a_table_of_all_recipes_is_not_made_of_two_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    zoo = bench("zoo")
+    line = {"recipe": "dcgan", "seed": 0, "samples": 1, "seconds": 1.0, "class_shares": [0.1], "frechet_distance": 2.0}
+    lines = [line | {"kind": "time", "budget": budget, "hardware": {"processor": ""}} for budget in ("60s", "90s")]
+    (tmp_path / "zoo.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    with pytest.raises(SystemExit, match="equal time of 60s and of 90s"):
+        zoo.record([tmp_path / "zoo.jsonl"])
 
 
 def test_the_page_of_pictures_has_the_table_that_was_measured() -> None:

@@ -23,6 +23,7 @@ from equipoise.host.stages import Stage, at_training
 from equipoise.loop import Observer, Outcome
 from equipoise.metrics.features.encoder import STARTED_SHARE
 from equipoise.recipe import Recipe
+from equipoise.recipes.stages import stages_of
 from equipoise.report.card import model_card
 from equipoise.report.report import write_report
 from equipoise.runs.candidates import score_in
@@ -101,7 +102,7 @@ def first_threads(training: Training) -> int | None:
 
 def monitor_of(recipe: Recipe, judge: Judge) -> Monitor:
     """Return the monitor of a recipe for what a judge measures."""
-    return Monitor(recipe.stopping, recipe.budget, judge.metrics, recipe.remedies, recipe.game)
+    return Monitor(recipe.stopping, recipe.budget, judge.metrics, recipe.remedies, recipe.game, stages_of(recipe))
 
 
 def note_environment(training: Training) -> None:

@@ -63,6 +63,18 @@ def size_of_shape(shape: tuple[int, ...]) -> Size:
     return Size(shape[-1], shape[-2])
 
 
+def resolutions(size: GivenSize) -> list[Size]:
+    """Return sizes from `size` down, both sides halved (rounded up) until the smaller is at most 4: 28, 14, 7, 4.
+
+    A rectangle of 40×30 ends at 5×4. Stopping at 7 leaves a 28×28 discriminator two convolutions deep: too few to see
+    a digit's whole shape.
+    """
+    sizes = [size_of(size)]
+    while min(sizes[-1]) > 4:
+        sizes.append(Size(*(math.ceil(side / 2) for side in sizes[-1])))
+    return sizes
+
+
 def evenly_halved(size: Size) -> Size:
     """Return the nearest size whose sides stay whole while both are halved until the smaller is at most 4 pixels."""
     unit = 1

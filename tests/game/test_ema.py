@@ -1,8 +1,11 @@
 """The average of weights against its closed form."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from equipoise.game.ema import WARM_UP, ema_decay, update_ema
 
@@ -57,3 +60,17 @@ def test_update_leaves_the_module_and_the_graph_alone():
     update_ema(average, module, 0.5)
     assert torch.equal(module.weight, before)
     assert average.weight.grad_fn is None
+
+
+def test_the_averaged_weights_of_a_spectral_norm_have_a_largest_singular_value_of_one():
+    torch.manual_seed(0)
+    module = parametrizations.spectral_norm(nn.Linear(16, 16))
+    average = copy.deepcopy(module).eval()
+    original = module.get_parameter("parametrizations.weight.original")
+    for _ in range(500):
+        with torch.no_grad():
+            original.add_(0.02 * torch.randn(16, 16))
+        module(torch.randn(2, 16))
+        update_ema(average, module, 0.99)
+    assert torch.linalg.matrix_norm(average.weight, 2).item() == pytest.approx(1, abs=1e-3)
+    assert not average.training

@@ -140,3 +140,11 @@ def test_wgan_gp_of_packs_has_one_position_a_pack():
     positions = seen[0].reshape(50, 4)
     assert (positions == positions[:, :1]).all()
     assert len(positions[:, 0].unique()) > 45
+
+
+def test_a_penalty_is_on_the_first_judge_alone_where_a_second_one_has_a_gradient_too():
+    """As under updates by second derivatives, where generated images have a history."""
+    images = draw(5, 7).requires_grad_()
+    own = images.square().sum(dim=1) / 2
+    penalty = zero_centered(torch.stack([own, 10 * own], 1), images, gamma=0.6, num_judges=1)
+    torch.testing.assert_close(penalty, 0.3 * images.square().sum(dim=1))

@@ -184,3 +184,8 @@ def test_sparse_gradients_and_empty_weights_are_no_obstacle() -> None:
     with look_at_round(Players(players.generator, table), None, is_whole=True) as look:
         pass
     assert math.isfinite(look.signals[f"{SIGNAL}gradient/discriminator/weight"])
+
+
+def test_several_discriminators_have_the_parts_of_one() -> None:
+    names = [f"judges.{judge}.{part}.weight" for judge in (0, 1) for part in ("downwards.0", "downwards.1", "head")]
+    assert parts_of(names) == {"downwards.0": [0, 3], "downwards.1": [1, 4], "head": [2, 5]}

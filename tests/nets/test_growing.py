@@ -12,7 +12,8 @@ from equipoise.game.ema import update_ema
 from equipoise.nets.growing import Level, doubled, set_levels
 from equipoise.nets.layers import halved
 from equipoise.nets.players import make_players
-from equipoise.recipe import FamilyName, Networks
+from equipoise.recipe import FamilyName, Images, Networks, Recipe
+from equipoise.recipes.stages import stages_of
 
 GROWING: tuple[FamilyName, ...] = ("dcgan", "resnet", "modern")
 LATENT_SIZE = 5
@@ -205,3 +206,15 @@ def test_growing_is_refused_where_it_has_no_place() -> None:
         with pytest.raises(UserError) as caught:
             make_players(Networks(**options, growing=100), size=32, channels=1, num_classes=0)
         assert remedy in caught.value.remedies
+
+
+@pytest.mark.parametrize("family", ["dcgan", "resnet", "modern"])
+@pytest.mark.parametrize("size", [8, 16, 32, (64, 32), 96])
+def test_the_stages_that_the_settings_tell_are_those_of_the_networks(family: FamilyName, size: Any) -> None:
+    norm = "none" if family == "modern" else "batch"
+    networks = Networks(family=family, width=4, latent_size=4, generator_norm=norm, growing=100)
+    generator, discriminator = make_players(networks, size=size, channels=1, num_classes=0)
+    told = stages_of(Recipe(task=Images(size=size), networks=networks))
+    for network in (generator, discriminator):
+        (level,) = [module for module in network.modules() if isinstance(module, Level)]
+        assert told == tuple(100 * stage for stage in range(1, level.top + 1))

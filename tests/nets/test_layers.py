@@ -18,9 +18,9 @@ from equipoise.nets.layers import (
     halved,
     make_norm,
     packed,
-    resolutions,
     stage_channels,
 )
+from equipoise.sizes import resolutions
 
 
 @pytest.mark.parametrize(

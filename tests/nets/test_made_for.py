@@ -1,6 +1,7 @@
 """What a recipe was made for is said at other sizes, and nowhere else."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -61,3 +62,11 @@ def test_a_size_that_is_large_for_a_cpu_is_told_with_its_cost_and_others_are_not
 
 def test_a_rectangle_says_how_its_networks_grow() -> None:
     assert "5×4 → 10×8 → 20×15 → 40×30" in size_note(build("dcgan-64", Facts()), Size(40, 30))
+
+
+@pytest.mark.parametrize(
+    "options", [{"scales": 5}, {"frozen": 5}, {"growing": 1_000}, {"stacked": 1_000}, {"attention": 128}], ids=str
+)
+def test_a_large_size_is_told_with_its_cost_whatever_fits_it_but_not_64_pixels(options: dict[str, Any]) -> None:
+    networks = Networks(family="dcgan", width=8, latent_size=4, generator_norm="batch", **options)
+    assert "times the arithmetic" in cost_note(networks, Size(512, 512), 1)

@@ -94,6 +94,15 @@ def test_the_logit_shows_where_the_images_of_a_class_are_all_alike_though_the_ba
         assert torch.isfinite(network(images, rows)).all(), "of several labels"
 
 
+def test_a_judge_that_is_not_told_the_class_does_not_see_it_in_how_much_a_batch_differs(pretrained):
+    given = copy.deepcopy(pretrained)
+    network = ProjectedDiscriminator(given, size=32, width=4, num_classes=0, norm="none", minibatch_deviation=True)
+    network.eval()
+    images = _images()
+    with torch.no_grad():
+        assert torch.equal(network(images, torch.tensor([0, 1, 0, 1])), network(images, torch.tensor([0, 0, 1, 1])))
+
+
 def test_a_penalty_is_on_the_pixels_discriminator_alone_and_the_generator_learns_from_both(pretrained):
     torch.manual_seed(0)
     given = copy.deepcopy(pretrained)

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch.optim import Adam
 
-from equipoise.nets.layers import resolutions
 from equipoise.nets.players import make_players
 from equipoise.nets.style import (
     MAPPING_RATE,
@@ -19,7 +18,7 @@ from equipoise.nets.style import (
     low_passed,
 )
 from equipoise.recipe import Networks
-from equipoise.sizes import Size
+from equipoise.sizes import Size, resolutions
 
 
 def test_a_modulated_convolution_is_that_of_the_papers_weights_for_each_sample() -> None:

@@ -164,6 +164,15 @@ def test_the_rows_of_classes_that_both_know_are_taken_by_their_names(spectral: b
             assert found.num_taken[name] == 2 * before[name].shape[1]
 
 
+def test_the_rows_of_a_table_that_all_blocks_share_are_taken_by_their_names_too() -> None:
+    skips = {"latent_skips": True, "latent_size": 20}
+    before = state(made("resnet", 0, num_classes=3, **skips)[0])
+    fresh = state(made("resnet", 1, num_classes=3, **skips)[0])
+    rows = carried(before, fresh, "generator", [(0, 2)]).tensors["pieces.shared.weight"]
+    assert torch.equal(rows[0], before["pieces.shared.weight"][2])
+    assert torch.equal(rows[1:], fresh["pieces.shared.weight"][1:])
+
+
 def test_more_classes_than_before_keep_what_both_know() -> None:
     before = state(made("dcgan", 0, num_classes=2)[0])
     fresh = state(made("dcgan", 1, num_classes=5)[0])

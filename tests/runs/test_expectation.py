@@ -3,8 +3,9 @@
 import dataclasses
 import re
 
-from equipoise.recipe import Budget, Points, Recipe
+from equipoise.recipe import Budget, Points, Recipe, with_settings
 from equipoise.recipes import Facts, build, named
+from equipoise.recipes.stages import stages_of
 from equipoise.runs.expectation import expectation, expectation_of_rest
 
 
@@ -38,6 +39,19 @@ def test_of_a_recipe_that_is_not_for_digits_it_names_no_result_on_them():
     assert named("photos").about.samples is None
     recipe = dataclasses.replace(build("photos", Facts(), None), budget=Budget(samples=3_000, seconds=None))
     assert numbers(expectation(recipe, 10.0, 3_000)) == ["10", "3,000", "5:00"]
+
+
+def test_a_budget_that_ends_before_pictures_have_their_full_size_is_told_with_what_to_type():
+    recipe = with_settings(build("growing", Facts(size=64)), ["task.size=64"])
+    assert stages_of(recipe) == (20_000, 40_000, 60_000)
+    found = expectation(recipe, 100.0, 50_000)
+    assert "ends in stage 3 of 4, before pictures have their full size" in found
+    assert found.endswith("give it 80,000 samples or more, or shorten the stages with --set networks.growing=12500.")
+    assert "stage" not in expectation(with_settings(recipe, ["networks.growing=12500"]), 100.0, 50_000)
+    stacked = with_settings(build("stackgan", Facts(size=64)), ["task.size=64"])
+    assert "ends in stage 1 of 2" in expectation(stacked, 100.0, 20_000)
+    assert "ends soon after the last stage has begun" in expectation(stacked, 100.0, 30_000)
+    assert "stage" not in expectation(build("modern", Facts()), 100.0, 1_000)
 
 
 def test_where_a_run_goes_on_it_says_what_is_left_and_what_that_pays_for():

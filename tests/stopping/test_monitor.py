@@ -669,3 +669,23 @@ def test_the_sentence_leaves_the_game_out_where_nobody_knows_it(stats: Stats, ki
     whole, scores = monitor.sentence(), monitor.sentence(knows_game=False)
     assert whole.lower().endswith(scores.lower())
     assert len(whole) > len(scores)
+
+
+def test_scores_of_smaller_pictures_are_no_sign_of_divergence(kids: Kids, stats: Stats):
+    found = {}
+    for stages in ((), (5_500,)):
+        monitor = Monitor(Stopping(policy="budget"), BUDGET, METRICS, stages=stages)
+        for one in kids(0.5, 0.3, 0.2, 0.1, 0.1, 5.0, 5.0, 5.0, 5.0):
+            monitor.score(one)
+        for one in stats(30, first=60):
+            monitor.observe(one)
+        found[stages] = "divergence" in {diagnosis.condition for diagnosis in monitor.diagnoses}
+    assert found == {(): True, (5_500,): False}
+
+
+def test_no_rule_stops_before_the_last_stage_has_begun(kids: Kids):
+    for stages, stopped in (((), True), ((50_000,), False)):
+        monitor = Monitor(Stopping(policy="patience", **patient(2)), BUDGET, METRICS, stages=stages)
+        for one in kids(0.5, 0.6, 0.7, 0.8, 0.9):
+            monitor.score(one)
+        assert isinstance(monitor.verdict(6_000, 1.0), Stop) == stopped

@@ -23,8 +23,8 @@ def gradient_norm_squared(logits: Tensor, images: Tensor) -> Tensor:
 
 
 def of_each(logits: Tensor, num_judges: int) -> list[Tensor]:
-    """Return the logits [N] of each judge whose gradient is penalised: the first ones of [N, K]; of one judge, all."""
-    return [logits] if num_judges == 1 else list(logits[:, :num_judges].unbind(1))
+    """Return the logits [N] of each judge whose gradient is penalised: the first ones of [N, K]."""
+    return [logits] if logits.ndim == 1 else list(logits[:, :num_judges].unbind(1))
 
 
 def zero_centered(logits: Tensor, images: Tensor, gamma: float, num_judges: int = 1) -> Tensor:

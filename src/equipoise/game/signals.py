@@ -14,6 +14,7 @@ that stay on the device, none draws from a random stream, and nothing changes wi
 """
 
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -143,10 +144,13 @@ def _ratio(moved: Tensor, sizes: Tensor) -> Tensor:
 
 
 def parts_of(names: Sequence[str]) -> dict[str, list[int]]:
-    """Return the places of a network's parameters by its parts, first to last; long networks in a few stretches."""
+    """Return the places of a network's parameters by its parts, first to last; long networks in a few stretches.
+
+    Several discriminators are one: a part is that of all, as no one of them comes before another.
+    """
     parts: dict[str, list[int]] = {}
     for place, name in enumerate(names):
-        above = name.split(".")[:-1] or [name]
+        above = _JUDGE.sub("", name).split(".")[:-1] or [name]
         num = 2 if len(above) > 1 and above[1].isdigit() else 1
         parts.setdefault(".".join(above[:num]), []).append(place)
     if len(parts) <= MOST_PARTS:
@@ -158,6 +162,9 @@ def parts_of(names: Sequence[str]) -> dict[str, list[int]]:
         name = chosen[0] if len(chosen) == 1 else f"{chosen[0]}..{chosen[-1]}"
         stretches[name] = [place for part in chosen for place in parts[part]]
     return stretches
+
+
+_JUDGE = re.compile(r"^judges\.\d+\.")  # leads the names of one of several discriminators
 
 
 def _dead(network: nn.Module) -> Tensor | None:

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.errors import Setting, UserError
-from equipoise.nets.layers import resolutions
-from equipoise.sizes import GivenSize, size_of
+from equipoise.sizes import GivenSize, resolutions, size_of
 
 REDUCED = 8  # channels of the features for each one that places are compared by
 

@@ -24,10 +24,9 @@ from equipoise.nets.layers import (
     evened,
     make_norm,
     packed,
-    resolutions,
     stage_channels,
 )
-from equipoise.sizes import GivenSize
+from equipoise.sizes import GivenSize, resolutions
 
 
 class DCGANGenerator(nn.Module):

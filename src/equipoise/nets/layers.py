@@ -1,6 +1,5 @@
 """Pieces that the network families share: resolutions, norms, label conditioning, spectral norm."""
 
-import math
 from typing import Literal, assert_never
 
 import torch
@@ -8,22 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from equipoise.sizes import Size, size_of
+from equipoise.sizes import Size
 
 NormName = Literal["batch", "layer", "none"]
 SLOPE = 0.2  # of every leaky ReLU
-
-
-def resolutions(size: int | tuple[int, int]) -> list[Size]:
-    """Return sizes from `size` down, both sides halved (rounded up) until the smaller is at most 4: 28, 14, 7, 4.
-
-    A rectangle of 40×30 ends at 5×4. Stopping at 7 leaves a 28×28 discriminator two convolutions deep: too few to see
-    a digit's whole shape.
-    """
-    sizes = [size_of(size)]
-    while min(sizes[-1]) > 4:
-        sizes.append(Size(*(math.ceil(side / 2) for side in sizes[-1])))
-    return sizes
 
 
 def stage_channels(width: int, num_stages: int) -> list[int]:

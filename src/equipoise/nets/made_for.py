@@ -6,13 +6,13 @@ from typing import assert_never
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from equipoise.nets.layers import resolutions
 from equipoise.nets.players import make_players
 from equipoise.recipe import FamilyName, Networks, Recipe
 from equipoise.recipes import Facts, about_of, build, sizes_in_words
-from equipoise.sizes import LARGE_SIDE, Size, size_of
+from equipoise.sizes import LARGE_SIDE, Size, resolutions, size_of
 
 USUAL = Size(64, 64)
+MOST_SCALES = 4  # of images of that size: 64, 32, 16 and 8 pixels a side
 
 
 def size_note(recipe: Recipe, size: Size) -> str:
@@ -37,8 +37,10 @@ def cost_note(networks: Networks, size: Size, channels: int) -> str:
     """Say what a step costs with images that are large for a CPU, in the arithmetic of one at 64×64; else nothing."""
     if max(size) <= LARGE_SIDE:
         return ""
-    usual = replace(networks, attention=min(networks.attention, USUAL.width // 2))  # its highest features
-    times = step_cost(networks, size, channels) / step_cost(usual, USUAL, channels)
+    full = replace(networks, growing=0, stacked=0, frozen=0)  # a step at the full size, as it is in the end
+    attention = min(networks.attention, USUAL.width // 2)  # its highest features
+    usual = replace(full, attention=attention, scales=min(networks.scales, MOST_SCALES))
+    times = step_cost(full, size, channels) / step_cost(usual, USUAL, channels)
     return (
         f"{size} is large for a CPU: a step takes {times:,.0f} times the arithmetic of one at 64 × 64 with networks of "
         "this width. The next lines say what this machine makes of it; --size takes a smaller one"

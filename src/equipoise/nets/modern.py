@@ -25,10 +25,9 @@ from equipoise.nets.layers import (
     evened,
     halved,
     packed,
-    resolutions,
     stage_channels,
 )
-from equipoise.sizes import GivenSize
+from equipoise.sizes import GivenSize, resolutions
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 

@@ -108,7 +108,7 @@ class ScaleJudge(nn.Module):
     """Features [N, C, H, W], labels [N] → logits [N]: halved by 4×4 convolutions, then judged as a whole.
 
     With `minibatch_deviation` one more channel says how much the features of a batch differ: of the same label, where
-    there are such; where an image has several labels, of all.
+    it is told such; where an image has several labels, of all.
     """
 
     def __init__(
@@ -134,6 +134,7 @@ class ScaleJudge(nn.Module):
                 break
             shape = [side // 2 for side in shape]
         self.deviation = MinibatchDeviation() if minibatch_deviation else None
+        self.is_told = num_classes > 0
         channels += minibatch_deviation
         self.downwards = nn.Sequential(*layers)
         self.head = ProjectionHead(channels * math.prod(shape), num_classes)
@@ -141,7 +142,8 @@ class ScaleJudge(nn.Module):
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
         features = self.downwards(features)
         if self.deviation is not None:
-            features = self.deviation(features, labels if labels is not None and labels.ndim == 1 else None)
+            one_each = self.is_told and labels is not None and labels.ndim == 1
+            features = self.deviation(features, labels if one_each else None)
         return self.head(features.flatten(1), labels)
 
 

@@ -27,10 +27,9 @@ from equipoise.nets.layers import (
     make_norm,
     needed,
     packed,
-    resolutions,
     stage_channels,
 )
-from equipoise.sizes import GivenSize, Size
+from equipoise.sizes import GivenSize, Size, resolutions
 
 SHARED = 128  # numbers of the vector of a label that all blocks share (arXiv:1809.11096, appendix B)
 

@@ -12,17 +12,9 @@ from torch import Tensor, nn
 
 from equipoise.errors import Option, Setting, UserError
 from equipoise.nets.growing import Level
-from equipoise.nets.layers import (
-    LabelledLatents,
-    NormName,
-    crop,
-    halved,
-    make_norm,
-    resolutions,
-    stage_channels,
-)
+from equipoise.nets.layers import LabelledLatents, NormName, crop, halved, make_norm, stage_channels
 from equipoise.nets.resnet import GeneratorBlock, initialise
-from equipoise.sizes import GivenSize, Size, size_of
+from equipoise.sizes import GivenSize, Size, resolutions, size_of
 
 MOST_HALVINGS = 2  # small pictures have a quarter of the side, as in the paper (64 of 256)
 LEAST_SIDE = 5  # pixels of a side of which a family makes pictures

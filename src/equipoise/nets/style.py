@@ -22,10 +22,9 @@ from equipoise.nets.layers import (
     evened,
     needed,
     packed,
-    resolutions,
     stage_channels,
 )
-from equipoise.sizes import GivenSize, Size
+from equipoise.sizes import GivenSize, Size, resolutions
 
 NUM_MAPPING = 8  # layers between latents and styles
 MAPPING_RATE = 0.01  # of the rate of all else

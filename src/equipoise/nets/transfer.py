@@ -14,7 +14,7 @@ Tensors: TypeAlias = Mapping[str, Tensor]
 
 FROM_LOWEST = ("upwards", "blocks", "stages", "transitions", "exits")  # lists of a generator that end at the pixels
 WITH_A_LAST = ("blocks",)  # lists of a discriminator whose last entry halves nothing, whatever the size
-BY_CLASS = ("embedding", "gain", "bias", "namer")  # layers with one row for each class
+BY_CLASS = ("embedding", "shared", "gain", "bias", "namer")  # layers with one row for each class
 OWN = "own."  # the part of a discriminator beside which a projected one stands
 PARAMETRIZED = ".parametrizations."  # leads the names of a layer's tensors under spectral normalisation
 

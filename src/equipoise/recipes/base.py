@@ -17,6 +17,12 @@ class Facts:
     num_train: int = 60_000
     is_cpu: bool = True
     has_pretrained: bool = True  # the weights of ImageNet that `photos` needs are there
+    smaller: int | None = None  # side of a rectangle; none: of a square
+
+    @property
+    def least_side(self) -> int:
+        """The smaller side, which says how often images can be halved."""
+        return self.size if self.smaller is None else self.smaller
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,8 @@ class About:
     paper: str
     purpose: str
     whom: str  # who takes it, and when
-    result: str  # measured by bench/demo.py --name recipes, or where to find what was
-    samples: int | None  # shown until then; None: it was not measured on digits
+    result: str  # measured by bench/zoo.py, or where to find what was
+    samples: int | None  # seen in equal time, the median; None: it was not measured on digits
     sizes: tuple[int, ...] = ()  # pixels a side that its networks were made for; empty: no size in particular
     formulas: tuple[str, ...] = ()  # the game in mathematics, a line each
     papers: str = ""  # what is as the paper has it

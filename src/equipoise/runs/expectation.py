@@ -3,6 +3,7 @@
 from equipoise.formatting import duration
 from equipoise.recipe import Recipe
 from equipoise.recipes import Facts, about_of, build
+from equipoise.recipes.stages import stage_note
 
 
 def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
@@ -16,6 +17,8 @@ def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
         text += "and for fewer where other programs run beside it"
     else:
         text += f"{horizon:,} samples take about {duration(horizon / samples_per_second)}, and the evaluations more"
+    if note := stage_note(recipe, horizon):
+        return f"{text}. {note}."
     about = about_of(recipe.name)
     if about is None:
         return f"{text}."

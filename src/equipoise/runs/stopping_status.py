@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from equipoise.recipe import Recipe
+from equipoise.recipes.stages import stages_of
 from equipoise.runs.folder import RunFolder
 from equipoise.stopping.monitor import Monitor
 from equipoise.storage.logs import MOST_SCORES, last_records, last_scores
@@ -44,7 +45,7 @@ def monitor_of(run: RunFolder, recipe: Recipe) -> Monitor:
 
 def fresh_monitor(run: RunFolder, recipe: Recipe) -> Monitor:
     """Return a monitor of a run that has seen nothing."""
-    return Monitor(recipe.stopping, recipe.budget, metrics_of(run))
+    return Monitor(recipe.stopping, recipe.budget, metrics_of(run), stages=stages_of(recipe))
 
 
 def certificate_values(monitor: Monitor) -> dict[str, Any] | None:

@@ -47,11 +47,15 @@ class Monitor:
         metrics: Sequence[Metric] = (),
         remedies: Remedies | None = None,
         game: Game | None = None,
+        stages: tuple[int, ...] = (),
     ) -> None:
         """Follow a game for the stopping rule and the budget; one of the metrics decides what is best.
 
-        The rates of `game` are what lower ones are advised by, where it is known.
+        The rates of `game` are what lower ones are advised by, where it is known. Networks that grow begin another
+        game at each of `stages`, in samples: scores of smaller pictures say nothing of it, and no rule stops before the
+        last stage has begun.
         """
+        self.stages = stages
         self.stopping = stopping
         self.budget = budget
         self.metric = deciding(metrics)
@@ -121,7 +125,9 @@ class Monitor:
         if len(self._history) < WINDOW:
             self.start = stats.samples
         self._history = thinned((*self._history, stats))
-        self.diagnoses = examine(self._history, self._scores, self.diagnoses, self._settled())
+        began = max((stage for stage in self.stages if stage <= stats.samples), default=0)
+        of_stage = tuple(score for score in self._scores if score.samples >= began)
+        self.diagnoses = examine(self._history, of_stage, self.diagnoses, self._settled())
         self._threshold = threshold.observe(self._threshold, stats)
 
     def score(self, found: Score | None, failure: str = "") -> bool:
@@ -144,8 +150,10 @@ class Monitor:
         )
         # No policy measures a generator against one that cannot be selected, however low its loss.
         judged = found if is_allowed else msgspec.structs.replace(found, loss=math.nan)
-        self._patience = patience.score(self._patience, judged)
-        self._evidence = evidence.score(self._evidence, judged, is_best=is_best, is_signed=self.metric.signed)
+        position = judged.samples or max((stats.samples for stats in self._history), default=0)
+        if position >= max(self.stages, default=0):
+            self._patience = patience.score(self._patience, judged)
+            self._evidence = evidence.score(self._evidence, judged, is_best=is_best, is_signed=self.metric.signed)
         self._evidence_verdict = None
         self._settled_text = None
         self._scores = (*self._scores, found)[-SCORES:]

@@ -324,7 +324,7 @@ class ImageSource:
         size, channels = shape_of(self.pool)
         is_cpu = self.device.type == "cpu"
         has_pretrained = weights.find(LITE0_WEIGHTS, default_cache()) is not None
-        return Facts(size.side, channels, len(self.pool.splits.train), is_cpu, has_pretrained)
+        return Facts(size.side, channels, len(self.pool.splits.train), is_cpu, has_pretrained, min(size))
 
     @property
     def digest(self) -> str:

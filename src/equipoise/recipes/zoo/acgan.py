@@ -10,8 +10,8 @@ about = About(
     paper="arXiv:1610.09585",
     purpose="classes by naming them: D has a second output, which is a classifier",
     whom="those whose images have classes that are easily told apart; when you also want them clear",
-    result="not measured yet",
-    samples=None,
+    result="428 (416–435), rarest class 5.3 %; at equal samples 952 (942–1024)",
+    samples=49_472,
     sizes=(32, 128),
     formulas=(
         *formulas_of("non-saturating"),

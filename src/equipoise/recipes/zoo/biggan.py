@@ -11,8 +11,8 @@ about = About(
     paper="BigGAN, arXiv:1809.11096",
     purpose="latents and labels in every block, attention, orthogonal weights; wants a GPU",
     whom="those whose images have classes and who have a GPU, with networks.conditional=true",
-    result="not measured yet",
-    samples=None,
+    result="2523 (2443–2720), rarest class 0.0 %; at equal samples 2699 (2661–3024)",
+    samples=33_280,
     sizes=(128, 256),
     formulas=(
         *formulas_of("hinge"),
@@ -23,8 +23,10 @@ about = About(
     "both, latents split over the blocks, one vector of 128 numbers a label for all blocks, orthogonal weights at "
     "first, an average that keeps 0.9999 of itself at each step.",
     differs="Batch 64 for 2,048 (on a GPU 256), width 16 or less for 96 (on a GPU 32), no orthogonal regularisation, "
-    "no truncation of the latents; batch norms by the statistics of one device; attention at half of the side where "
-    "images have less than 128 pixels.",
+    "no truncation of the latents; batch norms by the statistics of one device, and those of the average by the "
+    "running ones of G, not taken anew; attention at half of the side where images have less than 128 pixels, over all "
+    "places, where published code pools them: 17 GB at batch 256 and 64 × 64 places, so a smaller GPU wants a smaller "
+    "game.batch.",
 )
 
 
@@ -40,7 +42,7 @@ def recipe(facts: Facts) -> Recipe:
             generator_norm="batch",
             spectral_norm=True,
             generator_spectral_norm=True,
-            attention=min(ATTENDED, facts.size // 2),
+            attention=min(ATTENDED, facts.least_side // 2),
             latent_skips=True,
             orthogonal=True,
         ),

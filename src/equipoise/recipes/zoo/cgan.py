@@ -10,8 +10,8 @@ about = About(
     paper="arXiv:1411.1784",
     purpose="the first GAN with classes: the label joins what D sees of an image",
     whom="those whose images have classes; when you learn how a label gets into a game",
-    result="not measured yet",
-    samples=None,
+    result="290 (258–303), rarest class 6.7 %; at equal samples 1680 (1534–2330)",
+    samples=80_960,
     sizes=(28,),
     formulas=(
         *formulas_of("non-saturating", "r1"),
@@ -22,7 +22,7 @@ about = About(
     "the image in a joint hidden layer of 240 units.",
     differs="The convolutions of dcgan and its Adam, where the paper has perceptrons with maxout and momentum; leaky "
     "ReLU in the joint layer; no dropout. R1 in place of D's batch norm, and vectors of labels that are small at "
-    "first: without either the generator drew one picture of each class.",
+    "first in G: without either the generator drew one picture of each class.",
 )
 
 

@@ -8,8 +8,8 @@ about = About(
     paper="arXiv:1802.05637",
     purpose="classes by projection: a product of the label's vector and D's features",
     whom="those whose images have many classes, with time; when you ask for one of them",
-    result="not measured yet",
-    samples=None,
+    result="985 (959–1223), rarest class 1.5 %; at equal samples 1180 (1101–1258)",
+    samples=59_520,
     sizes=(64, 128),
     formulas=(
         *formulas_of("hinge"),

@@ -10,8 +10,8 @@ about = About(
     paper="arXiv:1609.03126",
     purpose="energies in place of probabilities: D is an autoencoder, and G makes what it gives back",
     whom="students of energies; when you want a D that has learned something of the images",
-    result="not measured yet",
-    samples=None,
+    result="181 (173–430), rarest class 6.1 %; at equal samples 2038 (1132–2129)",
+    samples=53_120,
     formulas=(
         *formulas_of("energy"),
         "E(x) = the mean of (decoder(encoder(x)) − x)² over the pixels; D(x) = −E(x)",

@@ -10,8 +10,8 @@ about = About(
     paper="arXiv:1611.01673",
     purpose="three discriminators: what one has forgotten another still knows",
     whom="those whose scores go up and down; when you have time for three D in each step",
-    result="not measured yet",
-    samples=None,
+    result="549 (484–617), rarest class 1.7 %; at equal samples 1274 (1154–1407)",
+    samples=46_784,
     sizes=(28, 32),
     formulas=(
         *formulas_of("non-saturating"),

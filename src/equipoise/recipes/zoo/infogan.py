@@ -10,8 +10,8 @@ about = About(
     paper="arXiv:1606.03657",
     purpose="codes with a meaning, found without labels: a category of 10, and two numbers",
     whom="those without labels who want latents that mean something; when images fall into kinds",
-    result="not measured yet",
-    samples=None,
+    result="235 (234–250), rarest class 6.5 %; at equal samples 4273 (3663–4964)",
+    samples=100_608,
     sizes=(28, 32),
     formulas=(
         *formulas_of("non-saturating"),

@@ -14,8 +14,8 @@ about = About(
     paper="arXiv:1711.11585",
     purpose="discriminators at up to three sizes: of the whole picture, and of details",
     whom="those with large images, from 32 pixels on; when shapes or details are wrong",
-    result="not measured yet",
-    samples=None,
+    result="350 (335–384), rarest class 5.9 %; at equal samples 2865 (2599–3131)",
+    samples=84_928,
     formulas=(
         *formulas_of("least-squares"),
         "of each of D₁, D₂, D₃; Dₖ sees images averaged down k − 1 times; the losses are added",
@@ -33,7 +33,7 @@ def recipe(facts: Facts) -> Recipe:
     player = OptimizerSettings(rate=2e-4, beta1=0.5, beta2=0.999)
     networks = dcgan_networks(facts, discriminator_norm="batch")
     return Recipe(
-        networks=dataclasses.replace(networks, scales=_num_scales(facts.size)),
+        networks=dataclasses.replace(networks, scales=_num_scales(facts.least_side)),
         game=Game(loss="least-squares", generator=player, discriminator=player, ema_half_life=0),
     )
 

@@ -8,8 +8,8 @@ about = About(
     paper="arXiv:1712.04086",
     purpose="against collapse: D judges two images at once",
     whom="those whose generator draws the same few images again and again; also on points",
-    result="not measured yet",
-    samples=None,
+    result="318 (284–322), rarest class 6.2 %; at equal samples 1765 (1748–1888)",
+    samples=132_416,
     sizes=(28,),
     formulas=(
         *formulas_of("non-saturating"),

@@ -8,8 +8,8 @@ about = About(
     paper="R3GAN, arXiv:2501.05441",
     purpose="the paper's networks and settings also where modern takes others; wants a GPU",
     whom="readers of the paper; when you want its settings as they were, also on a CPU, where they are slow",
-    result="not measured yet",
-    samples=None,
+    result="1441 (1342–1658), rarest class 0.0 %; at equal samples 1609 (1489–2516)",
+    samples=33_536,
     sizes=(32, 64, 256),
     formulas=formulas_of("relativistic", "r1+r2"),
     papers="Relativistic pairs, R1 and R2 at every step, γ that falls to a tenth (from 0.05 at 32 pixels, 2 at 64, 150 "
@@ -17,7 +17,8 @@ about = About(
     differs="16 channels or less next to the pixels, doubled at each halving (on a GPU 96), for 768 at the lowest "
     "sides, and on a CPU rates 1e-3 → 2.5e-4: two cores take few steps; blocks begin at half of the side; batch 64 for "
     "512 (on a GPU 256); the average's half-life of 5,000,000 (500,000 above 45 pixels) is at most 5 % of what "
-    "was seen; few images are augmented as in modern and others not, where the paper augments more and more.",
+    "was seen; the cosine takes the whole budget, where the paper's ends and stays; few images are "
+    "augmented as in modern and others not, where the paper augments more and more.",
 )
 
 

@@ -10,8 +10,8 @@ about = About(
     paper="SAGAN, arXiv:1805.08318",
     purpose="self-attention in both networks, spectral norm in both, two rates",
     whom="those whose pictures have parts that belong together at a distance; with classes: networks.conditional=true",
-    result="not measured yet",
-    samples=None,
+    result="1678 (1401–1920), rarest class 0.0 %; at equal samples 2058 (1371–2301)",
+    samples=28_544,
     sizes=(128,),
     formulas=(
         *formulas_of("hinge"),
@@ -19,8 +19,8 @@ about = About(
     ),
     papers="Hinge loss (Eq. 4), attention (Eq. 1–3) at 32 pixels a side, spectral norm in both networks, 128 latents, "
     "Adam β 0, 0.9, rates 1e-4 of G and 4e-4 of D.",
-    differs="Batch 64 for 256, narrower networks on a CPU, labels only with networks.conditional=true; images of "
-    "less than 64 pixels are attended to at half of their side.",
+    differs="Batch 64 for 256, width 16 or less for 64 (on a GPU 32), labels only with networks.conditional=true; "
+    "images of less than 64 pixels are attended to at half of their side.",
 )
 
 
@@ -34,7 +34,7 @@ def recipe(facts: Facts) -> Recipe:
             generator_norm="batch",
             spectral_norm=True,
             generator_spectral_norm=True,
-            attention=min(ATTENDED, facts.size // 2),
+            attention=min(ATTENDED, facts.least_side // 2),
         ),
         game=Game(
             loss="hinge",

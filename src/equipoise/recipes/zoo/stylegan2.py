@@ -12,8 +12,8 @@ about = About(
     paper="StyleGAN2, arXiv:1912.04958",
     purpose="styles by a mapping network, skip outputs, residual D, lazy R1; wants a GPU",
     whom="those who want to change pictures by their styles, or compare with what most papers compare with",
-    result="not measured yet",
-    samples=None,
+    result="1498 (1423–1713), rarest class 0.0 %; at equal samples 1552 (1523–1622)",
+    samples=16_960,
     sizes=(256,),
     formulas=(
         *formulas_of("non-saturating", "r1"),
@@ -25,7 +25,8 @@ about = About(
     "changed for it, Adam 2e-3, β 0, 0.99, an average with a half-life of 10,000 samples.",
     differs="No noise, as networks have no random draws of their own; no path length regularisation and no mixing of "
     "styles; γ is 0.0002 · pixels / batch, the rule of arXiv:2006.06676, as 10 was for 1024 × 1024; 128 latents and "
-    "styles for 512, width 16 or less for 32 (on a GPU 32); few images are augmented, as in modern.",
+    "styles for 512, width 16 or less (on a GPU 32), which is the paper's at 1024 pixels; the deviation is of the "
+    "whole minibatch and not of groups of 4; few images are augmented, as in modern.",
 )
 
 
