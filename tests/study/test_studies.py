@@ -140,8 +140,15 @@ def test_a_game_is_looked_at_after_its_last_round() -> None:
 def test_players_that_turn_around_the_equilibrium_have_not_come_nearer_wherever_the_last_round_finds_them() -> None:
     scores = []
     for rounds in (490, 500, 510):
-        rates = {"generator_rate": 0.3, "discriminator_rate": 0.03}
-        scores.append(play(Cell(game="bilinear", method="sgd", loss="wasserstein", rounds=rounds, **rates)).score)
+        cell = Cell(
+            game="bilinear",
+            method="sgd",
+            loss="wasserstein",
+            rounds=rounds,
+            generator_rate=0.3,
+            discriminator_rate=0.03,
+        )
+        scores.append(play(cell).score)
     assert scores == [0, 0, 0]  # at the last round alone: 0, 0.24 and 0
 
 
