@@ -17,6 +17,7 @@ from common import write_record
 
 from equipoise.storage.logs import append, records
 from equipoise.study.cells import BOUNDS, ROUNDS, USUAL_BOUNDS, Cell, Played, play
+from equipoise.study.games import ceiling
 from equipoise.study.page import pictures_of
 from equipoise.study.studies import (
     OF_TWO_WEIGHTS,
@@ -138,6 +139,7 @@ def record(folder: Path) -> None:
             "num": len(of_game),
             "seeds": len({one.cell.seed for one in of_game}),
             "trains_from": BOUNDS.get(game, USUAL_BOUNDS)[0],
+            "ceiling": round(ceiling(game), 3),
             "rows": [vars_of(row, fresh) for row in rows_of(of_game)],
         }
         for picture in pictures:
@@ -178,7 +180,7 @@ def tables(games: dict[str, Any]) -> str:
     """Return a table for each game: what the methods reach, loss by loss."""
     parts = []
     for game, found in games.items():
-        parts += ["", f"**{game}**, {found['rounds']:,} rounds, {words(found['seeds'])}", ""]
+        parts += ["", f"**{game}**, {found['rounds']:,} rounds, {words(found['seeds'])}; {ends(found)}", ""]
         has_fresh = any(row["fresh"] for row in found["rows"])
         head = f"best score{' (range)' if found['seeds'] > 1 else ''} | at rates G, D"
         if has_fresh:
@@ -197,6 +199,11 @@ def tables(games: dict[str, Any]) -> str:
                 cells.insert(5, f"{middle:.2f} ({low:.2f} to {high:.2f})")
             parts.append(f"| {' | '.join(cells)} |")
     return "\n".join(parts).strip()
+
+
+def ends(found: dict[str, Any]) -> str:
+    """Say what the scale of a game's scores ends with."""
+    return f"trains from {found['trains_from']:g}; samples of the data themselves score {found['ceiling']:.2f}"
 
 
 def words(num: int) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from equipoise.study import games
 from equipoise.study.cells import ROUNDS, Cell, play
-from equipoise.study.games import START, begun
+from equipoise.study.games import START, begun, ceiling
 from equipoise.study.methods import LOSSES, METHODS, PLAIN, PRACTICAL, game_of, go_together
 from equipoise.study.page import descent, trajectory
 
@@ -94,13 +94,20 @@ def test_the_score_of_points_is_the_probability_in_common_with_the_modes(name: s
     assert scored(torch.full((4, 2), 77.0)) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("ring", 0.94, 1), ("grid", 0.9, 1), ("digits", 0.8, 1), ("dirac", 1, 1)]
+)
+def test_the_ceiling_is_below_one_by_what_samples_vary(name: str, least: float, most: float) -> None:
+    assert least <= ceiling(name) <= most
+
+
 def test_the_score_of_digits_tells_real_ones_from_noise_and_from_one_picture() -> None:
     digits = games._small_digits()
     shuffled = digits[torch.randperm(len(digits), generator=torch.Generator().manual_seed(7))]
-    assert games._in_common(Fixed(shuffled)) > 0.85
-    assert games._in_common(Fixed(digits[:1])) < 0.1
-    assert games._in_common(Fixed(torch.rand(2_500, digits.shape[1]) * 2 - 1)) == 0
-    assert games._in_common(Fixed(digits.mean(0, keepdim=True))) < 0.1
+    assert games._in_common(shuffled) > 0.85
+    assert games._in_common(digits[:1].expand(2_500, -1)) < 0.1
+    assert games._in_common(torch.rand(2_500, digits.shape[1]) * 2 - 1) == 0
+    assert games._in_common(digits.mean(0, keepdim=True).expand(2_500, -1)) < 0.1
 
 
 @pytest.mark.parametrize("game", ["ring", "digits"])

@@ -77,6 +77,21 @@ def begun(name: str, game: Game, seed: int) -> Arena:
     raise ValueError(name)
 
 
+def ceiling(name: str) -> float:
+    """Return the score of fresh samples of the data themselves: what a perfect generator would reach."""
+    source = Randomness(2).generator("ceiling")
+    match name:
+        case "ring":
+            return _of_modes(ring(0.05).draw(NUM_SCORED, source), ring(0.05))
+        case "grid":
+            return _of_modes(grid(0.1).draw(NUM_SCORED, source), grid(0.1))
+        case "digits":
+            digits = _small_digits()
+            return _in_common(digits[torch.randint(len(digits), (NUM_SCORED,), generator=source)])
+        case _:
+            return 1.0
+
+
 # Of two weights
 
 
@@ -128,14 +143,18 @@ def _points(mixture: Mixture, game: Game, seed: int) -> Arena:
         player.get_buffer("scale").fill_(scale)
 
     def score() -> float:
-        """Return the probability in common with the mixture: Σ over modes of min(share of good points, 1/K)."""
-        points = _drawn(players.generator, 2)
-        distances, modes = mixture.nearest(points)
-        good = modes[distances < GOOD * mixture.deviation]
-        shares = torch.bincount(good, minlength=len(mixture.centres)) / NUM_SCORED
-        return shares.clamp(max=1 / len(mixture.centres)).sum().item()
+        """Return the probability in common with the mixture."""
+        return _of_modes(_drawn(players.generator, 2), mixture)
 
     return Arena(players, _sampled(game, players, 2, mixture.draw, seed), score)
+
+
+def _of_modes(points: Tensor, mixture: Mixture) -> float:
+    """Return the probability in common with a mixture: Σ over modes of min(share of good points, 1/K)."""
+    distances, modes = mixture.nearest(points)
+    good = modes[distances < GOOD * mixture.deviation]
+    shares = torch.bincount(good, minlength=len(mixture.centres)) / len(points)
+    return shares.clamp(max=1 / len(mixture.centres)).sum().item()
 
 
 def _digits(game: Game, seed: int) -> Arena:
@@ -151,7 +170,7 @@ def _digits(game: Game, seed: int) -> Arena:
         """Draw digits [num, 196]."""
         return digits[torch.randint(len(digits), (num,), generator=source)]
 
-    return Arena(players, _sampled(game, players, 16, real, seed), lambda: _in_common(players.generator))
+    return Arena(players, _sampled(game, players, 16, real, seed), lambda: _in_common(_drawn(players.generator, 16)))
 
 
 def _hidden(num: int, width: int, activation: nn.Module) -> list[nn.Module]:
@@ -165,10 +184,10 @@ def _small_digits() -> Tensor:
     return F.avg_pool2d(images, 2).flatten(1) / 127.5 - 1
 
 
-def _in_common(generator: nn.Module) -> float:
-    """Return the probability in common with real digits, by cells of the space of their principal components.
+def _in_common(generated: Tensor) -> float:
+    """Return the probability that digits [N, 196] have in common with real ones.
 
-    A generated digit farther from all cells than 99 % of real ones are is nowhere.
+    It is by cells of the space of the real ones' principal components. A generated digit farther from all cells than 99 % of real ones are is nowhere.
     """
     digits = _small_digits()
     mean = digits.mean(0)
@@ -178,14 +197,14 @@ def _in_common(generator: nn.Module) -> float:
     order = torch.randperm(len(digits), generator=source)
     centres = (digits[order[:NUM_CELLS]] - mean) @ axes
     rest = digits[order[NUM_CELLS : NUM_CELLS + NUM_SCORED]] - mean
-    fake = _drawn(generator, 16) - mean
+    fake = generated - mean
     # What lies off the principal components counts as distance, too: noise is no digit.
     off = [(part - part @ axes @ axes.T).norm(dim=1) for part in (rest, fake)]
     near = [torch.cdist(part @ axes, centres).min(1) for part in (rest, fake)]
     is_near = near[1].values <= near[0].values.quantile(0.99)
     is_digit = (off[1] <= off[0].quantile(0.99)) & (off[1] >= off[0].quantile(0.01)) & is_near
     real_shares = torch.bincount(near[0].indices, minlength=NUM_CELLS) / len(rest)
-    fake_shares = torch.bincount(near[1].indices[is_digit], minlength=NUM_CELLS) / NUM_SCORED
+    fake_shares = torch.bincount(near[1].indices[is_digit], minlength=NUM_CELLS) / len(fake)
     return torch.minimum(real_shares, fake_shares).sum().item()
 
 
