@@ -187,7 +187,8 @@ def _small_digits() -> Tensor:
 def _in_common(generated: Tensor) -> float:
     """Return the probability that digits [N, 196] have in common with real ones.
 
-    It is by cells of the space of the real ones' principal components. A generated digit farther from all cells than 99 % of real ones are is nowhere.
+    It is by cells of the space of the real ones' principal components. A generated digit farther from all cells than
+    99 % of real ones are is nowhere.
     """
     digits = _small_digits()
     mean = digits.mean(0)
