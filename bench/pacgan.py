@@ -1,10 +1,11 @@
 """PacGAN's games on a ring and a grid (arXiv:1712.04086, section 4.1), by the losses, packs and updates of Equipoise.
 
 What the paper leaves open is as in its authors' programs (github.com/fjxmlzn/PacGAN): both players step at once from
-the same latents, the generator's loss is the non-saturating one, a batch is 100 packs, a pack is drawn anew from the
-100,000 points for each place in the data, and each of a pack's places is normalised by itself.
+the same latents, the generator's loss is the non-saturating one, a batch is 100 packs, 100,000 packs
+are drawn from the points once, with repetition, and each of a pack's places is normalised by itself.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +131,8 @@ class PointGame:
         num_modes = len(self.mixture.centres)
         shares = torch.bincount(indices[distances < 3 * self.mixture.deviation], minlength=num_modes).double()
         present = shares[shares > 0] / shares.sum()
-        return {**found, "kl_of_good": (present * (present * num_modes).log()).sum().item()}
+        of_good = (present * (present * num_modes).log()).sum().item() if len(present) else math.nan
+        return {**found, "kl_of_good": of_good}
 
 
 def settings_of(options: Any) -> list[Setting]:

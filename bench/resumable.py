@@ -5,12 +5,14 @@ is not finished leaves its state beside that file about once a minute; as all dr
 never been interrupted.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,8 +66,23 @@ def finished(out: Path) -> list[dict[str, Any]]:
 
 def run_all(settings: Iterable[Setting], build: Build, out: Path, workers: int) -> None:
     """Play all games that have no line yet, each on one thread, and append a line for each that is finished."""
+    with alone(out):
+        _run_all(list(settings), build, out, workers)
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Hold a file of finished games while entered; ends the program with a sentence where another process does."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    settings = list(settings)
+    with out.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"another process plays for {out}: wait for it, or give another --out") from None
+        yield
+
+
+def _run_all(settings: list[Setting], build: Build, out: Path, workers: int) -> None:
     done = [line["setting"] for line in finished(out)]
     waiting = [setting for setting in settings if setting not in done]
     print(f"{len(settings)} games, {len(settings) - len(waiting)} of them finished before", flush=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 ROOT = Path(__file__).parents[1]
@@ -196,12 +197,62 @@ def test_a_row_is_the_mean_over_seeds_of_one_setting_with_its_standard_error(ben
     ]
     first, second = published.rows_of(runs)
     assert first["seeds"] == [0, 1, 2]
-    assert first["values"]["modes"] == {"mean": 7.0, "error": pytest.approx(1 / math.sqrt(3))}
-    assert second["values"]["modes"] == {"mean": 8.0, "error": None}
+    assert first["values"]["modes"] == {
+        "mean": 7.0,
+        "error": pytest.approx(1 / math.sqrt(3)),
+        "values": [7.0, 8.0, 6.0],
+    }
+    assert second["values"]["modes"] == {"mean": 8.0, "error": None, "values": [8.0]}
     text = published.table({"rows": [first, second], "dates": ["2026-01-01"], "processors": ["one"]})
     lines = text.splitlines()
-    assert "| 7.9 ± 0.1 | 7.0 ± 0.6 | 3 | −0.9 (1.5 errors) | 6 of 400 epochs | 2.0 h |" in lines[2]
+    assert "| 7.9 ± 0.1 | 7.0 ± 0.6 | 3 | −0.9 (−3.3 to +1.5) | 6 of 400 epochs | 2.0 h |" in lines[2]
     assert "| 7.9 ± 0.1 | 8.0 | 1 | +0.1 | 400 of 400 epochs | 2.0 h |" in lines[5]
+
+
+def test_the_interval_of_a_difference_is_as_wide_as_few_seeds_make_it(bench: Any) -> None:
+    published = bench("published")
+    one, other = [7.0, 8.0, 6.0], [6.0, 6.5, 7.5, 6.0, 5.5, 6.5, 7.0, 5.0, 6.0, 7.0]
+    errors = [stats.sem(values) for values in (one, other)]
+    reference = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    half = published.half_interval(errors[0], 3, errors[1], 10)
+    assert 2 * half == pytest.approx(reference.high - reference.low)
+    assert half > 2.2 * math.hypot(*errors), "two errors would be too narrow"
+
+
+def test_a_game_that_two_files_have_is_one_seed(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published = bench("published")
+    file = ROOT / "bench" / "records" / "published-games.jsonl"
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(published, "write_record", lambda name, values: found.append(values))
+    page = tmp_path / "page.md"
+    page.write_text("".join(published.MARKS))
+    monkeypatch.setattr(published, "DOCS", page)
+    published.write_table([file])
+    published.write_table([file, file])
+    assert [row["seeds"] for row in found[0]["rows"]] == [row["seeds"] for row in found[1]["rows"]]
+
+
+def test_two_processes_do_not_play_for_one_file(bench: Any, tmp_path: Path) -> None:
+    resumable = bench("resumable")
+    out = tmp_path / "out.jsonl"
+    with resumable.alone(out), pytest.raises(SystemExit, match="another process plays for"):
+        resumable.run_all([RING], short(bench, 2), out, 1)
+    resumable.run_all([RING], short(bench, 2), out, 1)
+    assert len(resumable.finished(out)) == 1
+
+
+def test_a_generator_without_a_good_point_has_no_kl_of_good_points(bench: Any) -> None:
+    pacgan, published = bench("pacgan"), bench("published")
+    torch.manual_seed(0)
+    play = pacgan.build(RING)
+    score = play.score()
+    assert score["good"] == 0, "all points of an untrained generator are at the centre"
+    assert math.isnan(score["kl_of_good"])
+    found = published.mean_of([None, math.nan])
+    assert published.ours("kl_of_good", found) == "–"
+    assert published.difference("kl_of_good", found, published.Value(0.45, 0.09)) == "–"
 
 
 def test_every_published_value_has_a_row_and_every_loss_a_name(bench: Any) -> None:
