@@ -60,6 +60,4 @@ def _check(similarities: Tensor) -> None:
     if (values.diagonal() - 1).abs().max() > TOLERANCE:
         raise UserError("Vendi score", "a sample's similarity to itself is not 1; give 1 on the diagonal")
     if values.abs().max() > 1 + TOLERANCE:
-        raise UserError(
-            "Vendi score", "a similarity is beyond -1 and 1; give 1 to equal samples and less to all others"
-        )
+        raise UserError("Vendi score", "a similarity is beyond -1 and 1; give 1 to equal samples, and less to others")
