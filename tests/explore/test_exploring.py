@@ -92,6 +92,9 @@ def test_a_conditional_run_shows_classes_ways_and_given_pictures(
     assert "groups.png" not in names
     projected = found.numbers["projection"]
     assert [one["image"] for one in projected] == ["mine-0", "mine-1", "mine-2"]
+    own = found.numbers["own_rmses"]
+    assert len(own) == sections.NUM_OWN
+    assert f"({min(own):.1f} to {max(own):.1f})" in found.files["projection.png"].caption
     assert {one["label"] for one in projected} <= {"lying", "standing"}
     assert all(one["rmse"] <= one["nearest_random_rmse"] for one in projected)
     assert found.latents["projected"].shape == (3, 4)

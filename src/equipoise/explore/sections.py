@@ -141,19 +141,22 @@ def truncations(asked: Asked, progress: Progress) -> Found:
     codes = codes_of(space, latents, told)
     centre = centre_of(space, asked.seed)
     shares = SHARES if space.mapping is None else (*SHARES, 0.0)
-    found: dict[str, Tensor] = {}
-    num_rows = len(shares) + len(THRESHOLDS)
-    for share in shares:
-        progress(len(found) / num_rows)
-        found[f"psi {share:g}"] = images_of_codes(space, pulled(codes, centre, share), told)
-    for threshold in THRESHOLDS:
-        progress(len(found) / num_rows)
-        found[f"± {threshold:g}"] = images_of(space, truncated_normal(latents, threshold, randomness), told)
+    draws = {f"psi {one:g}": partial(images_of_codes, space, pulled(codes, centre, one), told) for one in shares}
+    for limit in THRESHOLDS:
+        draws[f"± {limit:g}"] = partial(images_of, space, truncated_normal(latents, limit, randomness), told)
+    shown: dict[str, Tensor] = {}
+    numbers: dict[str, dict[str, float]] = {}
+    for place, (text, draw) in enumerate(draws.items()):
+        progress(place / len(draws))
+        shown[text], numbers[text] = _measured(asked, draw, told)
+    whole = max(numbers["psi 1"]["variety"], 1e-12)
+    for one in numbers.values():
+        one["variety"] /= whole
     columns = None if told is None else names_of(asked.model, told)[: asked.num]
 
     def grid(sign: str) -> bytes:
-        words = [text for text in found if text.startswith(sign)]
-        return labelled_grid(torch.cat([found[text][: asked.num] for text in words]), words, columns)
+        words = [text for text in shown if text.startswith(sign)]
+        return labelled_grid(torch.cat([shown[text] for text in words]), words, columns)
 
     title = "Truncation"
     intro = (
@@ -163,8 +166,6 @@ def truncations(asked: Asked, progress: Progress) -> Found:
     middle = "their mean" if space.mapping is not None else "0, their mean"
     pulling = f"The same pictures with latents pulled towards {middle}: the distance is multiplied by ψ (psi)."
     cutting = "The same, but each number of the latents that is beyond ± the threshold is drawn anew."
-    whole = max(variety(found["psi 1"], told), 1e-12)
-    numbers = {text: _truncation_scores(asked, images, told, whole) for text, images in found.items()}
     exhibits = (
         picture("truncation", title, grid("psi"), pulling, intro),
         picture("truncated-normal", title, grid("±"), cutting),
@@ -173,10 +174,15 @@ def truncations(asked: Asked, progress: Progress) -> Found:
     return Found(exhibits, {"truncation": [{"latents": text, **one} for text, one in numbers.items()]})
 
 
-def _truncation_scores(asked: Asked, images: Tensor, told: Tensor | None, whole: float) -> dict[str, float]:
-    """Return how far two pictures are apart, of a whole, and what the judge says of them if there is one."""
+def _measured(asked: Asked, draw: Callable[[], Tensor], told: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+    """Draw a set of pictures; return those that are shown, how far two are apart, and what the judge says if any.
+
+    The other pictures, which may be large, are let go before the next set is drawn.
+    """
+    images = draw()
     scores = {} if asked.judged is None else asked.judged(images)
-    return {"variety": variety(images, told) / whole, **{name: scores[name] for name in JUDGED if name in scores}}
+    numbers = {"variety": variety(images, told), **{name: scores[name] for name in JUDGED if name in scores}}
+    return images[: asked.num].clone(), numbers
 
 
 def _table_of_truncation(numbers: dict[str, dict[str, float]], title: str) -> Exhibit:
@@ -186,7 +192,8 @@ def _table_of_truncation(numbers: dict[str, dict[str, float]], title: str) -> Ex
     if len(heads) > 1:
         caption += (
             " Precision: the share of them that are near real ones. Recall and coverage: the share of real ones that "
-            "they reach. Compare these numbers with each other alone; `equipoise evaluate` takes more pictures."
+            f"they reach. A share of {NUM_JUDGED} has a standard error of up to {50 / NUM_JUDGED**0.5:.1f} points. "
+            "Compare these numbers with each other alone; `equipoise evaluate` takes more pictures."
         )
     return rows("truncation-scores", title, ["latents", *heads], cells, caption)
 
@@ -201,7 +208,8 @@ def projections(asked: Asked, names: list[str], pictures: Tensor, progress: Prog
     own = images_of(space, space.latents(randomness, NUM_OWN, "own"), space.told(randomness, NUM_OWN))
     found = projected(space, torch.cat([pictures, own]), asked.randomness(), progress=progress)
     num = len(pictures)
-    ceiling = float(found.rmse[num:].mean())
+    own_errors = found.rmse[num:].tolist()
+    ceiling = sum(own_errors) / NUM_OWN
     grid = rows_of(torch.cat([pictures, own]), found.images, found.random)
     words = [*(_fitted(name) for name in names), *["its own"] * NUM_OWN]
     errors = ", ".join(f"{error:.1f}" for error in found.rmse[:num].tolist())
@@ -209,8 +217,8 @@ def projections(asked: Asked, names: list[str], pictures: Tensor, progress: Prog
     caption = (
         f"Left, what was given; in the middle, the nearest picture that the generator was found to draw, with an error "
         f"of {errors} (of 255); right, the nearest of {NUM_CANDIDATES:,} random ones, with {nearest}. The lower rows "
-        f"are pictures of the generator's own, of which it is known that it can draw them: the search gets them to "
-        f"{ceiling:.1f}."
+        f"are pictures of the generator's own, for comparison. It can draw these without an error, and the search gets to "
+        f"{ceiling:.1f} on average ({min(own_errors):.1f} to {max(own_errors):.1f})."
     )
     title = "Your pictures" if num > 1 else "Your picture"
     exhibits = [picture("projection", title, labelled_grid(grid, words, ["given", "found", "random"]), caption)]
@@ -232,7 +240,7 @@ def projections(asked: Asked, names: list[str], pictures: Tensor, progress: Prog
     latents = {"projected": found.latents[:num]}
     if found.labels is not None:
         latents["labels"] = found.labels[:num]
-    return Found(tuple(exhibits), {"projection": numbers, "own_rmse": ceiling}, latents)
+    return Found(tuple(exhibits), {"projection": numbers, "own_rmse": ceiling, "own_rmses": own_errors}, latents)
 
 
 def _between(asked: Asked, names: list[str], pictures: Tensor, found: Projection, title: str) -> Exhibit:
