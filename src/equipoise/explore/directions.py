@@ -52,7 +52,7 @@ def directions_of_activations(space: Space, num: int, seed: int = 0) -> Directio
     codes, these are the activations, as in the paper. Shares are of the activations' variance.
     """
     randomness = Randomness(seed)
-    name = "mapping"
+    name = space.mapping_name
     if space.mapping is None:
         name = first_activations(space, first_layer(space).names[0])
         width = next(iter(_activations(space, name, randomness, 2))).shape[1]

@@ -217,7 +217,7 @@ def projections(asked: Asked, names: list[str], pictures: Tensor, progress: Prog
     caption = (
         f"Left, what was given; in the middle, the nearest picture that the generator was found to draw, with an error "
         f"of {errors} (of 255); right, the nearest of {NUM_CANDIDATES:,} random ones, with {nearest}. The lower rows "
-        f"are pictures of the generator's own, for comparison. It can draw these without an error, and the search gets to "
+        f"are pictures of the generator's own, for comparison. It can draw these without an error; the search gets to "
         f"{ceiling:.1f} on average ({min(own_errors):.1f} to {max(own_errors):.1f})."
     )
     title = "Your pictures" if num > 1 else "Your picture"
