@@ -111,10 +111,11 @@ def by_weights(asked: Asked, progress: Progress) -> Found:
 def by_activations(asked: Asked, progress: Progress) -> Found:
     """Show the directions in which activations vary most."""
     found = directions_of_activations(asked.space, asked.num, asked.seed)
+    of_one = " of the same class" if asked.model.classes else ""
     layers = _listed(found.layers)
     caption = (
         f"The same, but the directions are those in which the activations of {layers} vary most over many random "
-        f"pictures. Beside each row: its share of their variance. {_total(found)}"
+        f"pictures{of_one}. Beside each row: the share of their variance that this direction explains. {_total(found)}"
     )
     title = "Directions in the activations"
     return _directions(asked, found, "directions-activations", title, caption)
@@ -125,9 +126,9 @@ def _directions(asked: Asked, found: Directions, name: str, title: str, caption:
     randomness = asked.randomness()
     latents = asked.space.latents(randomness, 1, "directions")
     images = along(asked.space, found, latents, asked.space.told(randomness, 1), steps, asked.seed)
-    words = [f"{place + 1}:  {_percent(share)}" for place, share in enumerate(found.shares.tolist())]
+    words = [f"{place + 1}:  {_percent(share)}" for place, share in enumerate(_told_shares(found))]
     columns = [f"{step:+.0f}" if step else "0" for step in steps.tolist()]
-    numbers = {"layers": list(found.layers), "shares": found.shares.tolist()}
+    numbers = {"layers": list(found.layers), "shares": found.shares.tolist(), "explained": found.explained.tolist()}
     exhibit = picture(name, title, labelled_grid(images, words, columns), caption)
     return Found((exhibit,), {name.replace("-", "_"): numbers}, {name: found.vectors})
 
@@ -418,7 +419,12 @@ def _listed(layers: tuple[str, ...]) -> str:
 
 
 def _total(found: Directions) -> str:
-    return f"Together they are {_percent(float(found.shares.sum()))}."
+    return f"Together they are {_percent(sum(_told_shares(found)))}."
+
+
+def _told_shares(found: Directions) -> list[float]:
+    """Return which part of all change each direction explains."""
+    return (found.shares * found.explained).tolist()
 
 
 def _fitted(name: str, longest: int = 16) -> str:
