@@ -28,7 +28,13 @@ def explore(options: argparse.Namespace) -> int:
 
         run = api.load(options.run)
         found = exploring.explored(
-            run, seed=options.seed, num=options.num, images=options.image, labels=options.labels, observer=show
+            run,
+            seed=options.seed,
+            num=options.num,
+            images=options.image,
+            labels=options.labels,
+            observer=show,
+            in_shell=True,
         )
     with _writing(Option("out", out), "explored/"):
         exploring.write(found, out, exploring.title_of(run))

@@ -18,6 +18,7 @@ from equipoise.data.cache import default_cache
 from equipoise.data.channels import in_colour
 from equipoise.data.decode import BrokenImage, Target, decode
 from equipoise.data.pool import to_float
+from equipoise.data.several import NO_LABEL
 from equipoise.data.sources import PICTURE_ARRAYS
 from equipoise.errors import Option, UserError
 from equipoise.explore.groups import row_of
@@ -81,6 +82,7 @@ def explored(
     images: Sequence[str | Path] = (),
     labels: Sequence[str] = (),
     observer: Observer = SILENT,
+    in_shell: bool = False,
 ) -> Explored:
     """Look into the best generator of a run of images.
 
@@ -89,8 +91,9 @@ def explored(
         seed: of all random draws.
         num: how many directions and pictures each grid shows, 2 to 16.
         images: picture files that are looked for among what the generator can draw.
-        labels: ways between classes of a conditional generator, such as "3,8".
+        labels: ways between classes of a conditional generator, such as "3,8", or "3;8" where names have commas.
         observer: is shown the stages.
+        in_shell: whether remedies are told for the command line, of what is left out.
 
     Raises:
         UserError: for a run of anything else or without a best generator, a picture that cannot be read, and a label
@@ -122,7 +125,7 @@ def explored(
     }
     for doing, section in sections_of(asked, names, pictures, ways, partial(_of_groups, run, model)).items():
         observer.stage(doing, 0.0)
-        found = attempted(section, asked, partial(observer.stage, doing))
+        found = attempted(section, asked, partial(observer.stage, doing), in_shell=in_shell)
         if isinstance(found, str):
             left_out.append(found)
             continue
@@ -206,18 +209,29 @@ def _read_picture(path: Path, target: Target) -> Tensor:
 
 
 def _way(text: str, model: ImageModel) -> list[str]:
-    """Return the labels of a way between classes; raises UserError where one is not known, or there is but one."""
-    names = [text] if text in model.classes else [name for part in text.split(",") if (name := part.strip())]
-    for name in names:
-        row_of(model, name)
-    if len(names) < 2:
-        if not model.classes:
-            row_of(model, text)
-        others = [name for name in model.classes if name not in names]
-        example = ",".join([*names, *others][:2])
-        problem = "a way needs two classes or more, with a comma between"
-        raise UserError(Option("labels", text), problem, Option("labels", example))
-    return names
+    """Return the labels of a way between classes, parted by `;` where there is one, else by commas.
+
+    Raises UserError where one is not known, or there are too few or too many.
+    """
+    between = ";" if ";" in text else ","
+    names = [text] if text in model.classes else [name for part in text.split(between) if (name := part.strip())]
+    have_commas = any("," in name for name in model.classes)
+    for name in names or [text] * (not model.classes):
+        try:
+            row_of(model, name)
+        except UserError as error:
+            if between == ";" or not have_commas:
+                raise
+            put = "Put ; between names with commas"
+            raise UserError(error.subject, error.problem, *error.remedies, put) from None
+    if LEAST <= len(names) <= MOST:
+        return names
+    problem = f"a way needs two classes or more, and {MOST} at most, with a comma between (or ;)"
+    others = [name for name in (*model.classes, *[NO_LABEL] * bool(model.sets)) if name not in names]
+    example = [*names, *others][:LEAST]
+    if len(example) < LEAST:
+        raise UserError(Option("labels", text), problem, "This generator knows one class, so leave it out")
+    raise UserError(Option("labels", text), problem, Option("labels", (";" if have_commas else ",").join(example)))
 
 
 def _model_of(best: Best) -> ImageModel:
