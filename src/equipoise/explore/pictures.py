@@ -97,11 +97,11 @@ def rows_of(*columns: Tensor) -> Tensor:
 
 def drawable(words: Sequence[str]) -> list[str]:
     """Return words as they are if all letters are Latin ones; others by their numbers, as Pillow's font lacks them."""
-    are_drawn = [text.isprintable() and all(ord(letter) < 256 for letter in text) for text in words]
-    return [
-        text if is_drawn else f"#{place + 1}"
-        for place, (text, is_drawn) in enumerate(zip(words, are_drawn, strict=True))
-    ]
+    return [text if _is_drawn(text) else f"#{place + 1}" for place, text in enumerate(words)]
+
+
+def _is_drawn(text: str) -> bool:
+    return text.isprintable() and all(ord(letter) < 256 for letter in text)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
