@@ -76,6 +76,44 @@ def test_a_run_without_classes_shows_groups(train_once: Callable[..., eq.Run], t
     assert kept["directions-weights"].shape == (3, 4)
 
 
+def test_only_what_an_exploration_has_left_is_replaced(train_once: Callable[..., eq.Run], tmp_path: Path) -> None:
+    found = explored(train_once("plain"), num=2)
+    out = tmp_path / "out"
+    write(found, out)
+    walk = (out / "walk-grid.png").read_bytes()
+    (out / "sum.png").write_text("own")
+    (out / "walk-grid.png").write_text("damaged")
+    write(found, out)
+    assert (out / "walk-grid.png").read_bytes() == walk
+    assert (out / "sum.png").read_text() == "own"
+    told = json.loads((out / "explore.json").read_text())
+    told["pictures"] = [*told["pictures"], {"file": "../kept.png"}, {"file": "sum.txt"}, {"file": 3}]
+    told["pictures"] = [one for one in told["pictures"] if one["file"] != "walk-grid.png"]
+    (out / "explore.json").write_text(json.dumps(told))
+    (tmp_path / "kept.png").write_text("own")
+    (out / "sum.txt").write_text("own")
+    with pytest.raises(UserError, match=r"walk-grid.*force=True"):
+        write(found, out)
+    write(found, out, force=True)
+    assert (tmp_path / "kept.png").read_text() == (out / "sum.txt").read_text() == "own"
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "[]", '{"pictures": 3}', '{"run": "mine"}'])
+def test_a_folder_of_something_else_is_not_written_to(
+    train_once: Callable[..., eq.Run], tmp_path: Path, content: str | None
+) -> None:
+    found = explored(train_once("plain"), num=2)
+    (tmp_path / "index.html").write_text("own")
+    if content is not None:
+        (tmp_path / "explore.json").write_text(content)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match="force=True"):
+        write(found, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    write(found, tmp_path, force=True)
+    assert (tmp_path / "index.html").read_text() != "own"
+
+
 def test_the_same_seed_finds_the_same_and_another_one_another(train_once: Callable[..., eq.Run]) -> None:
     run = train_once("plain")
     one, same, other = (explored(run, num=2, seed=seed) for seed in (0, 0, 1))

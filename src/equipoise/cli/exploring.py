@@ -37,7 +37,7 @@ def explore(options: argparse.Namespace) -> int:
             in_shell=True,
         )
     with _writing(Option("out", out), "explored/"):
-        exploring.write(found, out, exploring.title_of(run))
+        exploring.write(found, out, exploring.title_of(run), force=options.force)
     _printed(options, lambda: found.numbers, lambda: explore_text(found.files, found.left_out, out))
     _print_quality(folder)
     return 0

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from equipoise.data.decode import BrokenImage, Target, decode
 from equipoise.data.pool import to_float
 from equipoise.data.several import NO_LABEL
 from equipoise.data.sources import PICTURE_ARRAYS
-from equipoise.errors import Option, UserError
+from equipoise.errors import Option, UserError, shortened
 from equipoise.explore.groups import row_of
 from equipoise.explore.sections import NUM_JUDGED, Asked, Section, attempted, by_groups, sections_of
 from equipoise.explore.space import Space
@@ -33,7 +34,7 @@ from equipoise.report.exhibits import Group, Shown, content_of
 from equipoise.report.report import rendered
 from equipoise.runs.status import read_status, shown_path
 from equipoise.setup import loss_of
-from equipoise.storage.files import write_bytes, write_json
+from equipoise.storage.files import MAX_JSON_BYTES, write_bytes, write_json
 from equipoise.storage.safe_open import read_bytes
 from equipoise.tasks.base import Exhibit
 from equipoise.tasks.exhibits import file_of
@@ -135,16 +136,25 @@ def explored(
     return Explored(tuple(exhibits), {**numbers, "left_out": left_out}, latents, tuple(left_out))
 
 
-def write(found: Explored, folder: str | Path, title: str = "") -> None:
+def write(found: Explored, folder: str | Path, title: str = "", *, force: bool = False) -> None:
     """Write what was found into a folder: pictures, `explore.json`, latents and a page; raises OSError.
 
-    What an earlier exploration has left there is replaced.
+    What an earlier exploration has left there, by its own list, is replaced. Raises UserError where there are other
+    files, unless these may be overwritten by `force`; those of other names stay.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if OWN.fullmatch(path.name) and path.is_file():
-            path.unlink()
+    earlier = _files_of_earlier(folder)
+    taken = {path.name for path in folder.iterdir()}
+    if earlier:  # of what else is there, only a name that is written now is in the way
+        taken = (taken & found.files.keys()) - earlier
+    if taken and not force:
+        problem = f"has files that no exploration has left there, such as {shortened(min(taken))}"
+        raise UserError(
+            Option("folder", folder), problem, "Give a new folder, or overwrite them", Option("force", True)
+        )
+    for name in earlier - {NUMBERS, LATENTS, PAGE}:
+        (folder / name).unlink(missing_ok=True)
     for name, exhibit in found.files.items():
         write_bytes(folder / name, exhibit.content)
     latents = {name: tensor.contiguous() for name, tensor in found.latents.items()}
@@ -152,6 +162,17 @@ def write(found: Explored, folder: str | Path, title: str = "") -> None:
     pictures = [{"file": name, "says": exhibit.caption} for name, exhibit in found.files.items()]
     write_json(folder / NUMBERS, {**found.numbers, "pictures": pictures})
     write_bytes(folder / PAGE, page_of(found, title).encode(errors="replace"))
+
+
+def _files_of_earlier(folder: Path) -> set[str]:
+    """Return the names of what an earlier exploration has written into a folder; none where there was no such."""
+    try:
+        values = msgspec.json.decode(read_bytes(folder / NUMBERS, MAX_JSON_BYTES))
+        names = {picture["file"] for picture in values["pictures"]}
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or one of somebody else's
+        return set()
+    own = {name for name in names if isinstance(name, str) and OWN.fullmatch(name) and (folder / name).is_file()}
+    return own | {NUMBERS, LATENTS, PAGE}
 
 
 def page_of(found: Explored, title: str = "") -> str:
