@@ -173,11 +173,16 @@ def test_several_labels_a_picture_are_shown_one_by_one_and_named_with_commas_and
     train_small: Callable[..., eq.Run], several: Callable[..., Path], drawn: list[Path]
 ) -> None:
     run = train_small("run", CONDITIONAL, source=several("lying, flat", "横", 3), budget="320")
-    ways = ["lying, flat;横", "no label; lying, flat; lying, flat; 横"]
+    ways = ["lying, flat;横", "no label; lying, flat; lying, flat; 横", "lying, flat, 横;no label"]
     found = explored(run, num=3, images=drawn, labels=ways)
     assert found.left_out == ()
     assert found.numbers["classes"] == ["lying, flat", "横"]
-    assert found.numbers["ways"] == [["lying, flat", "横"], ["no label", "lying, flat", "lying, flat", "横"]]
+    assert found.numbers["ways"] == [
+        ["lying, flat", "横"],
+        ["no label", "lying, flat", "lying, flat", "横"],
+        ["lying, flat, 横", "no label"],
+    ]
+    assert "#2 is 横" in found.files["classes-3.png"].caption
     assert "#2 is 横" in found.files["classes.png"].caption
     assert "#2 is 横" in found.files["classes-1.png"].caption
     labels = [one["label"] for one in found.numbers["projection"]]

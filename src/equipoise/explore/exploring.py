@@ -150,9 +150,8 @@ def write(found: Explored, folder: str | Path, title: str = "", *, force: bool =
         taken = (taken & found.files.keys()) - earlier
     if taken and not force:
         problem = f"has files that no exploration has left there, such as {shortened(min(taken))}"
-        raise UserError(
-            Option("folder", folder), problem, "Give a new folder, or overwrite them", Option("force", True)
-        )
+        ways = ("Give a new folder, or overwrite what has the same names", Option("force", True))
+        raise UserError(Option("folder", folder), problem, *ways)
     for name in earlier - {NUMBERS, LATENTS, PAGE}:
         (folder / name).unlink(missing_ok=True)
     for name, exhibit in found.files.items():
@@ -169,7 +168,7 @@ def _files_of_earlier(folder: Path) -> set[str]:
     try:
         values = msgspec.json.decode(read_bytes(folder / NUMBERS, MAX_JSON_BYTES))
         names = {picture["file"] for picture in values["pictures"]}
-    except (OSError, ValueError, KeyError, TypeError):  # there is none, or one of somebody else's
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # there is none, or one of somebody else's
         return set()
     own = {name for name in names if isinstance(name, str) and OWN.fullmatch(name) and (folder / name).is_file()}
     return own | {NUMBERS, LATENTS, PAGE}
