@@ -32,19 +32,27 @@ def test_explore_writes_a_folder_in_the_run_and_says_what_is_in_it(output: Comma
 
 
 def test_explore_overwrites_nothing_unless_it_is_told_to(
-    output: Command, refused: Command, copy: Path, tmp_path: Path
+    output: Command, refused: Command, copy: Path, shapes: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("kept")
-    (out / "projection.png").write_text("of an earlier exploration")
+    (out / "projection.png").write_text("of the user's own, under a name of ours")
     assert "--force" in refused("explore", copy, "-o", out)
     assert [path.name for path in copy.iterdir() if path.name == "explore"] == []
     values = json.loads(output("explore", copy, "-n", "2", "-o", out, "--force", "--json"))
     assert values["num"] == 2
     assert values["left_out"] == []
     assert (out / "mine.txt").read_text() == "kept"
+    assert "own" in (out / "projection.png").read_text(), "no exploration has left it there"
+    (out / "projection.png").unlink()
+    output("explore", copy, "-n", "2", "-o", out, "--force", "--image", next(shapes.glob("*/*.png")))
+    assert (out / "projection.png").is_file()
+    (out / "sum.png").write_text("of the user's own")
+    assert "--force" in refused("explore", copy, "-o", out)
+    output("explore", copy, "-n", "2", "-o", out, "--force")
     assert not (out / "projection.png").exists(), "nothing is left that this page does not show"
+    assert "own" in (out / "sum.png").read_text()
     assert "is a file" in refused("explore", copy, "-o", out / "mine.txt")
 
 

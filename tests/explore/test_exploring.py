@@ -1,7 +1,9 @@
 """A run explored from Python: what is found, written and refused."""
 
+import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 from PIL import Image
 
 import equipoise as eq
-from equipoise.errors import UserError
+from equipoise.errors import Option, UserError
 from equipoise.explore import exploring, groups, projection, sections
 from equipoise.explore.exploring import explored, read_pictures, space_of, write
 from equipoise.explore.space import images_of
@@ -74,6 +76,44 @@ def test_a_run_without_classes_shows_groups(train_once: Callable[..., eq.Run], t
     assert kept["directions-weights"].shape == (3, 4)
 
 
+def test_only_what_an_exploration_has_left_is_replaced(train_once: Callable[..., eq.Run], tmp_path: Path) -> None:
+    found = explored(train_once("plain"), num=2)
+    out = tmp_path / "out"
+    write(found, out)
+    walk = (out / "walk-grid.png").read_bytes()
+    (out / "sum.png").write_text("own")
+    (out / "walk-grid.png").write_text("damaged")
+    write(found, out)
+    assert (out / "walk-grid.png").read_bytes() == walk
+    assert (out / "sum.png").read_text() == "own"
+    told = json.loads((out / "explore.json").read_text())
+    told["pictures"] = [*told["pictures"], {"file": "../kept.png"}, {"file": "sum.txt"}, {"file": 3}]
+    told["pictures"] = [one for one in told["pictures"] if one["file"] != "walk-grid.png"]
+    (out / "explore.json").write_text(json.dumps(told))
+    (tmp_path / "kept.png").write_text("own")
+    (out / "sum.txt").write_text("own")
+    with pytest.raises(UserError, match=r"walk-grid.*force=True"):
+        write(found, out)
+    write(found, out, force=True)
+    assert (tmp_path / "kept.png").read_text() == (out / "sum.txt").read_text() == "own"
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "[]", '{"pictures": 3}', '{"run": "mine"}'])
+def test_a_folder_of_something_else_is_not_written_to(
+    train_once: Callable[..., eq.Run], tmp_path: Path, content: str | None
+) -> None:
+    found = explored(train_once("plain"), num=2)
+    (tmp_path / "index.html").write_text("own")
+    if content is not None:
+        (tmp_path / "explore.json").write_text(content)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match="force=True"):
+        write(found, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    write(found, tmp_path, force=True)
+    assert (tmp_path / "index.html").read_text() != "own"
+
+
 def test_the_same_seed_finds_the_same_and_another_one_another(train_once: Callable[..., eq.Run]) -> None:
     run = train_once("plain")
     one, same, other = (explored(run, num=2, seed=seed) for seed in (0, 0, 1))
@@ -92,6 +132,9 @@ def test_a_conditional_run_shows_classes_ways_and_given_pictures(
     assert "groups.png" not in names
     projected = found.numbers["projection"]
     assert [one["image"] for one in projected] == ["mine-0", "mine-1", "mine-2"]
+    own = found.numbers["own_rmses"]
+    assert len(own) == sections.NUM_OWN
+    assert f"({min(own):.1f} to {max(own):.1f})" in found.files["projection.png"].caption
     assert {one["label"] for one in projected} <= {"lying", "standing"}
     assert all(one["rmse"] <= one["nearest_random_rmse"] for one in projected)
     assert found.latents["projected"].shape == (3, 4)
@@ -100,6 +143,69 @@ def test_a_conditional_run_shows_classes_ways_and_given_pictures(
     again = images_of(space, found.latents["projected"], found.latents["labels"])
     _, given = read_pictures(drawn, target_of(run.recipe, _model(run)))
     assert projection.rmse(again, given).tolist() == pytest.approx([one["rmse"] for one in projected], abs=0.1)
+
+
+def test_a_way_through_several_classes_is_as_wide_as_it_needs_to_be(train_once: Callable[..., eq.Run]) -> None:
+    found = explored(train_once("classes", CONDITIONAL), num=2, labels=[",".join(["lying", "standing"] * 5)])
+    width, _ = Image.open(io.BytesIO(found.files["classes-1.png"].content)).size
+    assert width == 19 * 66 + 2, "ten classes and one picture between each"
+    assert len(found.numbers["ways"][0]) == 10
+
+
+@pytest.fixture
+def several(shapes: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that puts the shapes into a folder with a table of whether they lie, and of another label."""
+
+    def put(first: str, second: str, every: int) -> Path:
+        folder = tmp_path / "several"
+        folder.mkdir()
+        lines = [f'file,"{first}","{second}"']
+        for index, path in enumerate(sorted(shapes.glob("*/*.png"))):
+            shutil.copy(path, folder / f"{index}.png")
+            lines.append(f"{index}.png,{int(path.parent.name == 'lying')},{int(every > 0 and index % every == 0)}")
+        (folder / "attributes.csv").write_text("\n".join(lines), encoding="utf-8")
+        return folder
+
+    return put
+
+
+def test_several_labels_a_picture_are_shown_one_by_one_and_named_with_commas_and_in_any_letters(
+    train_small: Callable[..., eq.Run], several: Callable[..., Path], drawn: list[Path]
+) -> None:
+    run = train_small("run", CONDITIONAL, source=several("lying, flat", "横", 3), budget="320")
+    ways = ["lying, flat;横", "no label; lying, flat; lying, flat; 横", "lying, flat, 横;no label"]
+    found = explored(run, num=3, images=drawn, labels=ways)
+    assert found.left_out == ()
+    assert found.numbers["classes"] == ["lying, flat", "横"]
+    assert found.numbers["ways"] == [
+        ["lying, flat", "横"],
+        ["no label", "lying, flat", "lying, flat", "横"],
+        ["lying, flat, 横", "no label"],
+    ]
+    assert "#2 is 横" in found.files["classes-3.png"].caption
+    assert "#2 is 横" in found.files["classes.png"].caption
+    assert "#2 is 横" in found.files["classes-1.png"].caption
+    labels = [one["label"] for one in found.numbers["projection"]]
+    caption = found.files["sum.png"].caption
+    assert f'as "{labels[0]}", "{labels[1]}" and "{labels[2]}"' in caption
+    assert f'class of the first, "{labels[0]}"' in caption
+    with pytest.raises(UserError, match="Put ; between"):
+        explored(run, labels=["lying, flat,横"])
+    with pytest.raises(UserError, match='labels="横;lying, flat"'):
+        explored(run, labels=["横"])
+
+
+def test_of_a_single_label_the_way_is_from_none_to_it(
+    train_small: Callable[..., eq.Run], several: Callable[..., Path]
+) -> None:
+    run = train_small("run", CONDITIONAL, source=several("lying", "never", 0), budget="320")
+    found = explored(run, num=2)
+    assert found.numbers["classes"] == ["lying"]
+    assert found.numbers["ways"] == [["no label", "lying"]]
+    assert {"classes.png", "classes-1.png"} <= set(found.files)
+    assert found.left_out == ()
+    with pytest.raises(UserError, match='labels="lying,no label"'):
+        explored(run, labels=["lying"])
 
 
 def _model(run: eq.Run) -> ImageModel:
@@ -127,7 +233,7 @@ def test_what_cannot_be_found_is_left_out_in_words(
     train_once: Callable[..., eq.Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(space: object) -> None:
-        raise UserError("the first layer", "was not found")
+        raise UserError("the first layer", "was not found", Option("num", 8))
 
     monkeypatch.setattr("equipoise.explore.directions.first_layer", refuse)
     found = explored(train_once("plain"), num=2)
@@ -135,6 +241,8 @@ def test_what_cannot_be_found_is_left_out_in_words(
     assert "directions-weights.png" not in found.files
     assert "groups.png" in found.files
     assert found.left_out[0] in exploring.page_of(found)
+    assert "num=8" in found.left_out[0]
+    assert "--num 8" in explored(train_once("plain"), num=2, in_shell=True).left_out[0]
 
 
 def test_without_its_data_truncation_is_not_judged(

@@ -3,8 +3,10 @@ import torch
 from made_generators import ready
 from torch import Tensor, nn
 
+from equipoise.data.several import NO_LABEL
 from equipoise.errors import UserError
-from equipoise.explore.groups import blended, each_with, groups_of, moved, row_of
+from equipoise.explore import sections
+from equipoise.explore.groups import blended, each_with, groups_of, moved, row_of, steps_through
 from equipoise.explore.sections import names_of
 from equipoise.explore.space import Space, images_of
 from equipoise.randomness import Randomness
@@ -59,6 +61,25 @@ def test_a_way_through_classes_is_straight_and_ends_at_them() -> None:
     way = blended(rows, 5)
     assert way.tolist() == [[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1], [0, 0.5, 0.5], [0, 1, 0]]
     assert torch.allclose(way.sum(1), torch.ones(5))
+
+
+@pytest.mark.parametrize("num", [2, 3, 5, 8, 10, 16])
+def test_a_way_shows_each_of_its_classes_and_says_where(num: int) -> None:
+    steps = steps_through(num, sections.STEPS)
+    assert steps >= sections.STEPS
+    names = [f"class {place}" for place in range(num)]
+    marks = sections._marks(names, steps)
+    assert [mark for mark in marks if mark] == names
+    own = blended(torch.eye(num), steps)[[bool(mark) for mark in marks]]
+    assert torch.equal(own, torch.eye(num)), "a marked picture is of its class alone"
+    assert marks[1] == "", "something lies between"
+
+
+def test_letters_that_are_lacking_become_the_number_of_the_class_which_the_caption_tells() -> None:
+    names = ["cat", "犬", "猫"]
+    assert sections._in_letters(["猫", "cat", "cat, 犬", NO_LABEL], names) == ["#3", "cat", "cat, #2", NO_LABEL]
+    assert sections._legend(["猫", "cat"], names) == " In the picture, #3 is 猫."
+    assert sections._legend(["cat"], names) == ""
 
 
 def test_a_grid_has_each_latent_with_each_label() -> None:

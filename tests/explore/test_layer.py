@@ -8,8 +8,9 @@ from made_generators import Bent, Coded, Linear, Mapped, Split, ready
 from torch import nn
 
 from equipoise.errors import UserError
+from equipoise.explore.directions import directions_of_activations
 from equipoise.explore.layer import first_activations, first_layer
-from equipoise.explore.space import Space
+from equipoise.explore.space import Space, codes_of, images_of, images_of_codes
 from equipoise.nets.players import make_generator
 from equipoise.randomness import Randomness
 from equipoise.recipe import FamilyName, Networks
@@ -109,3 +110,17 @@ def test_looking_leaves_no_hooks_behind() -> None:
     space = Space(made, LATENT_SIZE)
     first_activations(space, first_layer(space).names[0])
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in made.modules())
+
+
+def test_the_styles_of_a_generator_with_codes_are_found_too() -> None:
+    plain = Space(generator("style"), LATENT_SIZE)
+    coded = Space(generator("style", categorical_codes=3, continuous_codes=1), LATENT_SIZE)
+    assert plain.mapping_name == "mapping"
+    assert coded.mapping is not None
+    names = first_layer(coded).names
+    assert names == tuple(f"own.{name}" for name in first_layer(plain).names)
+    latents = coded.latents(Randomness(0), 5)
+    codes = codes_of(coded, latents)
+    assert not torch.equal(codes, latents)
+    assert torch.allclose(images_of_codes(coded, codes), images_of(coded, latents), atol=1e-6)
+    assert directions_of_activations(coded, 2).layers == ("own.mapping",)

@@ -40,7 +40,7 @@ def test_an_animation_has_every_frame_and_every_loop() -> None:
 
 
 def test_words_that_the_font_lacks_become_numbers() -> None:
-    assert drawable(["cat", "犬", "größe"]) == ["cat", "2", "größe"]
+    assert drawable(["cat", "犬", "größe"]) == ["cat", "#2", "größe"]
 
 
 def test_columns_become_rows() -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from made_generators import Linear, ready
 from torch import Tensor, nn
 
+from equipoise.explore import projection
 from equipoise.explore.projection import multi_scale, projected, rmse
 from equipoise.explore.space import Space, images_of
 from equipoise.randomness import Randomness
@@ -54,6 +56,27 @@ def test_projection_takes_the_label_of_the_nearest_pictures() -> None:
     found = projected(space, given, Randomness(0), candidates=50, steps=20)
     assert found.labels is not None
     assert found.labels.tolist() == [0, 1]
+
+
+def test_the_nearest_random_picture_is_found_in_whichever_part_it_is_drawn() -> None:
+    space = space_of_five()
+    given = images_of(space, torch.randn(2, 5, generator=torch.Generator().manual_seed(1)))
+    whole = projected(space, given, Randomness(0), candidates=90, steps=0)
+    parts = projected(dataclasses.replace(space, batch=7), given, Randomness(0), candidates=90, steps=0)
+    drawn = images_of(space, space.latents(Randomness(0), 90, "candidates"))
+    errors = torch.stack([rmse(picture[None], drawn) for picture in given])
+    for found in (whole, parts):
+        assert found.nearest.tolist() == errors.amin(1).tolist()
+        assert torch.allclose(found.random, drawn[errors.argmin(1)], atol=1e-6)
+    assert torch.equal(whole.latents, parts.latents)
+
+
+def test_the_number_of_steps_is_read_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = space_of_five()
+    white = torch.ones(1, 1, 4, 4)
+    monkeypatch.setattr(projection, "STEPS", 2)
+    short = projected(space, white, Randomness(0), candidates=20)
+    assert torch.equal(short.latents, projected(space, white, Randomness(0), candidates=20, steps=2).latents)
 
 
 def test_the_error_at_several_scales_is_the_mean_of_each() -> None:

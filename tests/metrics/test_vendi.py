@@ -53,12 +53,22 @@ def test_repeating_every_sample_adds_no_diversity():
         (torch.full((2, 2), math.nan), "not finite"),
         (torch.tensor([[1, 0.5], [0.2, 1]]), "symmetric"),
         (torch.tensor([[2.0, 0], [0, 2]]), "itself"),
+        (torch.tensor([[1.0, 1.1], [1.1, 1]]), "beyond"),
+        (torch.tensor([[1.0, -3], [-3, 1]]), "beyond"),
+        # 1 − 0.9 √2 = −0.27: two samples unlike each other cannot both be nearly the same as a third one
+        (torch.tensor([[1.0, 0.9, 0], [0.9, 1, 0.9], [0, 0.9, 1]]), "-0.273"),
     ],
 )
 def test_what_is_no_matrix_of_similarities_is_refused(similarities, said):
     with pytest.raises(UserError) as caught:
         vendi(similarities)
     assert said in str(caught.value)
+
+
+def test_rounding_of_equal_samples_is_not_refused():
+    features = torch.nn.functional.normalize(torch.randn(40, 3, generator=torch.Generator().manual_seed(1)))
+    similarities = features @ features.T  # 37 eigenvalues are 0 but for float32
+    assert vendi(similarities) == pytest.approx(vendi_by_angle(features), rel=1e-3)
 
 
 @pytest.mark.parametrize(

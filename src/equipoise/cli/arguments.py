@@ -202,7 +202,8 @@ def _add_explore(commands: Any) -> None:
     add("-n", "--num", metavar="N", type=num, default=8, help=text)
     text = "pictures of yours to look for among what the generator can draw; of three, also a + b - c"
     add("--image", metavar="FILE", type=_path("image"), nargs="+", action="extend", default=[], help=text)
-    text = "ways between classes of a conditional generator, such as 3,8 (default: between the first two)"
+    text = "ways between classes of a conditional generator, such as 3,8 (default: between the first two);"
+    text += " put ; in place of commas where names have commas, and quotes around it"
     add("--labels", metavar="A,B", nargs="+", action="extend", default=[], help=text)
     _add_force(sub)
     _add_json(sub)

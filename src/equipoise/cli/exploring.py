@@ -28,10 +28,16 @@ def explore(options: argparse.Namespace) -> int:
 
         run = api.load(options.run)
         found = exploring.explored(
-            run, seed=options.seed, num=options.num, images=options.image, labels=options.labels, observer=show
+            run,
+            seed=options.seed,
+            num=options.num,
+            images=options.image,
+            labels=options.labels,
+            observer=show,
+            in_shell=True,
         )
     with _writing(Option("out", out), "explored/"):
-        exploring.write(found, out, exploring.title_of(run))
+        exploring.write(found, out, exploring.title_of(run), force=options.force)
     _printed(options, lambda: found.numbers, lambda: explore_text(found.files, found.left_out, out))
     _print_quality(folder)
     return 0

@@ -12,6 +12,7 @@ from equipoise.randomness import Randomness
 
 NUM_LATENTS = 4_000  # whose activations are looked at
 MOST_NUMBERS = 2**26  # activations held at once
+NUM_ALIKE = 100  # latents in a row that are told the same label, whose mean is then taken away
 SPARE = 10  # components beyond those wanted, which make these exact
 
 Method = Literal["weights", "activations"]
@@ -21,13 +22,15 @@ Method = Literal["weights", "activations"]
 class Directions:
     """Directions [K, W] of length 1, those of the largest effect first.
 
-    `shares` [K] say which part of all change each explains, `deviations` [K] how far codes spread along each, and
-    `layers` where they were found.
+    `shares` [K] say which part of all change each eigenvector or component has, and `explained` [K] how much of that
+    moving along the direction explains (R²; by weights, all of it). `deviations` [K] say how far codes spread along
+    each, and `layers` where they were found.
     """
 
     method: Method
     vectors: Tensor
     shares: Tensor
+    explained: Tensor
     deviations: Tensor
     layers: tuple[str, ...]
 
@@ -39,9 +42,10 @@ def directions_of_weights(space: Space, num: int, seed: int = 0) -> Directions:
     """
     layer = first_layer(space)
     values, vectors = eigenvectors(layer.matrix)
+    num = _fewer_than(num, vectors.shape[1])
     chosen = _signed(vectors[:num])
     shares = values[:num] / values.sum()
-    return Directions("weights", chosen, shares, _deviations(space, chosen, seed), layer.names)
+    return Directions("weights", chosen, shares, torch.ones(num), _deviations(space, chosen, seed), layer.names)
 
 
 def directions_of_activations(space: Space, num: int, seed: int = 0) -> Directions:
@@ -49,10 +53,11 @@ def directions_of_activations(space: Space, num: int, seed: int = 0) -> Directio
 
     The activations are the first that are not an affine function of the latents: of affine ones, the answer would be
     that of the weights. The directions are found by regression of latents on the components; of a mapping network's
-    codes, these are the activations, as in the paper. Shares are of the activations' variance.
+    codes, these are the activations, as in the paper. Shares are of the activations' variance within classes: that
+    between them, often the larger one, no latents explain.
     """
     randomness = Randomness(seed)
-    name = "mapping"
+    name = space.mapping_name
     if space.mapping is None:
         name = first_activations(space, first_layer(space).names[0])
         width = next(iter(_activations(space, name, randomness, 2))).shape[1]
@@ -60,14 +65,17 @@ def directions_of_activations(space: Space, num: int, seed: int = 0) -> Directio
     else:
         seen = NUM_LATENTS
     latents = space.latents(randomness, seen, "activations")
-    labels = space.told(randomness, seen)
+    labels = _told_in_rows(space, randomness, seen)
     codes = codes_of(space, latents, labels)
     activations = codes
     if space.mapping is None:
         activations = torch.cat(list(activations_of(space, name, latents, labels)))
-    components, shares = principal_components(activations, num)
+    if labels is not None:
+        codes, activations = within_classes(codes), within_classes(activations)
+    components, shares = principal_components(activations, _fewer_than(num, codes.shape[1]))
     vectors = _signed(regressed(codes, components))
-    return Directions("activations", vectors, shares, _deviations(space, vectors, seed), (name,))
+    explained = determination(codes, components, vectors)
+    return Directions("activations", vectors, shares, explained, _deviations(space, vectors, seed), (name,))
 
 
 def eigenvectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,6 +107,23 @@ def regressed(codes: Tensor, components: Tensor) -> Tensor:
     """
     slopes = components.T @ (codes - codes.mean(0)) / components.square().sum(0)[:, None].clamp(min=1e-30)
     return slopes / slopes.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+
+def determination(codes: Tensor, components: Tensor, vectors: Tensor) -> Tensor:
+    """Return the share [K] of each component [N, K] that codes [N, W] along its direction [K, W] explain: R².
+
+    It is the adjusted one, as a direction of W numbers that were fitted to N samples finds some by chance.
+    """
+    along_each = (codes - codes.mean(0)) @ vectors.T
+    products = (along_each * components).sum(0).square()
+    found = products / (along_each.square().sum(0) * components.square().sum(0)).clamp(min=1e-30)
+    num, width = codes.shape
+    return (1 - (1 - found) * (num - 1) / max(1, num - 1 - width)).clamp(0, 1)
+
+
+def within_classes(samples: Tensor) -> Tensor:
+    """Return samples [N, D] without the mean of those told the same label, which stand in rows of `NUM_ALIKE`."""
+    return torch.cat([part - part.mean(0) for part in samples.split(NUM_ALIKE)])
 
 
 def resting(codes: Tensor, centre: Tensor, vectors: Tensor, *, keeps_length: bool) -> Tensor:
@@ -134,13 +159,26 @@ def _activations(space: Space, name: str, randomness: Randomness, num: int) -> l
     return list(activations_of(space, name, latents, space.told(randomness, num)))
 
 
+def _told_in_rows(space: Space, randomness: Randomness, num: int) -> Tensor | None:
+    """Return labels as often as in the data, each for `NUM_ALIKE` latents in a row: even the rarest has its mean."""
+    labels = space.told(randomness, -(-num // NUM_ALIKE))
+    return labels if labels is None else labels.repeat_interleave(NUM_ALIKE, 0)[:num]
+
+
+def _fewer_than(num: int, width: int) -> int:
+    """Return how many directions of codes [N, W] are taken: with all of them, nothing of a code would rest."""
+    return max(1, min(num, width - 1))
+
+
 def _deviations(space: Space, vectors: Tensor, seed: int) -> Tensor:
-    """Return how far codes spread along directions: by 1 where they are normal."""
+    """Return how far codes of one class spread along directions: by 1 where they are normal."""
     if space.mapping is None:
         return torch.ones(len(vectors))
     randomness = Randomness(seed)
     latents = space.latents(randomness, NUM_LATENTS, "deviations")
-    return (codes_of(space, latents, space.told(randomness, NUM_LATENTS)) @ vectors.T).std(0)
+    labels = _told_in_rows(space, randomness, NUM_LATENTS)
+    codes = codes_of(space, latents, labels)
+    return ((codes if labels is None else within_classes(codes)) @ vectors.T).std(0)
 
 
 def _signed(vectors: Tensor) -> Tensor:

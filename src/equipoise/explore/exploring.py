@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -18,8 +19,9 @@ from equipoise.data.cache import default_cache
 from equipoise.data.channels import in_colour
 from equipoise.data.decode import BrokenImage, Target, decode
 from equipoise.data.pool import to_float
+from equipoise.data.several import NO_LABEL
 from equipoise.data.sources import PICTURE_ARRAYS
-from equipoise.errors import Option, UserError
+from equipoise.errors import Option, UserError, shortened
 from equipoise.explore.groups import row_of
 from equipoise.explore.sections import NUM_JUDGED, Asked, Section, attempted, by_groups, sections_of
 from equipoise.explore.space import Space
@@ -32,7 +34,7 @@ from equipoise.report.exhibits import Group, Shown, content_of
 from equipoise.report.report import rendered
 from equipoise.runs.status import read_status, shown_path
 from equipoise.setup import loss_of
-from equipoise.storage.files import write_bytes, write_json
+from equipoise.storage.files import MAX_JSON_BYTES, write_bytes, write_json
 from equipoise.storage.safe_open import read_bytes
 from equipoise.tasks.base import Exhibit
 from equipoise.tasks.exhibits import file_of
@@ -81,6 +83,7 @@ def explored(
     images: Sequence[str | Path] = (),
     labels: Sequence[str] = (),
     observer: Observer = SILENT,
+    in_shell: bool = False,
 ) -> Explored:
     """Look into the best generator of a run of images.
 
@@ -89,8 +92,9 @@ def explored(
         seed: of all random draws.
         num: how many directions and pictures each grid shows, 2 to 16.
         images: picture files that are looked for among what the generator can draw.
-        labels: ways between classes of a conditional generator, such as "3,8".
+        labels: ways between classes of a conditional generator, such as "3,8", or "3;8" where names have commas.
         observer: is shown the stages.
+        in_shell: whether remedies are told for the command line, of what is left out.
 
     Raises:
         UserError: for a run of anything else or without a best generator, a picture that cannot be read, and a label
@@ -122,7 +126,7 @@ def explored(
     }
     for doing, section in sections_of(asked, names, pictures, ways, partial(_of_groups, run, model)).items():
         observer.stage(doing, 0.0)
-        found = attempted(section, asked, partial(observer.stage, doing))
+        found = attempted(section, asked, partial(observer.stage, doing), in_shell=in_shell)
         if isinstance(found, str):
             left_out.append(found)
             continue
@@ -132,16 +136,24 @@ def explored(
     return Explored(tuple(exhibits), {**numbers, "left_out": left_out}, latents, tuple(left_out))
 
 
-def write(found: Explored, folder: str | Path, title: str = "") -> None:
+def write(found: Explored, folder: str | Path, title: str = "", *, force: bool = False) -> None:
     """Write what was found into a folder: pictures, `explore.json`, latents and a page; raises OSError.
 
-    What an earlier exploration has left there is replaced.
+    What an earlier exploration has left there, by its own list, is replaced. Raises UserError where there are other
+    files, unless these may be overwritten by `force`; those of other names stay.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if OWN.fullmatch(path.name) and path.is_file():
-            path.unlink()
+    earlier = _files_of_earlier(folder)
+    taken = {path.name for path in folder.iterdir()}
+    if earlier:  # of what else is there, only a name that is written now is in the way
+        taken = (taken & found.files.keys()) - earlier
+    if taken and not force:
+        problem = f"has files that no exploration has left there, such as {shortened(min(taken))}"
+        ways = ("Give a new folder, or overwrite what has the same names", Option("force", True))
+        raise UserError(Option("folder", folder), problem, *ways)
+    for name in earlier - {NUMBERS, LATENTS, PAGE}:
+        (folder / name).unlink(missing_ok=True)
     for name, exhibit in found.files.items():
         write_bytes(folder / name, exhibit.content)
     latents = {name: tensor.contiguous() for name, tensor in found.latents.items()}
@@ -149,6 +161,17 @@ def write(found: Explored, folder: str | Path, title: str = "") -> None:
     pictures = [{"file": name, "says": exhibit.caption} for name, exhibit in found.files.items()]
     write_json(folder / NUMBERS, {**found.numbers, "pictures": pictures})
     write_bytes(folder / PAGE, page_of(found, title).encode(errors="replace"))
+
+
+def _files_of_earlier(folder: Path) -> set[str]:
+    """Return the names of what an earlier exploration has written into a folder; none where there was no such."""
+    try:
+        values = msgspec.json.decode(read_bytes(folder / NUMBERS, MAX_JSON_BYTES))
+        names = {picture["file"] for picture in values["pictures"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # there is none, or one of somebody else's
+        return set()
+    own = {name for name in names if isinstance(name, str) and OWN.fullmatch(name) and (folder / name).is_file()}
+    return own | {NUMBERS, LATENTS, PAGE}
 
 
 def page_of(found: Explored, title: str = "") -> str:
@@ -206,18 +229,29 @@ def _read_picture(path: Path, target: Target) -> Tensor:
 
 
 def _way(text: str, model: ImageModel) -> list[str]:
-    """Return the labels of a way between classes; raises UserError where one is not known, or there is but one."""
-    names = [text] if text in model.classes else [name for part in text.split(",") if (name := part.strip())]
-    for name in names:
-        row_of(model, name)
-    if len(names) < 2:
-        if not model.classes:
-            row_of(model, text)
-        others = [name for name in model.classes if name not in names]
-        example = ",".join([*names, *others][:2])
-        problem = "a way needs two classes or more, with a comma between"
-        raise UserError(Option("labels", text), problem, Option("labels", example))
-    return names
+    """Return the labels of a way between classes, parted by `;` where there is one, else by commas.
+
+    Raises UserError where one is not known, or there are too few or too many.
+    """
+    between = ";" if ";" in text else ","
+    names = [text] if text in model.classes else [name for part in text.split(between) if (name := part.strip())]
+    have_commas = any("," in name for name in model.classes)
+    for name in names or [text] * (not model.classes):
+        try:
+            row_of(model, name)
+        except UserError as error:
+            if between == ";" or not have_commas:
+                raise
+            put = "Put ; between names with commas"
+            raise UserError(error.subject, error.problem, *error.remedies, put) from None
+    if LEAST <= len(names) <= MOST:
+        return names
+    problem = f"a way needs two classes or more, and {MOST} at most, with a comma between (or ;)"
+    others = [name for name in (*model.classes, *[NO_LABEL] * bool(model.sets)) if name not in names]
+    example = [*names, *others][:LEAST]
+    if len(example) < LEAST:
+        raise UserError(Option("labels", text), problem, "This generator knows one class, so leave it out")
+    raise UserError(Option("labels", text), problem, Option("labels", (";" if have_commas else ",").join(example)))
 
 
 def _model_of(best: Best) -> ImageModel:

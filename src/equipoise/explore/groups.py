@@ -35,14 +35,20 @@ def row_of(model: ImageModel, label: str) -> Tensor:
     return chosen.float() if chosen.ndim else F.one_hot(chosen, model.num_told).float()
 
 
+def steps_through(num: int, least: int) -> int:
+    """Return of how many pictures a way through labels is, `least` or more: each label's own, and as many between."""
+    legs = num - 1
+    return legs * max(2, -(-(least - 1) // legs)) + 1
+
+
 def blended(rows: Tensor, steps: int) -> Tensor:
     """Return weights [S, L] on the way through labels [K, L], one after the other, from the first to the last.
 
     Embeddings are added by their weights, so that this is a straight line between the classes' vectors.
     """
-    places = torch.linspace(0, len(rows) - 1, steps)
+    places = torch.arange(steps, dtype=torch.float64) * (len(rows) - 1) / (steps - 1)  # whole ones without rounding
     before = places.floor().long().clamp(max=len(rows) - 2)
-    shares = (places - before)[:, None]
+    shares = (places - before)[:, None].to(rows)
     return (1 - shares) * rows[before] + shares * rows[before + 1]
 
 

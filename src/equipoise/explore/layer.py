@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.errors import UserError
-from equipoise.explore.space import MAPPING, Space, codes_of
+from equipoise.explore.space import Space, codes_of
 from equipoise.randomness import Randomness
 
 NUM_PROBES = 8  # latents by which it is seen what comes where
@@ -40,10 +40,11 @@ def first_layer(space: Space) -> FirstLayer:
     latents = space.latents(randomness, NUM_PROBES, "probes")
     labels = space.told(randomness, NUM_PROBES)
     codes = codes_of(space, latents, labels)
+    mapping = () if space.mapping is None else (space.mapping_name,)
     names: list[str] = []
     matrices: list[Tensor] = []
     for name, module, given in _inputs(space, latents, labels):
-        if any(name.startswith(f"{known}.") for known in (MAPPING, *names)) or name in (MAPPING, *names):
+        if any(f"{name}.".startswith(f"{known}.") for known in (*mapping, *names)):
             continue
         columns = _columns(given, codes)
         if (columns < 0).all():

@@ -1,6 +1,7 @@
 """Pictures of what was found: grids with words beside their rows and columns, and animations."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,12 +23,10 @@ QUALITY = 80  # of an animation
 def labelled_grid(images: Tensor, rows: list[str], columns: list[str] | None = None) -> bytes:
     """Return images [R · K, C, H, W] in [-1, 1] as a PNG of R rows, with words beside them and above its columns.
 
-    Rows without words take no room for them. Words in letters that the font lacks become their numbers, so captions
-    have to tell them.
+    Rows without words take no room for them. The words are `drawable` ones.
     """
     tiles = as_tiles(images)
-    rows = drawable(rows)
-    columns = drawable(columns or [])
+    columns = columns or []
     num_columns = len(tiles) // len(rows)
     height, width, channels = tiles.shape[1:]
     font = ImageFont.load_default(LETTERS)
@@ -96,9 +95,13 @@ def rows_of(*columns: Tensor) -> Tensor:
     return torch.stack(columns, 1).flatten(0, 1)
 
 
-def drawable(words: list[str]) -> list[str]:
+def drawable(words: Sequence[str]) -> list[str]:
     """Return words as they are if all letters are Latin ones; others by their numbers, as Pillow's font lacks them."""
-    return [text if all(ord(letter) < 256 for letter in text) else str(place + 1) for place, text in enumerate(words)]
+    return [text if _is_drawn(text) else f"#{place + 1}" for place, text in enumerate(words)]
+
+
+def _is_drawn(text: str) -> bool:
+    return text.isprintable() and all(ord(letter) < 256 for letter in text)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:

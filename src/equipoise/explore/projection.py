@@ -51,7 +51,7 @@ def projected(
     *,
     candidates: int = NUM_CANDIDATES,
     starts: int = NUM_STARTS,
-    steps: int = STEPS,
+    steps: int | None = None,
     progress: Progress = lambda share: None,
 ) -> Projection:
     """Find latents for pictures [N, C, H, W] in [-1, 1] (arXiv:1609.03552, section 3.1).
@@ -59,28 +59,45 @@ def projected(
     Of many random pictures the nearest are the beginnings; each keeps its label. Adam then lowers the squared error of
     pixels at several scales, with latents held near the length that normal ones have; the best of the descents counts.
     """
+    steps = STEPS if steps is None else steps
     drawn = space.latents(randomness, candidates, "candidates")
     labels = space.told(randomness, candidates)
-    shown = images_of(space, drawn, labels)
-    begins = torch.stack(
-        [multi_scale(picture[None], shown).topk(starts, largest=False).indices for picture in pictures]
-    )
-    chosen = begins.flatten()
+    coarse, random, nearest = _compared(space, pictures, drawn, labels)
+    chosen = coarse.topk(starts, largest=False).indices.flatten()
     targets = pictures.repeat_interleave(starts, 0)
     told = labels if labels is None else labels[chosen]
     latents = _descended(space, targets, drawn[chosen], told, steps, progress)
     images = images_of(space, latents, told)
     errors = rmse(images, targets).view(-1, starts)
     best = errors.argmin(1) + starts * torch.arange(len(pictures))
-    random_errors = torch.stack([rmse(picture[None], shown) for picture in pictures])
     return Projection(
         latents=latents[best],
         labels=told if told is None else told[best],
         images=images[best],
         rmse=errors.flatten()[best],
-        random=shown[random_errors.argmin(1)],
-        nearest=random_errors.amin(1),
+        random=random,
+        nearest=nearest,
     )
+
+
+def _compared(space: Space, pictures: Tensor, latents: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the errors of random pictures at several scales [N, M], and the nearest with their errors in 0..255.
+
+    No more of them than are drawn at once are held: a thousand large ones would fill the memory.
+    """
+    errors: list[Tensor] = []
+    random = torch.zeros_like(pictures)
+    nearest = torch.full((len(pictures),), math.inf)
+    for begin in range(0, len(latents), space.batch):
+        part = slice(begin, begin + space.batch)
+        shown = images_of(space, latents[part], labels if labels is None else labels[part])
+        errors.append(torch.stack([multi_scale(picture[None], shown) for picture in pictures]))
+        by_rmse = torch.stack([rmse(picture[None], shown) for picture in pictures])
+        found, places = by_rmse.min(1)
+        is_nearer = found < nearest
+        random[is_nearer] = shown[places[is_nearer]]
+        nearest[is_nearer] = found[is_nearer]
+    return torch.cat(errors, 1), random, nearest
 
 
 def multi_scale(images: Tensor, others: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The kinds of pictures that show what a generator has learned; each with its sentence and its numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,8 +12,8 @@ from torch import Tensor
 from equipoise.data.several import NO_LABEL
 from equipoise.errors import UserError
 from equipoise.explore.directions import Directions, along, directions_of_activations, directions_of_weights
-from equipoise.explore.groups import MOVES, Extract, Groups, blended, each_with, groups_of, moved, row_of
-from equipoise.explore.pictures import animated, labelled_grid, rows_of
+from equipoise.explore.groups import MOVES, Extract, Groups, blended, each_with, groups_of, moved, row_of, steps_through
+from equipoise.explore.pictures import animated, drawable, labelled_grid, rows_of
 from equipoise.explore.projection import NUM_CANDIDATES, Projection, projected
 from equipoise.explore.space import Space, centre_of, closed_walk, codes_of, images_of, images_of_codes, on_shell, slerp
 from equipoise.explore.truncation import pulled, truncated_normal, variety
@@ -111,10 +111,11 @@ def by_weights(asked: Asked, progress: Progress) -> Found:
 def by_activations(asked: Asked, progress: Progress) -> Found:
     """Show the directions in which activations vary most."""
     found = directions_of_activations(asked.space, asked.num, asked.seed)
+    of_one = " of the same class" if asked.model.classes else ""
     layers = _listed(found.layers)
     caption = (
         f"The same, but the directions are those in which the activations of {layers} vary most over many random "
-        f"pictures. Beside each row: its share of their variance. {_total(found)}"
+        f"pictures{of_one}. Beside each row: the share of their variance that this direction explains. {_total(found)}"
     )
     title = "Directions in the activations"
     return _directions(asked, found, "directions-activations", title, caption)
@@ -125,9 +126,9 @@ def _directions(asked: Asked, found: Directions, name: str, title: str, caption:
     randomness = asked.randomness()
     latents = asked.space.latents(randomness, 1, "directions")
     images = along(asked.space, found, latents, asked.space.told(randomness, 1), steps, asked.seed)
-    words = [f"{place + 1}:  {_percent(share)}" for place, share in enumerate(found.shares.tolist())]
+    words = [f"{place + 1}:  {_percent(share)}" for place, share in enumerate(_told_shares(found))]
     columns = [f"{step:+.0f}" if step else "0" for step in steps.tolist()]
-    numbers = {"layers": list(found.layers), "shares": found.shares.tolist()}
+    numbers = {"layers": list(found.layers), "shares": found.shares.tolist(), "explained": found.explained.tolist()}
     exhibit = picture(name, title, labelled_grid(images, words, columns), caption)
     return Found((exhibit,), {name.replace("-", "_"): numbers}, {name: found.vectors})
 
@@ -141,19 +142,24 @@ def truncations(asked: Asked, progress: Progress) -> Found:
     codes = codes_of(space, latents, told)
     centre = centre_of(space, asked.seed)
     shares = SHARES if space.mapping is None else (*SHARES, 0.0)
-    found: dict[str, Tensor] = {}
-    num_rows = len(shares) + len(THRESHOLDS)
-    for share in shares:
-        progress(len(found) / num_rows)
-        found[f"psi {share:g}"] = images_of_codes(space, pulled(codes, centre, share), told)
-    for threshold in THRESHOLDS:
-        progress(len(found) / num_rows)
-        found[f"± {threshold:g}"] = images_of(space, truncated_normal(latents, threshold, randomness), told)
-    columns = None if told is None else names_of(asked.model, told)[: asked.num]
+    draws = {f"psi {one:g}": partial(images_of_codes, space, pulled(codes, centre, one), told) for one in shares}
+    for limit in THRESHOLDS:
+        draws[f"± {limit:g}"] = partial(images_of, space, truncated_normal(latents, limit, randomness), told)
+    shown: dict[str, Tensor] = {}
+    numbers: dict[str, dict[str, float]] = {}
+    for place, (text, draw) in enumerate(draws.items()):
+        progress(place / len(draws))
+        shown[text], numbers[text] = _measured(asked, draw, told)
+    whole = max(numbers["psi 1"]["variety"], 1e-12)
+    for one in numbers.values():
+        one["variety"] /= whole
+    kinds = [] if told is None else names_of(asked.model, told[: asked.num])
+    columns = _in_letters(kinds, asked.model.classes)
+    legend = _legend(kinds, asked.model.classes)
 
     def grid(sign: str) -> bytes:
-        words = [text for text in found if text.startswith(sign)]
-        return labelled_grid(torch.cat([found[text][: asked.num] for text in words]), words, columns)
+        words = [text for text in shown if text.startswith(sign)]
+        return labelled_grid(torch.cat([shown[text] for text in words]), words, columns)
 
     title = "Truncation"
     intro = (
@@ -161,10 +167,8 @@ def truncations(asked: Asked, progress: Progress) -> Found:
         "normal latents of many numbers never come near 0, so a network has not seen such ones in training."
     )
     middle = "their mean" if space.mapping is not None else "0, their mean"
-    pulling = f"The same pictures with latents pulled towards {middle}: the distance is multiplied by ψ (psi)."
-    cutting = "The same, but each number of the latents that is beyond ± the threshold is drawn anew."
-    whole = max(variety(found["psi 1"], told), 1e-12)
-    numbers = {text: _truncation_scores(asked, images, told, whole) for text, images in found.items()}
+    pulling = f"The same pictures with latents pulled towards {middle}: the distance is multiplied by ψ (psi).{legend}"
+    cutting = f"The same, but each number of the latents that is beyond ± the threshold is drawn anew.{legend}"
     exhibits = (
         picture("truncation", title, grid("psi"), pulling, intro),
         picture("truncated-normal", title, grid("±"), cutting),
@@ -173,10 +177,15 @@ def truncations(asked: Asked, progress: Progress) -> Found:
     return Found(exhibits, {"truncation": [{"latents": text, **one} for text, one in numbers.items()]})
 
 
-def _truncation_scores(asked: Asked, images: Tensor, told: Tensor | None, whole: float) -> dict[str, float]:
-    """Return how far two pictures are apart, of a whole, and what the judge says of them if there is one."""
+def _measured(asked: Asked, draw: Callable[[], Tensor], told: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+    """Draw a set of pictures; return those that are shown, how far two are apart, and what the judge says if any.
+
+    The other pictures, which may be large, are let go before the next set is drawn.
+    """
+    images = draw()
     scores = {} if asked.judged is None else asked.judged(images)
-    return {"variety": variety(images, told) / whole, **{name: scores[name] for name in JUDGED if name in scores}}
+    numbers = {"variety": variety(images, told), **{name: scores[name] for name in JUDGED if name in scores}}
+    return images[: asked.num].clone(), numbers
 
 
 def _table_of_truncation(numbers: dict[str, dict[str, float]], title: str) -> Exhibit:
@@ -186,7 +195,8 @@ def _table_of_truncation(numbers: dict[str, dict[str, float]], title: str) -> Ex
     if len(heads) > 1:
         caption += (
             " Precision: the share of them that are near real ones. Recall and coverage: the share of real ones that "
-            "they reach. Compare these numbers with each other alone; `equipoise evaluate` takes more pictures."
+            f"they reach. A share of {NUM_JUDGED} has a standard error of up to {50 / NUM_JUDGED**0.5:.1f} points. "
+            "Compare these numbers with each other alone; `equipoise evaluate` takes more pictures."
         )
     return rows("truncation-scores", title, ["latents", *heads], cells, caption)
 
@@ -201,16 +211,17 @@ def projections(asked: Asked, names: list[str], pictures: Tensor, progress: Prog
     own = images_of(space, space.latents(randomness, NUM_OWN, "own"), space.told(randomness, NUM_OWN))
     found = projected(space, torch.cat([pictures, own]), asked.randomness(), progress=progress)
     num = len(pictures)
-    ceiling = float(found.rmse[num:].mean())
+    own_errors = found.rmse[num:].tolist()
+    ceiling = sum(own_errors) / NUM_OWN
     grid = rows_of(torch.cat([pictures, own]), found.images, found.random)
-    words = [*(_fitted(name) for name in names), *["its own"] * NUM_OWN]
+    words = [*(_fitted(name) for name in drawable(names)), *["its own"] * NUM_OWN]
     errors = ", ".join(f"{error:.1f}" for error in found.rmse[:num].tolist())
     nearest = ", ".join(f"{error:.1f}" for error in found.nearest[:num].tolist())
     caption = (
         f"Left, what was given; in the middle, the nearest picture that the generator was found to draw, with an error "
         f"of {errors} (of 255); right, the nearest of {NUM_CANDIDATES:,} random ones, with {nearest}. The lower rows "
-        f"are pictures of the generator's own, of which it is known that it can draw them: the search gets them to "
-        f"{ceiling:.1f}."
+        f"are pictures of the generator's own, for comparison. It can draw these without an error; the search gets to "
+        f"{ceiling:.1f} on average ({min(own_errors):.1f} to {max(own_errors):.1f}).{_legend(names, names)}"
     )
     title = "Your pictures" if num > 1 else "Your picture"
     exhibits = [picture("projection", title, labelled_grid(grid, words, ["given", "found", "random"]), caption)]
@@ -232,7 +243,7 @@ def projections(asked: Asked, names: list[str], pictures: Tensor, progress: Prog
     latents = {"projected": found.latents[:num]}
     if found.labels is not None:
         latents["labels"] = found.labels[:num]
-    return Found(tuple(exhibits), {"projection": numbers, "own_rmse": ceiling}, latents)
+    return Found(tuple(exhibits), {"projection": numbers, "own_rmse": ceiling, "own_rmses": own_errors}, latents)
 
 
 def _between(asked: Asked, names: list[str], pictures: Tensor, found: Projection, title: str) -> Exhibit:
@@ -245,22 +256,31 @@ def _between(asked: Asked, names: list[str], pictures: Tensor, found: Projection
         told = None if told_rows is None else blended(told_rows[place : place + 2], STEPS)
         images = images_of(asked.space, latents, told)
         shown += [pictures[place : place + 1], images, pictures[place + 1 : place + 2]]
-    words = [_fitted(name) for name in names[:-1]]
+    words = [_fitted(name) for name in drawable(names)[:-1]]
     columns = ["given", *[""] * STEPS, "given"]
     caption = "The way from each picture to the next: between the given ones, what the generator draws."
+    caption += _legend(names[:-1], names)
     return picture("between", title, labelled_grid(torch.cat(shown), words, columns), caption)
 
 
 def _sum(asked: Asked, pictures: Tensor, found: Projection, title: str) -> Exhibit:
     """Show the sum of two pictures less the third."""
     one, other, less = found.latents[:3]
-    told = None if found.labels is None else found.labels[:1]
+    told = None
+    as_class = ""
+    if found.labels is not None:
+        told = found.labels[:1]
+        kinds = [f'"{name}"' for name in names_of(asked.model, found.labels[:3])]
+        as_class = (
+            f" Classes are not added: the three were found as {kinds[0]}, {kinds[1]} and {kinds[2]}, and the sum is "
+            f"drawn as the class of the first, {kinds[0]}."
+        )
     result = images_of(asked.space, on_shell((one + other - less)[None]), told)
     nothing = torch.ones_like(result)
     shown = torch.cat([pictures[:3], nothing, found.images[:3], result])
     caption = (
         "Arithmetic: what the first picture has, with what the second one has and the third one has not. Single "
-        "latents are a poor measure of what pictures have in common, so this works now and then."
+        f"latents are a poor measure of what pictures have in common, so this works now and then.{as_class}"
     )
     grid = labelled_grid(shown, ["given", "found"], ["a", "b", "c", "a + b - c"])
     return picture("sum", title, grid, caption)
@@ -275,23 +295,33 @@ def classes(asked: Asked, ways: list[list[str]], progress: Progress) -> Found:
     counts = _counts(asked.model)
     shown = sorted(sorted(range(len(names)), key=lambda place: -counts[place])[:NUM_CLASSES])
     columns = [names[place] for place in shown]
+    heads = _in_letters(columns, names)
     every = torch.stack([row_of(asked.model, name) for name in columns])
     space = asked.space
     latents = space.latents(asked.randomness(), NUM_ROWS, "classes")
     images = images_of(space, *each_with(latents, every))
     some = f" The {len(shown)} most frequent of {len(names)} are shown." if len(shown) < len(names) else ""
-    caption = f"Each row is one and the same latent, drawn as {', '.join(columns)}.{some}"
+    caption = f"Each row is one and the same latent, drawn as {', '.join(columns)}.{some}{_legend(columns, names)}"
     title = "Classes"
     intro = "What a row has in common is what the generator keeps apart from the class, such as the weight of a stroke."
-    exhibits = [picture("classes", title, labelled_grid(images, [""] * NUM_ROWS, columns), caption, intro)]
-    for place, way in enumerate(ways or [columns[:2]]):
+    exhibits = [picture("classes", title, labelled_grid(images, [""] * NUM_ROWS, heads), caption, intro)]
+    ways = ways or _first_way(asked.model, columns)
+    for place, way in enumerate(ways):
         ends = torch.stack([row_of(asked.model, name) for name in way])
-        images = images_of(space, *each_with(latents, blended(ends, STEPS)))
-        marks = _marks(way)
+        steps = steps_through(len(way), STEPS)
+        images = images_of(space, *each_with(latents, blended(ends, steps)))
         caption = f"From {' to '.join(way)}: the latents stay, and the vector of the class goes in a straight line."
-        grid = labelled_grid(images, [""] * NUM_ROWS, marks)
+        grid = labelled_grid(images, [""] * NUM_ROWS, _marks(_in_letters(way, names), steps))
+        caption += _legend(way, names)
         exhibits.append(picture(f"classes-{place + 1}", title, grid, caption))
-    return Found(tuple(exhibits), {"classes": columns, "ways": ways or [columns[:2]]})
+    return Found(tuple(exhibits), {"classes": columns, "ways": ways})
+
+
+def _first_way(model: ImageModel, columns: list[str]) -> list[list[str]]:
+    """Return the way that is shown where none is asked for; of a single label, from none to it if there is none."""
+    if len(columns) > 1:
+        return [columns[:2]]
+    return [[NO_LABEL, *columns]] if model.sets else []
 
 
 def grouped(asked: Asked, extract: Extract, seen_by: str, num: int, progress: Progress) -> Found:
@@ -395,10 +425,27 @@ def _counts(model: ImageModel) -> list[int]:
     return counts
 
 
-def _marks(way: list[str]) -> list[str]:
+def _marks(way: list[str], steps: int) -> list[str]:
     """Return words above the columns of a way through labels: the labels where it reaches them."""
-    at = {round(place * (STEPS - 1) / (len(way) - 1)): name for place, name in enumerate(way)}
-    return [at.get(step, "") for step in range(STEPS)]
+    leg = (steps - 1) // (len(way) - 1)
+    return [way[step // leg] if step % leg == 0 else "" for step in range(steps)]
+
+
+def _in_letters(shown: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return what stands in pictures for names, or several of them with commas between: numbers where letters lack.
+
+    They are those of the names among all, so that a number is the same name in all pictures.
+    """
+    drawn = dict(zip(names, drawable(names), strict=True))
+    return [drawn.get(text) or ", ".join(drawn.get(part, part) for part in text.split(", ")) for text in shown]
+
+
+def _legend(shown: Sequence[str], names: Sequence[str]) -> str:
+    """Return the sentence that tells the names of the numbers that stand in a picture."""
+    words = set(", ".join(_in_letters(shown, names)).split(", "))
+    numbered = [f"{word} is {name}" for word, name in zip(drawable(names), names, strict=True) if word != name]
+    numbered = [text for text in numbered if text.split(" ")[0] in words]
+    return f" In the picture, {', '.join(numbered)}." if numbered else ""
 
 
 def _percent(share: float) -> str:
@@ -410,7 +457,12 @@ def _listed(layers: tuple[str, ...]) -> str:
 
 
 def _total(found: Directions) -> str:
-    return f"Together they are {_percent(float(found.shares.sum()))}."
+    return f"Together they are {_percent(sum(_told_shares(found)))}."
+
+
+def _told_shares(found: Directions) -> list[float]:
+    """Return which part of all change each direction explains."""
+    return (found.shares * found.explained).tolist()
 
 
 def _fitted(name: str, longest: int = 16) -> str:
@@ -426,12 +478,12 @@ ALWAYS: dict[str, Section] = {
 }
 
 
-def attempted(section: Section, asked: Asked, progress: Progress) -> Found | str:
-    """Return what a section finds, or why it cannot be shown of this generator."""
+def attempted(section: Section, asked: Asked, progress: Progress, *, in_shell: bool) -> Found | str:
+    """Return what a section finds, or why it cannot be shown of this generator, for the command line or for Python."""
     try:
         return section(asked, progress)
     except UserError as error:
-        return error.told(in_shell=True)
+        return error.told(in_shell=in_shell)
 
 
 def sections_of(

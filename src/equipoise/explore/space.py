@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from equipoise.randomness import Randomness
 
 NUM_FOR_CENTRE = 4_096  # latents whose mean is the centre, where a mapping network moves them
 MAPPING = "mapping"  # the attribute that a generator keeps its mapping network in, if it has one
+MAPPINGS = (MAPPING, f"own.{MAPPING}")  # the second one stands within a generator that makes codes of its latents
 
 Told = Callable[[Randomness, int], Tensor | None]
 
@@ -36,8 +38,17 @@ class Space:
     @property
     def mapping(self) -> nn.Module | None:
         """The network that maps latents to what the layers take (arXiv:1812.04948), if the generator has one."""
-        found = getattr(self.generator, MAPPING, None)
-        return found if isinstance(found, nn.Module) else None
+        return self._named_mapping[1]
+
+    @property
+    def mapping_name(self) -> str:
+        """Where the generator keeps its mapping network; empty if it has none."""
+        return self._named_mapping[0]
+
+    @cached_property
+    def _named_mapping(self) -> tuple[str, nn.Module | None]:
+        named = dict(self.generator.named_modules())
+        return next(((name, named[name]) for name in MAPPINGS if name in named), ("", None))
 
     @property
     def device(self) -> torch.device:

@@ -1,8 +1,11 @@
 """Truncation: latents that are kept near the middle give plainer pictures, and fewer kinds of them."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from equipoise.errors import Option, UserError
 from equipoise.randomness import Randomness
 
 
@@ -12,11 +15,18 @@ def pulled(codes: Tensor, centre: Tensor, share: float) -> Tensor:
 
 
 def truncated_normal(latents: Tensor, threshold: float, randomness: Randomness) -> Tensor:
-    """Return normal latents [N, Z] of which each number beyond ± a threshold is drawn anew (arXiv:1809.11096, 3.1)."""
+    """Return normal latents [N, Z] of which each number beyond ± a threshold is drawn anew (arXiv:1809.11096, 3.1).
+
+    It is drawn by the inverse of the truncated distribution, √2 erf⁻¹(u erf(t / √2)) of a uniform u between −1 and 1.
+    Raises UserError unless the threshold is more than 0.
+    """
+    if not threshold > 0:
+        raise UserError(Option("threshold", threshold), "allowed is a number above 0", Option("threshold", 1.0))
+    beyond = latents.abs() > threshold
+    uniform = 2 * torch.rand(int(beyond.sum()), generator=randomness.generator("truncation"), dtype=torch.float64) - 1
+    drawn = math.sqrt(2) * torch.erfinv(uniform * math.erf(threshold / math.sqrt(2)))
     found = latents.clone()
-    generator = randomness.generator("truncation")
-    while (beyond := found.abs() > threshold).any():
-        found[beyond] = torch.randn(int(beyond.sum()), generator=generator)
+    found[beyond] = drawn.clamp(-threshold, threshold).to(latents)
     return found
 
 

@@ -5,18 +5,23 @@ from torch import Tensor
 
 from equipoise.errors import UserError
 
-TOLERANCE = 1e-4  # by which similarities may miss symmetry and 1, as float32 rounds
+TOLERANCE = 1e-4  # by which similarities may miss symmetry and 1, and eigenvalues of K/n may miss 0, as float32 rounds
 
 
 @torch.no_grad()
 def vendi(similarities: Tensor) -> float:
     """Return exp of the entropy of the eigenvalues of K/n, in [1, n], for similarities K [N, N] (arXiv:2210.02410).
 
-    K is symmetric, positive semi-definite, and 1 on the diagonal; raises UserError where its shape or values say no.
+    K is symmetric, positive semi-definite, and 1 on the diagonal; raises UserError where it is not.
     """
     _check(similarities)
     matrix = similarities.double()
-    return _of_eigenvalues(torch.linalg.eigvalsh((matrix + matrix.T) / (2 * len(matrix))))
+    eigenvalues = torch.linalg.eigvalsh((matrix + matrix.T) / (2 * len(matrix)))
+    if eigenvalues[0] < -TOLERANCE:  # no features have such similarities, and its entropy would mean nothing
+        least = float(eigenvalues[0]) * len(matrix)
+        problem = f"similarities have the eigenvalue {least:.3g}, and none may be negative"
+        raise UserError("Vendi score", f"{problem}; give a positive semi-definite matrix, such as one of cosines")
+    return _of_eigenvalues(eigenvalues)
 
 
 @torch.no_grad()
@@ -54,3 +59,5 @@ def _check(similarities: Tensor) -> None:
         raise UserError("Vendi score", "similarities are not symmetric; give the same for (i, j) and (j, i)")
     if (values.diagonal() - 1).abs().max() > TOLERANCE:
         raise UserError("Vendi score", "a sample's similarity to itself is not 1; give 1 on the diagonal")
+    if values.abs().max() > 1 + TOLERANCE:
+        raise UserError("Vendi score", "a similarity is beyond -1 and 1; give 1 to equal samples, and less to others")
