@@ -2,6 +2,7 @@
 
 import html
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,9 @@ MEANING: dict[Outcome, str] = {
 LINES = ("#1b1d21", "#2f7fc1", "#b3261e", "#0f6f63", "#a8447b", "#96690a", "#6b4fb3")
 INK, SOFT, RULE, PAPER = "#1b1d21", "#62666f", "#d9d9d4", "#ffffff"
 FONT = 'font-family="system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, DejaVu Sans, Arial, sans-serif"'
-SQUARE = 22  # pixels of a cell of a map
+SQUARE = 26  # pixels of a cell of a map
 LEFT, GAP = 200, 26  # pixels beside and between maps
+LEAST_TOLD = 0.05  # score of a cell that is written into it
 IN_A_ROW, MAP_WIDTH = 4, 190  # of maps side by side
 LEAST_WIDTH = 660  # for the title and what stands below
 FIELD = 300  # pixels a side of a vector field
@@ -60,6 +62,7 @@ def stability_maps(results: Sequence[Played], title: str) -> Svg:
                 if row == len(methods) - 1:
                     parts += _rate_labels(rates, x, y + side + 13, is_vertical=False)
     told = "across: learning rate of the discriminator · up: learning rate of the generator · line: equal rates"
+    told += " · numbers: median score"
     parts.append(_text(8, bottom + 22, told, colour=SOFT))
     return _svg(max(width + 8, LEAST_WIDTH), bottom + 36, parts)
 
@@ -71,8 +74,9 @@ def _side_by_side(
     side = SQUARE * len(rates)
     across = max(side + GAP, MAP_WIDTH)
     down = side + GAP + 34
+    begin = 14 + round(6.6 * max(len(f"{rate:g}") for rate in (rates[0], rates[-1])))  # right of the rates
     for place, method in enumerate(methods):
-        x = 44 + across * (place % IN_A_ROW)
+        x = begin + across * (place % IN_A_ROW)
         y = top + down * (place // IN_A_ROW)
         parts.append(_text(x, y - 10, method, weight=600))
         parts += _map([one for one in results if one.cell.method == method], rates, x, y)
@@ -80,13 +84,14 @@ def _side_by_side(
         if place % IN_A_ROW == 0:
             parts += _rate_labels(rates, x - 6, y, is_vertical=True)
     num_rows = math.ceil(len(methods) / IN_A_ROW)
-    return 44 + across * min(IN_A_ROW, len(methods)), top + down * num_rows - 34
+    return begin + across * min(IN_A_ROW, len(methods)), top + down * num_rows - 34
 
 
 def _map(found: Sequence[Played], rates: Sequence[float], x: float, y: float) -> list[str]:
     """Return the cells of one map, rates of G upwards and of D to the right."""
     side = SQUARE * len(rates)
     parts = []
+    numbers = []
     for (of_generator, of_discriminator), every in settings_of(found).items():
         outcome = median_outcome(every)
         left = x + SQUARE * rates.index(of_discriminator)
@@ -97,11 +102,17 @@ def _map(found: Sequence[Played], rates: Sequence[float], x: float, y: float) ->
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{SQUARE - 1}" height="{SQUARE - 1}" rx="2" '
             f'fill="{COLOURS[outcome]}"><title>{html.escape(told)}</title></rect>'
         )
+        score = statistics.median(one.score for one in every)
+        if score >= LEAST_TOLD and outcome != "diverges":
+            colour = PAPER if outcome == "trains" else INK
+            number = f"{score:.2f}".lstrip("0")
+            middle = left + SQUARE / 2 - 0.5
+            numbers.append(_text(middle, top + SQUARE / 2 + 3, number, anchor="middle", size=9, colour=colour))
     parts.append(
         f'<line x1="{x}" y1="{y + side}" x2="{x + side}" y2="{y}" stroke="{PAPER}" stroke-width="1" '
         'stroke-dasharray="3 3" opacity="0.8"/>'
     )
-    return parts
+    return parts + numbers
 
 
 def _none(x: float, y: float, side: float) -> list[str]:
