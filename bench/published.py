@@ -15,6 +15,7 @@ import json
 import math
 import os
 import statistics
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from common import hardware, write_record
 from resumable import Setting, alone, finished, keep, run_all
 from scipy.stats import t as student
 
+from equipoise.errors import UserError
 from equipoise.metrics.prdc import prdc
 from equipoise.metrics.vendi import vendi
 from equipoise.randomness import Randomness
@@ -323,8 +325,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Do what the command line says; a mistake ends in a sentence."""
     options = parser().parse_args()
+    try:
+        run(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def run(options: argparse.Namespace) -> None:
+    """Play, measure, or write the table."""
     match options.command:
         case "pacgan":
             run_all(pacgan.settings_of(options), pacgan.build, options.out, options.workers)

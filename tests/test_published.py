@@ -22,6 +22,13 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module
 
 
+class NoScore:
+    """Stands for precision and recall that are not computed."""
+
+    def __init__(self) -> None:
+        self.precision = 0.5
+
+
 class Killed(Exception):
     """Stands for the end of a process in the middle of a game."""
 
@@ -241,6 +248,36 @@ def test_two_processes_do_not_play_for_one_file(bench: Any, tmp_path: Path) -> N
         resumable.run_all([RING], short(bench, 2), out, 1)
     resumable.run_all([RING], short(bench, 2), out, 1)
     assert len(resumable.finished(out)) == 1
+
+
+@pytest.mark.parametrize("folder", [None, "an empty one"])
+@pytest.mark.parametrize("command", ["stacked-mnist", "golden"])
+def test_without_digits_the_commands_that_need_them_end_in_a_sentence(
+    bench: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    folder: str | None,
+) -> None:
+    published, resumable = bench("published"), bench("resumable")
+    out = tmp_path / "out.jsonl"
+    monkeypatch.setattr("sys.argv", ["published.py", command, "--out", str(out)])
+    monkeypatch.setattr(published, "prdc", lambda real, fake: NoScore())  # takes seconds, and is not asked for here
+    if folder is None:
+        monkeypatch.delenv("EQUIPOISE_DATA", raising=False)
+    else:
+        monkeypatch.setenv("EQUIPOISE_DATA", str(tmp_path))
+    if command == "golden" and folder is None:
+        published.main()
+        assert "EQUIPOISE_DATA" in capsys.readouterr().out
+        assert [line["setting"]["row"] for line in resumable.finished(out)] == ["prdc", "vendi"]
+        return
+    with pytest.raises(SystemExit) as ended:
+        published.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "EQUIPOISE_DATA" in said if folder is None else "mnist.npz" in said
 
 
 def test_a_generator_without_a_good_point_has_no_kl_of_good_points(bench: Any) -> None:
