@@ -178,10 +178,15 @@ def hours_of(setting: Setting, runs: list[dict[str, Any]]) -> float | None:
 
 
 def mean_of(values: list[float | None]) -> dict[str, Any]:
-    """Return the mean of the values that are there, its standard error, which one does not have, and all values."""
+    """Return the mean, its standard error, which one value does not have, and all values.
+
+    Where a game has no value there is no mean either: that of the others would leave out the worst.
+    """
     known = [value for value in values if value is not None and math.isfinite(value)]
+    if len(known) < len(values):
+        return {"mean": None, "error": None, "values": values}
     error = None if len(known) < 2 else statistics.stdev(known) / math.sqrt(len(known))
-    return {"mean": statistics.fmean(known) if known else None, "error": error, "values": values}
+    return {"mean": statistics.fmean(known), "error": error, "values": values}
 
 
 def table(record: dict[str, Any]) -> str:
@@ -213,10 +218,10 @@ def table(record: dict[str, Any]) -> str:
 
 def ours(name: str, found: dict[str, Any]) -> str:
     """Write what was measured: a mean with its standard error, or both values of two seeds."""
-    if found["mean"] is None:
-        return "–"
     if len(found["values"]) == 2:
         return " and ".join("–" if value is None else shown(name, value, None) for value in found["values"])
+    if found["mean"] is None:
+        return "–"
     return shown(name, found["mean"], found["error"])
 
 
