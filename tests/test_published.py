@@ -216,6 +216,16 @@ def test_a_row_is_the_mean_over_seeds_of_one_setting_with_its_standard_error(ben
     assert "| 7.9 ± 0.1 | 8.0 | 1 | +0.1 | 400 of 400 epochs | 2.0 h |" in lines[5]
 
 
+def test_a_game_that_fails_in_the_paper_and_not_here_is_said_to_contradict_it(bench: Any) -> None:
+    published = bench("published")
+    fails = published.PUBLISHED["r1"]["modes"]
+    rows = [{"values": {"modes": published.mean_of(modes)}} for modes in ([995.0, 1000.0], [995.0, 72.0])]
+    assert [published.contradicts(row, fails) for row in rows] == [True, False]
+    assert not published.contradicts(rows[0], published.Value(1000))
+    page = (ROOT / "docs" / "published.md").read_text("utf-8")
+    assert "| stacked MNIST, relativistic, R1 | modes | fails | 995.0 and 1000.0 | 2 | contradicts |" in page
+
+
 def test_the_interval_of_a_difference_is_as_wide_as_few_seeds_make_it(bench: Any) -> None:
     published = bench("published")
     one, other = [7.0, 8.0, 6.0], [6.0, 6.5, 7.5, 6.0, 5.5, 6.5, 7.0, 5.0, 6.0, 7.0]
