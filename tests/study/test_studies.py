@@ -231,6 +231,16 @@ def test_arrows_of_a_field_point_where_it_leads() -> None:
     assert last[0] > first[0]
 
 
+def test_the_rates_of_a_narrow_map_do_not_run_into_each_other() -> None:
+    def labels(*rates: float) -> list[str]:
+        cells = [played(0.5, (one, other)) for one in rates for other in rates]
+        root = ElementTree.fromstring(stability_maps(cells, "title"))
+        return [one.text or "" for one in root.iter() if one.tag.endswith("text")]
+
+    assert "0.001 – 0.01" in labels(0.001, 0.01)
+    assert "0.001 – 0.1" not in labels(0.001, 0.01, 0.05, 0.1)
+
+
 def test_a_page_shows_each_game_and_can_be_written_again(tmp_path: Path) -> None:
     open_study(tmp_path, SMALL) if not any(tmp_path.iterdir()) else None
     results = play_on(tmp_path, SMALL, 1, lambda text, share: None)
@@ -265,17 +275,21 @@ def test_the_command_refuses_mistakes_in_one_line(arguments: list[str], capsys: 
 
 
 @pytest.mark.slow
-def test_a_killed_study_ends_as_one_that_was_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_study_ends_as_one_that_was_not(tmp_path: Path, how: signal.Signals) -> None:
     games = ["--games", "ring", "--methods", "adam", "--losses", "minimax", "--rates", "0.001,0.01", "--rounds", "150"]
     command = [sys.executable, "-m", "equipoise", "study", "optimizers", *games, "--seeds", "2", "--out"]
     subprocess.run([*command, tmp_path / "whole"], check=True, capture_output=True)
-    process = subprocess.Popen([*command, tmp_path / "killed"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    with (tmp_path / "told").open("w") as told:
+        process = subprocess.Popen([*command, tmp_path / "killed"], stderr=told, stdout=subprocess.DEVNULL)
     lines = tmp_path / "killed" / "cells.jsonl"
     while not lines.exists() or len(lines.read_text().splitlines()) < 3:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process.pid, how)
     process.wait()
     assert 3 <= len(results_of(tmp_path / "killed")) < 8
+    said = " ".join((tmp_path / "told").read_text().split())
+    assert ("of 8 games are kept in" in said) == (how == signal.SIGINT)
     subprocess.run([*command, tmp_path / "killed"], check=True, capture_output=True)
     whole, killed = ({one.cell: one.score for one in results_of(tmp_path / name)} for name in ("whole", "killed"))
     assert whole == killed

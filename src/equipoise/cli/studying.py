@@ -31,7 +31,12 @@ def study(options: argparse.Namespace) -> int:
     with Display(sys.stderr) as show:
         from equipoise.study.page import write
 
-        results = studies.play_on(options.out, asked, options.workers, show.stage)
+        try:
+            results = studies.play_on(options.out, asked, options.workers, show.stage)
+        except KeyboardInterrupt:
+            kept = f"{len(studies.results_of(options.out)):,} of {len(studies.cells_of(asked)):,} games"
+            show.message(f"{kept} are kept in {options.out}; the same command goes on with the rest.")
+            raise
         show.stage("drawing the page", 0.0)
         rows = write(options.out, results)
     return _printed(options, lambda: msgspec.to_builtins(rows), lambda: study_text(rows, options.out))

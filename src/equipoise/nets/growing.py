@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from equipoise.errors import Option, Setting, UserError
 from equipoise.nets.layers import halved
-from equipoise.sizes import GivenSize, evenly_halved, size_of
+from equipoise.sizes import GivenSize, evenly_halved, resolutions, size_of
 
 Step = Callable[[int, Tensor], Tensor]  # from a stage and what comes into it to what goes out
 
@@ -116,6 +116,7 @@ def refuse_uneven(size: GivenSize, growing: int) -> None:
     given = size_of(size)
     even = evenly_halved(given)
     if even != given:
-        problem = f"images of {given} pixels cannot be halved evenly down to their lowest side"
+        odd = next(low for low in resolutions(size)[:-1] if low.width % 2 or low.height % 2)
+        problem = f"images of {given} pixels are halved until a side has 3 or 4, and {odd} cannot be halved"
         without = Setting("networks.growing", 0)
         raise UserError(Setting("networks.growing", growing), problem, Option("size", even.typed), without)

@@ -3,7 +3,7 @@
 from equipoise.formatting import duration
 from equipoise.recipe import Recipe
 from equipoise.recipes import Facts, about_of, build
-from equipoise.recipes.stages import stage_note
+from equipoise.recipes.stages import stage_note, stages_of
 
 
 def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
@@ -17,8 +17,11 @@ def expectation(recipe: Recipe, samples_per_second: float, horizon: int) -> str:
         text += "and for fewer where other programs run beside it"
     else:
         text += f"{horizon:,} samples take about {duration(horizon / samples_per_second)}, and the evaluations more"
-    if note := stage_note(recipe, horizon):
-        return f"{text}. {note}."
+    if stages_of(recipe):
+        if recipe.budget.seconds is not None:
+            text += ". This is the speed of the first stage, whose pictures are small: later ones are slower"
+        note = stage_note(recipe, horizon)
+        return f"{text}. {note}." if note else f"{text}."
     about = about_of(recipe.name)
     if about is None:
         return f"{text}."

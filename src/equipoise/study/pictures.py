@@ -124,6 +124,8 @@ def _none(x: float, y: float, side: float) -> list[str]:
 def _rate_labels(rates: Sequence[float], x: float, y: float, *, is_vertical: bool) -> list[str]:
     side = SQUARE * len(rates)
     parts = []
+    if not is_vertical and 6.6 * sum(len(f"{rate:g}") for rate in (rates[0], rates[-1])) > side:
+        return [_text(x + side / 2, y, f"{rates[0]:g} – {rates[-1]:g}", anchor="middle", colour=SOFT, size=11)]
     for index, rate in enumerate(rates):
         if index not in (0, len(rates) - 1):
             continue
