@@ -128,9 +128,11 @@ def suggested(word: str, allowed: Iterable[str]) -> tuple[Near, ...]:
     return tuple(map(Near, of_same_letters[:1] or difflib.get_close_matches(word, words, n=1, cutoff=0.6)))
 
 
-def listed(words: Iterable[str]) -> str:
-    """Join words for a sentence: `a, b or c`."""
+def listed(words: Iterable[str], most: int | None = None) -> str:
+    """Join words for a sentence: `a, b or c`; of more than `most` only so many, and how many others there are."""
     words = list(words)
+    if most is not None and len(words) > most:
+        words = [*words[:most], f"one of {len(words) - most} others"]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 

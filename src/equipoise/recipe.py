@@ -67,6 +67,7 @@ Channels = Annotated[int, msgspec.Meta(ge=1, le=MAX_CHANNELS)]
 
 TAG = "task.kind"  # which task it is
 SHAPES = ("ring", "grid", "spiral")  # sources that mean points
+MOST_LISTED = 10  # fields of a group that a message names
 MAX_BUDGET = 2**53  # the last whole number up to which a float counts every one
 Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_BUDGET)]
 
@@ -535,12 +536,13 @@ def _with_setting(node: Any, keys: list[str], text: str, path: str, recipe: Reci
     if key not in hints:
         groups = path.split(".")[: -len(keys)]
         prefix = "".join(f"{name}." for name in groups)
-        problem = f'there is no field "{shortened(key)}" here; there are {listed(prefix + name for name in hints)}'
+        known = listed((prefix + name for name in hints), MOST_LISTED)
+        problem = f'there is no field "{shortened(key)}" here; there are {known}'
         raise UserError(Setting(shortened(path)), problem, *_meant(path, recipe))
     child = getattr(node, key)
     if is_group(child):
         if not rest:
-            fields = listed(f"{path}.{name}" for name in hints_of(type(child)))
+            fields = listed((f"{path}.{name}" for name in hints_of(type(child))), MOST_LISTED)
             raise UserError(Setting(path), f"this is a group; set one of {fields}")
         return replaced(node, key, _with_setting(child, rest, text, path, recipe))
     if rest:
