@@ -1,5 +1,6 @@
 """The command `explore`, as a person uses it."""
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ def test_explore_writes_a_folder_in_the_run_and_says_what_is_in_it(output: Comma
         assert f"  {one['file']}\n" in text
     assert text.endswith(f"Page: {folder}/index.html\n")
     assert "projection.png" in text
+    assert told["quality"], "how good what is explored is"
+    assert html.escape(told["quality"], quote=False) in (folder / "index.html").read_text()
 
 
 def test_explore_overwrites_nothing_unless_it_is_told_to(

@@ -32,6 +32,7 @@ from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, efficientnet_featu
 from equipoise.recipe import Recipe
 from equipoise.report.exhibits import Group, Shown, content_of
 from equipoise.report.report import rendered
+from equipoise.runs.quality import quality_of
 from equipoise.runs.status import read_status, shown_path
 from equipoise.setup import loss_of
 from equipoise.storage.files import MAX_JSON_BYTES, write_bytes, write_json
@@ -116,9 +117,11 @@ def explored(
     exhibits: list[Exhibit] = []
     latents: dict[str, Tensor] = {}
     left_out: list[str] = []
+    quality = quality_of(read_status(run.folder))
     numbers: dict[str, Any] = {
         "run": str(run.path),
         "samples": best.score.samples,
+        "quality": None if quality is None else quality.sentence,
         "family": model.networks.family,
         "latent_size": model.networks.latent_size,
         "seed": seed,
