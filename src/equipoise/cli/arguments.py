@@ -229,13 +229,8 @@ def _add_study(commands: Any) -> None:
     names = names_of
     add("--games", metavar="A,B", type=names, default=[], help="dirac, bilinear, ring, grid, digits (default: all)")
     add("--methods", metavar="A,B", type=names, default=[], help='such as "adam,optimistic adam" (default: by game)')
-    add(
-        "--losses",
-        metavar="A,B",
-        type=names,
-        default=[],
-        help='such as "minimax,non-saturating + R1"; bilinear has its own',
-    )
+    told = 'such as "minimax,non-saturating + R1"; bilinear has its own'
+    add("--losses", metavar="A,B", type=names, default=[], help=told)
     add("--rates", metavar="A,B", type=rates_of, default=[], help="rates of both players (default: by game)")
     add("--seeds", metavar="N", type=_whole("seeds", 1, 1_000, 2), default=2, help="seeds of each game (default: 2)")
     add("--rounds", metavar="N", type=_whole("rounds", 1, 10**7, 500), help="rounds of each game (default: by game)")
