@@ -5,6 +5,7 @@
 """
 
 import argparse
+import json
 import re
 import sys
 import time
@@ -33,6 +34,7 @@ from equipoise.study.studies import (
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "optimizers.md"
+RECORD = ROOT / "bench" / "records" / "optimizers.json"
 IMAGES = ROOT / "docs" / "images"
 FRESH_CELLS = "fresh.jsonl"
 BEGIN, END = "<!-- table: bench/optimizers.py table -->", "<!-- end of the table -->"
@@ -115,7 +117,10 @@ def fresh_of(folder: Path) -> list[Played]:
 
 
 def record(folder: Path) -> None:
-    """Write the record of all studies in a folder, their pictures, and the tables of the page."""
+    """Write the record of all studies in a folder, their pictures, and the tables of the page.
+
+    A game of which the folder has no finished study stays as it was recorded.
+    """
     torch.set_num_threads(1)
     results: list[Played] = []
     fresh: dict[Cell, float] = {}
@@ -144,6 +149,8 @@ def record(folder: Path) -> None:
         }
         for picture in pictures:
             (IMAGES / f"study-{picture.file}").write_text(picture.svg)
+    kept = json.loads(RECORD.read_text())["games"] if RECORD.exists() else {}
+    games = {game: games.get(game, kept.get(game)) for game in ROUNDS if game in games or game in kept}
     write_record("optimizers", {"rounds": ROUNDS, "games": games})
     write_tables(games)
 
