@@ -406,11 +406,6 @@ def _refuse_second_order(game: Game) -> None:
     if game.loss not in ZERO_SUM:
         problem = f"with game.update=competitive, for games in which one wins what the other loses: {listed(ZERO_SUM)}"
         raise UserError(Setting("game.loss", game.loss), problem, Setting("game.loss", "minimax"), other)
-    for name, value in (("auxiliary", game.auxiliary), ("information", game.information)):
-        if value:
-            problem = "with game.update=competitive, whose discriminator raises all that the generator lowers: both "
-            problem += "players lower this term"
-            raise UserError(Setting(f"game.{name}", value), problem, other)
     for role, player in (("generator", game.generator), ("discriminator", game.discriminator)):
         if player.optimizer not in ("sgd", "rmsprop"):
             problem = "with game.update=competitive: it takes sgd (plain) and rmsprop (adaptive)"
