@@ -12,7 +12,7 @@ from equipoise.errors import Command, Option, Part, RunBusyError, StorageError, 
 from equipoise.storage import locks
 from equipoise.storage.checkpoints import START_FILES, named, tensor_header
 from equipoise.storage.files import MANIFEST, is_aside, read_json
-from equipoise.storage.locks import UNKNOWN, Holder
+from equipoise.storage.locks import Holder
 from equipoise.storage.records import FORMAT
 from equipoise.storage.safe_open import open_regular
 
@@ -172,10 +172,7 @@ def busy(path: Path, holder: Holder | None, *instead: Part) -> RunBusyError:
             "Close the watch: watch.close(). Where its name is lost, restart the process (in a notebook, the kernel)"
         )
         return RunBusyError(path, problem, close, *instead)
-    who = "another process"
-    if holder and holder != UNKNOWN:
-        who = f"process {holder.pid} on {holder.host}"
-    return RunBusyError(path, f"{who} is training here", "Wait for it or stop it", *instead)
+    return RunBusyError(path, f"{locks.named(holder)} is training here", "Wait for it or stop it", *instead)
 
 
 def _is_without_checkpoints(run: "RunFolder") -> bool:

@@ -77,6 +77,13 @@ def holder_of(folder: Path) -> Holder | None:
         os.close(descriptor)
 
 
+def named(holder: Holder | None) -> str:
+    """Return who holds a folder as one says it."""
+    if holder is None or holder == UNKNOWN:
+        return "another process"
+    return f"process {holder.pid} on {holder.host}"
+
+
 def is_this_process(holder: Holder) -> bool:
     """Return whether the holder is the process that asks: another lock of its own is still open."""
     return holder == Holder(socket.gethostname(), os.getpid())

@@ -148,9 +148,8 @@ def play_on(folder: Path, study: Study, workers: int, progress: Progress) -> lis
         with locks.held(folder):
             return _played_on(folder, study, workers, progress)
     except locks.Busy as busy:
-        who = f"process {busy.holder.pid} on {busy.holder.host}" if busy.holder else "another process"
-        instead = Option("out", f"{folder}-2")
-        raise RunBusyError(Option("out", folder), f"{who} is playing this study", "Wait for it", instead) from None
+        problem = f"{locks.named(busy.holder)} is playing this study"
+        raise RunBusyError(Option("out", folder), problem, "Wait for it", Option("out", f"{folder}-2")) from None
 
 
 def _played_on(folder: Path, study: Study, workers: int, progress: Progress) -> list[Played]:
