@@ -155,6 +155,19 @@ def test_a_conditional_generator_draws_the_class_it_is_asked_for(train_small: Tr
     assert "standing" in error.problem
 
 
+def test_a_generator_with_a_code_draws_the_category_it_is_asked_for(train_small: TrainSmall) -> None:
+    settings = ("networks.categorical_codes=2", "game.information=1")
+    best = train_small("run", *settings, budget="160").best
+    first, second, both = (best.sample(40, label=label) for label in ("1", "2", None))
+    is_first = (both - first).abs().amax((1, 2, 3)) < 1e-6
+    is_second = (both - second).abs().amax((1, 2, 3)) < 1e-6
+    assert bool((is_first ^ is_second).all()), "without a label, each image is of one category"
+    for label in ("0", "3", "one"):
+        error = refusal(lambda label=label: best.sample(4, label=label))
+        assert (error.subject, error.remedies) == (Option("label", label), (Option("label", 1),))
+        assert "2 categories: 1 to 2" in error.problem
+
+
 def test_what_a_generator_cannot_do_is_refused_in_words(train_small: TrainSmall, shapes: Path, tmp_path: Path) -> None:
     image = next(shapes.rglob("*.png"))
     for source, noun in ((None, "images"), ("ring", "points")):
@@ -249,6 +262,14 @@ def test_training_in_a_thread_leaves_the_signals_alone(train_small: TrainSmall) 
     assert len(seen) == 10
     assert all(one == before for one in seen)
     assert signals() == before
+
+
+def test_points_say_what_they_take_of_a_recipe_for_images(train_small: TrainSmall) -> None:
+    named, usual = Recorder(), Recorder()
+    train_small("named", source="ring", recipe="acgan", budget="160", observer=named)
+    train_small("usual", source="ring", budget="160", observer=usual)
+    assert any("Of the recipe acgan, points take the loss" in text for text in named.messages)
+    assert not any("Of the recipe" in text for text in usual.messages)
 
 
 def test_what_is_shown_while_it_trains(train_small: TrainSmall, tmp_path: Path) -> None:

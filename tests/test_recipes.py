@@ -39,6 +39,7 @@ from equipoise.recipes import (
     listing,
     listing_values,
     named,
+    note_of_task,
     recipe_for,
     usual,
 )
@@ -282,3 +283,15 @@ def test_the_formulas_of_a_recipe_are_those_of_its_loss_and_its_penalty(name: Re
 def test_every_loss_that_can_be_named_has_its_formulas() -> None:
     without = {"custom", "relativistic-average"}  # the last one has means over a batch
     assert LOSSES.keys() == set(get_args(LossName)) - without
+
+
+def test_data_that_leave_out_networks_of_a_recipe_say_so() -> None:
+    on_points = note_of_task(build("acgan", Facts(), Points()))
+    assert on_points == (
+        "Of the recipe acgan, points take the loss, the penalty, the update and the optimizers; its networks are for "
+        "images from latents."
+    )
+    assert "super-resolution takes the loss" in note_of_task(build("growing", Facts(), SuperResolution()))
+    assert note_of_task(build("acgan", Facts())) == ""
+    assert note_of_task(build("mlp-classic", Facts(), Points())) == "", "its networks are perceptrons for images, too"
+    assert note_of_task(dataclasses.replace(build("acgan", Facts(), Points()), name="mine")) == ""

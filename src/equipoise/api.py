@@ -42,7 +42,7 @@ from equipoise.recipe import (
     task_name,
     with_settings,
 )
-from equipoise.recipes import Facts, RecipeName, recipe_for
+from equipoise.recipes import Facts, RecipeName, note_of_task, recipe_for
 from equipoise.report.report import write_missing_report
 from equipoise.runs import rules
 from equipoise.runs.candidates import score_in
@@ -102,7 +102,8 @@ class Best:
         Args:
             num: how many.
             seed: of the latents.
-            label: a class of a conditional generator, or labels ("glasses, smiling"); without it, as in the data.
+            label: a class of a conditional generator, or labels ("glasses, smiling"), or the category of a code ("1" is
+                the first); without it, as in the data.
 
         Returns:
             For images a tensor `[num, C, H, W]` in [-1, 1], for points `[num, 2]`; for a task whose outputs differ in
@@ -283,6 +284,8 @@ def train(
     observer.message(opened.summary(final))
     if base is None and final.name != first.name:
         observer.message(f"The recipe is {final.name}, as these images are in colour; --recipe takes another one.")
+    if isinstance(base, str) and (note := note_of_task(final)):
+        observer.message(note)
     make = partial(opened.task, final, loss_of(final, loss), chosen_precision(final, chosen))
     beginning = Beginning(final, opened.describe(final), start, listed(opened, start))
     return begun(out, beginning, make, chosen, observer)

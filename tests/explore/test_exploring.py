@@ -145,6 +145,45 @@ def test_a_conditional_run_shows_classes_ways_and_given_pictures(
     assert projection.rmse(again, given).tolist() == pytest.approx([one["rmse"] for one in projected], abs=0.1)
 
 
+@pytest.mark.parametrize(
+    ("categories", "numbers", "latents", "files"),
+    [
+        (3, 2, 7, {"codes.png", "codes-numbers.png"}),
+        (2, 2, 4, {"codes.png", "codes-numbers.png"}),
+        (14, 0, 16, {"codes.png"}),
+        (0, 3, 4, {"codes-numbers.png"}),
+    ],
+)
+def test_codes_that_images_had_to_show_are_drawn_and_read(
+    train_once: Callable[..., eq.Run], categories: int, numbers: int, latents: int, files: set[str]
+) -> None:
+    settings = (f"networks.categorical_codes={categories}", f"networks.continuous_codes={numbers}")
+    run = train_once("codes", *settings, f"networks.latent_size={latents}", "game.information=1")
+    found = explored(run, num=2)
+    assert {name for name in found.files if name.startswith("codes")} == files
+    told = found.numbers["codes"]
+    assert told["seen_by"] == "the run's evaluation encoder"
+    if categories:
+        assert 0 <= told["category"] <= 1
+        assert told["category_by_chance"] == 1 / categories
+        assert ("The first 12 of 14 are shown." in found.files["codes.png"].caption) == (categories == 14)
+    if numbers:
+        caption = found.files["codes-numbers.png"].caption
+        assert f"{told['numbers'][1]:.2f}" in caption
+        assert ("The first 2 of 3 are shown." in caption) == (numbers == 3)
+        assert (told["other_latents"] is None) == (latents == categories + numbers)
+        assert ("of other latents" in caption) == (latents > categories + numbers)
+    exhibits = [exhibit for exhibit in found.exhibits if exhibit.title == "Codes"]
+    assert sum(bool(exhibit.intro) for exhibit in exhibits) == 1
+
+
+def test_codes_beside_classes_are_drawn_with_one_class_a_row(train_once: Callable[..., eq.Run]) -> None:
+    settings = ("networks.categorical_codes=2", "networks.continuous_codes=1", "game.information=1")
+    found = explored(train_once("both", CONDITIONAL, *settings), num=2)
+    assert {"codes.png", "codes-numbers.png", "classes.png"} <= set(found.files)
+    assert "groups.png" not in found.files
+
+
 def test_a_way_through_several_classes_is_as_wide_as_it_needs_to_be(train_once: Callable[..., eq.Run]) -> None:
     found = explored(train_once("classes", CONDITIONAL), num=2, labels=[",".join(["lying", "standing"] * 5)])
     width, _ = Image.open(io.BytesIO(found.files["classes-1.png"].content)).size

@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 
-from equipoise.game.judged import Codes, Judged, codes_of, information_loss, judged, naming_loss, pulling_away
+from equipoise.game.judged import (
+    Codes,
+    Judged,
+    codes_of,
+    information_loss,
+    judged,
+    naming_loss,
+    pulling_away,
+    with_category,
+    with_number,
+)
 from equipoise.game.losses import loss_named
 
 
@@ -88,3 +98,37 @@ def test_gradients_of_the_terms_agree_with_finite_differences(num: int) -> None:
     assert read.shape[1] == num + 2
     (slope,) = torch.autograd.grad(information_loss(read, codes).sum(), read)
     torch.testing.assert_close(slope[:, num:], read.detach()[:, num:] - codes.numbers, atol=1e-5, rtol=1e-4)
+
+
+def test_latents_with_a_chosen_category_have_it_and_all_else_as_before() -> None:
+    latents = torch.randn(500, 7)
+    chosen = torch.arange(500) % 4
+    found = with_category(latents, chosen, 4)
+    codes = codes_of(found, 4, 1)
+    assert codes.categories is not None
+    assert codes.categories.equal(chosen)
+    assert found[:, 4:].equal(latents[:, 4:])
+    assert found[:, :4].sort(1).values.equal(latents[:, :4].sort(1).values), "the lengths would change"
+    assert with_category(latents, 2, 4).equal(with_category(latents, torch.full((500,), 2), 4))
+
+
+def test_latents_with_a_chosen_category_are_distributed_as_those_that_have_drawn_it() -> None:
+    latents = torch.randn(200_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    drawn = latents[latents.argmax(1) == 1]
+    forced = with_category(latents, 1, 3)
+    for statistic in (
+        lambda rows: rows.mean(0),
+        lambda rows: rows.var(0),
+        lambda rows: (rows[:, 0] * rows[:, 2]).mean(),
+    ):
+        assert torch.allclose(statistic(forced), statistic(drawn), atol=0.02)
+
+
+def test_a_chosen_number_is_what_the_generator_is_told() -> None:
+    latents = torch.randn(5, 6)
+    values = torch.tensor([-0.9, -0.2, 0.0, 0.3, 0.95])
+    found = with_number(latents, 3, values)
+    assert torch.allclose(codes_of(found, 2, 3).numbers[:, 1], values, atol=1e-6)
+    others = [0, 1, 2, 4, 5]
+    assert found[:, others].equal(latents[:, others])
+    assert codes_of(with_number(latents, 2, 0.5), 2, 1).numbers.flatten().tolist() == pytest.approx([0.5] * 5)

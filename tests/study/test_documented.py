@@ -92,12 +92,42 @@ def test_what_is_said_of_the_grid_is_so() -> None:
     assert f"{row['score']:.2f} on the seeds that chose it, {lookahead} on fresh ones" in PAGE
 
 
+def test_what_is_said_of_digits_is_so() -> None:
+    named = ("adam", "rmsprop", "adagrad", "sgd", "extragradient adam", "lookahead adam")
+    adam, rmsprop, adagrad, sgd, best, lookahead = (middle("digits", LOSSES[1], one) for one in named)
+    assert f"Adam {adam}, RMSprop {rmsprop}, Adagrad {adagrad}. Samples" in PAGE
+    assert f"the data themselves score {RECORD['digits']['ceiling']:.2f}" in PAGE
+    shares = {row["method"]: f"{100 * row['share']:.0f} %" for row in RECORD["digits"]["rows"]}
+    most = max(row["share"] for row in RECORD["digits"]["rows"])
+    assert {row["method"] for row in RECORD["digits"]["rows"] if row["share"] == most} == {"rmsprop", "lookahead adam"}
+    told = f"({shares['rmsprop']}), Adam at {shares['adam']}, Adagrad at {shares['adagrad']}"
+    assert told in PAGE
+    for row in RECORD["digits"]["rows"]:
+        of_generator, of_discriminator = row["rates"]
+        assert of_discriminator == pytest.approx(of_generator * (10 if "adam" in row["method"] else 1)), row["method"]
+        assert row["share"] > 0, "every method has some"
+    assert f"{sgd} on fresh seeds, as RMSprop. It trains at {shares['sgd']} of the pairs" in PAGE
+    assert sgd == rmsprop
+    assert f"ahead by little: {best}, Lookahead {lookahead}" in PAGE
+    assert best == max(middle("digits", LOSSES[1], row["method"]) for row in RECORD["digits"]["rows"])
+    assert fresh("digits", LOSSES[1], "extragradient adam")[0] < fresh("digits", LOSSES[1], "lookahead adam")[2]
+
+
 def test_the_answer_in_three_sentences_is_so() -> None:
     answer = PAGE.split("**In three sentences.**")[1].split("This page")[0]
-    for game in ("ring", "grid"):
+    for game in ("ring", "grid", "digits"):
         numbers = [middle(game, LOSSES[1], one) for one in ("extragradient adam", "adam", "rmsprop")]
         told = "({} on fresh seeds, for Adam's {} and RMSprop's {})" if game == "ring" else "({}, for {} and {})"
         assert told.format(*numbers) in answer
+        of_adagrad = [middle(game, loss, "adagrad") for loss in LOSSES if has(game, loss)]
+        others = [middle(game, loss, one) for loss in LOSSES if has(game, loss) for one in ("adam", "rmsprop")]
+        assert max(of_adagrad) < min(others), f"{game}: Adagrad ends lower"
+    assert float(middle("digits", LOSSES[1], "sgd")) > 0.8
+    assert max(float(middle(game, LOSSES[1], "sgd")) for game in ("ring", "grid")) < 0.6
+
+
+def has(game: str, loss: str) -> bool:
+    return any(row["loss"] == loss for row in RECORD[game]["rows"])
 
 
 LOSSES = ("non-saturating", "non-saturating + R1")

@@ -259,7 +259,9 @@ def test_the_command_plays_a_study_and_says_where_its_page_is(tmp_path: Path, ca
     arguments = ["study", "optimizers", "--games", "bilinear", "--methods", "sgd,optimistic sgd", "--rates", "0.1,0.3"]
     assert main([*arguments, "--rounds", "30", "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert "optimistic sgd" in text
+    head, *rows = [line for line in text.splitlines() if line.startswith(("bilinear", "  "))]
+    assert {row.split(",")[0].strip() for row in rows} == {"sgd", "optimistic sgd"}
+    assert {len(line) for line in rows} == {len(head)}, "columns do not stand below their heads"
     assert str(out / "index.html") in text
     assert main([*arguments, "--rounds", "30", "--out", str(out), "--json"]) == 0
     assert '"share"' in capsys.readouterr().out

@@ -242,6 +242,14 @@ def test_a_group_is_drawn_where_the_images_have_several_labels_that_the_networks
     assert "Labels:" not in capsys.readouterr().err
 
 
+def test_a_category_of_a_code_is_drawn_where_the_images_have_several_labels_that_the_networks_are_not_told(
+    train_small: TrainSmall, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_small("run", "networks.categorical_codes=2", "game.information=1", source=labelled, budget="80")
+    assert main(["sample", str(tmp_path / "run"), "--label", "2", "-o", str(tmp_path / "a.png")]) == 0
+    assert "Labels:" not in capsys.readouterr().err
+
+
 def test_groups_within_several_labels_are_refused_with_what_to_type(
     train_small: TrainSmall, labelled: Path, tmp_path: Path
 ) -> None:

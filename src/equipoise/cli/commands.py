@@ -269,7 +269,8 @@ def sample(options: Options) -> int:
     best = api.load(options.run).best
     with _writing(Option("out", out), formats.example):
         _print(best.model.write(best.batches(options.num, options.seed, options.label), out))
-    if options.label is not None and not folder.recipe().networks.groups:
+    networks = folder.recipe().networks
+    if options.label is not None and networks.conditional and not networks.groups:
         _print_never_seen(folder, options.label)
     _print_quality(folder)
     return 0

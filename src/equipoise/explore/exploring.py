@@ -23,7 +23,7 @@ from equipoise.data.several import NO_LABEL
 from equipoise.data.sources import PICTURE_ARRAYS
 from equipoise.errors import Option, UserError, shortened
 from equipoise.explore.groups import row_of
-from equipoise.explore.sections import NUM_JUDGED, Asked, Section, attempted, by_groups, sections_of
+from equipoise.explore.sections import NUM_JUDGED, Asked, Seeing, attempted, sections_of
 from equipoise.explore.space import Space
 from equipoise.loop import Observer
 from equipoise.metrics.features import encoder
@@ -44,14 +44,14 @@ from equipoise.tasks.image_model import ImageModel, target_of
 MAX_FILE_BYTES = 2**28  # of a picture that is given
 LEAST = 2  # directions and pictures of a grid
 MOST = 16
-NUM_SEEN = 2_000  # random pictures that are parted into groups
+NUM_SEEN = 2_000  # random pictures that are parted into groups, or whose codes are read
 NUM_SEEN_SLOWLY = 800  # where the network that sees them is a large one
 PAGE = "index.html"
 NUMBERS = "explore.json"
 LATENTS = "latents.safetensors"
 OWN = re.compile(  # files of pictures and tables
     r"(walk(-grid)?|directions-(weights|activations)|trunca(tion(-scores)?|ted-normal)|projection|between|sum"
-    r"|classes(-[0-9]+)?|groups(-moved)?)[.](png|webp|gif|json)"
+    r"|codes(-numbers)?|classes(-[0-9]+)?|groups(-moved)?)[.](png|webp|gif|json)"
 )
 
 
@@ -127,7 +127,7 @@ def explored(
         "seed": seed,
         "num": num,
     }
-    for doing, section in sections_of(asked, names, pictures, ways, partial(_of_groups, run, model)).items():
+    for doing, section in sections_of(asked, names, pictures, ways, partial(_seeing, run, model)).items():
         observer.stage(doing, 0.0)
         found = attempted(section, asked, partial(observer.stage, doing), in_shell=in_shell)
         if isinstance(found, str):
@@ -287,11 +287,11 @@ def _judge_of(run: Run, observer: Observer) -> Callable[[Tensor], dict[str, floa
     return lambda images: judge.measure([images]).values
 
 
-def _of_groups(run: Run, model: ImageModel) -> Section:
-    """Return the section of groups, by the run's evaluation encoder, or else by EfficientNet; raises UserError."""
+def _seeing(run: Run, model: ImageModel) -> Seeing:
+    """Return the run's evaluation encoder, or else EfficientNet, which is slower; raises UserError without either."""
     seeing = encoder.read(run.folder.encoder, model.channels, model.size.height, model.size.width)
     if seeing is not None:
-        return by_groups(in_batches(seeing, 500, "cpu"), "the run's evaluation encoder", NUM_SEEN)
+        return in_batches(seeing, 500, "cpu"), "the run's evaluation encoder", NUM_SEEN
     network, _ = published(LITE0_WEIGHTS, LITE0, default_cache())
     extract = in_batches(partial(efficientnet_features, network), 50, "cpu")
-    return by_groups(lambda images: extract(in_colour(images)), "EfficientNet-Lite0", NUM_SEEN_SLOWLY)
+    return lambda images: extract(in_colour(images)), "EfficientNet-Lite0", NUM_SEEN_SLOWLY

@@ -53,6 +53,27 @@ def codes_of(latents: Tensor, num_categories: int, num_numbers: int) -> Codes:
     return Codes(categories, numbers)
 
 
+def with_category(latents: Tensor, category: Tensor | int, num_categories: int) -> Tensor:
+    """Return normal latents [N, Z] with the category of their code changed: to one, or to int64 [N].
+
+    The largest of the first K numbers is the category. It changes places with the one at `category`, so what is
+    returned is distributed as latents are that have drawn this category.
+    """
+    rows = torch.arange(len(latents))
+    largest = latents[:, :num_categories].argmax(1)
+    found = latents.clone()
+    found[rows, largest] = latents[rows, category]
+    found[rows, category] = latents[rows, largest]
+    return found
+
+
+def with_number(latents: Tensor, place: int, value: Tensor | float) -> Tensor:
+    """Return latents [N, Z] with 2Φ(z) − 1 at a place changed: to one value in −1..1 without the ends, or to [N]."""
+    found = latents.clone()
+    found[:, place] = 2**0.5 * torch.erfinv(torch.as_tensor(value, dtype=latents.dtype))
+    return found
+
+
 def naming_loss(named: Tensor | None, labels: Tensor | None) -> Tensor:
     """Return −log P(label | image) `[N]` from logits `[N, L]`: arXiv:1610.09585, Eq. 3.
 

@@ -139,6 +139,20 @@ def for_super_resolution(recipe: Recipe, task: SuperResolution) -> Recipe:
     return dataclasses.replace(recipe, task=task, networks=networks, game=game, augment=Augment())
 
 
+def note_of_task(recipe: Recipe) -> str:
+    """Say what a task without images takes of a recipe that is made for them; nothing where it takes all of it."""
+    if recipe.name not in NAMES or named(recipe.name).recipe(Facts()).networks.family == "mlp":
+        return ""
+    match recipe.task:
+        case Points():
+            taken = "points take the loss, the penalty, the update and the optimizers"
+        case SuperResolution():
+            taken = "super-resolution takes the loss and the update"
+        case _:
+            return ""
+    return f"Of the recipe {recipe.name}, {taken}; its networks are for images from latents."
+
+
 def recipe_for(recipe: RecipeName | Recipe | None, facts: Facts, task: TaskSettings | None) -> Recipe:
     """Return the recipe of a name for these facts and this task, or the one given, with this task.
 

@@ -20,6 +20,7 @@ from equipoise.data.pool import to_uint8
 from equipoise.data.several import Sets, places_of
 from equipoise.data.values import Scale
 from equipoise.errors import Option, UserError, suggested
+from equipoise.game.judged import with_category
 from equipoise.game.updates import Players
 from equipoise.nets.efficientnet import LITE0, LITE0_WEIGHTS, published
 from equipoise.nets.players import make_generator, make_players
@@ -100,13 +101,23 @@ class ImageModel(Model):
         return rows
 
     @torch.no_grad()
-    def draw(self, generator: nn.Module, randomness: Randomness, num: int, asked: Told | None = None) -> Tensor:
+    def draw(
+        self,
+        generator: nn.Module,
+        randomness: Randomness,
+        num: int,
+        asked: Told | None = None,
+        category: int | None = None,
+    ) -> Tensor:
         """Draw `num` images `[num, C, H, W]` in [-1, 1] in float32: a function of the randomness alone.
 
         With classes, labels come as often as in the training split, unless all are `asked` to be of some kinds.
+        A `category` is one of the code in the latents.
         """
         device = next(generator.parameters()).device
         latents = randomness.normal("latents", num, self.networks.latent_size)
+        if category is not None:
+            latents = with_category(latents, category, self.networks.categorical_codes)
         labels = self.labels(randomness, num, asked)
         labels = labels if labels is None else labels.to(device)
         return generator(latents.to(device), labels).float().clamp(-1, 1)
@@ -122,11 +133,14 @@ class ImageModel(Model):
     def samples(self, generator: nn.Module, num: int, seed: int, label: str | None) -> Iterator[Tensor]:
         """Yield `num` images in batches; `label` names a class, or several labels with commas between.
 
-        Raises UserError for one that is not known.
+        Of a generator without classes it is a category of its code, counted from 1. Raises UserError for one that is
+        not known.
         """
-        asked = None if label is None else self.asked(label)
+        has_code = self.networks.categorical_codes > 0 and not self.classes
+        category = self._category(label) if label is not None and has_code else None
+        asked = self.asked(label) if label is not None and not has_code else None
         for begin, size in chunks(num):
-            yield self.draw(generator, Randomness(seed, begin), size, asked).cpu()
+            yield self.draw(generator, Randomness(seed, begin), size, asked, category).cpu()
 
     @cached_property
     def _told(self) -> Told:
@@ -142,6 +156,14 @@ class ImageModel(Model):
             how = f" (of {self.channels} channels the first three, in colour)" if is_measured(self.channels) else ""
             return f"{out}{how}"
         return f"{save_each(batches, out, self.scale)} images in {out}"
+
+    def _category(self, label: str) -> int:
+        """Return the place of a category of the code by its number from 1 on; raises UserError for another one."""
+        names = [str(place + 1) for place in range(self.networks.categorical_codes)]
+        if label in names:
+            return names.index(label)
+        problem = f"this generator has no classes, and a code of {len(names)} categories: 1 to {len(names)}"
+        raise UserError(Option("label", label), problem, Option("label", 1))
 
     def asked(self, label: str) -> Told:
         """Return what a class, or several labels with commas between, stand for; raises UserError if not known."""
