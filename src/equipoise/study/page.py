@@ -57,7 +57,10 @@ def pictures_of(results: Sequence[Played]) -> dict[str, list[Picture]]:
             name = loss.replace(" + ", "-").replace(" ", "-").lower()
             for kind, methods, step in (("", WALKED, STEP), ("-optimizers", WALKED_BY_NAME, SLOW_STEP)):
                 svg = field_of(game, loss, methods, step)
-                told = f"{NUM_STEPS} rounds with a rate of {step:g} for both, from the same start."
+                told = (
+                    f"Arrows: where both players step. Lines: {NUM_STEPS} rounds of each method with a rate of "
+                    f"{step:g} for both from the same start, whatever rates and methods the study plays."
+                )
                 found[game].append(Picture(f"field-{game}-{name}{kind}.svg", svg, told))
     return found
 
