@@ -1,6 +1,6 @@
-"""What `equipoise explore` finds in two generators of digits: the pictures and numbers of docs/explore.md.
+"""What `equipoise explore` finds in three generators of digits: the pictures and numbers of docs/explore.md.
 
-    python bench/explore.py FOLDER    # trains two runs of five minutes there, unless they are there; one thread
+    python bench/explore.py FOLDER    # trains three runs of five minutes there, unless they are there; one thread
 
 Three held-out digits are looked for, which no training has seen. Written are records/explore.json and
 docs/images/explore-*.png.
@@ -21,7 +21,7 @@ from equipoise.recipe import Data
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 BUDGET = "5m"
-SETTINGS = {"digits": [], "classes": ["networks.conditional=true"]}
+RUNS = {"digits": ("modern", []), "classes": ("modern", ["networks.conditional=true"]), "codes": ("infogan", [])}
 LOOKED_FOR = ("7", "3", "8")
 WAY = "3,8"
 SHOWN = {  # of which run, under which name
@@ -34,6 +34,7 @@ SHOWN = {  # of which run, under which name
         "groups-moved": "moved",
     },
     "classes": {"directions-weights": "weights", "truncation": "truncation", "classes": "classes", "classes-1": "way"},
+    "codes": {"codes": "codes", "codes-numbers": "codes-numbers"},
 }
 
 
@@ -44,14 +45,15 @@ def main() -> None:
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     pictures = held_out(prepare(Data(source="mnist")), folder)
-    record: dict[str, Any] = {"budget": BUDGET, "recipe": "modern", "looked_for": LOOKED_FOR}
-    for name, settings in SETTINGS.items():
+    record: dict[str, Any] = {"budget": BUDGET, "looked_for": LOOKED_FOR}
+    for name, (recipe, settings) in RUNS.items():
         path = folder / name
         if not (path / "best").is_dir():
-            eq.train("mnist", recipe="modern", budget=BUDGET, settings=["threads=1", *settings], out=path)
+            eq.train("mnist", recipe=recipe, budget=BUDGET, settings=["threads=1", *settings], out=path)
         found = explored(eq.load(path), images=pictures, labels=[WAY] if settings else [])
         keep_pictures(found, SHOWN[name])
-        record[name] = {key: value for key, value in found.numbers.items() if key != "run"}
+        kept = {key: value for key, value in found.numbers.items() if key != "run"}
+        record[name] = {"recipe": recipe, **kept}
     write_record("explore", record)
     print(table_of_truncation())
     print("\n".join(numbers_of_explore()))

@@ -304,11 +304,15 @@ def table_of_truncation() -> str:
 def numbers_of_explore() -> list[str]:
     """Return the other numbers of docs/explore.md, as it words them."""
     record = _read("explore")
-    digits, classes = record["digits"], record["classes"]
+    digits, classes, codes = record["digits"], record["classes"], record["codes"]
     found = [one["rmse"] for one in digits["projection"]]
     random = [one["nearest_random_rmse"] for one in digits["projection"]]
     return [
         f"{digits['samples']:,} and {classes['samples']:,} samples",
+        f"{codes['samples']:,} samples",
+        f"category of {100 * codes['codes']['category']:.0f} %",
+        f"{' and '.join(f'{one:.2f}' for one in codes['codes']['numbers'])} of the variance",
+        f"other latents {max(0.0, codes['codes']['other_latents']):.2f}",
         f"{min(found):.0f} to {max(found):.0f} of 255",
         f"{min(random):.0f} to {max(random):.0f}",
         f"to {digits['own_rmse']:.0f}",

@@ -286,12 +286,21 @@ def test_every_loss_that_can_be_named_has_its_formulas() -> None:
 
 
 def test_data_that_leave_out_networks_of_a_recipe_say_so() -> None:
-    on_points = note_of_task(build("acgan", Facts(), Points()))
-    assert on_points == (
-        "Of the recipe acgan, points take the loss, the penalty, the update and the optimizers; its networks are for "
-        "images from latents."
+    assert note_of_task(build("acgan", Facts(), Points())) == (
+        "Of the recipe acgan, points take the loss, the packing, the kinds of penalty and optimizer, and the order of "
+        "the steps; networks, rates and all else are for this task."
     )
-    assert "super-resolution takes the loss" in note_of_task(build("growing", Facts(), SuperResolution()))
+    assert "super-resolution takes the loss" in note_of_task(build("mlp-classic", Facts(), SuperResolution()))
     assert note_of_task(build("acgan", Facts())) == ""
-    assert note_of_task(build("mlp-classic", Facts(), Points())) == "", "its networks are perceptrons for images, too"
     assert note_of_task(dataclasses.replace(build("acgan", Facts(), Points()), name="mine")) == ""
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"ebgan"}))
+def test_what_points_are_said_to_take_of_a_recipe_is_what_they_take(name: RecipeName) -> None:
+    ours, theirs = build(name, Facts(), Points()).game, named(name).recipe(Facts()).game
+    assert (ours.loss, ours.packing, ours.penalty.kind) == (theirs.loss, theirs.packing, theirs.penalty.kind)
+    for one, other in ((ours.generator, theirs.generator), (ours.discriminator, theirs.discriminator)):
+        assert one.optimizer == other.optimizer
+    assert (ours.update, ours.discriminator_steps) == (theirs.update, theirs.discriminator_steps)
+    of_super = build(name, Facts(), SuperResolution()).game
+    assert (of_super.loss, of_super.update) == (theirs.loss, theirs.update)

@@ -102,8 +102,8 @@ class Best:
         Args:
             num: how many.
             seed: of the latents.
-            label: a class of a conditional generator, or labels ("glasses, smiling"), or the category of a code ("1" is
-                the first); without it, as in the data.
+            label: a class of a conditional generator, or labels ("glasses, smiling"); of a generator without classes, a
+                category of its code ("1" is the first); without it, as in the data.
 
         Returns:
             For images a tensor `[num, C, H, W]` in [-1, 1], for points `[num, 2]`; for a task whose outputs differ in

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from equipoise.cli import main
+from equipoise.cli.studying import study_text
 from equipoise.errors import Option, RunBusyError, UserError
 from equipoise.storage import locks
 from equipoise.study.cells import Cell, Played, play
@@ -21,6 +22,7 @@ from equipoise.study.pictures import COLOURS, stability_maps, vector_field
 from equipoise.study.pictures import Path as Way
 from equipoise.study.studies import (
     RATES,
+    Row,
     Study,
     cells_of,
     median_outcome,
@@ -252,6 +254,24 @@ def test_a_page_shows_each_game_and_can_be_written_again(tmp_path: Path) -> None
     assert (tmp_path / "maps-bilinear.svg").read_text().startswith("<svg")
     for path in tmp_path.glob("*.svg"):
         ElementTree.fromstring(path.read_text())
+
+
+def test_columns_stand_below_their_heads_for_the_longest_names_too() -> None:
+    row = Row(
+        game="ring",
+        method="past extragradient momentum",
+        loss="relativistic + R1 + R2",
+        share=1.0,
+        partly=0.5,
+        score=0.5,
+        low=0.5,
+        high=0.5,
+        generator_rate=0.1,
+        discriminator_rate=0.1,
+        cost=123.4,
+    )
+    head, line, *_ = study_text([row], Path("out")).splitlines()
+    assert len(head) == len(line)
 
 
 def test_the_command_plays_a_study_and_says_where_its_page_is(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -160,7 +160,10 @@ def _add_sample(commands: Any) -> None:
     num = _whole("num", 1, 10_000_000, 64)
     add("-n", "--num", metavar="N", type=num, default=64, help="how many samples (default: 64)")
     add("--seed", metavar="N", type=_seed, default=0, help="random seed: the same one, the same samples (default: 0)")
-    text = 'a class, labels such as "glasses, smiling", or the number of a category of a code (default: as in the data)'
+    text = (
+        'a class, or labels such as "glasses, smiling" (default: as in the data); without classes, a category of the '
+    )
+    text += "code by its number"
     add("--label", metavar="CLASS", help=text)
     text = "images: a .png for all, or a folder; points: a .csv (default: a name that fits the run)"
     add("-o", "--out", metavar="PATH", type=_path("out"), help=text)

@@ -47,11 +47,12 @@ def study_text(rows: "Sequence[Row]", out: Path) -> str:
     lines = []
     for game in dict.fromkeys(row.game for row in rows):
         of_game = sorted((row for row in rows if row.game == game), key=lambda row: (-row.share, -row.partly))
-        lines.append(f"{game:<46}  trains  in part  best score  ms a round")
-        for row in of_game[:SHOWN]:
-            name = f"{row.method}, {row.loss}"
+        names = [f"{row.method}, {row.loss}" for row in of_game[:SHOWN]]
+        width = max(44, *map(len, names))
+        lines.append(f"{game:<{width + 2}}  trains  in part  best score  ms a round")
+        for name, row in zip(names, of_game[:SHOWN], strict=True):
             shares = f"{100 * row.share:>4.0f} %   {100 * row.partly:>4.0f} %"
-            lines.append(f"  {name:<44}  {shares}  {row.score:>10.2f}  {row.cost:>10.2f}")
+            lines.append(f"  {name:<{width}}  {shares}  {row.score:>10.2f}  {row.cost:>10.2f}")
         if len(of_game) > SHOWN:
             lines.append(f"  and {len(of_game) - SHOWN} more in the page")
     lines.append("Trains and in part: the share of all pairs of rates that train, and that train at least in part.")

@@ -14,3 +14,5 @@ from equipoise.explore.space import Space as Space
 from equipoise.explore.space import images_of as images_of
 from equipoise.explore.space import slerp as slerp
 from equipoise.explore.truncation import truncated_normal as truncated_normal
+from equipoise.game.judged import with_category as with_category
+from equipoise.game.judged import with_number as with_number

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,21 @@ from equipoise.data.pool import to_float
 from equipoise.data.several import NO_LABEL
 from equipoise.data.sources import PICTURE_ARRAYS
 from equipoise.errors import Option, UserError, shortened
+from equipoise.explore.codes import Seeing, coded
 from equipoise.explore.groups import row_of
-from equipoise.explore.sections import NUM_JUDGED, Asked, Seeing, attempted, sections_of
+from equipoise.explore.sections import (
+    NUM_JUDGED,
+    Asked,
+    Found,
+    Progress,
+    by_activations,
+    by_weights,
+    classes,
+    grouped,
+    projections,
+    truncations,
+    walks,
+)
 from equipoise.explore.space import Space
 from equipoise.loop import Observer
 from equipoise.metrics.features import encoder
@@ -49,6 +62,13 @@ NUM_SEEN_SLOWLY = 800  # where the network that sees them is a large one
 PAGE = "index.html"
 NUMBERS = "explore.json"
 LATENTS = "latents.safetensors"
+Section = Callable[[Asked, Progress], Found]
+ALWAYS: dict[str, Section] = {
+    "walking through the latents": walks,
+    "looking for directions in the weights": by_weights,
+    "looking for directions in the activations": by_activations,
+    "truncating": truncations,
+}
 OWN = re.compile(  # files of pictures and tables
     r"(walk(-grid)?|directions-(weights|activations)|trunca(tion(-scores)?|ted-normal)|projection|between|sum"
     r"|codes(-numbers)?|classes(-[0-9]+)?|groups(-moved)?)[.](png|webp|gif|json)"
@@ -127,7 +147,7 @@ def explored(
         "seed": seed,
         "num": num,
     }
-    for doing, section in sections_of(asked, names, pictures, ways, partial(_seeing, run, model)).items():
+    for doing, section in sections_of(asked, names, pictures, ways, cache(partial(_seeing, run, model))).items():
         observer.stage(doing, 0.0)
         found = attempted(section, asked, partial(observer.stage, doing), in_shell=in_shell)
         if isinstance(found, str):
@@ -137,6 +157,34 @@ def explored(
         numbers |= found.numbers
         latents |= found.latents
     return Explored(tuple(exhibits), {**numbers, "left_out": left_out}, latents, tuple(left_out))
+
+
+def attempted(section: Section, asked: Asked, progress: Progress, *, in_shell: bool) -> Found | str:
+    """Return what a section finds, or why it cannot be shown of this generator, for the command line or for Python."""
+    try:
+        return section(asked, progress)
+    except UserError as error:
+        return error.told(in_shell=in_shell)
+
+
+def sections_of(
+    asked: Asked, names: list[str], pictures: Tensor, ways: list[list[str]], seeing: Callable[[], Seeing]
+) -> dict[str, Section]:
+    """Return by what is done the sections of a generator, in their order.
+
+    `seeing` is called where something has to see pictures; it may raise UserError.
+    """
+    found = dict(ALWAYS)
+    if names:
+        found["fitting your pictures"] = lambda asked, progress: projections(asked, names, pictures, progress)
+    networks = asked.model.networks
+    if networks.categorical_codes + networks.continuous_codes:
+        found["drawing every code"] = lambda asked, progress: coded(asked, seeing, progress)
+    if asked.model.classes:
+        found["drawing every class"] = lambda asked, progress: classes(asked, ways, progress)
+    else:
+        found["looking for groups"] = lambda asked, progress: grouped(asked, *seeing(), progress)
+    return found
 
 
 def write(found: Explored, folder: str | Path, title: str = "", *, force: bool = False) -> None:

@@ -10,16 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equipoise.data.several import NO_LABEL
-from equipoise.errors import UserError
-from equipoise.explore.codes import share_told, variance_told
 from equipoise.explore.directions import Directions, along, directions_of_activations, directions_of_weights
 from equipoise.explore.groups import MOVES, Extract, Groups, blended, each_with, groups_of, moved, row_of, steps_through
 from equipoise.explore.pictures import animated, drawable, labelled_grid, rows_of
 from equipoise.explore.projection import NUM_CANDIDATES, Projection, projected
 from equipoise.explore.space import Space, centre_of, closed_walk, codes_of, images_of, images_of_codes, on_shell, slerp
 from equipoise.explore.truncation import pulled, truncated_normal, variety
-from equipoise.game.judged import codes_of as drawn_codes
-from equipoise.game.judged import with_category, with_number
 from equipoise.randomness import Randomness
 from equipoise.tasks.base import Exhibit
 from equipoise.tasks.exhibits import picture, rows
@@ -395,86 +391,6 @@ def _arrivals(asked: Asked, found: Groups) -> tuple[float, float]:
     return shares[0], shares[1]
 
 
-# Codes that the generator was asked to show
-
-
-def coded(asked: Asked, extract: Extract, seen_by: str, num: int, progress: Progress) -> Found:
-    """Show the same latents with every category of their code and at several values of its numbers."""
-    space, networks = asked.space, asked.model.networks
-    categories, numbers = networks.categorical_codes, networks.continuous_codes
-    randomness = asked.randomness()
-    latents = space.latents(randomness, num, "coded")
-    told = space.told(randomness, num)
-    features = extract(images_of(space, latents, told)).double()
-    progress(0.5)
-    title = "Codes"
-    intro = (
-        "Some of the latents are a code that the images had to show in training. Nobody told what the code means; "
-        "what it has come to mean, you have to see."
-    )
-    exhibits = []
-    results: dict[str, Any] = {"seen_by": seen_by, "seen": num}
-    if categories:
-        drawn = drawn_codes(latents, categories, numbers).categories
-        assert drawn is not None
-        right = share_told(features, drawn)
-        results |= {"category": right, "category_by_chance": 1 / categories}
-        exhibits.append(_categories(asked, latents, told, title, intro, results))
-    if numbers:
-        every = torch.erf(latents[:, categories:] / 2**0.5)
-        explained = variance_told(features, every)
-        of_others = explained[numbers:]
-        results |= {"numbers": explained[:numbers].tolist()}
-        results |= {"other_latents": float(of_others.mean()) if len(of_others) else None}
-        exhibits.append(_numbers(asked, latents, told, title, "" if exhibits else intro, results))
-    return Found(tuple(exhibits), {"codes": results})
-
-
-def _categories(
-    asked: Asked, latents: Tensor, told: Tensor | None, title: str, intro: str, results: dict[str, Any]
-) -> Exhibit:
-    """Show latents [N, Z] with every category."""
-    num = asked.model.networks.categorical_codes
-    shown = min(num, NUM_CLASSES)
-    latents = latents[:NUM_ROWS].repeat_interleave(shown, 0)
-    chosen = torch.arange(shown).repeat(NUM_ROWS)
-    labels = None if told is None else told[:NUM_ROWS].repeat_interleave(shown, 0)
-    images = images_of(asked.space, with_category(latents, chosen, num), labels)
-    some = f" The first {shown} of {num} are shown." if shown < num else ""
-    caption = (
-        f"Each row is one and the same latent, drawn with every category of the code.{some} Of random pictures, what "
-        f"{results['seen_by']} sees tells the right category of {_percent(results['category'])}; by chance it would be "
-        f"{_percent(results['category_by_chance'])}."
-    )
-    heads = [str(place + 1) for place in range(shown)]
-    return picture("codes", title, labelled_grid(images, [""] * NUM_ROWS, heads), caption, intro)
-
-
-def _numbers(
-    asked: Asked, latents: Tensor, told: Tensor | None, title: str, intro: str, results: dict[str, Any]
-) -> Exhibit:
-    """Show latents [N, Z] with each number of the code at values that part its range evenly."""
-    networks = asked.model.networks
-    shown = min(networks.continuous_codes, asked.num)
-    values = (2 * torch.arange(STEPS) + 1) / STEPS - 1
-    latents = latents[:NUM_OWN].repeat_interleave(STEPS, 0)
-    labels = None if told is None else told[:NUM_OWN].repeat_interleave(STEPS, 0)
-    places = [networks.categorical_codes + place for place in range(shown)]
-    images = [images_of(asked.space, with_number(latents, place, values.repeat(NUM_OWN)), labels) for place in places]
-    words = [f"number {place + 1}" if row == 0 else "" for place in range(shown) for row in range(NUM_OWN)]
-    heads = [f"{value:+.2f}" if value.abs() > 1e-6 else "0" for value in values]
-    some = f" The first {shown} of {networks.continuous_codes} are shown." if shown < networks.continuous_codes else ""
-    squares = ", ".join(f"{one:.2f}" for one in results["numbers"][:shown])
-    others = results["other_latents"]
-    beside = "" if others is None else f"; of other latents it explains {others:.2f} on average"
-    caption = (
-        f"In each row one number of the code grows, and nothing else changes; {NUM_OWN} latents for each number.{some} "
-        f"A linear function of what {results['seen_by']} sees, fitted to other pictures, explains this part of the "
-        f"number's variance (R²): {squares}{beside}."
-    )
-    return picture("codes-numbers", title, labelled_grid(torch.cat(images), words, heads), caption, intro)
-
-
 # Words
 
 
@@ -550,41 +466,3 @@ def _told_shares(found: Directions) -> list[float]:
 
 def _fitted(name: str, longest: int = 16) -> str:
     return name[:longest]
-
-
-Section = Callable[[Asked, Progress], Found]
-Seeing = tuple[Extract, str, int]  # what sees pictures, its name in words, and how many pictures it is shown
-ALWAYS: dict[str, Section] = {
-    "walking through the latents": walks,
-    "looking for directions in the weights": by_weights,
-    "looking for directions in the activations": by_activations,
-    "truncating": truncations,
-}
-
-
-def attempted(section: Section, asked: Asked, progress: Progress, *, in_shell: bool) -> Found | str:
-    """Return what a section finds, or why it cannot be shown of this generator, for the command line or for Python."""
-    try:
-        return section(asked, progress)
-    except UserError as error:
-        return error.told(in_shell=in_shell)
-
-
-def sections_of(
-    asked: Asked, names: list[str], pictures: Tensor, ways: list[list[str]], seeing: Callable[[], Seeing]
-) -> dict[str, Section]:
-    """Return by what is done the sections of a generator, in their order.
-
-    `seeing` is called where something has to see pictures; it may raise UserError.
-    """
-    found = dict(ALWAYS)
-    if names:
-        found["fitting your pictures"] = lambda asked, progress: projections(asked, names, pictures, progress)
-    networks = asked.model.networks
-    if networks.categorical_codes + networks.continuous_codes:
-        found["drawing every code"] = lambda asked, progress: coded(asked, *seeing(), progress)
-    if asked.model.classes:
-        found["drawing every class"] = lambda asked, progress: classes(asked, ways, progress)
-    else:
-        found["looking for groups"] = lambda asked, progress: grouped(asked, *seeing(), progress)
-    return found

@@ -140,17 +140,17 @@ def for_super_resolution(recipe: Recipe, task: SuperResolution) -> Recipe:
 
 
 def note_of_task(recipe: Recipe) -> str:
-    """Say what a task without images takes of a recipe that is made for them; nothing where it takes all of it."""
-    if recipe.name not in NAMES or named(recipe.name).recipe(Facts()).networks.family == "mlp":
+    """Say what a task without images from latents takes of a named recipe, which is made for them; else nothing."""
+    if recipe.name not in NAMES:
         return ""
     match recipe.task:
         case Points():
-            taken = "points take the loss, the penalty, the update and the optimizers"
+            taken = "points take the loss, the packing, the kinds of penalty and optimizer, and the order of the steps"
         case SuperResolution():
-            taken = "super-resolution takes the loss and the update"
+            taken = "super-resolution takes the loss and the order of the steps"
         case _:
             return ""
-    return f"Of the recipe {recipe.name}, {taken}; its networks are for images from latents."
+    return f"Of the recipe {recipe.name}, {taken}; networks, rates and all else are for this task."
 
 
 def recipe_for(recipe: RecipeName | Recipe | None, facts: Facts, task: TaskSettings | None) -> Recipe:

@@ -107,11 +107,13 @@ def _map(found: Sequence[Played], rates: Sequence[float], x: float, y: float) ->
             colour = PAPER if outcome == "trains" else INK
             number = f"{score:.2f}".lstrip("0")
             middle = left + SQUARE / 2 - 0.5
-            numbers.append(  # the line of equal rates stops beside a number
-                f'<rect x="{middle - 9:.1f}" y="{top + SQUARE / 2 - 6:.1f}" width="18" height="11" '
-                f'fill="{COLOURS[outcome]}"/>'
-            )
-            numbers.append(_text(middle, top + SQUARE / 2 + 3, number, anchor="middle", size=9, colour=colour))
+            ground = f'x="{middle - 9:.1f}" y="{top + SQUARE / 2 - 6:.1f}" width="18" height="11"'
+            numbers += [  # the line of equal rates stops beside a number; the square below keeps its title
+                '<g pointer-events="none">',
+                f'<rect {ground} fill="{COLOURS[outcome]}"/>',
+                _text(middle, top + SQUARE / 2 + 3, number, anchor="middle", size=9, colour=colour),
+                "</g>",
+            ]
     parts.append(
         f'<line x1="{x}" y1="{y + side}" x2="{x + side}" y2="{y}" stroke="{PAPER}" stroke-width="1" '
         'stroke-dasharray="3 3" opacity="0.8"/>'
