@@ -18,6 +18,8 @@ from equipoise.errors import Option, UserError
 from equipoise.explore import exploring, groups, projection, sections
 from equipoise.explore.exploring import explored, read_pictures, space_of, write
 from equipoise.explore.space import images_of
+from equipoise.recipe import Networks
+from equipoise.sizes import size_of
 from equipoise.tasks.image_model import ImageModel, target_of
 
 ALWAYS = {
@@ -322,6 +324,12 @@ def test_what_cannot_be_explored_is_refused(
 def test_a_way_needs_two_known_classes(train_once: Callable[..., eq.Run], label: str, said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
         explored(train_once("classes", CONDITIONAL), labels=[label])
+
+
+def test_classes_with_a_space_between_are_suggested_with_a_comma() -> None:
+    model = ImageModel(Networks(conditional=True), size_of(8), 1, ("cat", "dog", "owl"))
+    with pytest.raises(UserError, match="owl,dog"):
+        exploring._way("owl", model, ["owl", "dog"])
 
 
 def test_groups_of_a_run_without_an_encoder_of_its_own_are_left_out_where_nothing_can_see(

@@ -132,7 +132,7 @@ def explored(
     best = run.best
     model = _model_of(best)
     names, pictures = read_pictures(images, target_of(run.recipe, model))
-    ways = [_way(text, model) for text in labels]
+    ways = [_way(text, model, labels) for text in labels]
     asked = Asked(space_of(best), model, seed, num, _judge_of(run, observer))
     exhibits: list[Exhibit] = []
     latents: dict[str, Tensor] = {}
@@ -279,10 +279,11 @@ def _read_picture(path: Path, target: Target) -> Tensor:
         raise UserError(subject, f"cannot be used: {error}", "Give the file of one picture") from None
 
 
-def _way(text: str, model: ImageModel) -> list[str]:
+def _way(text: str, model: ImageModel, beside: Sequence[str]) -> list[str]:
     """Return the labels of a way between classes, parted by `;` where there is one, else by commas.
 
-    Raises UserError where one is not known, or there are too few or too many.
+    Raises UserError where one is not known, or there are too few or too many: the other one may stand `beside`, where
+    a space was typed in place of the comma.
     """
     between = ";" if ";" in text else ","
     names = [text] if text in model.classes else [name for part in text.split(between) if (name := part.strip())]
@@ -298,7 +299,9 @@ def _way(text: str, model: ImageModel) -> list[str]:
     if LEAST <= len(names) <= MOST:
         return names
     problem = f"a way needs two classes or more, and {MOST} at most, with a comma between (or ;)"
-    others = [name for name in (*model.classes, *[NO_LABEL] * bool(model.sets)) if name not in names]
+    known = (*model.classes, *[NO_LABEL] * bool(model.sets))
+    typed = [name for name in beside if name in known]
+    others = [name for name in (*typed, *known) if name not in names]
     example = [*names, *others][:LEAST]
     if len(example) < LEAST:
         raise UserError(Option("labels", text), problem, "This generator knows one class, so leave it out")
