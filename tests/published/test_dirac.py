@@ -162,20 +162,41 @@ def test_lookahead_on_alternating_play_ends_at_the_golden_radius():
     assert rounded(math.hypot(*point(update)), "2.8717e-06") == "2.8717e-06"
 
 
+def consensus_field(theta: float, psi: float, counted: float = 1.0) -> tuple[float, float]:
+    """Return v + ∇½‖v‖² of minimax by formulas: v = (−σ(ψθ) ψ, σ(ψθ) θ), and ½‖v‖² = ½ σ² (θ² + ψ²).
+
+    `counted` is how much of the part counts that comes from the slope of σ.
+    """
+    share = 1 / (1 + math.exp(-psi * theta))
+    slope = counted * share**2 * (1 - share) * (theta**2 + psi**2)
+    return -share * psi + share**2 * theta + slope * psi, share * theta + share**2 * psi + slope * theta
+
+
 def test_consensus_ends_where_the_gradient_of_half_the_fields_square_leads():
-    """By formulas: v = (−σ(ψθ) ψ, σ(ψθ) θ), and ½‖v‖² = ½ σ² (θ² + ψ²); radii near 1e-10 after 500 updates."""
     game = Dirac("minimax")
     update = game.update("simultaneous", 1.0, -1.0, correction=Correction(kind="consensus", weight=1.0))
     theta, psi = 1.0, -1.0
     for _ in range(NUM_UPDATES):
-        share = 1 / (1 + math.exp(-psi * theta))
-        slope = share**2 * (1 - share) * (theta**2 + psi**2)  # of ½ σ² (θ² + ψ²), by ψθ
-        of_theta = -share * psi + share**2 * theta + slope * psi
-        of_psi = share * theta + share**2 * psi + slope * theta
+        of_theta, of_psi = consensus_field(theta, psi)
         theta, psi = theta - STEP * of_theta, psi - STEP * of_psi
     game.play(update, NUM_UPDATES)
     assert point(update) == pytest.approx([theta, psi], rel=1e-6)
     assert math.hypot(*point(update)) == pytest.approx(2.57855e-10, rel=1e-5)
+
+
+@pytest.mark.parametrize(("num_steps", "golden"), [(None, "2.08084e-10"), (1, "1.33231e-11"), (5, "4.6e-33")])
+def test_the_golden_radii_of_consensus_are_those_of_half_a_second_derivative(num_steps: int | None, golden: str):
+    """They count half of the part that comes from the slope of σ, so ours, the whole gradient, ends elsewhere."""
+    theta, psi = 1.0, -1.0
+    for _ in range(NUM_UPDATES):
+        of_theta, of_psi = consensus_field(theta, psi, counted=0.5)
+        theta -= STEP * of_theta
+        if num_steps is None:
+            psi -= STEP * of_psi
+            continue
+        for _ in range(num_steps):
+            psi -= STEP * consensus_field(theta, psi, counted=0.5)[1]
+    assert rounded(math.hypot(theta, psi), golden) == golden
 
 
 def test_linearised_r1_game_contracts_at_the_published_eigenvalues():
