@@ -18,14 +18,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from classifier import trained_classifier
+from classifier import features_and_classes, frechet_distance, trained_classifier
 from common import hardware, write_record
-from demo import Entrant, measured
+from demo import NUM, Entrant, measured
 from PIL import Image
 from quoted import distance_of, rarest_of, result_of
 
-from equipoise.data.pool import prepare
+from equipoise.data.pool import gather, prepare, to_float
 from equipoise.recipe import Data
 from equipoise.recipes import NAMES, named
 from equipoise.storage.logs import append, records
@@ -95,14 +96,16 @@ def record(files: list[Path]) -> None:
             raise SystemExit(f"equal {kind} of {given}: give files with one of them")
     rows = [row for name in NAMES if (row := row_of(name, lines))]
     machines = sorted({line["hardware"]["processor"] for line in lines})
-    print(write_record("zoo", {"budgets": {kind: min(budgets[kind]) for kind in KINDS}, "on": machines, "rows": rows}))
+    real = of_real_digits()
+    values = {"budgets": {kind: min(budgets[kind]) for kind in KINDS}, "on": machines, "real": real, "rows": rows}
+    print(write_record("zoo", values))
     for file in files:
         for path in file.parent.glob(f"{file.stem}-*.png"):
             with Image.open(path) as picture:  # the upper two of eight rows
                 upper = picture.crop((0, 0, picture.width, picture.height // 4))
             upper.save(IMAGES / f"zoo-{path.stem.removeprefix(f'{file.stem}-')}.png", optimize=True)
     text = PAGE.read_text()
-    page = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table_of(rows)}\n{END}", text, flags=re.DOTALL)
+    page = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table_of(rows, real)}\n{END}", text, flags=re.DOTALL)
     PAGE.write_text(page)
     for row in rows:
         print(f"{row['recipe']}: {result_of(row)}")
@@ -128,11 +131,33 @@ def row_of(name: str, lines: list[dict[str, Any]]) -> dict[str, Any] | None:
     return row
 
 
-def table_of(rows: list[dict[str, Any]]) -> str:
-    """Return the table of all recipes, the best at equal time first."""
+def of_real_digits() -> dict[str, Any]:
+    """Return what real training digits score in place of generated ones: three draws of as many."""
+    pool = prepare(Data())
+    model = trained_classifier(pool)
+    distances, rarest = [], []
+    for seed in range(3):
+        drawn = np.random.default_rng(seed).choice(pool.splits.train, NUM, replace=False)
+        images = to_float(gather(pool, drawn))
+        _, classes = features_and_classes(model, images)
+        distances.append(frechet_distance(model, pool, images))
+        rarest.append(min(float((classes == label).float().mean()) for label in range(10)))
+    return {
+        "seeds": len(distances),
+        "median": statistics.median(distances),
+        "low": min(distances),
+        "high": max(distances),
+        "rarest": statistics.median(rarest),
+    }
+
+
+def table_of(rows: list[dict[str, Any]], real: dict[str, Any]) -> str:
+    """Return the table of all recipes, the best at equal time first, below what real digits score."""
     parts = [
         "| recipe | at equal time | rarest class | seen | at equal samples | rarest class | seconds | samples |",
         "|---|---|---|---|---|---|---|---|",
+        f"| real training digits | {distance_of(real)} | {rarest_of(real)} | – | {distance_of(real)} | "
+        f"{rarest_of(real)} | – | – |",
     ]
     for row in sorted(rows, key=lambda row: row["time"]["median"]):
         name = row["recipe"]

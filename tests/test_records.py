@@ -101,6 +101,17 @@ def test_the_recipes_command_quotes_the_records() -> None:
     assert numbers()["recipes.setting"] == SETTING
 
 
+def test_the_page_of_the_zoo_has_the_table_that_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    record = json.loads((ROOT / "bench" / "records" / "zoo.json").read_text())
+    page = (ROOT / "docs" / "zoo.md").read_text("utf-8")
+    assert bench("zoo").table_of(record["rows"], record["real"]) in page
+    by_name = {row["recipe"]: row["time"] for row in record["rows"]}
+    assert max(by_name, key=lambda name: by_name[name]["samples"]) == "mlp-classic"
+    most = by_name["mlp-classic"]
+    assert f"`mlp-classic` saw the most, {round(most['samples'], -3):,}, and has {most['median']:.0f}" in page
+
+
 def test_a_table_of_all_recipes_is_not_made_of_two_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "bench")
     zoo = bench("zoo")

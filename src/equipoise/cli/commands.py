@@ -269,9 +269,8 @@ def sample(options: Options) -> int:
     best = api.load(options.run).best
     with _writing(Option("out", out), formats.example):
         _print(best.model.write(best.batches(options.num, options.seed, options.label), out))
-    networks = folder.recipe().networks
-    if options.label is not None and networks.conditional and not networks.groups:
-        _print_never_seen(folder, options.label)
+    if options.label is not None:
+        _print_label(folder, options.label)
     _print_quality(folder)
     return 0
 
@@ -297,13 +296,18 @@ def apply(options: Options) -> int:
     return 0
 
 
-def _print_never_seen(folder: "RunFolder", label: str) -> None:
-    """Say that no training picture has the labels that were asked for, where that is so."""
+def _print_label(folder: "RunFolder", label: str) -> None:
+    """Say what a label stood for, where that may surprise: labels that no picture has together, or no class at all."""
     from equipoise.cli.text import labelled
     from equipoise.data.several import never_seen, places_of
 
-    data = folder.data()
-    if data.sets and (text := never_seen(places_of(label, data.classes), data.classes, data.sets, data.set_counts)):
+    data, networks = folder.data(), folder.recipe().networks
+    text = ""
+    if networks.conditional and not networks.groups and data.sets:
+        text = never_seen(places_of(label, data.classes), data.classes, data.sets, data.set_counts)
+    elif networks.categorical_codes and not networks.conditional and not networks.groups:
+        text = f"{label} is the number of a category of this generator's code, and not the name of a class."
+    if text:
         print("\n".join(labelled("Labels: ", text, 9)), file=sys.stderr)
 
 

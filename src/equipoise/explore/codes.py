@@ -1,5 +1,6 @@
 """Codes in a generator's latents: what each part of them shows, and how well pictures tell it (arXiv:1606.03657)."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +61,10 @@ def _read(asked: Asked, told: Tensor | None, seeing: Callable[[], Seeing]) -> di
     features = extract(images_of(asked.space, latents, _all(told, 0, num)))
     found: dict[str, Any] = {"seen_by": seen_by, "seen": num}
     if drawn is not None:
-        found |= {"category": share_told(features, drawn), "category_by_chance": 1 / min(categories, NUM_CLASSES)}
+        share = share_told(features, drawn)
+        error = math.sqrt(share * (1 - share) / (num - num // 2))
+        by_chance = 1 / min(categories, NUM_CLASSES)
+        found |= {"category": share, "category_error": error, "category_by_chance": by_chance}
     if numbers:
         explained = variance_told(features, torch.erf(latents[:, categories:] / 2**0.5))
         others = explained[numbers:]
@@ -82,8 +86,9 @@ def _categories(asked: Asked, told: Tensor | None, numbers: dict[str, Any]) -> E
     )
     if "category" in numbers:
         caption += (
-            f" From what {numbers['seen_by']} sees, the category of {_percent(numbers['category'])} of new pictures is "
-            f"told correctly; guessing would get {_percent(numbers['category_by_chance'])}."
+            f" From what {numbers['seen_by']} sees, the category of {100 * numbers['category']:.0f} ± "
+            f"{100 * numbers['category_error']:.0f} % of new pictures is told correctly; guessing would get "
+            f"{_percent(numbers['category_by_chance'])}."
         )
     heads = [str(place + 1) for place in range(shown)]
     return picture("codes", TITLE, labelled_grid(images, [""] * NUM_ROWS, heads), caption + _not_read(numbers), INTRO)

@@ -80,6 +80,8 @@ def walks(asked: Asked, progress: Progress) -> Found:
         "Between any two pictures there is a way of pictures. Where all of them look real, the generator has learned "
         "more than single pictures; where they fade into each other or break, it has not."
     )
+    if asked.model.networks.categorical_codes:
+        intro += " Where the category of the code changes on the way, a picture may jump."
     looped = f"Each of {asked.num} pictures wanders past {asked.num} random ones, and back to where it began."
     by_row = (
         "The first of these walks: each row goes from one random picture to the next, and the last row back to the "
@@ -165,6 +167,8 @@ def truncations(asked: Asked, progress: Progress) -> Found:
         "With latents near the middle, many generators draw plainer pictures that are more alike. Others break there: "
         "normal latents of many numbers never come near 0, so a network has not seen such ones in training."
     )
+    if asked.model.networks.categorical_codes:
+        intro += " A category of the code stays as it is when all latents are pulled to the middle."
     middle = "their mean" if space.mapping is not None else "0, their mean"
     pulling = f"The same pictures with latents pulled towards {middle}: the distance is multiplied by ψ (psi).{legend}"
     cutting = f"The same, but each number of the latents that is beyond ± the threshold is drawn anew.{legend}"

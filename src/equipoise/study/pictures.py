@@ -3,11 +3,11 @@
 import html
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from equipoise.report.charts import Svg
-from equipoise.study.cells import OUTCOMES, Outcome, Played
+from equipoise.study.cells import BOUNDS, OUTCOMES, USUAL_BOUNDS, Outcome, Played
 from equipoise.study.studies import median_outcome, settings_of
 
 # From blue over yellow to red, and dark: they also differ in lightness, so that they are told apart without colours.
@@ -24,7 +24,9 @@ FONT = 'font-family="system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue,
 SQUARE = 26  # pixels of a cell of a map
 LEFT, GAP = 200, 26  # pixels beside and between maps
 LEAST_TOLD = 0.05  # score of a cell that is written into it
+LETTER = 5.6  # pixels of a letter of the rates
 IN_A_ROW, MAP_WIDTH = 4, 190  # of maps side by side
+FEW = 7  # methods that fit beside each other, so that a map of them is a wide one
 LEAST_WIDTH = 820  # for the title and what stands below
 FIELD = 300  # pixels a side of a vector field
 NUM_ARROWS = 17  # a side
@@ -36,35 +38,56 @@ Field = Callable[[float, float], tuple[float, float]]
 def stability_maps(results: Sequence[Played], title: str) -> Svg:
     """Return a map for each method and loss of one game: rate of G by rate of D, coloured by outcome.
 
-    Methods are the rows and losses the columns; of one loss alone, methods stand side by side.
+    Methods are the rows and losses the columns; a few methods are the columns. Of one loss alone, methods stand side
+    by side.
     """
     methods = list(dict.fromkeys(one.cell.method for one in results))
     losses = list(dict.fromkeys(one.cell.loss for one in results))
     rates = sorted({rate for one in results for rate in (one.cell.generator_rate, one.cell.discriminator_rate)})
-    side = SQUARE * len(rates)
     top = 92
-    parts = [_text(8, 24, title, size=17, weight=600), *_legend(8, 46)]
+    heading = f"{title} ({losses[0]})" if len(losses) == 1 else title
+    parts = [_text(8, 24, heading, size=17, weight=600), *_legend(results, 8, 46)]
+    by_both: dict[tuple[str, str], list[Played]] = {}
+    for one in results:
+        by_both.setdefault((one.cell.method, one.cell.loss), []).append(one)
     if len(losses) == 1:
         width, bottom = _side_by_side(parts, results, methods, rates, top)
+    elif len(methods) <= FEW:
+        found = {(loss, method): every for (method, loss), every in by_both.items()}
+        width, bottom = _in_rows(parts, found, losses, methods, rates, top)
     else:
-        across = max(side + GAP, GAP + round(8.4 * max(map(len, losses))))  # wide enough for their names
-        width, bottom = LEFT + len(losses) * across, top + len(methods) * (side + GAP)
-        for column, loss in enumerate(losses):
-            parts.append(_text(LEFT + column * across + side / 2, top - 10, loss, anchor="middle", weight=600))
-        for row, method in enumerate(methods):
-            y = top + row * (side + GAP)
-            parts.append(_text(8, y + side / 2 + 4, method, weight=600))
-            parts += _rate_labels(rates, LEFT - 6, y, is_vertical=True)
-            for column, loss in enumerate(losses):
-                x = LEFT + column * across
-                found = [one for one in results if one.cell.method == method and one.cell.loss == loss]
-                parts += _map(found, rates, x, y) if found else _none(x, y, side)
-                if row == len(methods) - 1:
-                    parts += _rate_labels(rates, x, y + side + 13, is_vertical=False)
+        width, bottom = _in_rows(parts, by_both, methods, losses, rates, top)
     told = "across: learning rate of the discriminator · up: learning rate of the generator · line: equal rates"
-    told += " · numbers: median score"
     parts.append(_text(8, bottom + 22, told, colour=SOFT))
-    return _svg(max(width + 8, LEAST_WIDTH), bottom + 36, parts)
+    told = f"numbers: median score; a square without one: below {LEAST_TOLD:g}"
+    parts.append(_text(8, bottom + 40, told, colour=SOFT))
+    return _svg(max(width + 8, LEAST_WIDTH), bottom + 54, parts)
+
+
+def _in_rows(
+    parts: list[str],
+    found: Mapping[tuple[str, str], Sequence[Played]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    rates: Sequence[float],
+    top: float,
+) -> tuple[float, float]:
+    """Add the maps in rows and columns with their names; return the width and the bottom."""
+    side = SQUARE * len(rates)
+    across = max(side + GAP, GAP + round(8.4 * max(map(len, columns))))  # wide enough for their names
+    for place, name in enumerate(columns):
+        parts.append(_text(LEFT + place * across + side / 2, top - 10, name, anchor="middle", weight=600))
+    for place, name in enumerate(rows):
+        y = top + place * (side + GAP)
+        parts.append(_text(8, y + side / 2 + 4, name, weight=600))
+        parts += _rate_labels(rates, LEFT - 6, y, is_vertical=True)
+        for index, other in enumerate(columns):
+            x = LEFT + index * across
+            every = found.get((name, other))
+            parts += _map(every, rates, x, y) if every else _none(x, y, side)
+            if place == len(rows) - 1:
+                parts += _rate_labels(rates, x, y + side + 13, is_vertical=False)
+    return LEFT + len(columns) * across, top + len(rows) * (side + GAP)
 
 
 def _side_by_side(
@@ -74,7 +97,7 @@ def _side_by_side(
     side = SQUARE * len(rates)
     across = max(side + GAP, MAP_WIDTH)
     down = side + GAP + 34
-    begin = 14 + round(6.6 * max(len(f"{rate:g}") for rate in (rates[0], rates[-1])))  # right of the rates
+    begin = 14 + round(LETTER * max(len(_short(rate)) for rate in rates))  # right of the rates
     for place, method in enumerate(methods):
         x = begin + across * (place % IN_A_ROW)
         y = top + down * (place // IN_A_ROW)
@@ -128,28 +151,53 @@ def _none(x: float, y: float, side: float) -> list[str]:
 
 
 def _rate_labels(rates: Sequence[float], x: float, y: float, *, is_vertical: bool) -> list[str]:
+    """Return the rates beside a map or below it: all of them where they fit, else the first and the last."""
     side = SQUARE * len(rates)
-    parts = []
-    if not is_vertical and 6.6 * sum(len(f"{rate:g}") for rate in (rates[0], rates[-1])) > side:
-        return [_text(x + side / 2, y, f"{rates[0]:g} – {rates[-1]:g}", anchor="middle", colour=SOFT, size=11)]
-    for index, rate in enumerate(rates):
-        if index not in (0, len(rates) - 1):
-            continue
-        if is_vertical:
-            parts.append(_text(x, y + side - SQUARE * index - 7, f"{rate:g}", anchor="end", colour=SOFT, size=11))
-        else:
-            place = x + SQUARE * index + SQUARE / 2
-            parts.append(_text(place, y, f"{rate:g}", anchor="middle", colour=SOFT, size=11))
-    return parts
+    words = [_short(rate) for rate in rates]
+    places = [SQUARE * index + SQUARE / 2 for index in range(len(rates))]
+    if is_vertical:
+        labels = zip(places, words, strict=True)
+        return [_text(x, y + side - place + 3, word, anchor="end", colour=SOFT, size=9) for place, word in labels]
+    if max(map(len, words)) * LETTER > SQUARE:
+        if LETTER * (len(words[0]) + len(words[-1])) > side:
+            return [_text(x + side / 2, y, f"{words[0]} – {words[-1]}", anchor="middle", colour=SOFT, size=9)]
+        places, words = [places[0], places[-1]], [words[0], words[-1]]
+    labels = zip(places, words, strict=True)
+    return [_text(x + place, y, word, anchor="middle", colour=SOFT, size=9) for place, word in labels]
 
 
-def _legend(x: float, y: float) -> list[str]:
+def _short(rate: float) -> str:
+    """Write a rate in few letters: 0.01, 1e-4, 2.5e-4."""
+    text = f"{rate:g}"
+    if len(text) <= 4:
+        return text
+    mantissa, exponent = f"{rate:.3e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def _legend(results: Sequence[Played], x: float, y: float) -> list[str]:
+    """Return what the colours mean, of the outcomes that occur."""
     parts = []
+    trains, partly = BOUNDS.get(results[0].cell.game, USUAL_BOUNDS)
+    least = {"trains": f": {trains:g} or more", "partly": f": {partly:g} or more"}
+    outcomes = {median_outcome(every) for every in _by_setting(results)}
     for outcome in OUTCOMES:
+        if outcome not in outcomes:
+            continue
+        words = MEANING[outcome] + least.get(outcome, "")
         parts.append(f'<rect x="{x}" y="{y - 11}" width="13" height="13" rx="2" fill="{COLOURS[outcome]}"/>')
-        parts.append(_text(x + 19, y, MEANING[outcome]))
-        x += 34 + 7.4 * len(MEANING[outcome])
+        parts.append(_text(x + 19, y, words))
+        x += 38 + 7.2 * len(words)
     return parts
+
+
+def _by_setting(results: Sequence[Played]) -> list[list[Played]]:
+    """Return the games of each method, loss and pair of rates, which differ in their seeds alone."""
+    found: dict[tuple[str, str, float, float], list[Played]] = {}
+    for one in results:
+        cell = one.cell
+        found.setdefault((cell.method, cell.loss, cell.generator_rate, cell.discriminator_rate), []).append(one)
+    return list(found.values())
 
 
 @dataclass(frozen=True)
