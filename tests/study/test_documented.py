@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def test_what_is_said_of_rotation_is_so() -> None:
 def test_what_is_said_of_penalties_is_so() -> None:
     with_r1, without = (f"{100 * share('dirac', loss, 'sgd'):.0f} %" for loss in reversed(LOSSES))
     assert f"it lets plain steps train at {with_r1} of all pairs of rates instead of {without}" in PAGE
+    without_penalty = {method: share("dirac", LOSSES[0], method) for method in ("extragradient sgd", "symplectic sgd")}
+    assert f"extragradient has {100 * without_penalty['extragradient sgd']:.0f} %" in PAGE
+    consensus = share("dirac", LOSSES[0], "consensus sgd")
+    assert f"symplectic {100 * without_penalty['symplectic sgd']:.0f} %, consensus {100 * consensus:.0f} %" in PAGE
+    as_much = {row["method"] for row in RECORD["dirac"]["rows"] if row["loss"] == LOSSES[0] and row["share"] >= 0.8}
+    assert as_much == {"symplectic sgd", "consensus sgd"}
+    of_gp = [row["score"] for row in RECORD["dirac"]["rows"] if row["loss"] == "wasserstein + GP"]
+    assert f"no method comes nearer to it than {max(of_gp):.2f}" in PAGE
     assert (
         f"plain steps in turn train at {with_r1} of all pairs of rates; with the same loss and no penalty, at {without}"
         in PAGE
@@ -65,10 +74,36 @@ def middle(game: str, loss: str, method: str) -> str:
     return f"{fresh(game, loss, method)[1]:.2f}"
 
 
+def longer(game: str, loss: str, method: str) -> list[float]:
+    """Return the scores on the same seeds with twice the rounds, from the lowest."""
+    return row_of(game, loss, method)["fresh_longer"]
+
+
+def middle_longer(game: str, loss: str, method: str) -> str:
+    return f"{longer(game, loss, method)[1]:.2f}"
+
+
+def in_order(game: str, loss: str, score: Callable[[str, str, str], str]) -> list[str]:
+    """Return the methods of a game and a loss with their scores, the best first."""
+    found = [(row["method"], score(game, loss, row["method"])) for row in RECORD[game]["rows"] if row["loss"] == loss]
+    return [f"{NAMES[method]} {told}" for method, told in sorted(found, key=lambda one: -float(one[1]))]
+
+
 def test_what_is_said_of_the_ring_is_so() -> None:
     plain, with_r1 = ([middle("ring", loss, one) for one in ("adam", "rmsprop", "adagrad")] for loss in LOSSES)
-    assert "Adam {}, RMSprop {}, Adagrad {}; with R1: {}, {} and {}".format(*plain, *with_r1) in PAGE
+    twice = [middle_longer("ring", LOSSES[1], one) for one in ("adam", "rmsprop", "adagrad")]
+    told = "Adam {}, RMSprop {}, Adagrad {}; with R1: {}, {} and {}; with R1 and twice the rounds: {}, {} and {}"
+    assert told.format(*plain, *with_r1, *twice) in PAGE
     assert f"Adam {plain[0]} and {with_r1[0]}, RMSprop {plain[1]} and {with_r1[1]}." in PAGE
+    of_adam = [middle_longer("ring", loss, "adam") for loss in (*LOSSES, "minimax")]
+    assert "With as many gradients Adam reaches {}, {} and {}".format(*of_adam) in PAGE
+    costs = [row_of("ring", LOSSES[1], method)["milliseconds"] for method in ("extragradient adam", "adam")]
+    assert "its round takes {:.1f} ms with R1, one of Adam {:.1f} ms".format(*costs) in PAGE
+    low, without, high = longer("ring", LOSSES[0], "rmsprop")
+    assert f"RMSprop {twice[1]}, without it {without:.2f} ({low:.2f} to {high:.2f})" in PAGE
+    of_sgd = [middle_longer("ring", loss, "sgd") for loss in reversed(LOSSES)]
+    assert "SGD {}, without it {}.".format(*of_sgd) in PAGE
+    assert f"Adam has {twice[0]}, without it {of_adam[0]}." in PAGE
     three = (*LOSSES, "minimax")
     best = [middle("ring", loss, "extragradient adam") for loss in three]
     assert "three of the four losses ({}, {} and {})".format(*best) in PAGE
@@ -79,16 +114,16 @@ def test_what_is_said_of_the_ring_is_so() -> None:
     others = [row["fresh"][2] for row in with_penalty if row["method"] != "extragradient adam"]
     assert fresh("ring", LOSSES[1], "extragradient adam")[0] > max(others), "with R1 all its seeds are above"
     low, _, high = fresh("ring", LOSSES[0], "optimistic adam")
-    assert f"({low:.2f} to {high:.2f} without a penalty)" in PAGE
+    least, _, most = longer("ring", LOSSES[0], "optimistic adam")
+    told = f"({low:.2f} to {high:.2f} without a penalty, with twice the rounds {least:.2f} to {most:.2f})"
+    assert told in PAGE
 
 
 def test_what_is_said_of_wgan_gp_and_of_minimax_on_the_ring_is_so() -> None:
     wgan = "wasserstein + GP"
-    names = ("lookahead adam", "extragradient adam", "sgd", "adam")
-    told = [middle("ring", wgan, name) for name in names]
-    low, _, high = fresh("ring", wgan, "adam")
-    assert "Lookahead {}, extragradient {}, SGD {}, Adam {}".format(*told) + f" ({low:.2f} to {high:.2f})" in PAGE
-    assert told[0] == f"{max(row['fresh'][1] for row in RECORD['ring']['rows'] if row['loss'] == wgan):.2f}"
+    assert f"After 1,500 rounds: {', '.join(in_order('ring', wgan, middle))}." in PAGE
+    twice = [one for one in in_order("ring", wgan, middle_or_none) if "extragradient" not in one]
+    assert f"After 3,000: {', '.join(twice)}." in PAGE
     of_rmsprop = row_of("ring", wgan, "rmsprop")
     assert f"{of_rmsprop['score']:.2f} on the two seeds that chose it, 0.00 on each of three fresh ones" in PAGE
     assert of_rmsprop["fresh"] == [0.0, 0.0, 0.0]
@@ -106,12 +141,34 @@ def row_of(game: str, loss: str, method: str) -> dict[str, Any]:
     return row
 
 
+def middle_or_none(game: str, loss: str, method: str) -> str:
+    return middle_longer(game, loss, method) if longer(game, loss, method) else "0"
+
+
+NAMES = {
+    "adagrad": "Adagrad",
+    "adam": "Adam",
+    "extragradient adam": "extragradient",
+    "lookahead adam": "Lookahead",
+    "optimistic adam": "optimistic Adam",
+    "rmsprop": "RMSprop",
+    "sgd": "SGD",
+}
+
+
 def test_what_is_said_of_the_grid_is_so() -> None:
     names = ("extragradient adam", "rmsprop", "adam", "lookahead adam", "adagrad")
     best, rmsprop, adam, lookahead, adagrad = (middle("grid", LOSSES[1], name) for name in names)
     low, _, high = fresh("grid", LOSSES[1], "extragradient adam")
     assert f"{best} on fresh seeds, but its three seeds go from {low:.2f} to {high:.2f}" in PAGE
     assert f"RMSprop {rmsprop}, Adam {adam} and Lookahead {lookahead}, Adagrad {adagrad}" in PAGE
+    twice = [
+        one for one in in_order("grid", LOSSES[1], middle_or_none) if one.split()[0] not in ("extragradient", "SGD")
+    ]
+    assert f"as many gradients: {', '.join(twice)}." in PAGE
+    of_adam = longer("grid", LOSSES[1], "adam")
+    assert f"({of_adam[0]:.2f} to {of_adam[2]:.2f})" in PAGE
+    assert of_adam[0] > high, "each seed of Adam is above each of extragradient"
     (row,) = [row for row in RECORD["grid"]["rows"] if row["method"] == "lookahead adam"]
     assert f"{row['score']:.2f} on the seeds that chose it, {lookahead} on fresh ones" in PAGE
 
@@ -132,39 +189,36 @@ def test_what_is_said_of_digits_is_so() -> None:
         assert row["share"] > 0, "every method has some"
     assert f"{sgd} on fresh seeds, as RMSprop. It trains at {shares['sgd']} of the pairs" in PAGE
     assert sgd == rmsprop
-    assert f"ahead by little: {best}, Lookahead {lookahead}" in PAGE
+    assert f"ahead by little after as many rounds: {best}, Lookahead {lookahead}" in PAGE
+    *others, last = [one for one in in_order("digits", LOSSES[1], middle_or_none) if "extragradient" not in one]
+    assert f"With twice the rounds {', '.join(others)} and {last}.".replace("Lookahead ", "Lookahead has ") in PAGE
     assert best == max(middle("digits", LOSSES[1], row["method"]) for row in RECORD["digits"]["rows"])
     assert fresh("digits", LOSSES[1], "extragradient adam")[0] < fresh("digits", LOSSES[1], "lookahead adam")[2]
 
 
 def test_the_answer_in_three_sentences_is_so() -> None:
     answer = PAGE.split("**In three sentences.**")[1].split("This page")[0]
-    for game in ("ring", "grid", "digits"):
-        numbers = [middle(game, LOSSES[1], one) for one in ("extragradient adam", "adam", "rmsprop")]
-        told = "({} on fresh seeds, for Adam's {} and RMSprop's {})" if game == "ring" else "({}, for {} and {})"
-        assert told.format(*numbers) in answer
-        of_adagrad = [middle(game, loss, "adagrad") for loss in LOSSES if has(game, loss)]
-        others = [middle(game, loss, one) for loss in LOSSES if has(game, loss) for one in ("adam", "rmsprop")]
-        assert max(of_adagrad) < min(others), f"{game}: Adagrad ends lower"
-    rates = {
-        (game, method): row_of(game, LOSSES[1], method)["rates"]
-        for game in ("ring", "grid", "digits")
-        for method in ("adam", "rmsprop", "adagrad", "sgd")
-    }
-    assert {tuple(rates[game, "rmsprop"]) for game in ("ring", "grid", "digits")} == {(1e-3, 1e-3)}
-    assert rates["ring", "adam"] == rates["grid", "adam"] == [1e-3, 1e-3]
-    assert rates["digits", "adam"] == [1e-3, 1e-2]
-    assert {rate for game in ("ring", "grid", "digits") for rate in rates[game, "adagrad"]} == {1e-2, 1e-1}
-    assert rates["digits", "sgd"] == [0.1, 0.1]
-    assert {
-        rate for game in ("ring", "grid", "digits") for rate in row_of(game, LOSSES[1], "extragradient adam")["rates"]
-    } == {1e-3, 1e-2}
-    assert float(middle("digits", LOSSES[1], "sgd")) > 0.8
-    assert max(float(middle(game, LOSSES[1], "sgd")) for game in ("ring", "grid")) < 0.6
-
-
-def has(game: str, loss: str) -> bool:
-    return any(row["loss"] == loss for row in RECORD[game]["rows"])
+    r1, games = LOSSES[1], ("ring", "grid", "digits")
+    for game in games:
+        twice = [middle_longer(game, r1, one) for one in ("adam", "rmsprop")]
+        told = "reach {} and {} on the ring (extragradient {})" if game == "ring" else "{} and {} on {game} ({})"
+        words = {"grid": "the grid", "digits": "digits"}.get(game, "")
+        assert told.format(*twice, middle(game, r1, "extragradient adam"), game=words) in answer
+        best = max(RECORD[game]["rows"], key=lambda row: (row["loss"] == r1, row["fresh"][1] if row["fresh"] else 0))
+        assert best["method"] == "extragradient adam", "after as many rounds it is ahead"
+        for method in ("adagrad", "sgd"):
+            both = row_of(game, r1, method)
+            assert set(both["rates"]) <= {1e-2, 1e-1}
+            ends_lower = [
+                float(score(game, r1, method)) < min(float(score(game, r1, one)) for one in ("adam", "rmsprop"))
+                for score in (middle, middle_longer)
+            ]
+            assert all(ends_lower) == ((game, method) != ("digits", "sgd")), (game, method)
+    assert {tuple(row_of(game, r1, "rmsprop")["rates"]) for game in games} == {(1e-3, 1e-3)}
+    assert [row_of(game, r1, "adam")["rates"] for game in games] == [[1e-3, 1e-3], [1e-3, 1e-3], [1e-3, 1e-2]]
+    for loss, told in ((r1, "twice as long ({} to {})"), (LOSSES[0], "falls without it ({} to {})")):
+        scores = (middle("ring", loss, "rmsprop"), middle_longer("ring", loss, "rmsprop"))
+        assert told.format(*scores) in answer
 
 
 LOSSES = ("non-saturating", "non-saturating + R1")

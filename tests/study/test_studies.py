@@ -10,6 +10,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from equipoise.cli import main
@@ -17,6 +18,7 @@ from equipoise.cli.studying import study_text
 from equipoise.errors import Option, RunBusyError, UserError
 from equipoise.storage import locks
 from equipoise.study.cells import Cell, Played, play
+from equipoise.study.methods import METHODS
 from equipoise.study.page import write
 from equipoise.study.pictures import COLOURS, stability_maps, vector_field
 from equipoise.study.pictures import Path as Way
@@ -239,8 +241,36 @@ def test_the_rates_of_a_narrow_map_do_not_run_into_each_other() -> None:
         root = ElementTree.fromstring(stability_maps(cells, "title"))
         return [one.text or "" for one in root.iter() if one.tag.endswith("text")]
 
-    assert "0.001 – 0.01" in labels(0.001, 0.01)
-    assert "0.001 – 0.1" not in labels(0.001, 0.01, 0.05, 0.1)
+    assert {"1e-4", "1e-3", "0.01", "0.1"} <= set(labels(1e-4, 1e-3, 0.01, 0.1)), "all of them, in few letters"
+    assert "1.25e-3 – 1.25e-2" in labels(0.00125, 0.0125)
+    below = [text for text in labels(0.00125, 0.0025, 0.0125, 0.025) if text == "2.5e-3"]
+    assert len(below) == 1, "beside the map, and not below it, where the first and the last one fit"
+
+
+def test_the_legend_of_a_map_says_from_which_score_on_this_game_trains() -> None:
+    root = ElementTree.fromstring(stability_maps([played(0.9), played(0.1, (0.1, 1.0))], "title"))
+    words = [one.text or "" for one in root.iter() if one.tag.endswith("text")]
+    assert "trains: 0.8 or more" in words
+    assert "fails" in words
+    assert "diverges" not in words, "nothing diverges in it"
+
+
+def test_a_few_methods_stand_beside_each_other_and_many_below() -> None:
+    def places(num: int) -> set[tuple[float, float]]:
+        names = list(METHODS)[:num]
+        cells = [
+            msgspec.structs.replace(one, cell=msgspec.structs.replace(one.cell, loss=loss))
+            for name in names
+            for loss in ("minimax", "non-saturating")
+            for one in [played(0.9, method=name)]
+        ]
+        root = ElementTree.fromstring(stability_maps(cells, "title"))
+        found = [one for one in root.iter() if one.tag.endswith("text") and one.text in names]
+        assert len(found) == num
+        return {(float(one.attrib["x"]), float(one.attrib["y"])) for one in found}
+
+    assert len({y for _, y in places(7)}) == 1
+    assert len({x for x, _ in places(8)}) == 1
 
 
 def test_a_page_shows_each_game_and_can_be_written_again(tmp_path: Path) -> None:
