@@ -235,6 +235,8 @@ def shown(name: str, value: float, error: float | None) -> str:
     """Write a value of a measure with its standard error, if there is one."""
     scale, digits, unit = SHOWN.get(name, (1, 4, ""))
     text = f"{scale * value:.{digits}f}"
+    if name == "modes" and error is None:  # a count
+        text = text.removesuffix(".0")
     return f"{text}{unit}" if error is None else f"{text} ± {scale * error:.{digits}f}{unit}"
 
 
@@ -243,17 +245,20 @@ def difference(name: str, found: dict[str, Any], theirs: Value) -> str:
     if theirs.words or found["mean"] is None:
         return "–"
     less = found["mean"] - theirs.value
-    text = shown(name, abs(less), None)
-    if not any(digit in text for digit in "123456789"):
+    scale, digits, unit = SHOWN.get(name, (1, 4, ""))
+    points = " points" if unit else ""  # of two percentages
+
+    def signed(value: float) -> str:
+        """Write a difference with its sign."""
+        return f"{'−' if value < 0 else '+'}{scale * abs(value):.{digits}f}"
+
+    if not any(digit in signed(less) for digit in "123456789"):
         return "0"
-    text = ("−" if less < 0 else "+") + text
     num = len(found["values"])
     if num < 3 or theirs.error is None:
-        return text
+        return signed(less) + points
     half = half_interval(found["error"], num, theirs.error, NUM_TRIALS)
-    low, high = (shown(name, abs(end), None) for end in (less - half, less + half))
-    signs = ["−" if end < 0 else "+" for end in (less - half, less + half)]
-    return f"{text} ({signs[0]}{low} to {signs[1]}{high})"
+    return f"{signed(less)} ({signed(less - half)} to {signed(less + half)}){points}"
 
 
 def contradicts(row: dict[str, Any], theirs: Value) -> bool:

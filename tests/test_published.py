@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,7 @@ def test_a_row_is_the_mean_over_seeds_of_one_setting_with_its_standard_error(ben
     text = published.table({"rows": [first, second], "dates": ["2026-01-01"], "processors": ["one"]})
     lines = text.splitlines()
     assert "| 7.9 ± 0.1 | 7.0 ± 0.6 | 3 | −0.9 (−3.3 to +1.5) | 6 of 400 epochs | 2.0 h |" in lines[2]
-    assert "| 7.9 ± 0.1 | 8.0 | 1 | +0.1 | 400 of 400 epochs | 2.0 h |" in lines[5]
+    assert "| 7.9 ± 0.1 | 8 | 1 | +0.1 | 400 of 400 epochs | 2.0 h |" in lines[5]
 
 
 def test_a_game_that_fails_in_the_paper_and_not_here_is_said_to_contradict_it(bench: Any) -> None:
@@ -307,3 +308,13 @@ def test_every_published_value_has_a_row_and_every_loss_a_name(bench: Any) -> No
     published, stacked = bench("published"), bench("stacked_mnist")
     assert set(published.PUBLISHED) <= set(published.ORDER)
     assert set(stacked.VARIANTS) <= set(published.ROWS)
+
+
+def test_a_difference_of_percentages_is_in_points_and_a_count_has_no_decimals(bench: Any) -> None:
+    published = bench("published")
+    found = published.mean_of([0.6, 0.7, 0.8])
+    assert published.difference("good", found, published.Value(0.9)) == "−20.0 points"
+    with_interval = published.difference("good", found, published.Value(0.9, 0.0))
+    assert re.fullmatch(r"−20[.]0 [(]−44[.]8 to [+]4[.]8[)] points", with_interval)
+    assert published.ours("modes", published.mean_of([847.0, 72.0])) == "847 and 72"
+    assert published.ours("modes", published.mean_of([8.0, 8.0, 7.0])) == "7.7 ± 0.3"
