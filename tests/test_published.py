@@ -320,3 +320,24 @@ def test_a_difference_of_percentages_is_in_points_and_a_count_has_no_decimals(be
     assert re.fullmatch(r"−20[.]0 [(]−44[.]8 to [+]4[.]8[)] points", with_interval)
     assert published.ours("modes", published.mean_of([847.0, 72.0])) == "847 and 72"
     assert published.ours("modes", published.mean_of([8.0, 8.0, 7.0])) == "7.7 ± 0.3"
+
+
+def test_what_is_said_of_stacks_is_so(bench: Any) -> None:
+    page = (ROOT / "docs" / "published.md").read_text("utf-8")
+    record = json.loads((ROOT / "bench" / "records" / "published.json").read_text())
+    rows = {row["row"]: row["values"] for row in record["rows"]}
+    kl = {name: f"{values['kl']['mean']:.2f}" for name, values in rows.items() if "kl" in values}
+    order = ("r1+r2-relativistic", "r1+r2-non-saturating", "r1+r2-minimax")
+    told = "pairs with R1 and R2 {}, non-saturating with R1 and R2 {}, minimax with R1 and R2 {}"
+    assert told.format(*(kl[name] for name in order)) in page
+    assert sorted(order, key=lambda name: float(kl[name])) == list(order)
+    assert f"minimax ({kl['minimax']}) and non-saturating ({kl['non-saturating']})" in page
+    modes = {name: values["modes"]["values"] for name, values in rows.items() if "modes" in values}
+    lost = {name: [count for count in modes[name] if count < 500] for name in ("minimax", "non-saturating")}
+    assert lost == {"minimax": [72.0], "non-saturating": [17.0, 12.0]}
+    assert f"{modes['r1'][0]:.0f}, 1,000 and 1,000 modes, KL {kl['r1']}; nor does R2 alone ({kl['r2']})" in page
+    assert modes["r1"][1:] == [1000.0, 1000.0]
+    sure = {name: max(values["sure"]["values"]) for name, values in rows.items() if "sure" in values}
+    with_penalty = max(sure[name] for name in ("r1", "r2", *order))
+    assert f"No more than {math.ceil(100 * with_penalty)} % of the stacks" in page
+    assert f"The most sure stacks of all games, {100 * sure['minimax']:.0f} %" in page
