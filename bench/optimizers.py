@@ -151,7 +151,7 @@ def fresh_of(folder: Path) -> list[Played]:
 def time_rounds(folder: Path) -> None:
     """Measure what a round of every method with every loss takes, one after the other, a few times over."""
     torch.set_num_threads(1)
-    cells = {(cell.game, cell.method, cell.loss): cell for study in STUDIES.values() for cell in cells_of(study)}
+    cells = {key: cell for study in STUDIES.values() for key, cell in kinds_of(study).items()}
     every: dict[str, list[float]] = {}
     for num in range(REPEATS):
         for key, cell in cells.items():
@@ -162,13 +162,31 @@ def time_rounds(folder: Path) -> None:
     write_json(folder / COSTS, {**hardware(), "milliseconds": costs})
 
 
+def costs_of(folder: Path) -> dict[str, Any]:
+    """Return what a round takes by game, method and loss, and the machine that it was measured on."""
+    try:
+        found = json.loads((folder / COSTS).read_text())
+    except FileNotFoundError:
+        raise SystemExit(f"{folder / COSTS} is missing: bench/optimizers.py cost {folder}") from None
+    every = [" | ".join(key) for study in STUDIES.values() for key in kinds_of(study)]
+    if missing := [name for name in every if name not in found["milliseconds"]]:
+        raise SystemExit(f"{missing[0]} was not timed: bench/optimizers.py cost {folder}")
+    return found
+
+
+def kinds_of(study: Study) -> dict[tuple[str, str, str], Cell]:
+    """Return a cell of each game, method and loss."""
+    return {(cell.game, cell.method, cell.loss): cell for cell in cells_of(study)}
+
+
 def record(folder: Path) -> None:
     """Write the record of all studies in a folder, their pictures, and the tables of the page.
 
     A game of which the folder has no finished study stays as it was recorded.
     """
     torch.set_num_threads(1)
-    costs = json.loads((folder / COSTS).read_text())["milliseconds"]
+    timed = costs_of(folder)
+    costs = timed.pop("milliseconds")
     results: list[Played] = []
     fresh: dict[Cell, float] = {}
     for name, study in STUDIES.items():
@@ -203,7 +221,7 @@ def record(folder: Path) -> None:
             (IMAGES / f"study-outline-{game}.svg").write_text(stability_maps(few, TITLES[game]))
     kept = json.loads(RECORD.read_text())["games"] if RECORD.exists() else {}
     games = {game: games.get(game, kept.get(game)) for game in ROUNDS if game in games or game in kept}
-    write_record("optimizers", {"rounds": ROUNDS, "games": games})
+    write_record("optimizers", {"rounds": ROUNDS, "timed": timed, "games": games})
     write_tables(games)
 
 
@@ -214,7 +232,7 @@ def vars_of(row: Row, fresh: dict[Cell, float], costs: dict[str, float]) -> dict
         for cell, score in fresh.items()
         if (cell.game, cell.method, cell.loss) == (row.game, row.method, row.loss)
     }
-    least = min((cell.rounds for cell in again), default=0)
+    usual = ROUNDS[row.game]
     return {
         "method": row.method,
         "loss": row.loss,
@@ -225,8 +243,8 @@ def vars_of(row: Row, fresh: dict[Cell, float], costs: dict[str, float]) -> dict
         "high": round(row.high, 3),
         "rates": [row.generator_rate, row.discriminator_rate],
         "milliseconds": costs[f"{row.game} | {row.method} | {row.loss}"],
-        "fresh": sorted(score for cell, score in again.items() if cell.rounds == least),
-        "fresh_longer": sorted(score for cell, score in again.items() if cell.rounds > least),
+        "fresh": sorted(score for cell, score in again.items() if cell.rounds == usual),
+        "fresh_longer": sorted(score for cell, score in again.items() if cell.rounds > usual),
     }
 
 

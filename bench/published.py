@@ -249,14 +249,15 @@ def difference(name: str, found: dict[str, Any], theirs: Value) -> str:
     points = " points" if unit else ""  # of two percentages
 
     def signed(value: float) -> str:
-        """Write a difference with its sign."""
-        return f"{'−' if value < 0 else '+'}{scale * abs(value):.{digits}f}"
+        """Write a difference with its sign, and with one digit more where it is not 0 and would be written so."""
+        text = f"{scale * abs(value):.{digits}f}"
+        if value and not text.strip("0."):
+            text = f"{scale * abs(value):.{digits + 1}f}"
+        return f"{'−' if value < 0 else '+'}{text}"
 
-    if not any(digit in signed(less) for digit in "123456789"):
-        return "0"
     num = len(found["values"])
     if num < 3 or theirs.error is None:
-        return signed(less) + points
+        return signed(less) + points if round(scale * less, digits) else "0"
     half = half_interval(found["error"], num, theirs.error, NUM_TRIALS)
     return f"{signed(less)} ({signed(less - half)} to {signed(less + half)}){points}"
 

@@ -310,7 +310,8 @@ def numbers_of_explore() -> list[str]:
     return [
         f"{digits['samples']:,} and {classes['samples']:,} samples",
         f"{codes['samples']:,} samples",
-        f"category of {100 * codes['codes']['category']:.0f} ± {100 * codes['codes']['category_error']:.0f} %",
+        f"category of {100 * codes['codes']['category']:.0f} % (standard error "
+        f"{100 * codes['codes']['category_error']:.1f} points)",
         f"{' and '.join(f'{one:.2f}' for one in codes['codes']['numbers'])} of the variance",
         f"other latents {max(0.0, codes['codes']['other_latents']):.2f}",
         f"{min(found):.0f} to {max(found):.0f} of 255",

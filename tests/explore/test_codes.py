@@ -1,6 +1,7 @@
 """Codes drawn and read: of generators that paint them, and of linear models whose answer is known."""
 
 import io
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from equipoise.errors import UserError
 from equipoise.explore import codes as section
 from equipoise.explore import sections
-from equipoise.explore.codes import Seeing, coded, share_told, variance_told
+from equipoise.explore.codes import Seeing, coded, error_of, share_told, variance_told
 from equipoise.explore.sections import NUM_ROWS, STEPS, Asked, Found
 from equipoise.explore.space import Space
 from equipoise.game.judged import codes_of
@@ -90,7 +91,10 @@ def test_each_column_shows_its_category_of_one_class_and_pictures_tell_it() -> N
     assert numbers["category"] == 1
     assert numbers["category_by_chance"] == 0.25
     caption = found.exhibits[0].caption
-    assert "the category of 100 ± 0 % of new pictures is told correctly; guessing would get 25 %" in caption
+    assert (
+        "the category of 100 % of new pictures is told correctly (standard error 0.7 points); guessing would get 25 %"
+        in caption
+    )
     (name,) = [name for name in NAMES if f"of the class {name}" in caption]
     assert round((of_label[0, 0] / 127.5 - 1) * 4) == NAMES.index(name)
 
@@ -134,6 +138,12 @@ def test_categories_that_features_part_are_told_and_others_by_chance() -> None:
     assert share_told(noise, categories) == pytest.approx(1 / 5, abs=0.04)
     half_told = torch.where(categories[:, None] < 3, centres[categories], centres[4]) + noise
     assert share_told(half_told, categories) == pytest.approx(4 / 5, abs=0.06), "two of five look the same"
+
+
+def test_a_share_of_all_is_not_certain() -> None:
+    assert error_of(1.0, 200) == pytest.approx(math.sqrt(202 / 204 * 2 / 204 / 204))
+    assert error_of(0.5, 10_000) == pytest.approx(0.005, rel=1e-3)
+    assert error_of(0.2, 50) == pytest.approx(error_of(0.8, 50))
 
 
 def test_features_of_large_scale_that_tell_nothing_drown_no_category() -> None:

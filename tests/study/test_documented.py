@@ -41,7 +41,7 @@ def test_what_is_said_of_rotation_is_so() -> None:
 
 def test_what_is_said_of_penalties_is_so() -> None:
     with_r1, without = (f"{100 * share('dirac', loss, 'sgd'):.0f} %" for loss in reversed(LOSSES))
-    assert f"it lets plain steps train at {with_r1} of all pairs of rates instead of {without}" in PAGE
+    assert f"train in the smallest GAN at {with_r1} of all pairs of rates instead of {without}" in PAGE
     without_penalty = {method: share("dirac", LOSSES[0], method) for method in ("extragradient sgd", "symplectic sgd")}
     assert f"extragradient has {100 * without_penalty['extragradient sgd']:.0f} %" in PAGE
     consensus = share("dirac", LOSSES[0], "consensus sgd")
@@ -49,7 +49,7 @@ def test_what_is_said_of_penalties_is_so() -> None:
     as_much = {row["method"] for row in RECORD["dirac"]["rows"] if row["loss"] == LOSSES[0] and row["share"] >= 0.8}
     assert as_much == {"symplectic sgd", "consensus sgd"}
     of_gp = [row["score"] for row in RECORD["dirac"]["rows"] if row["loss"] == "wasserstein + GP"]
-    assert f"no method comes nearer to it than {max(of_gp):.2f}" in PAGE
+    assert f"no method scores more than {max(of_gp):.2f}" in PAGE
     assert (
         f"plain steps in turn train at {with_r1} of all pairs of rates; with the same loss and no penalty, at {without}"
         in PAGE
@@ -86,7 +86,7 @@ def middle_longer(game: str, loss: str, method: str) -> str:
 def in_order(game: str, loss: str, score: Callable[[str, str, str], str]) -> list[str]:
     """Return the methods of a game and a loss with their scores, the best first."""
     found = [(row["method"], score(game, loss, row["method"])) for row in RECORD[game]["rows"] if row["loss"] == loss]
-    return [f"{NAMES[method]} {told}" for method, told in sorted(found, key=lambda one: -float(one[1]))]
+    return [f"{NAMES.get(method, method)} {told}" for method, told in sorted(found, key=lambda one: -float(one[1]))]
 
 
 def test_what_is_said_of_the_ring_is_so() -> None:
@@ -99,11 +99,19 @@ def test_what_is_said_of_the_ring_is_so() -> None:
     assert "With as many gradients Adam reaches {}, {} and {}".format(*of_adam) in PAGE
     costs = [row_of("ring", LOSSES[1], method)["milliseconds"] for method in ("extragradient adam", "adam")]
     assert "its round takes {:.1f} ms with R1, one of Adam {:.1f} ms".format(*costs) in PAGE
-    low, without, high = longer("ring", LOSSES[0], "rmsprop")
-    assert f"RMSprop {twice[1]}, without it {without:.2f} ({low:.2f} to {high:.2f})" in PAGE
     of_sgd = [middle_longer("ring", loss, "sgd") for loss in reversed(LOSSES)]
-    assert "SGD {}, without it {}.".format(*of_sgd) in PAGE
-    assert f"Adam has {twice[0]}, without it {of_adam[0]}." in PAGE
+    assert "plain SGD rises with it to {}, and falls without it to {}.".format(*of_sgd) in PAGE
+    assert row_of("ring", LOSSES[0], "sgd")["rates"] == row_of("ring", LOSSES[1], "sgd")["rates"]
+    assert float(of_sgd[1]) < float(middle("ring", LOSSES[0], "sgd"))
+    assert float(of_sgd[0]) > float(middle("ring", LOSSES[1], "sgd"))
+    adaptive = ("adam", "adamw", "rmsprop")
+    changes: dict[float, set[bool]] = {1e-2: set(), 1e-3: set()}
+    for row in RECORD["ring"]["rows"]:
+        if row["loss"] == LOSSES[0] and row["fresh_longer"] and row["method"].split()[-1] in adaptive:
+            changes[max(row["rates"])].add(row["fresh_longer"][1] > row["fresh"][1])
+    assert changes == {1e-2: {False}, 1e-3: {True}}, "without R1 what plays at 1e-2 falls, and at 1e-3 rises"
+    told = [middle_longer("ring", LOSSES[0], one) for one in ("rmsprop", "adamw", "adam", "lookahead adam")]
+    assert "falls (RMSprop {}, AdamW {}), and what plays at 1e-3 rises (Adam {}, Lookahead {})".format(*told) in PAGE
     three = (*LOSSES, "minimax")
     best = [middle("ring", loss, "extragradient adam") for loss in three]
     assert "three of the four losses ({}, {} and {})".format(*best) in PAGE
@@ -125,7 +133,9 @@ def test_what_is_said_of_wgan_gp_and_of_minimax_on_the_ring_is_so() -> None:
     twice = [one for one in in_order("ring", wgan, middle_or_none) if "extragradient" not in one]
     assert f"After 3,000: {', '.join(twice)}." in PAGE
     of_rmsprop = row_of("ring", wgan, "rmsprop")
-    assert f"{of_rmsprop['score']:.2f} on the two seeds that chose it, 0.00 on each of three fresh ones" in PAGE
+    told = f"{of_rmsprop['score']:.2f} on the two seeds that chose it, 0.00 on each of three fresh ones"
+    least, _, most = of_rmsprop["fresh_longer"]
+    assert f"{told} after 1,500 rounds, and {least:.2f} to {most:.2f} there after 3,000" in PAGE
     assert of_rmsprop["fresh"] == [0.0, 0.0, 0.0]
     competitive = row_of("ring", "minimax", "competitive rmsprop")
     assert f"at {100 * competitive['partly']:.0f} % of all pairs of rates, more than any other" in PAGE
@@ -157,20 +167,20 @@ NAMES = {
 
 
 def test_what_is_said_of_the_grid_is_so() -> None:
-    names = ("extragradient adam", "rmsprop", "adam", "lookahead adam", "adagrad")
-    best, rmsprop, adam, lookahead, adagrad = (middle("grid", LOSSES[1], name) for name in names)
     low, _, high = fresh("grid", LOSSES[1], "extragradient adam")
-    assert f"{best} on fresh seeds, but its three seeds go from {low:.2f} to {high:.2f}" in PAGE
-    assert f"RMSprop {rmsprop}, Adam {adam} and Lookahead {lookahead}, Adagrad {adagrad}" in PAGE
-    twice = [
-        one for one in in_order("grid", LOSSES[1], middle_or_none) if one.split()[0] not in ("extragradient", "SGD")
-    ]
+    first, *others = in_order("grid", LOSSES[1], middle)
+    assert f"on fresh seeds: {first} ({low:.2f} to {high:.2f}), {', '.join(others)}." in PAGE
+    assert first.startswith("extragradient")
+    twice = [one for one in in_order("grid", LOSSES[1], middle_or_none) if not one.startswith("extragradient")]
     assert f"as many gradients: {', '.join(twice)}." in PAGE
+    assert all(row["share"] == 0 for row in RECORD["grid"]["rows"]), "no pair of rates trains on the seeds of the map"
+    lookahead = middle("grid", LOSSES[1], "lookahead adam")
     of_adam = longer("grid", LOSSES[1], "adam")
     assert f"({of_adam[0]:.2f} to {of_adam[2]:.2f})" in PAGE
     assert of_adam[0] > high, "each seed of Adam is above each of extragradient"
     (row,) = [row for row in RECORD["grid"]["rows"] if row["method"] == "lookahead adam"]
-    assert f"{row['score']:.2f} on the seeds that chose it, {lookahead} on fresh ones" in PAGE
+    assert f"{row['score']:.2f} on the seeds that chose it and {lookahead} on fresh ones; their ranges overlap" in PAGE
+    assert row["low"] < row["fresh"][2]
 
 
 def test_what_is_said_of_digits_is_so() -> None:
@@ -201,9 +211,7 @@ def test_the_answer_in_three_sentences_is_so() -> None:
     r1, games = LOSSES[1], ("ring", "grid", "digits")
     for game in games:
         twice = [middle_longer(game, r1, one) for one in ("adam", "rmsprop")]
-        told = "reach {} and {} on the ring (extragradient {})" if game == "ring" else "{} and {} on {game} ({})"
-        words = {"grid": "the grid", "digits": "digits"}.get(game, "")
-        assert told.format(*twice, middle(game, r1, "extragradient adam"), game=words) in answer
+        assert "({} and {} for {})".format(*twice, middle(game, r1, "extragradient adam")) in answer
         best = max(RECORD[game]["rows"], key=lambda row: (row["loss"] == r1, row["fresh"][1] if row["fresh"] else 0))
         assert best["method"] == "extragradient adam", "after as many rounds it is ahead"
         for method in ("adagrad", "sgd"):
@@ -216,9 +224,11 @@ def test_the_answer_in_three_sentences_is_so() -> None:
             assert all(ends_lower) == ((game, method) != ("digits", "sgd")), (game, method)
     assert {tuple(row_of(game, r1, "rmsprop")["rates"]) for game in games} == {(1e-3, 1e-3)}
     assert [row_of(game, r1, "adam")["rates"] for game in games] == [[1e-3, 1e-3], [1e-3, 1e-3], [1e-3, 1e-2]]
-    for loss, told in ((r1, "twice as long ({} to {})"), (LOSSES[0], "falls without it ({} to {})")):
-        scores = (middle("ring", loss, "rmsprop"), middle_longer("ring", loss, "rmsprop"))
-        assert told.format(*scores) in answer
+    of_grid = [longer("grid", r1, one)[0] for one in ("adam", "rmsprop")]
+    assert min(of_grid) > fresh("grid", r1, "extragradient adam")[1], "better on the grid"
+    wgan = [one.split()[0] for one in in_order("ring", "wasserstein + GP", middle)]
+    with_r1 = [one.split()[0] for one in in_order("ring", r1, middle) if one.split()[0] in wgan]
+    assert wgan != with_r1, "with WGAN-GP the order is another one"
 
 
 LOSSES = ("non-saturating", "non-saturating + R1")

@@ -62,7 +62,7 @@ def _read(asked: Asked, told: Tensor | None, seeing: Callable[[], Seeing]) -> di
     found: dict[str, Any] = {"seen_by": seen_by, "seen": num}
     if drawn is not None:
         share = share_told(features, drawn)
-        error = math.sqrt(share * (1 - share) / (num - num // 2))
+        error = error_of(share, num - num // 2)
         by_chance = 1 / min(categories, NUM_CLASSES)
         found |= {"category": share, "category_error": error, "category_by_chance": by_chance}
     if numbers:
@@ -86,8 +86,8 @@ def _categories(asked: Asked, told: Tensor | None, numbers: dict[str, Any]) -> E
     )
     if "category" in numbers:
         caption += (
-            f" From what {numbers['seen_by']} sees, the category of {100 * numbers['category']:.0f} ± "
-            f"{100 * numbers['category_error']:.0f} % of new pictures is told correctly; guessing would get "
+            f" From what {numbers['seen_by']} sees, the category of {_percent(numbers['category'])} of new pictures is "
+            f"told correctly (standard error {100 * numbers['category_error']:.1f} points); guessing would get "
             f"{_percent(numbers['category_by_chance'])}."
         )
     heads = [str(place + 1) for place in range(shown)]
@@ -150,6 +150,15 @@ def share_told(features: Tensor, categories: Tensor) -> float:
     means = torch.stack([seen[:half][categories[:half] == category].mean(0) for category in known])
     nearest = torch.cdist(seen[half:], means).argmin(1)
     return float((known[nearest] == categories[half:]).float().mean())
+
+
+def error_of(share: float, num: int) -> float:
+    """Return the standard error of a share of `num`, with two more of either kind, as 0 and 1 are not certain.
+
+    It is that of the Agresti–Coull interval (doi:10.1080/00031305.1998.10480550).
+    """
+    share = (share * num + 2) / (num + 4)
+    return math.sqrt(share * (1 - share) / (num + 4))
 
 
 def variance_told(features: Tensor, numbers: Tensor) -> Tensor:

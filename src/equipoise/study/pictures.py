@@ -3,7 +3,7 @@
 import html
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from equipoise.report.charts import Svg
@@ -45,13 +45,17 @@ def stability_maps(results: Sequence[Played], title: str) -> Svg:
     losses = list(dict.fromkeys(one.cell.loss for one in results))
     rates = sorted({rate for one in results for rate in (one.cell.generator_rate, one.cell.discriminator_rate)})
     top = 92
-    heading = f"{title} ({losses[0]})" if len(losses) == 1 else title
-    parts = [_text(8, 24, heading, size=17, weight=600), *_legend(results, 8, 46)]
     by_both: dict[tuple[str, str], list[Played]] = {}
     for one in results:
         by_both.setdefault((one.cell.method, one.cell.loss), []).append(one)
+    outcomes: set[Outcome] = {
+        median_outcome(every) for found in by_both.values() for every in settings_of(found).values()
+    }
+    heading = f"{title} ({losses[0]})" if len(losses) == 1 else title
+    parts = [_text(8, 24, heading, size=17, weight=600), *_legend(results[0].cell.game, outcomes, 8, 46)]
     if len(losses) == 1:
-        width, bottom = _side_by_side(parts, results, methods, rates, top)
+        of_methods = {method: found for (method, _), found in by_both.items()}
+        width, bottom = _side_by_side(parts, of_methods, rates, top)
     elif len(methods) <= FEW:
         found = {(loss, method): every for (method, loss), every in by_both.items()}
         width, bottom = _in_rows(parts, found, losses, methods, rates, top)
@@ -91,23 +95,23 @@ def _in_rows(
 
 
 def _side_by_side(
-    parts: list[str], results: Sequence[Played], methods: Sequence[str], rates: Sequence[float], top: float
+    parts: list[str], found: Mapping[str, Sequence[Played]], rates: Sequence[float], top: float
 ) -> tuple[float, float]:
-    """Add the maps of one loss, a few in a row, each under its method's name; return the width and the bottom."""
+    """Add the maps of one loss by method, a few in a row, each under its name; return the width and the bottom."""
     side = SQUARE * len(rates)
     across = max(side + GAP, MAP_WIDTH)
     down = side + GAP + 34
     begin = 14 + round(LETTER * max(len(_short(rate)) for rate in rates))  # right of the rates
-    for place, method in enumerate(methods):
+    for place, (method, every) in enumerate(found.items()):
         x = begin + across * (place % IN_A_ROW)
         y = top + down * (place // IN_A_ROW)
         parts.append(_text(x, y - 10, method, weight=600))
-        parts += _map([one for one in results if one.cell.method == method], rates, x, y)
+        parts += _map(every, rates, x, y)
         parts += _rate_labels(rates, x, y + side + 13, is_vertical=False)
         if place % IN_A_ROW == 0:
             parts += _rate_labels(rates, x - 6, y, is_vertical=True)
-    num_rows = math.ceil(len(methods) / IN_A_ROW)
-    return begin + across * min(IN_A_ROW, len(methods)), top + down * num_rows - 34
+    num_rows = math.ceil(len(found) / IN_A_ROW)
+    return begin + across * min(IN_A_ROW, len(found)), top + down * num_rows - 34
 
 
 def _map(found: Sequence[Played], rates: Sequence[float], x: float, y: float) -> list[str]:
@@ -171,16 +175,15 @@ def _short(rate: float) -> str:
     text = f"{rate:g}"
     if len(text) <= 4:
         return text
-    mantissa, exponent = f"{rate:.3e}".split("e")
+    mantissa, exponent = f"{rate:.6e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def _legend(results: Sequence[Played], x: float, y: float) -> list[str]:
-    """Return what the colours mean, of the outcomes that occur."""
+def _legend(game: str, outcomes: Set[Outcome], x: float, y: float) -> list[str]:
+    """Return what the colours mean, of the outcomes that occur in a game."""
     parts = []
-    trains, partly = BOUNDS.get(results[0].cell.game, USUAL_BOUNDS)
+    trains, partly = BOUNDS.get(game, USUAL_BOUNDS)
     least = {"trains": f": {trains:g} or more", "partly": f": {partly:g} or more"}
-    outcomes = {median_outcome(every) for every in _by_setting(results)}
     for outcome in OUTCOMES:
         if outcome not in outcomes:
             continue
@@ -189,15 +192,6 @@ def _legend(results: Sequence[Played], x: float, y: float) -> list[str]:
         parts.append(_text(x + 19, y, words))
         x += 38 + 7.2 * len(words)
     return parts
-
-
-def _by_setting(results: Sequence[Played]) -> list[list[Played]]:
-    """Return the games of each method, loss and pair of rates, which differ in their seeds alone."""
-    found: dict[tuple[str, str, float, float], list[Played]] = {}
-    for one in results:
-        cell = one.cell
-        found.setdefault((cell.method, cell.loss, cell.generator_rate, cell.discriminator_rate), []).append(one)
-    return list(found.values())
 
 
 @dataclass(frozen=True)
