@@ -100,6 +100,25 @@ def test_what_a_classifier_tells_from_real_images_is_not_usable_however_low_its_
     assert said in found.basis
 
 
+@pytest.mark.parametrize(
+    ("share", "coverage", "told", "first"),
+    [
+        (0.017, 0.284, 0.998, "coverage"),
+        (0.017, 0.6, 0.998, "a classifier"),
+        (0.2, 0.6, 0.7, "KID"),
+        (0.001, 0.95, 0.8, "a classifier"),
+        (0.001, 0.95, 0.5, "KID"),
+    ],
+)
+def test_what_decides_the_grade_stands_first(status, share, coverage, told, first):
+    now = status(share, coverage)
+    values = {"coverage": coverage, "c2st": told}
+    now = dataclasses.replace(now, test=msgspec.structs.replace(now.test, values=values))
+    found = quality_of(now)
+    assert found is not None
+    assert found.basis.startswith(first)
+
+
 def test_few_images_are_never_called_usable_and_more_are_what_helps(status):
     found = quality_of(status(0.001, 0.95, num=FEW - 1))
     assert found is not None

@@ -95,21 +95,23 @@ def graded(score: Scored, metric: Metric, rivals: Sequence[RivalScore], num: int
     if standing is None and not coverage < SOME:
         return None
     standing = standing or Standing("not usable yet", "")
-    grade = standing.grade
-    parts = [standing.text] if standing.text else []
+    parts: list[tuple[Grade, str]] = [(standing.grade, standing.text)] if standing.text else []
     if math.isfinite(coverage):
-        grade = _least(grade, _by_coverage(coverage))
-        parts.append(f"coverage {formatting.value(coverage)}")
+        parts.append((_by_coverage(coverage), f"coverage {formatting.value(coverage)}"))
     told = score.values.get("c2st", math.nan)
     if math.isfinite(told):
-        grade = _least(grade, _by_classifier(told))
-        parts.append(f"a classifier tells {_per_cent(told)} of pairs apart (chance: 50 %)")
+        parts.append((_by_classifier(told), f"a classifier tells {_per_cent(told)} of pairs apart (chance: 50 %)"))
+    grade = standing.grade
+    for found, _ in parts:
+        grade = _least(grade, found)
+    # What decides stands first, or a sentence begins with what sounds like another grade.
+    words = [text for _, text in sorted(parts, key=lambda part: ORDER.index(part[0]))]
     if num:
-        parts.append(f"{num:,} distinct real {noun}")
+        words.append(f"{num:,} distinct real {noun}")
     if 0 < num < FEW and math.isfinite(standing.share):
         grade = _least(grade, "promising")
-        parts[-1] += ", too few to tell variety from copying"
-    return Quality(grade, ", ".join(parts), standing.share)
+        words[-1] += ", too few to tell variety from copying"
+    return Quality(grade, ", ".join(words), standing.share)
 
 
 def place_of(now: Status, score: Score) -> float:
