@@ -341,3 +341,16 @@ def test_what_is_said_of_stacks_is_so(bench: Any) -> None:
     with_penalty = max(sure[name] for name in ("r1", "r2", *order))
     assert f"No more than {math.ceil(100 * with_penalty)} % of the stacks" in page
     assert f"The most sure stacks of all games, {100 * sure['minimax']:.0f} %" in page
+
+
+def test_what_is_said_of_packs_is_so() -> None:
+    page = (ROOT / "docs" / "published.md").read_text("utf-8")
+    record = json.loads((ROOT / "bench" / "records" / "published.json").read_text())
+    rows = {(row["row"], row["setting"].get("epochs")): row["values"] for row in record["rows"]}
+    one, two = (rows[f"ring, packing {num}", 6] for num in (1, 2))
+    told = f"{two['modes']['mean']:.1f} modes instead of {one['modes']['mean']:.1f}"
+    kl = f"KL of good points {two['kl_of_good']['mean']:.2f} instead of {one['kl_of_good']['mean']:.2f}"
+    assert f"{told}, and more even ones ({kl})" in page
+    good = [100 * rows[f"grid, packing {num}", 12]["good"]["mean"] for num in (4, 1)]
+    assert "{:.1f} % of the points are good, {:.1f} % without packs".format(*good) in page
+    assert f"with packs of four {100 - good[0]:.0f} of 100 points" in page
