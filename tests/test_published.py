@@ -352,5 +352,5 @@ def test_what_is_said_of_packs_is_so() -> None:
     kl = f"KL of good points {two['kl_of_good']['mean']:.2f} instead of {one['kl_of_good']['mean']:.2f}"
     assert f"{told}, and more even ones ({kl})" in page
     good = [100 * rows[f"grid, packing {num}", 12]["good"]["mean"] for num in (4, 1)]
-    assert "{:.1f} % of the points are good, {:.1f} % without packs".format(*good) in page
+    assert "with packs of four {:.1f} % of the points are good, {:.1f} % without packs".format(*good) in page
     assert f"with packs of four {100 - good[0]:.0f} of 100 points" in page
