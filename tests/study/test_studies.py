@@ -282,8 +282,11 @@ def test_a_page_shows_each_game_and_can_be_written_again(tmp_path: Path) -> None
     assert "<svg" in page
     assert page.count("<tr>") == 1 + 2
     assert (tmp_path / "maps-bilinear.svg").read_text().startswith("<svg")
+    assert "0.00 to 0.00" not in page, "one start has no range"
     for path in tmp_path.glob("*.svg"):
-        ElementTree.fromstring(path.read_text())
+        for one in ElementTree.fromstring(path.read_text()).iter():
+            if one.tag.endswith("text"):
+                assert "font-size" in one.attrib["style"], "the page's style sheet would overrule an attribute"
 
 
 def test_columns_stand_below_their_heads_for_the_longest_names_too() -> None:

@@ -274,8 +274,8 @@ def _arrow(begin: tuple[float, float], end: tuple[float, float], opacity: float)
 def _text(
     x: float, y: float, text: str, *, anchor: str = "start", size: int = 13, weight: int = 400, colour: str = INK
 ) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" fill="{colour}" '
+    return (  # as a style, which the style sheet of a page does not overrule
+        f'<text x="{x:.1f}" y="{y:.1f}" style="font-size:{size}px;font-weight:{weight}" fill="{colour}" '
         f'text-anchor="{anchor}" {FONT}>{html.escape(text)}</text>'
     )
 
