@@ -352,5 +352,10 @@ def test_what_is_said_of_packs_is_so() -> None:
     kl = f"KL of good points {two['kl_of_good']['mean']:.2f} instead of {one['kl_of_good']['mean']:.2f}"
     assert f"{told}, and more even ones ({kl})" in page
     good = [100 * rows[f"grid, packing {num}", 12]["good"]["mean"] for num in (4, 1)]
-    assert "with packs of four {:.1f} % of the points are good, {:.1f} % without packs".format(*good) in page
-    assert f"with packs of four {100 - good[0]:.0f} of 100 points" in page
+    assert "{:.1f} % of the points are good with packs of four, {:.1f} % without packs".format(*good) in page
+    four, alone = (rows[f"grid, packing {num}", 40] for num in (4, 1))
+    told = f"all {four['modes']['mean']:.0f} modes, evenly (KL of good points {four['kl_of_good']['mean']:.2f})"
+    assert (
+        f"{told}, and without packs there are {alone['modes']['mean']:.0f} ({alone['kl_of_good']['mean']:.2f})" in page
+    )
+    assert f"after 12 epochs with packs of four {100 - good[0]:.0f} of 100 points" in page
