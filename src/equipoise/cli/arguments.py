@@ -131,7 +131,7 @@ def _add_resume(commands: Any) -> None:
     again = [Command("resume", RUN), Command("resume", RUN, budget="20m"), Command("resume", RUN, policy="budget")]
     sub = _added(commands, "resume", "continue a run exactly where it stopped", *again)
     _add_run(sub)
-    text = "of the whole run, not of what is added; a larger one trains a finished run for longer"
+    text = "budget of the whole run, not of what is added; a larger one trains a finished run for longer"
     sub.add_argument("--budget", metavar="B", type=_budget, help=text)
     text = f"stopping policy from now on: {listed(_policies())}"
     sub.add_argument("--policy", metavar="NAME", type=_one_of("policy", *_policies()), help=text)
@@ -160,10 +160,7 @@ def _add_sample(commands: Any) -> None:
     num = _whole("num", 1, 10_000_000, 64)
     add("-n", "--num", metavar="N", type=num, default=64, help="how many samples (default: 64)")
     add("--seed", metavar="N", type=_seed, default=0, help="random seed: the same one, the same samples (default: 0)")
-    text = (
-        'a class, or labels such as "glasses, smiling" (default: as in the data); without classes, a category of the '
-    )
-    text += "code by its number"
+    text = 'a class, labels such as "glasses, smiling", or the number of a category of a code (default: as in the data)'
     add("--label", metavar="CLASS", help=text)
     text = "images: a .png for all, or a folder; points: a .csv (default: a name that fits the run)"
     add("-o", "--out", metavar="PATH", type=_path("out"), help=text)

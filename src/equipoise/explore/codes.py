@@ -12,7 +12,7 @@ from equipoise.explore.groups import Extract
 from equipoise.explore.pictures import labelled_grid
 from equipoise.explore.sections import NUM_CLASSES, NUM_ROWS, STEPS, Asked, Found, Progress, _all, _percent, names_of
 from equipoise.explore.space import images_of
-from equipoise.game.judged import with_category, with_number
+from equipoise.game.judged import codes_of, with_category, with_number
 from equipoise.tasks.base import Exhibit
 from equipoise.tasks.exhibits import picture
 from equipoise.tasks.image_groups import directions
@@ -66,7 +66,8 @@ def _read(asked: Asked, told: Tensor | None, seeing: Callable[[], Seeing]) -> di
         by_chance = 1 / min(categories, NUM_CLASSES)
         found |= {"category": share, "category_error": error, "category_by_chance": by_chance}
     if numbers:
-        explained = variance_told(features, torch.erf(latents[:, categories:] / 2**0.5))
+        every = codes_of(latents, categories, latents.shape[1] - categories).numbers  # the other latents likewise
+        explained = variance_told(features, every)
         others = explained[numbers:]
         found |= {"numbers": explained[:numbers].tolist()}
         found |= {"other_latents": float(others.mean()) if len(others) else None}
